@@ -1,0 +1,70 @@
+"""Every error this project raises on purpose, as one tree, with the exit code that each one means.
+
+A message names the thing, the value and the way out. Knows nothing of where it is raised.
+"""
+
+from __future__ import annotations
+
+
+class HeadHuntError(Exception):
+    """Base of all deliberate errors. The command lines print its text as one line and exit with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(HeadHuntError):
+    """An argument or a combination of arguments that cannot be carried out."""
+
+    exit_code = 2
+
+
+class MissingExtra(UsageError):
+    """An optional dependency is not installed; the message holds the pip command."""
+
+
+class BundleRefused(HeadHuntError):
+    """The bundle is not what its manifest says, or not one this version can read."""
+
+    exit_code = 3
+
+
+class SourceUnavailable(HeadHuntError):
+    """A file or camera could not be opened."""
+
+    exit_code = 4
+
+
+class VideoUnreadable(SourceUnavailable):
+    """A video file opened, but holds no video, no frames, or fewer frames than it promises."""
+
+
+class InvalidFrame(HeadHuntError, ValueError):
+    """A pushed frame or its timestamp is not what `push` takes. The stream is unchanged by it."""
+
+
+class ProviderUnavailable(HeadHuntError):
+    """The execution provider that was asked for is not the one that ONNX Runtime would use."""
+
+
+class InferenceFailed(HeadHuntError):
+    """A graph failed, or gave values that are not finite. The segment becomes a gap, never a score."""
+
+
+class OutputFailed(HeadHuntError):
+    """Records could not be written: a full disk, a closed pipe, a folder without permission."""
+
+
+class DatasetError(HeadHuntError):
+    """A manifest of videos, an annotation file or a scores file that contradicts itself or the videos."""
+
+
+class CheckpointError(HeadHuntError):
+    """A model folder that cannot be used: unsupported family, missing tokenizer, weights that are not finite."""
+
+
+class FeatureError(HeadHuntError):
+    """Head features that cannot be hunted: not finite, of another geometry, or of one class only."""
+
+
+class ParityError(HeadHuntError):
+    """An exported graph does not reproduce the model it came from; the message holds the measured difference."""

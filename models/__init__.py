@@ -1,0 +1,1 @@
+"""Models: one adapter per MLLM family, head capture, token layout and prompts."""

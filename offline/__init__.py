@@ -1,0 +1,1 @@
+"""Offline: from labelled clips to a bundle and a report."""
