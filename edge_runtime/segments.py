@@ -1,0 +1,330 @@
+"""Frames to segments. Knows time and counting; nothing of what a frame shows.
+
+Two clocks cut a stream: `FrameSegmenter` counts frames (files, and what the paper does), `TimeSegmenter`
+cuts by timestamps (live cameras, which drop frames and have a rate of their own). Both take a frame in a form
+of the caller's choosing and a function that prepares it; which frames are prepared is decided here, because
+preparing (decoding to RGB and resizing) is the per-frame cost of an idle camera.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import InvalidFrame
+from edge_runtime.pixels import UInt8Array
+
+FrameT = TypeVar("FrameT")
+
+# Times come from a clock or from index / fps: a smaller difference is rounding, not distance.
+ROUNDING_S = 1e-6
+
+
+class SegmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a bundle cuts a stream: `frames` a segment, of which the model sees `sampled`; `fps` of calibration."""
+
+    frames: int = 48
+    sampled: int = 16
+    fps: float = 30.0
+
+    def __post_init__(self) -> None:
+        if min(self.frames, self.sampled) < 1:
+            raise ValueError(f"segment.frames and segment.sampled start at 1, got {self.frames} and {self.sampled}")
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"segment.fps must be positive, got {self.fps}")
+
+    @property
+    def duration_s(self) -> float:
+        """Length of a full segment on the `time` clock, in seconds."""
+        return self.frames / self.fps
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One finished segment: half-open in frames and seconds, with the pixels of its sampled frames.
+
+    pixels: uint8 (F, S, S, 3). `index` counts the segments of a stream, gaps included.
+    """
+
+    index: int
+    start_frame: int
+    end_frame: int
+    start_s: float
+    end_s: float
+    pixels: UInt8Array
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A stretch without frames inside a timed stream, `segments` places long in the count of segments."""
+
+    index: int
+    segments: int
+    start_s: float
+    end_s: float
+
+
+def sample_indices(frames: int, sampled: int) -> NDArray[np.intp]:
+    """Bin centres: frame i of F in a segment of n frames is floor((i + 0.5) · n / F).
+
+    Returns (sampled,) increasing indices in [0, frames); they repeat where frames < sampled. Integer
+    arithmetic, so that no rounding of a float moves a frame. Raises ValueError for an empty segment.
+    """
+    if frames < 1 or sampled < 1:
+        raise ValueError(f"a segment has at least one frame and one sample, got {frames} and {sampled}")
+    return ((2 * np.arange(sampled) + 1) * frames // (2 * sampled)).astype(np.intp)
+
+
+def cut(frames: int, length: int) -> list[tuple[int, int]]:
+    """Half-open segments of a video of `frames` frames, the tail included: every frame lies in exactly one."""
+    return [(start, min(start + length, frames)) for start in range(0, frames, length)]
+
+
+def _check_seconds(seconds: float, previous: float | None) -> float:
+    value = float(seconds)
+    if not math.isfinite(value):
+        raise InvalidFrame(f"a frame's time must be a finite number of seconds, got {seconds!r}")
+    if previous is not None and value < previous:
+        raise InvalidFrame(
+            f"a frame's time must not go back: {value} s came after {previous} s; "
+            "take timestamps from a monotonic clock, or call flush() and open a new stream"
+        )
+    return value
+
+
+class FrameSegmenter(Generic[FrameT]):
+    """Cuts by counting frames.
+
+    prepare: frame -> uint8 (S, S, 3). length: the stream's number of frames where it is known. Then only the
+    sampled frames are prepared; without it every frame of the running segment is, since any of them may be a
+    sampled frame of a tail that ends early. A length that turns out too long is repaired in `flush`.
+    """
+
+    def __init__(
+        self,
+        spec: SegmentSpec,
+        prepare: Callable[[FrameT], UInt8Array],
+        length: int | None = None,
+    ) -> None:
+        self._spec = spec
+        self._prepare = prepare
+        self._length = length
+        self._centres = frozenset(sample_indices(spec.frames, spec.sampled).tolist())
+        self._index = 0
+        self._start = 0
+        self._count = 0
+        self._pixels: dict[int, UInt8Array] = {}
+        self._first_s = 0.0
+        self._last_s: float | None = None
+
+    @property
+    def last_s(self) -> float | None:
+        """Time of the newest frame, None before the first."""
+        return self._last_s
+
+    def push(self, frame: FrameT, seconds: float) -> list[Clip | Hole]:
+        """Take one frame; returns the segment that it completed, if it did. Raises InvalidFrame."""
+        seconds = _check_seconds(seconds, self._last_s)
+        place = self._count
+        full = self._length is not None and self._start + self._spec.frames <= self._length
+        if not full or place in self._centres:
+            self._pixels[place] = self._prepare(frame)
+        if place == 0:
+            self._first_s = seconds
+        self._count += 1
+        self._last_s = seconds
+        return [self._close()] if self._count == self._spec.frames else []
+
+    def flush(self, recall: Callable[[Sequence[int]], dict[int, FrameT]] | None = None) -> list[Clip]:
+        """End the stream: the tail is a segment like any other.
+
+        recall: gives frames again by their index in the stream. Needed only where `length` promised more
+        frames than came, so that frames of the tail were not prepared.
+        """
+        if self._count == 0:
+            return []
+        missing = [
+            place
+            for place in sorted(set(sample_indices(self._count, self._spec.sampled).tolist()))
+            if place not in self._pixels
+        ]
+        if missing:
+            if recall is None:
+                raise InvalidFrame(
+                    f"the stream ended after {self._start + self._count} frames but {self._length} were announced"
+                )
+            again = recall([self._start + place for place in missing])
+            for place in missing:
+                self._pixels[place] = self._prepare(again[self._start + place])
+        return [self._close()]
+
+    def interrupt(self, segments: int) -> list[Clip]:
+        """End the running segment before a gap of `segments` places."""
+        clips = self.flush()
+        self._index += segments
+        return clips
+
+    def skip(self, frames: int) -> None:
+        """Count frames that are known to exist but could not be had."""
+        self._start += frames
+
+    def _close(self) -> Clip:
+        assert self._last_s is not None
+        count = self._count
+        # The last frame lasts as long as the others of its segment did on average.
+        period = (self._last_s - self._first_s) / (count - 1) if count > 1 else 1.0 / self._spec.fps
+        clip = Clip(
+            index=self._index,
+            start_frame=self._start,
+            end_frame=self._start + count,
+            start_s=self._first_s,
+            end_s=self._last_s + period,
+            pixels=np.stack([self._pixels[i] for i in sample_indices(count, self._spec.sampled).tolist()]),
+        )
+        self._index += 1
+        self._start += count
+        self._count = 0
+        self._pixels = {}
+        return clip
+
+
+class TimeSegmenter(Generic[FrameT]):
+    """Cuts by timestamps: segments of `frames / fps` seconds, counted from the stream's first frame.
+
+    The sampled frames are those nearest to the bin centres in time (the earlier one where two are equally
+    near). A pause of more than one segment is a hole: the running segment ends with its last frame, and a new
+    one begins with the next. `sparing` is for frames whose preparation is costly and must be decided at once
+    (a live decoder): frames that, by the camera's rhythm so far, are not nearest to any centre are passed
+    over, and an unforeseen drop then takes the nearest frame that was prepared.
+    """
+
+    def __init__(
+        self,
+        spec: SegmentSpec,
+        prepare: Callable[[FrameT], UInt8Array],
+        sparing: bool = False,
+    ) -> None:
+        self._spec = spec
+        self._prepare = prepare
+        self._sparing = sparing
+        self._index = 0
+        self._frame = 0
+        self._start_frame = 0
+        # A segment's bounds are multiples of its duration from the anchor: sums would drift over the days.
+        self._anchor_s: float | None = None
+        self._cell = 0
+        self._last_s: float | None = None
+        self._period_s = 1.0 / spec.fps
+        self._kept: list[tuple[float, UInt8Array]] = []
+        self._count = 0
+
+    @property
+    def last_s(self) -> float | None:
+        """Time of the newest frame, None before the first."""
+        return self._last_s
+
+    def push(self, frame: FrameT, seconds: float) -> list[Clip | Hole]:
+        """Take one frame; returns what its arrival made final: a segment, or a segment and a hole.
+
+        Raises InvalidFrame for a time that is not finite or goes back; the stream is unchanged then.
+        """
+        seconds = _check_seconds(seconds, self._last_s)
+        done: list[Clip | Hole] = []
+        if self._anchor_s is not None and self._last_s is not None:
+            pause = seconds - self._last_s
+            if pause > self._spec.duration_s + ROUNDING_S:
+                end_s = self._last_s + min(self._period_s, pause)
+                places = max(1, round((seconds - end_s) / self._spec.duration_s))
+                done.extend(self.interrupt(places, end_s))
+                done.append(Hole(self._index - places, places, end_s, seconds))
+            elif seconds >= self._bound_s(1) - ROUNDING_S:
+                done.append(self._close(self._bound_s(1)))
+            if 0 < pause <= self._spec.duration_s:
+                # Slow average: one late frame must not change what counts as near.
+                self._period_s += 0.1 * (pause - self._period_s)
+        if self._anchor_s is None:
+            self._anchor_s, self._cell = seconds, 0
+        if not self._sparing or self._may_be_nearest(seconds):
+            self._kept.append((seconds, self._prepare(frame)))
+        self._count += 1
+        self._frame += 1
+        self._last_s = seconds
+        return done
+
+    def flush(self, recall: object = None) -> list[Clip]:
+        """End the stream: what there is of the running segment is a segment like any other."""
+        if self._count == 0 or self._last_s is None:
+            return []
+        return [self._close(self._last_s + self._period_s)]
+
+    def interrupt(self, segments: int, end_s: float | None = None) -> list[Clip]:
+        """End the running segment before a gap of `segments` places; a new one begins with the next frame."""
+        clips: list[Clip] = []
+        if self._count and self._last_s is not None:
+            clips.append(self._close(self._last_s + self._period_s if end_s is None else end_s))
+        self._anchor_s = None
+        self._index += segments
+        return clips
+
+    def _bound_s(self, cells: int) -> float:
+        """Start of the segment `cells` after the running one."""
+        assert self._anchor_s is not None
+        return self._anchor_s + (self._cell + cells) * self._spec.duration_s
+
+    def _may_be_nearest(self, seconds: float) -> bool:
+        if self._count == 0:
+            return True
+        bin_s = self._spec.duration_s / self._spec.sampled
+        # Distance to the nearest bin centre of the running segment.
+        offset = (seconds - self._bound_s(0)) / bin_s - 0.5
+        distance_s = abs(offset - min(max(round(offset), 0), self._spec.sampled - 1)) * bin_s
+        return distance_s <= 0.75 * self._period_s
+
+    def _close(self, end_s: float) -> Clip:
+        start_s = self._bound_s(0)
+        end_s = min(end_s, self._bound_s(1))
+        times = np.array([seconds for seconds, _ in self._kept])
+        bins = (np.arange(self._spec.sampled) + 0.5) / self._spec.sampled
+        centres = start_s + bins * (end_s - start_s)
+        clip = Clip(
+            index=self._index,
+            start_frame=self._start_frame,
+            end_frame=self._frame,
+            start_s=start_s,
+            end_s=end_s,
+            pixels=np.stack([self._kept[i][1] for i in nearest(times, centres)]),
+        )
+        self._index += 1
+        self._start_frame = self._frame
+        self._cell += 1
+        self._kept = []
+        self._count = 0
+        return clip
+
+
+def nearest(times: NDArray[np.float64], centres: NDArray[np.float64]) -> list[int]:
+    """Index of the time nearest to each centre; the earlier one where two are equally near.
+
+    times: (n,) not decreasing, n >= 1. centres: (F,).
+    """
+    gaps = np.abs(times[None, :] - centres[:, None])
+    return [int(np.flatnonzero(row <= row.min() + ROUNDING_S)[0]) for row in gaps]
+
+
+def expand(frames: int, segments: Iterable[tuple[int, int, float]]) -> NDArray[np.float64]:
+    """Segment values to one value a frame; frames that no segment covers are NaN (a gap is never a score).
+
+    segments: (start, end, value), half-open. Returns (frames,). Raises ValueError for a segment outside.
+    """
+    values = np.full(frames, np.nan)
+    for start, end, value in segments:
+        if not 0 <= start < end <= frames:
+            raise ValueError(f"segment {start}-{end} does not lie within {frames} frames")
+        values[start:end] = value
+    return values
