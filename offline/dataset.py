@@ -1,0 +1,341 @@
+"""`data.csv`: which videos there are, what happens in them and when, and what each is for.
+
+Knows the file's format and every way in which it can contradict itself. Does not decode video, and knows
+nothing of models or scores; a frame count comes from outside, to be checked against what is written here.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import DatasetError, OutputFailed
+
+Label = Literal["normal", "anomalous"]
+Split = Literal["calibration", "validation", "test"]
+Span = tuple[int, int]
+
+LABELS: tuple[Label, ...] = get_args(Label)
+SPLITS: tuple[Split, ...] = get_args(Split)
+COLUMNS = ("path", "label", "split", "events", "frames")
+
+# Twelve digits are a thousand years of video; longer ones are a damaged file, and slow to convert.
+_COUNT = re.compile(r"[0-9]{1,12}", re.ASCII)
+_RANGE = re.compile(r"([0-9]{1,12})\s*-\s*([0-9]{1,12})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One video and what is known about it.
+
+    `name` is the path as written in the manifest, with forward slashes: unique there, and the key under which
+    features and scores are stored. `events` are half-open frame ranges, sorted and disjoint. `frames` is the
+    number of frames if the manifest gives it. `line` is where the video stands in its file (0: in none).
+    Raises ValueError, with the value and the way out, for anything that contradicts itself.
+    """
+
+    path: Path
+    name: str
+    label: Label
+    split: Split
+    events: tuple[Span, ...] = ()
+    frames: int | None = None
+    line: int = field(default=0, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name != Path(self.name.strip()).as_posix() or self.name == ".":
+            raise ValueError(
+                f"path {self.name!r} names no video; write a file path, without blanks around it"
+            )
+        # A newline would break every one-line message and record in which the name appears.
+        if any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} for letter in self.name):
+            raise ValueError(f"path {self.name!r} holds a control or undecodable character; rename the file")
+        if self.label not in LABELS:
+            raise ValueError(f"unknown label {self.label!r}; write {' or '.join(LABELS)}")
+        if self.split not in SPLITS:
+            raise ValueError(f"unknown split {self.split!r}; write {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
+        if self.frames is not None and self.frames < 1:
+            raise ValueError(f"frames {self.frames} is no frame count; write 1 or more, or leave it empty")
+        if self.events and self.label == "normal":
+            raise ValueError(
+                f"a normal video with events {_text(self.events)}; label it anomalous or remove the events"
+            )
+        _check_events(self.events, self.frames)
+
+    @property
+    def anomalous(self) -> bool:
+        """Whether something abnormal happens anywhere in the video."""
+        return self.label == "anomalous"
+
+    @property
+    def timed(self) -> bool:
+        """Whether every frame's label is known: not so for an anomalous video without events."""
+        return not self.anomalous or bool(self.events)
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether the frames from `start` up to and without `end` touch an event. DatasetError if untimed."""
+        self._require_timing()
+        return any(start < event_end and event_start < end for event_start, event_end in self.events)
+
+    def frame_labels(self, n: int) -> NDArray[np.bool_]:
+        """Bool (n,): True inside an event. DatasetError if untimed or an event ends after n."""
+        self._require_timing()
+        check_frames(self, n)
+        labels = np.zeros(n, dtype=np.bool_)
+        for start, end in self.events:
+            labels[start:end] = True
+        return labels
+
+    def _require_timing(self) -> None:
+        if not self.timed:
+            raise DatasetError(
+                f"{self.name}: anomalous, but when is unknown; "
+                "give its events, or leave it out of frame figures"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The videos of one manifest, in its order. Iterates over `Video`."""
+
+    path: Path
+    videos: tuple[Video, ...]
+
+    def __iter__(self) -> Iterator[Video]:
+        return iter(self.videos)
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def split(self, name: Split) -> Dataset:
+        """The videos of one split, which may be none. ValueError for a split that does not exist."""
+        if name not in SPLITS:
+            raise ValueError(f"unknown split {name!r}; there are {', '.join(SPLITS)}")
+        return Dataset(self.path, tuple(video for video in self.videos if video.split == name))
+
+    def require_files(self) -> None:
+        """DatasetError, listing the first few, unless every video is a file that exists."""
+        missing = [video for video in self.videos if not video.path.is_file()]
+        if missing:
+            first = ", ".join(f"{video.name} (line {video.line})" for video in missing[:3])
+            rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise DatasetError(
+                f"{self.path}: {len(missing)} of {len(self.videos)} videos are not there: {first}{rest}; "
+                "paths are absolute or relative to the manifest's folder"
+            )
+
+    def require_both_classes(self, split: Split) -> None:
+        """DatasetError unless the split has at least one normal and one anomalous video."""
+        labels = {video.label for video in self.split(split)}
+        for label in LABELS:
+            if label not in labels:
+                raise DatasetError(
+                    f"{self.path}: split {split!r} has no {label} video; "
+                    "add one, or move one there from another split"
+                )
+
+
+def read_dataset(path: str | os.PathLike[str]) -> Dataset:
+    """Read a manifest. Raises DatasetError, one line with file and line number, for every fault in it.
+
+    UTF-8 with or without a byte order mark, LF or CRLF; columns in any order; blank lines are skipped. Video
+    files are not touched: see `Dataset.require_files`.
+    """
+    path = Path(path)
+    try:
+        # The codec's name hides the position of a bad byte behind its buffer, so decoding comes first.
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DatasetError(
+            f"{path}:{line}: byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        ) from None
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error))
+        raise DatasetError(f"{path}: {reason}; give the path of a data.csv") from None
+    videos = tuple(_read_rows(path, text))
+    _refuse_duplicates(videos, path)
+    return Dataset(path, videos)
+
+
+def write_dataset(rows: Iterable[Video], path: str | os.PathLike[str]) -> None:
+    """Write videos as a manifest, by name. Whole or not at all: a crash leaves the old file.
+
+    Raises DatasetError for no videos or the same one twice, OutputFailed if the file cannot be written.
+    """
+    path = Path(path)
+    videos = tuple(rows)
+    if not videos:
+        raise DatasetError(f"{path}: no videos to write; a manifest holds at least one")
+    _refuse_duplicates(videos, path)
+    temporary = ""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as stream:
+            temporary = stream.name
+            _write_rows(videos, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # A temporary file is private; a manifest is as readable as any other new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise OutputFailed(
+            f"{path}: {error.strerror or error}; the manifest was not written, choose another --output"
+        ) from None
+
+
+def check_frames(video: Video, actual: int) -> None:
+    """DatasetError if the decoded video, of `actual` frames, disagrees with what the manifest says of it."""
+    where = f"{video.name} (line {video.line} of its manifest)" if video.line else video.name
+    if video.frames is not None and video.frames != actual:
+        raise DatasetError(
+            f"{where}: the manifest says {video.frames} frames, the video has {actual}; "
+            "correct the number or leave it empty"
+        )
+    if video.events and video.events[-1][1] > actual:
+        raise DatasetError(
+            f"{where}: event {_text(video.events[-1:])} ends after the last frame, the video has {actual}; "
+            "correct the event or the file"
+        )
+
+
+def parse_events(text: str) -> tuple[Span, ...]:
+    """`165-240;900-1000` to ((165, 240), (900, 1000)), half-open. ValueError for anything of another form."""
+    if not text.strip():
+        return ()
+    events = []
+    for part in text.split(";"):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
+            raise ValueError(
+                f"events {text!r}: {part.strip()!r} is no frame range; write them like 165-240;900-1000"
+            )
+        events.append((int(match[1]), int(match[2])))
+    return tuple(events)
+
+
+def _check_events(events: Sequence[Span], frames: int | None) -> None:
+    previous_end = 0
+    for index, (start, end) in enumerate(events):
+        if start < 0:
+            raise ValueError(f"event {start}-{end} starts before frame 0; frames are counted from 0")
+        if start >= end:
+            raise ValueError(
+                f"event {start}-{end} holds no frame; the end is exclusive and comes after the start"
+            )
+        if index and start < previous_end:
+            raise ValueError(
+                f"events {_text(events[index - 1 : index + 1])} overlap or are not sorted; "
+                "sort them by start and merge what overlaps"
+            )
+        if frames is not None and end > frames:
+            raise ValueError(
+                f"event {start}-{end} ends after the last frame of {frames}; correct one of the two"
+            )
+        previous_end = end
+
+
+def _text(events: Sequence[Span]) -> str:
+    return ";".join(f"{start}-{end}" for start, end in events)
+
+
+def _read_rows(path: Path, text: str) -> Iterator[Video]:
+    # Strict: a quote that never closes would otherwise swallow the rest of the file as one path.
+    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    header: list[str] | None = None
+    empty = True
+    try:
+        for row in reader:
+            where = f"{path}:{reader.line_num}"
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if header is None:
+                header = cells
+                _check_header(where, header)
+                continue
+            if len(cells) != len(header):
+                raise DatasetError(
+                    f"{where}: {len(cells)} cells where the header has {len(header)}; "
+                    "leave a cell empty, but keep its comma, and quote a path that holds a comma"
+                )
+            empty = False
+            try:
+                yield _read_video(path.parent, dict(zip(header, cells, strict=True)), reader.line_num)
+            except ValueError as error:
+                raise DatasetError(f"{where}: {error}") from None
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path}:{reader.line_num}: not readable as CSV ({error}); check its quotes"
+        ) from None
+    if header is None:
+        raise DatasetError(f"{path}: the file is empty; its first line is {','.join(COLUMNS)}")
+    if empty:
+        raise DatasetError(f"{path}: a header, but no videos; add a line for each video")
+
+
+def _check_header(where: str, header: Sequence[str]) -> None:
+    for column in COLUMNS:
+        if header.count(column) != 1:
+            fault = "missing" if column not in header else "there twice"
+            raise DatasetError(f"{where}: column {column!r} is {fault}; the header is {','.join(COLUMNS)}")
+    for column in header:
+        if column not in COLUMNS:
+            raise DatasetError(f"{where}: unknown column {column!r}; the header is {','.join(COLUMNS)}")
+
+
+def _read_video(folder: Path, cells: dict[str, str], line: int) -> Video:
+    if not cells["path"]:
+        raise ValueError("the path is empty; write where the video is")
+    if cells["frames"] and _COUNT.fullmatch(cells["frames"]) is None:
+        raise ValueError(
+            f"frames {cells['frames']!r} is no frame count; write a whole number or leave it empty"
+        )
+    return Video(
+        path=folder / cells["path"],
+        name=Path(cells["path"]).as_posix(),
+        label=cast(Label, cells["label"]),  # Video refuses any other
+        split=cast(Split, cells["split"]),
+        events=parse_events(cells["events"]),
+        frames=int(cells["frames"]) if cells["frames"] else None,
+        line=line,
+    )
+
+
+def _write_rows(videos: Iterable[Video], stream: IO[str]) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for video in videos:
+        frames = "" if video.frames is None else video.frames
+        writer.writerow([video.name, video.label, video.split, _text(video.events), frames])
+
+
+def _refuse_duplicates(videos: Iterable[Video], manifest: Path) -> None:
+    seen: dict[str, Video] = {}
+    for video in videos:
+        # The real path: `a/../b.mp4` and a link to b.mp4 are b.mp4, and would count twice in every figure.
+        real = os.path.realpath(manifest.parent / video.name)
+        if real in seen:
+            first = seen[real]
+            same = "" if first.name == video.name else f", written there as {first.name!r}"
+            raise DatasetError(
+                f"{manifest}:{video.line}: {video.name!r} is the same video "
+                f"as on line {first.line}{same}; remove one"
+            )
+        seen[real] = video
