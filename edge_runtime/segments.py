@@ -1,9 +1,9 @@
 """Frames to segments. Knows time and counting; nothing of what a frame shows.
 
 Two clocks cut a stream: `FrameSegmenter` counts frames (files, and what the paper does), `TimeSegmenter`
-cuts by timestamps (live cameras, which drop frames and have a rate of their own). Both take a frame in a form
-of the caller's choosing and a function that prepares it; which frames are prepared is decided here, because
-preparing (decoding to RGB and resizing) is the per-frame cost of an idle camera.
+cuts by timestamps (live cameras, which drop frames and have a rate of their own). Both take a frame as a
+function that prepares its pixels; which frames are prepared is decided here, because preparing (converting
+and resizing) is the per-frame cost of an idle camera.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,8 +18,11 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InvalidFrame
 from edge_runtime.pixels import UInt8Array
+from edge_runtime.records import GapReason
 
-FrameT = TypeVar("FrameT")
+# One frame: called at most once, at once or never, it gives uint8 (S, S, 3).
+Frame = Callable[[], UInt8Array]
+Recall = Callable[[Sequence[int]], dict[int, UInt8Array]]
 
 # Times come from a clock or from index / fps: a smaller difference is rounding, not distance.
 ROUNDING_S = 1e-6
@@ -44,6 +46,10 @@ class SegmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         """Length of a full segment on the `time` clock, in seconds."""
         return self.frames / self.fps
 
+    def places(self, pause_s: float) -> int:
+        """How many segments a pause stands for in the count of segments: at least one."""
+        return max(1, round(pause_s / self.duration_s))
+
 
 @dataclass(frozen=True, slots=True)
 class Clip:
@@ -62,12 +68,13 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A stretch without frames inside a timed stream, `segments` places long in the count of segments."""
+    """A stretch that cannot be scored, `segments` places long in the count of segments, from `index` on."""
 
     index: int
     segments: int
     start_s: float
     end_s: float
+    reason: GapReason
 
 
 def sample_indices(frames: int, sampled: int) -> NDArray[np.intp]:
@@ -98,22 +105,16 @@ def _check_seconds(seconds: float, previous: float | None) -> float:
     return value
 
 
-class FrameSegmenter(Generic[FrameT]):
+class FrameSegmenter:
     """Cuts by counting frames.
 
-    prepare: frame -> uint8 (S, S, 3). length: the stream's number of frames where it is known. Then only the
-    sampled frames are prepared; without it every frame of the running segment is, since any of them may be a
-    sampled frame of a tail that ends early. A length that turns out too long is repaired in `flush`.
+    length: the stream's number of frames where it is known. Then only the sampled frames are prepared; without
+    it every frame of the running segment is, since any of them may be a sampled frame of a tail that ends
+    early. A length that turns out too long is repaired in `flush`.
     """
 
-    def __init__(
-        self,
-        spec: SegmentSpec,
-        prepare: Callable[[FrameT], UInt8Array],
-        length: int | None = None,
-    ) -> None:
+    def __init__(self, spec: SegmentSpec, length: int | None = None) -> None:
         self._spec = spec
-        self._prepare = prepare
         self._length = length
         self._centres = frozenset(sample_indices(spec.frames, spec.sampled).tolist())
         self._index = 0
@@ -128,23 +129,28 @@ class FrameSegmenter(Generic[FrameT]):
         """Time of the newest frame, None before the first."""
         return self._last_s
 
-    def push(self, frame: FrameT, seconds: float) -> list[Clip | Hole]:
+    @property
+    def next_index(self) -> int:
+        """Index that the running segment will get."""
+        return self._index
+
+    def push(self, frame: Frame, seconds: float) -> list[Clip | Hole]:
         """Take one frame; returns the segment that it completed, if it did. Raises InvalidFrame."""
         seconds = _check_seconds(seconds, self._last_s)
         place = self._count
         full = self._length is not None and self._start + self._spec.frames <= self._length
         if not full or place in self._centres:
-            self._pixels[place] = self._prepare(frame)
+            self._pixels[place] = frame()
         if place == 0:
             self._first_s = seconds
         self._count += 1
         self._last_s = seconds
         return [self._close()] if self._count == self._spec.frames else []
 
-    def flush(self, recall: Callable[[Sequence[int]], dict[int, FrameT]] | None = None) -> list[Clip]:
+    def flush(self, recall: Recall | None = None) -> list[Clip]:
         """End the stream: the tail is a segment like any other.
 
-        recall: gives frames again by their index in the stream. Needed only where `length` promised more
+        recall: prepares frames again by their index in the stream. Needed only where `length` promised more
         frames than came, so that frames of the tail were not prepared.
         """
         if self._count == 0:
@@ -161,18 +167,14 @@ class FrameSegmenter(Generic[FrameT]):
                 )
             again = recall([self._start + place for place in missing])
             for place in missing:
-                self._pixels[place] = self._prepare(again[self._start + place])
+                self._pixels[place] = again[self._start + place]
         return [self._close()]
 
-    def interrupt(self, segments: int) -> list[Clip]:
+    def interrupt(self, segments: int, end_s: float | None = None) -> list[Clip]:
         """End the running segment before a gap of `segments` places."""
         clips = self.flush()
         self._index += segments
         return clips
-
-    def skip(self, frames: int) -> None:
-        """Count frames that are known to exist but could not be had."""
-        self._start += frames
 
     def _close(self) -> Clip:
         assert self._last_s is not None
@@ -194,7 +196,7 @@ class FrameSegmenter(Generic[FrameT]):
         return clip
 
 
-class TimeSegmenter(Generic[FrameT]):
+class TimeSegmenter:
     """Cuts by timestamps: segments of `frames / fps` seconds, counted from the stream's first frame.
 
     The sampled frames are those nearest to the bin centres in time (the earlier one where two are equally
@@ -204,14 +206,8 @@ class TimeSegmenter(Generic[FrameT]):
     over, and an unforeseen drop then takes the nearest frame that was prepared.
     """
 
-    def __init__(
-        self,
-        spec: SegmentSpec,
-        prepare: Callable[[FrameT], UInt8Array],
-        sparing: bool = False,
-    ) -> None:
+    def __init__(self, spec: SegmentSpec, sparing: bool = False) -> None:
         self._spec = spec
-        self._prepare = prepare
         self._sparing = sparing
         self._index = 0
         self._frame = 0
@@ -229,7 +225,12 @@ class TimeSegmenter(Generic[FrameT]):
         """Time of the newest frame, None before the first."""
         return self._last_s
 
-    def push(self, frame: FrameT, seconds: float) -> list[Clip | Hole]:
+    @property
+    def next_index(self) -> int:
+        """Index that the running segment will get."""
+        return self._index
+
+    def push(self, frame: Frame, seconds: float) -> list[Clip | Hole]:
         """Take one frame; returns what its arrival made final: a segment, or a segment and a hole.
 
         Raises InvalidFrame for a time that is not finite or goes back; the stream is unchanged then.
@@ -240,9 +241,9 @@ class TimeSegmenter(Generic[FrameT]):
             pause = seconds - self._last_s
             if pause > self._spec.duration_s + ROUNDING_S:
                 end_s = self._last_s + min(self._period_s, pause)
-                places = max(1, round((seconds - end_s) / self._spec.duration_s))
+                places = self._spec.places(seconds - end_s)
                 done.extend(self.interrupt(places, end_s))
-                done.append(Hole(self._index - places, places, end_s, seconds))
+                done.append(Hole(self._index - places, places, end_s, seconds, "lost"))
             elif seconds >= self._bound_s(1) - ROUNDING_S:
                 done.append(self._close(self._bound_s(1)))
             if 0 < pause <= self._spec.duration_s:
@@ -251,13 +252,13 @@ class TimeSegmenter(Generic[FrameT]):
         if self._anchor_s is None:
             self._anchor_s, self._cell = seconds, 0
         if not self._sparing or self._may_be_nearest(seconds):
-            self._kept.append((seconds, self._prepare(frame)))
+            self._kept.append((seconds, frame()))
         self._count += 1
         self._frame += 1
         self._last_s = seconds
         return done
 
-    def flush(self, recall: object = None) -> list[Clip]:
+    def flush(self, recall: Recall | None = None) -> list[Clip]:
         """End the stream: what there is of the running segment is a segment like any other."""
         if self._count == 0 or self._last_s is None:
             return []

@@ -1,0 +1,145 @@
+"""A bundle on disk, checked before anything in it is used. Knows files and hashes; opens no graph."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import BundleRefused
+from edge_runtime.manifest import MANIFEST, FileEntry, Manifest, check_path, read_manifest
+from edge_runtime.onnx_locations import external_locations
+
+GOLDEN = "golden.npz"
+_MANIFEST_LIMIT = 16 * 2**20
+# A serialised protobuf message cannot be larger; weights beyond it lie in external data.
+_ONNX_LIMIT = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Two segments and what they gave at build time.
+
+    frames: uint8 (2, F, S, S, 3). tokens: (2, n·T, D). features: float32 (2, K·d). probabilities: (2,).
+    """
+
+    frames: NDArray[np.uint8]
+    tokens: NDArray[np.float32]
+    features: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle: its folder and its manifest. Made by `Bundle.open`, which checks every file."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Read the manifest and check that the folder holds exactly the files it lists, unchanged.
+
+        Raises BundleRefused, which names the file and the reason, before any graph is loaded.
+        """
+        root = Path(path)
+        if not root.is_dir():
+            raise BundleRefused(f"{root}: no such folder; a bundle is a folder with a {MANIFEST}")
+        manifest = read_manifest(_read_regular(root / MANIFEST, _MANIFEST_LIMIT), f"{root.name}/{MANIFEST}")
+        _check_listing(root, manifest.files)
+        for entry in manifest.files:
+            _check_file(root, entry)
+        for entry in manifest.files:
+            if entry.path.endswith(".onnx"):
+                _check_locations(root / entry.path, {listed.path for listed in manifest.files})
+        return cls(root, manifest)
+
+    def file(self, name: str) -> Path:
+        """Path of a listed file; KeyError for any other name."""
+        if name not in {entry.path for entry in self.manifest.files}:
+            raise KeyError(name)
+        return self.path / name
+
+    def golden(self) -> Golden:
+        """The golden segments. Raises BundleRefused where the bundle has none or they cannot be read."""
+        try:
+            with np.load(self.file(GOLDEN), allow_pickle=False) as data:
+                return Golden(data["frames"], data["tokens"], data["features"], data["probabilities"])
+        except (KeyError, ValueError, OSError) as error:
+            raise BundleRefused(f"{GOLDEN}: cannot be read ({error}); build the bundle again") from error
+
+
+def sha256(path: Path) -> str:
+    """sha256 of a file's content, in lower-case hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_listing(root: Path, files: list[FileEntry]) -> None:
+    listed = {entry.path for entry in files}
+    found = set()
+    for folder, folders, names in os.walk(root):
+        for name in [*folders, *names]:
+            path = Path(folder) / name
+            relative = path.relative_to(root).as_posix()
+            if path.is_symlink():
+                raise BundleRefused(f"{relative}: is a symbolic link; copy the bundle again with its files")
+            if name in names:
+                found.add(relative)
+    for missing in sorted(listed - found):
+        raise BundleRefused(f"{missing}: is missing; copy the bundle again")
+    for extra in sorted(found - listed - {MANIFEST}):
+        raise BundleRefused(f"{extra}: is not listed in {MANIFEST}; remove it or copy the bundle again")
+
+
+def _check_file(root: Path, entry: FileEntry) -> None:
+    path = root / entry.path
+    size = path.stat().st_size
+    if size != entry.bytes:
+        raise BundleRefused(f"{entry.path}: has {size} bytes, the manifest says {entry.bytes}; copy the bundle again")
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise BundleRefused(f"{entry.path}: is not a regular file; copy the bundle again")
+    if sha256(path) != entry.sha256:
+        raise BundleRefused(f"{entry.path}: sha256 differs from the manifest; copy the bundle again")
+
+
+def _check_locations(path: Path, listed: set[str]) -> None:
+    try:
+        locations = external_locations(_read_regular(path, _ONNX_LIMIT))
+    except ValueError as error:
+        raise BundleRefused(f"{path.name}: is not an ONNX file ({error}); build the bundle again") from error
+    for location in sorted(locations):
+        try:
+            check_path(location)
+        except ValueError as error:
+            raise BundleRefused(f"{path.name}: external data {error}; do not use this bundle") from error
+        if location not in listed:
+            raise BundleRefused(f"{path.name}: external data {location!r} is not a file of the bundle")
+
+
+def _read_regular(path: Path, limit: int) -> bytes:
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleRefused(f"{path.name}: is not a regular file; copy the bundle again")
+        if status.st_size > limit:
+            raise BundleRefused(f"{path.name}: has {status.st_size} bytes, more than the {limit} allowed")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BundleRefused(f"{path.name}: is missing; copy the bundle again") from None
+    except OSError as error:
+        raise BundleRefused(f"{path.name}: cannot be read ({error.strerror})") from error
+
+
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """What `hh-edge inspect` shows, as plain values."""
+    import msgspec
+
+    document: dict[str, Any] = msgspec.to_builtins(manifest)
+    return document

@@ -1,0 +1,281 @@
+"""Frames in, records out: one model, many streams. Knows the stages and their order; opens no camera.
+
+frames -> segments -> sampled pixels -> probability -> smoothed -> event
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import InferenceFailed, UsageError
+from edge_runtime.events import EventGrouper
+from edge_runtime.graphs import FeatureGraphs, ScorerGraph
+from edge_runtime.locator import LocatorSpec, Smoother
+from edge_runtime.pixels import Color, UInt8Array, check_frame, prepare
+from edge_runtime.records import GapReason, GapRecord, Record, SegmentRecord
+from edge_runtime.segments import Clip, Frame, FrameSegmenter, Hole, Recall, SegmentSpec, TimeSegmenter
+
+log = logging.getLogger(__name__)
+
+Clock = Literal["frames", "time"]
+LOCATORS = ("full", "low_latency")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentTimes:
+    """Where a segment lies, without its pixels: what is left of a Clip once it has a score."""
+
+    index: int
+    start_frame: int
+    end_frame: int
+    start_s: float
+    end_s: float
+
+    @classmethod
+    def of(cls, clip: Clip) -> SegmentTimes:
+        """The times of a clip."""
+        return cls(clip.index, clip.start_frame, clip.end_frame, clip.start_s, clip.end_s)
+
+
+class LocatedStream:
+    """The part of a stream behind the scorer: scores and gaps in, records out.
+
+    Offline evaluation drives this class too, with scores it has computed beforehand.
+    """
+
+    def __init__(self, camera: str, locator: LocatorSpec, event_prefix: str) -> None:
+        self._camera = camera
+        self._locator = locator
+        self._smoother = Smoother(locator.sigma, locator.lookahead)
+        self._grouper = EventGrouper(camera, event_prefix)
+        self._waiting: dict[int, tuple[SegmentTimes, float]] = {}
+        self._newest = -1
+
+    def push(self, segment: SegmentTimes, score: float) -> list[Record]:
+        """Take a scored segment; returns the records that became final. Indices only grow."""
+        self._waiting[segment.index] = (segment, score)
+        self._newest = segment.index
+        return self._locate(self._smoother.push(segment.index, score))
+
+    def gap(self, hole: Hole) -> list[Record]:
+        """Take a stretch that could not be scored."""
+        gap = GapRecord(camera=self._camera, start_s=hole.start_s, end_s=hole.end_s, reason=hole.reason)
+        return [*self.pass_by(hole.index + hole.segments - 1), gap]
+
+    def pass_by(self, index: int) -> list[Record]:
+        """Nothing more will come up to segment `index`: what waited only for that becomes final."""
+        records = self._locate(self._smoother.reach(index))
+        if index > self._newest and not self._waiting:
+            records += self._grouper.close()
+        return records
+
+    def flush(self) -> list[Record]:
+        """The stream has ended; returns the rest."""
+        return [*self._locate(self._smoother.flush()), *self._grouper.close()]
+
+    def _locate(self, final: list[tuple[int, float]]) -> list[Record]:
+        records: list[Record] = []
+        for index, smoothed in final:
+            segment, score = self._waiting.pop(index)
+            record = SegmentRecord(
+                camera=self._camera,
+                index=index,
+                start_frame=segment.start_frame,
+                end_frame=segment.end_frame,
+                start_s=segment.start_s,
+                end_s=segment.end_s,
+                score=score,
+                smoothed=smoothed,
+                anomalous=smoothed > self._locator.threshold,
+            )
+            records += [record, *self._grouper.push(record)]
+        return records
+
+
+class Stream:
+    """One camera's frames, in order. Made by `Detector.stream`; not to be shared between threads."""
+
+    def __init__(
+        self,
+        camera: str,
+        detector: Detector,
+        segmenter: FrameSegmenter | TimeSegmenter,
+        located: LocatedStream,
+    ) -> None:
+        self.camera = camera
+        self.segmenter = segmenter
+        self._detector = detector
+        self._located = located
+        self._spec = detector.bundle.manifest.segment
+        self._pixels = detector.bundle.manifest.pixels
+        self._last: tuple[int, float] | None = None
+        self._flushed = False
+
+    def push(self, frame: UInt8Array, seconds: float, color: Color = "bgr") -> list[Record]:
+        """Take one frame; returns the records that became final with it, most often none.
+
+        frame: uint8 (h, w, 3), its channels in the order `color`; it may change its size from frame to frame,
+        and its memory may be reused afterwards. seconds: its time, which never goes back (with `clock="time"`
+        it cuts the segments; use a monotonic clock). Raises InvalidFrame, and the stream is unchanged.
+        """
+        check_frame(frame)
+        return self.push_lazy(lambda: prepare(frame, self._pixels, color), seconds)
+
+    def push_lazy(self, frame: Frame, seconds: float) -> list[Record]:
+        """As `push`, for a frame that is prepared only if the model will see it."""
+        self._check_open()
+        records: list[Record] = []
+        for item in self.segmenter.push(frame, seconds):
+            records += self.accept(item)
+        return records
+
+    def gap(self, start_s: float, end_s: float, reason: GapReason = "lost") -> list[Record]:
+        """Say that no frames came from `start_s` to `end_s`; the running segment ends before it."""
+        self._check_open()
+        if not end_s >= start_s:
+            raise UsageError(f"a gap ends after it starts, got {start_s} to {end_s}")
+        records: list[Record] = []
+        for item in interrupt(self.segmenter, self._spec, start_s, end_s, reason):
+            records += self.accept(item)
+        return records
+
+    def idle(self, seconds: float) -> list[Record]:
+        """Say that no frame has come until `seconds`: an event must not stay open until a lost camera returns."""
+        if self._flushed or self._last is None:
+            return []
+        index, end_s = self._last
+        passed = int((seconds - end_s) // self._spec.duration_s)
+        # One place stays in doubt: the running segment may hold frames.
+        return self._located.pass_by(index + passed - 1) if passed > 1 else []
+
+    def accept(self, item: Clip | Hole) -> list[Record]:
+        """Score one finished segment, or note a hole; for callers that cut segments elsewhere.
+
+        A segment that the graphs cannot score becomes a gap (reason `dropped`), never a score.
+        """
+        if isinstance(item, Hole):
+            self._last = (item.index + item.segments - 1, item.end_s)
+            return self._located.gap(item)
+        self._last = (item.index, item.end_s)
+        try:
+            score = float(self._detector.score(item.pixels[None])[0])
+        except InferenceFailed as error:
+            log.error("%s: segment %d could not be scored: %s", self.camera, item.index, error)
+            return self._located.gap(Hole(item.index, 1, item.start_s, item.end_s, "dropped"))
+        return self._located.push(SegmentTimes.of(item), score)
+
+    def flush(self, recall: Recall | None = None) -> list[Record]:
+        """End the stream: the tail is scored, what waited for later segments becomes final, events end."""
+        if self._flushed:
+            return []
+        self._flushed = True
+        records: list[Record] = []
+        for clip in self.segmenter.flush(recall):
+            records += self.accept(clip)
+        return records + self._located.flush()
+
+    def _check_open(self) -> None:
+        if self._flushed:
+            raise UsageError(f"the stream {self.camera!r} was flushed; open a new one with detector.stream(…)")
+
+
+def interrupt(
+    segmenter: FrameSegmenter | TimeSegmenter,
+    spec: SegmentSpec,
+    start_s: float,
+    end_s: float,
+    reason: GapReason,
+) -> list[Clip | Hole]:
+    """End the running segment of `segmenter` and put a hole behind it."""
+    places = spec.places(end_s - start_s)
+    clips = segmenter.interrupt(places, start_s)
+    return [*clips, Hole(segmenter.next_index - places, places, start_s, end_s, reason)]
+
+
+class Detector:
+    """One loaded bundle for any number of streams.
+
+    provider: `auto`, `cpu`, `cuda`, `tensorrt` or `openvino`. threads: of ONNX Runtime, default its own choice.
+    Raises BundleRefused, MissingExtra, ProviderUnavailable. Streams of one detector may run in different
+    threads; the graphs are shared.
+    """
+
+    def __init__(self, bundle: Bundle, provider: str = "auto", threads: int | None = None) -> None:
+        self.bundle = bundle
+        graphs = bundle.manifest.graphs
+        self.graphs: FeatureGraphs | None = FeatureGraphs(
+            bundle.file(graphs.vision.file), bundle.file(graphs.language.file), provider, threads
+        )
+        self._scorer: ScorerGraph | None = ScorerGraph(bundle.file(bundle.manifest.scorer.file))
+
+    def stream(
+        self,
+        name: str,
+        locator: str = "full",
+        clock: Clock = "time",
+        length: int | None = None,
+        sparing: bool = False,
+        run: str = "",
+    ) -> Stream:
+        """Open a stream of frames.
+
+        locator: `full` smooths over later segments too and answers later; `low_latency` answers at once.
+        clock: `time` cuts by the pushed timestamps (live cameras), `frames` counts frames (files).
+        length: a file's number of frames, where known, spares work. sparing: see TimeSegmenter.
+        run: goes into the events' ids, so that those of a camera differ from run to run.
+        """
+        if locator not in LOCATORS:
+            raise UsageError(f"unknown locator {locator!r}; choose from {', '.join(LOCATORS)}")
+        if clock not in ("frames", "time"):
+            raise UsageError(f"unknown clock {clock!r}; choose from frames, time")
+        manifest = self.bundle.manifest
+        segmenter = (
+            FrameSegmenter(manifest.segment, length)
+            if clock == "frames"
+            else TimeSegmenter(manifest.segment, sparing)
+        )
+        located = LocatedStream(name, manifest.locators.named(locator), run or manifest.bundle_id[:8])
+        return Stream(name, self, segmenter, located)
+
+    def score(self, frames: UInt8Array) -> NDArray[np.float32]:
+        """Probability that each segment is anomalous. frames: uint8 (b, F, S, S, 3). Returns (b,)."""
+        if self.graphs is None or self._scorer is None:
+            raise UsageError("the detector was closed")
+        return self._scorer.probabilities(self.graphs.features(frames))
+
+    def close(self) -> None:
+        """Give the graphs' memory back. Streams of this detector cannot score any more."""
+        self.graphs = self._scorer = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def locate(
+    segments: Sequence[SegmentTimes],
+    scores: Sequence[float | None],
+    locator: LocatorSpec,
+    camera: str = "video",
+) -> list[Record]:
+    """Batch is stream run to the end: a whole video's records from its segments' scores (None is a gap)."""
+    stream = LocatedStream(camera, locator, "batch")
+    records: list[Record] = []
+    for segment, score in zip(segments, scores, strict=True):
+        if score is None:
+            records += stream.gap(Hole(segment.index, 1, segment.start_s, segment.end_s, "dropped"))
+        else:
+            records += stream.push(segment, score)
+    return records + stream.flush()

@@ -1,0 +1,74 @@
+"""The three graphs of a bundle, run one after the other. Knows arrays; nothing of cameras, time or files' hashes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import InferenceFailed
+from edge_runtime.pixels import UInt8Array
+from edge_runtime.sessions import choose_provider, open_session
+
+FloatArray = NDArray[np.float32]
+
+
+class FeatureGraphs:
+    """Frames to expert features: `vision` and `language`. The scorer is fitted on what this gives."""
+
+    def __init__(
+        self, vision: Path, language: Path, provider: str = "auto", threads: int | None = None, group: int = 1
+    ) -> None:
+        self.provider = choose_provider(provider)
+        self._vision = open_session(vision, self.provider, threads)
+        self._language = open_session(language, self.provider, threads)
+        self._group = group
+
+    def tokens(self, frames: UInt8Array) -> FloatArray:
+        """Visual tokens of segments.
+
+        frames: uint8 (b, F, S, S, 3). Returns float32 (b, n·T, D), n = F / g groups of g frames.
+        """
+        batch, sampled, height, width, channels = frames.shape
+        groups = frames.reshape(-1, self._group, height, width, channels)
+        (tokens,) = self._vision.run(["tokens"], {"frames": groups})
+        return np.asarray(tokens).reshape(batch, (sampled // self._group) * tokens.shape[1], tokens.shape[2])
+
+    def language(self, tokens: FloatArray) -> FloatArray:
+        """Expert features of visual tokens. tokens: (b, n·T, D). Returns float32 (b, K·d) in expert order."""
+        (features,) = self._language.run(["features"], {"tokens": tokens})
+        return np.asarray(features, dtype=np.float32)
+
+    def features(self, frames: UInt8Array) -> FloatArray:
+        """Expert features of segments.
+
+        frames: uint8 (b, F, S, S, 3). Returns float32 (b, K·d). Raises InferenceFailed where a graph fails or
+        a value is not finite.
+        """
+        try:
+            features = self.language(self.tokens(frames))
+        except Exception as error:
+            raise InferenceFailed(f"the graphs failed: {str(error).strip().splitlines()[0]}") from error
+        if not np.isfinite(features).all():
+            raise InferenceFailed("the language graph gave features that are not finite")
+        return features
+
+
+class ScorerGraph:
+    """Expert features to the probability of an anomaly."""
+
+    def __init__(self, path: Path, threads: int | None = 1) -> None:
+        # A few thousand multiplications: the CPU is the right place whatever runs the model.
+        self._session = open_session(path, "cpu", threads)
+
+    def probabilities(self, features: FloatArray) -> FloatArray:
+        """features: float32 (b, K·d). Returns (b,), in [0, 1]. Raises InferenceFailed where it is not."""
+        try:
+            (both,) = self._session.run(["probabilities"], {"features": features})
+        except Exception as error:
+            raise InferenceFailed(f"the scorer failed: {str(error).strip().splitlines()[0]}") from error
+        column = np.asarray(both, dtype=np.float32)[:, 1]
+        if not ((column >= 0) & (column <= 1)).all():
+            raise InferenceFailed("the scorer gave a probability outside 0..1")
+        return column

@@ -1,0 +1,245 @@
+"""What a bundle says about itself, as frozen values. Knows JSON; opens no graph and hashes no file.
+
+Unknown keys are refused: a manifest that this version does not understand is not guessed at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any, Literal
+
+import msgspec
+
+from edge_runtime.errors import BundleRefused
+from edge_runtime.locator import LocatorSpec
+from edge_runtime.pixels import PixelSpec
+from edge_runtime.segments import SegmentSpec
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+REPORT = "report.html"
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class SourceModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the weights came from."""
+
+    name: str
+    revision: str
+    architecture: str
+    licence: str
+
+
+class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The one phrasing of the task that is baked into the language graph."""
+
+    name: str
+    text: str
+
+
+class Expert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One expert head with its robust saliency, in rank order."""
+
+    layer: int
+    head: int
+    rss: float
+
+
+class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Of the source model's decoder: layers L, heads H per layer, head width d_h, model width D."""
+
+    layers: int
+    heads: int
+    head_dim: int
+    width: int
+
+
+class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One input or output of a graph; a name in `shape` is a free dimension."""
+
+    name: str
+    dtype: str
+    shape: list[int | str]
+
+
+class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One ONNX graph of the bundle."""
+
+    file: str
+    precision: Precision
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+
+
+class Graphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The two graphs of the model."""
+
+    vision: GraphSpec
+    language: GraphSpec
+
+
+class Scorer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The logistic regression: its graph and what it was fitted on."""
+
+    file: str
+    standardised: bool
+    unit: Literal["video", "segment", "mixed"]
+    samples: int
+    anomalous: int
+
+
+class Locators(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The two calibrated operating points."""
+
+    full: LocatorSpec
+    low_latency: LocatorSpec
+
+    def named(self, name: str) -> LocatorSpec:
+        """The operating point `full` or `low_latency`; KeyError otherwise."""
+        return {"full": self.full, "low_latency": self.low_latency}[name]
+
+
+class Validation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Frame-level figures of the `full` operating point on the validation split; None where undefined."""
+
+    auc: float | None
+    ap: float | None
+    f1: float | None
+    videos: int
+    frames: int
+
+
+class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One file of the bundle; `path` is relative, with forward slashes."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything a bundle says about itself. With the file hashes inside, `bundle_id` seals all of it."""
+
+    schema_version: int
+    bundle_id: str
+    created: str
+    producer: dict[str, str]
+    source_model: SourceModel
+    prompt: Prompt
+    experts: list[Expert]
+    geometry: Geometry
+    segment: SegmentSpec
+    pixels: PixelSpec
+    graphs: Graphs
+    scorer: Scorer
+    locators: Locators
+    validation: Validation
+    parity: dict[str, float]
+    files: list[FileEntry]
+
+    def __post_init__(self) -> None:
+        if not self.experts:
+            raise ValueError("experts must not be empty")
+        for expert in self.experts:
+            if not (0 <= expert.layer < self.geometry.layers and 0 <= expert.head < self.geometry.heads):
+                raise ValueError(f"expert ({expert.layer}, {expert.head}) lies outside the geometry")
+        paths = [entry.path for entry in self.files]
+        for path in paths:
+            check_path(path)
+        if len(set(paths)) != len(paths):
+            raise ValueError("files names a path twice")
+        for name in (self.graphs.vision.file, self.graphs.language.file, self.scorer.file):
+            if name not in paths:
+                raise ValueError(f"files does not list {name}")
+
+    @property
+    def feature_size(self) -> int:
+        """K · d_h, the length of a feature vector."""
+        return len(self.experts) * self.geometry.head_dim
+
+
+def check_path(path: str) -> None:
+    """ValueError for a path that could lead out of the bundle."""
+    parts = path.split("/")
+    if not path or path.startswith("/") or "\\" in path or ":" in path or "\0" in path:
+        raise ValueError(f"{path!r} is not a relative path with forward slashes")
+    if any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{path!r} leads out of the bundle or names nothing")
+    if path == MANIFEST:
+        raise ValueError(f"{MANIFEST} cannot list itself")
+
+
+def canonical(document: dict[str, Any]) -> bytes:
+    """The manifest without its `bundle_id`, as the bytes that are hashed: sorted keys, no blanks, UTF-8."""
+    body = {key: value for key, value in document.items() if key != "bundle_id"}
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def bundle_id(document: dict[str, Any]) -> str:
+    """sha256 of the canonical form, in lower-case hexadecimal."""
+    return hashlib.sha256(canonical(document)).hexdigest()
+
+
+def seal(document: dict[str, Any]) -> bytes:
+    """A manifest document as the bytes of manifest.json, its `bundle_id` computed. Raises ValueError."""
+    sealed = {"schema_version": SCHEMA_VERSION, "bundle_id": bundle_id(document)} | {
+        key: value for key, value in document.items() if key not in ("schema_version", "bundle_id")
+    }
+    msgspec.convert(sealed, Manifest)
+    return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def read_manifest(data: bytes, where: str = MANIFEST) -> Manifest:
+    """Bytes of manifest.json to a Manifest. Raises BundleRefused that names the fault."""
+    try:
+        document = json.loads(
+            data,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_refuse_repeats,
+        )
+    except (ValueError, RecursionError) as error:
+        raise BundleRefused(f"{where}: not valid JSON ({error}); copy the bundle again") from error
+    if not isinstance(document, dict):
+        raise BundleRefused(f"{where}: holds no JSON object; copy the bundle again")
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise BundleRefused(
+            f"{where}: schema_version {version!r} is not known to this version, which reads {SCHEMA_VERSION}; "
+            "install the headhunt-edge that matches the bundle"
+        )
+    if document.get("bundle_id") != bundle_id(document):
+        raise BundleRefused(f"{where}: bundle_id is not the hash of the manifest; it was changed after the build")
+    try:
+        return msgspec.convert(document, Manifest)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise BundleRefused(f"{where}: {error}") from error
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of manifest.json."""
+    schema = msgspec.json.schema(Manifest)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "HeadHunt-VAD bundle manifest",
+    } | schema
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is not finite")
+    return value
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a key stands twice")
+    return document
