@@ -1,0 +1,206 @@
+"""Where frames come from, as an operator writes it. Knows names, addresses and what must not be shown of them.
+
+Opens nothing: `videofile` and `livecamera` do. A password lives in `Source.target` alone; logs, records and
+errors use `Source.shown`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from edge_runtime.errors import SourceUnavailable, UsageError
+
+SourceKind = Literal["file", "rtsp", "http", "device"]
+
+_KIND_OF_SCHEME: dict[str, SourceKind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http"}
+_NAMED = re.compile(r"([A-Za-z0-9_.-]+)=(.*)", re.DOTALL)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_DEVICE = re.compile(r"(?:/dev/video)?([0-9]{1,4})", re.ASCII)
+_HIDDEN = "***"
+
+# What a camera's query says that is no secret. Everything else is hidden: makers invent names for a password
+# (usr, pwd, loginpas, sig, …) faster than a list of forbidden ones could follow.
+_HARMLESS = frozenset(
+    {
+        "camera",
+        "channel",
+        "chn",
+        "codec",
+        "compression",
+        "fps",
+        "height",
+        "inst",
+        "profile",
+        "proto",
+        "quality",
+        "rate",
+        "real_stream",
+        "resolution",
+        "stream",
+        "streamtype",
+        "subtype",
+        "transport",
+        "transportmode",
+        "type",
+        "unicast",
+        "video",
+        "videocodec",
+        "width",
+    }
+)
+# Some recorders take the credentials inside the path: /user=admin&password=secret&channel=1&stream=0.sdp
+_PATH_SETTING = re.compile(r"(?<![A-Za-z0-9])([A-Za-z][A-Za-z0-9]*)=([^/&;]*?)(?=_[A-Za-z]+=|[/&;]|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file or camera.
+
+    `target` is what is opened: a path, a URL with its credentials, or a device number in digits. `shown` is
+    the same without user info and without the values of telling query parameters, and the only form that may
+    be logged, recorded or put into an error.
+    """
+
+    name: str
+    kind: SourceKind
+    target: str = field(repr=False)
+    shown: str
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.name.isprintable():
+            raise UsageError(f"a camera's name must be printable and not empty, got {self.name!a}")
+        if not self.target:
+            raise UsageError(f"camera {self.name}: the source is empty")
+        if self.kind == "device" and not self.target.isdecimal():
+            raise UsageError(f"camera {self.name}: a device is a number, got {self.target!a}")
+
+    @property
+    def live(self) -> bool:
+        """Whether the source has no end: everything but a file."""
+        return self.kind != "file"
+
+
+def parse_source(text: str) -> Source:
+    """Read `SRC` or `name=SRC`, where SRC is a file, an rtsp(s):// or http(s):// URL, or a device number.
+
+    A name is letters, digits, `_`, `.` and `-` before the first `=`; a file that is called like the whole text
+    is that file. Without a name: the file's stem, the URL's host, `camera<N>` for a device. A folder or a file
+    called by a bare number is reached as `./0`. Raises SourceUnavailable for a file that is not there and
+    UsageError for anything that no source looks like.
+    """
+    name, rest = None, text
+    named = _NAMED.fullmatch(text)
+    if named is not None and not _is_file(text):
+        name, rest = named[1], named[2]
+    if not rest.strip():
+        raise UsageError(f"a source is empty: {text!a}; give a file, a URL or a device number")
+    device = _DEVICE.fullmatch(rest)
+    if device is not None:
+        number = str(int(device[1]))
+        return Source(name or f"camera{number}", "device", number, number)
+    scheme = _SCHEME.match(rest)
+    if scheme is not None:
+        return _url_source(name, scheme[1].lower(), rest[scheme.end() :])
+    return _file_source(name, rest)
+
+
+def check_file(path: Path) -> None:
+    """Refuse what cannot be read as a file, before a decoder turns it into a vague failure.
+
+    Raises SourceUnavailable for a path that is missing, a folder, empty, not a plain file or not permitted.
+    """
+    shown = shown_path(path)
+    try:
+        # OpenCV hands the path on as UTF-8, and crashes the process where that is impossible.
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise SourceUnavailable(
+            f"{shown}: the name is not UTF-8, which OpenCV cannot open; rename the file"
+        ) from None
+    try:
+        if path.is_dir():
+            raise SourceUnavailable(f"{shown}: is a folder; name a video file inside it")
+        if not path.exists():
+            raise SourceUnavailable(f"{shown}: no such file; check the path")
+        if not path.is_file():
+            raise SourceUnavailable(f"{shown}: is not a plain file; copy the video to one")
+        with path.open("rb") as stream:
+            if not stream.read(1):
+                raise SourceUnavailable(f"{shown}: the file is empty; copy or record it again")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SourceUnavailable(f"{shown}: cannot be read ({reason}); check the path and its permissions") from None
+
+
+def shown_path(path: Path | str) -> str:
+    """A path as one printable line: line breaks and undecodable bytes are escaped."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _file_source(name: str | None, text: str) -> Source:
+    path = Path(text)
+    if not _is_file(text) and re.search(r":.*@", text):
+        # A camera's address with its scheme forgotten or mistyped: naming it as a file would show the password.
+        label = f"{name}={_HIDDEN}" if name else _HIDDEN
+        raise UsageError(f"{label}: no such file, and no URL either; write rtsp://user:password@host/path")
+    check_file(path)
+    stem = path.stem if path.stem.isprintable() else ascii(path.stem)
+    return Source(name or stem, "file", text, shown_path(text))
+
+
+def _url_source(name: str | None, scheme: str, rest: str) -> Source:
+    # Until the text has been understood it may hold a password anywhere: these errors quote none of it.
+    label = f"{name}={scheme}://{_HIDDEN}" if name else f"{scheme}://{_HIDDEN}"
+    if scheme not in _KIND_OF_SCHEME:
+        raise UsageError(f"{label}: unknown kind of source; known are rtsp, rtsps, http, https, files and devices")
+    if not rest.isprintable() or any(char.isspace() for char in rest):
+        raise UsageError(f"{label}: the URL holds spaces or control characters; percent-encode them")
+    parts, host = _split(label, f"{scheme}://{rest}")
+    if "@" in parts.path + parts.query + parts.fragment:
+        # `user:pa/ss@host` reads as the host `user`: guessing would show a password as a host or a path.
+        raise UsageError(f"{label}: an @ follows the host; write / ? # in a password and @ in a path percent-encoded")
+    return Source(
+        name or re.sub(r"[^A-Za-z0-9_.-]", "-", host), _KIND_OF_SCHEME[scheme], parts.geturl(), _redact(parts)
+    )
+
+
+def _split(label: str, url: str) -> tuple[SplitResult, str]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise UsageError(
+            f"{label}: host or port cannot be read; percent-encode / ? # [ ] in a password, a port is 1 to 65535"
+        ) from None
+    if not host or port == 0:
+        raise UsageError(f"{label}: the URL names no host or port 0; write {parts.scheme}://host:port/path")
+    return parts, host
+
+
+def _redact(parts: SplitResult) -> str:
+    user, at, host = parts.netloc.rpartition("@")
+    netloc = f"{_HIDDEN}@{host}" if at or user else host
+    query = "&".join(_redact_setting(setting) for setting in parts.query.split("&"))
+    path = _PATH_SETTING.sub(lambda found: _redact_setting(found[0]), parts.path)
+    fragment = _HIDDEN if parts.fragment else ""
+    return parts._replace(netloc=netloc, path=path, query=query, fragment=fragment).geturl()
+
+
+def _redact_setting(setting: str) -> str:
+    key, equals, _ = setting.partition("=")
+    if not setting or (unquote(key).lower() in _HARMLESS and equals):
+        return setting
+    # A value without a key is hidden too: `?s3cret` is how some cameras take a token.
+    return f"{key}={_HIDDEN}" if equals else _HIDDEN
