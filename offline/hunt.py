@@ -1,0 +1,343 @@
+"""The hunt: from the features of all heads to the few expert heads, and the prompt that suits them best.
+
+Knows features, labels, names for messages, and the file `hunt.json`. How well a head separates is
+`offline.saliency`'s business; nothing here knows of models, videos' contents or graphs.
+
+**Depth.** A hunt in layers 0 to N is the hunt in a model that ends at layer N: its metrics are normalised over
+those layers alone, and its arrays, its `layers` and its file hold those layers alone. What the unhunted layers
+do can then not move the ranking of the others, and nothing is reported for heads that were not candidates.
+`Hunt.up_to` gives it from an existing hunt without computing a metric again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import FeatureError, OutputFailed, UsageError
+from models.heads import HeadRef
+from offline.saliency import Progress, Saliency, check_labels, combine, robust_saliency, saliency
+from offline.two_means import BoolArray, FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Expert(HeadRef):
+    """A head that the hunt selected, with the robust saliency score that it was selected for."""
+
+    rss: float
+
+    def __post_init__(self) -> None:
+        # Not super(): a dataclass with slots is a new class, which the zero-argument form does not find.
+        HeadRef.__post_init__(self)
+        if not math.isfinite(self.rss):
+            raise ValueError(f"layer {self.layer}, head {self.head}: rss is {self.rss}, expected a finite number")
+
+    @property
+    def ref(self) -> HeadRef:
+        """The head without its score."""
+        return HeadRef(self.layer, self.head)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hunt:
+    """What a hunt found, and all it was decided by.
+
+    saliency: raw metrics (M, L, H); score: S(k, m), (M, L, H), in [0, 1]; rss: (L, H). L counts the layers
+    that were hunted. experts: in rank order. prompt: the one to bake into the bundle. penalty: the λ of RSS.
+    """
+
+    prompts: tuple[str, ...]
+    head_dim: int
+    penalty: float
+    saliency: Saliency
+    score: FloatArray
+    rss: FloatArray
+    experts: tuple[Expert, ...]
+    prompt: str
+
+    def __post_init__(self) -> None:
+        shape = self.saliency.lda.shape
+        if self.score.shape != shape or self.rss.shape != shape[1:] or len(self.prompts) != shape[0]:
+            raise FeatureError(
+                f"a hunt whose parts disagree: saliency {shape}, score {self.score.shape}, "
+                f"rss {self.rss.shape}, {len(self.prompts)} prompts"
+            )
+        if not (np.isfinite(self.score).all() and np.isfinite(self.rss).all()):
+            raise FeatureError("a hunt with scores that are not finite")
+        if len(set(self.prompts)) != len(self.prompts) or self.prompt not in self.prompts:
+            raise FeatureError(f"prompt {self.prompt!r} is not one of {list(self.prompts)}, each named once")
+        refs = [expert.ref for expert in self.experts]
+        if not refs or len(set(refs)) != len(refs):
+            raise FeatureError(f"experts {refs}: expected at least one, none of them twice")
+        for expert in self.experts:
+            if expert.layer >= self.layers or expert.head >= self.heads:
+                raise FeatureError(
+                    f"expert layer {expert.layer}, head {expert.head} is outside {self.layers} x {self.heads}"
+                )
+            if expert.rss != self.rss[expert.layer, expert.head]:
+                raise FeatureError(
+                    f"expert layer {expert.layer}, head {expert.head} has rss {expert.rss}, "
+                    f"the map says {self.rss[expert.layer, expert.head]}"
+                )
+
+    @property
+    def layers(self) -> int:
+        """Layers that were hunted, from layer 0 up."""
+        return int(self.rss.shape[0])
+
+    @property
+    def heads(self) -> int:
+        """Heads per layer."""
+        return int(self.rss.shape[1])
+
+    @property
+    def depth(self) -> int:
+        """The deepest expert's layer; no layer above it needs to run."""
+        return max(expert.layer for expert in self.experts)
+
+    def up_to(self, max_layer: int) -> Hunt:
+        """The hunt in layers 0 to `max_layer` inclusive, with as many experts, from the metrics at hand.
+
+        The prompt is chosen anew. Raises `UsageError` like `hunt`.
+        """
+        return select(
+            self.saliency,
+            self.prompts,
+            self.head_dim,
+            top_k=len(self.experts),
+            penalty=self.penalty,
+            max_layer=max_layer,
+        )
+
+
+def hunt(
+    features: NDArray[np.floating],
+    labels: BoolArray,
+    prompts: Sequence[str],
+    *,
+    top_k: int = 5,
+    penalty: float = 0.5,
+    max_layer: int | None = None,
+    prompt: str | None = None,
+    videos: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Hunt:
+    """Find the `top_k` heads that separate the classes best and most alike under all prompts.
+
+    features: (N, M, L, H, d), N videos (or segments), M prompts; labels: bool (N,), True is anomalous;
+    prompts: M names. `max_layer`: hunt in layers 0 to `max_layer` inclusive (see the module); features above
+    it are not looked at. `prompt`: take this one, instead of the one under which the experts' mean score is
+    highest (ties: the first). `videos`: N names for messages. `progress(done, all)` counts heads.
+
+    Raises `FeatureError` for features or labels that cannot be hunted, `UsageError` for arguments out of
+    range. All arguments are checked before the long computation.
+    """
+    _check_shapes(features, labels, prompts, videos)
+    layers = _hunted_layers(features.shape[2], max_layer)
+    _check_selection(layers, features.shape[3], prompts, top_k, penalty, prompt)
+    hunted = features[:, :, :layers]
+    _check_finite(hunted, prompts, videos)
+    return select(
+        saliency(hunted, labels, progress=progress),
+        prompts,
+        features.shape[4],
+        top_k=top_k,
+        penalty=penalty,
+        prompt=prompt,
+    )
+
+
+def select(
+    raw: Saliency,
+    prompts: Sequence[str],
+    head_dim: int,
+    *,
+    top_k: int = 5,
+    penalty: float = 0.5,
+    max_layer: int | None = None,
+    prompt: str | None = None,
+) -> Hunt:
+    """The cheap half of `hunt`: from raw metrics to scores, experts and prompt.
+
+    RSS in descending order; ties go to the lower (layer, head).
+    """
+    all_layers, heads = raw.lda.shape[1:]
+    layers = _hunted_layers(all_layers, max_layer)
+    _check_selection(layers, heads, prompts, top_k, penalty, prompt)
+    raw = raw.up_to(layers - 1)
+    score = combine(raw)
+    rss = robust_saliency(score, penalty)
+    # A stable sort leaves equal scores in row order, which is (layer, head).
+    ranked = np.argsort(-rss, axis=None, kind="stable")[:top_k]
+    experts = tuple(
+        Expert(int(k) // heads, int(k) % heads, float(rss[int(k) // heads, int(k) % heads])) for k in ranked
+    )
+    return Hunt(
+        prompts=tuple(prompts),
+        head_dim=head_dim,
+        penalty=penalty,
+        saliency=raw,
+        score=score,
+        rss=rss,
+        experts=experts,
+        prompt=_best_prompt(score, prompts, experts) if prompt is None else prompt,
+    )
+
+
+def write_hunt(found: Hunt, path: Path) -> None:
+    """Write `hunt.json`, whole or not at all: into a temporary file beside it, renamed at the end.
+
+    Raises `OutputFailed` where that is not possible; what was there before is then still there.
+    """
+    content = {
+        "layers": found.layers,
+        "heads": found.heads,
+        "head_dim": found.head_dim,
+        "prompts": list(found.prompts),
+        "penalty": found.penalty,
+        "saliency": {name: metric.tolist() for name, metric in found.saliency.items()},
+        "score": found.score.tolist(),
+        "rss": found.rss.tolist(),
+        "experts": [{"layer": e.layer, "head": e.head, "rss": e.rss} for e in found.experts],
+    }
+    text = json.dumps(content, allow_nan=False, ensure_ascii=False)
+    temporary: str | None = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = file.name
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise OutputFailed(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def read_hunt(path: Path, *, prompt: str | None = None) -> Hunt:
+    """Read `hunt.json` and check that its parts agree.
+
+    The file does not name the chosen prompt: it follows from the scores and the experts by the rule of
+    `hunt`. A prompt that was named by hand is named again here.
+
+    Raises `FeatureError`, with the path, for anything that is not such a file, and `UsageError` for an unknown
+    `prompt`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FeatureError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise FeatureError(f"{path}: is not JSON: {error}") from error
+    try:
+        found = _parse(content)
+    except KeyError as error:
+        raise FeatureError(f"{path}: key {error} is missing; run the hunt again") from error
+    except (TypeError, ValueError, FeatureError) as error:
+        raise FeatureError(f"{path}: {error}; run the hunt again") from error
+    if prompt is None:
+        return found
+    return replace(found, prompt=_known_prompt(prompt, found.prompts))
+
+
+def _parse(content: Any) -> Hunt:
+    raw = Saliency(**{name: _array(content["saliency"][name]) for name in ("lda", "kl", "mmd", "nmi")})
+    score = _array(content["score"])
+    prompts = tuple(str(name) for name in content["prompts"])
+    experts = tuple(Expert(int(e["layer"]), int(e["head"]), float(e["rss"])) for e in content["experts"])
+    stated = (len(prompts), content["layers"], content["heads"])
+    if stated != score.shape:
+        raise FeatureError(f"score has shape {score.shape}, but prompts, layers and heads are {stated}")
+    return Hunt(
+        prompts=prompts,
+        head_dim=int(content["head_dim"]),
+        penalty=float(content["penalty"]),
+        saliency=raw,
+        score=score,
+        rss=_array(content["rss"]),
+        experts=experts,
+        prompt=_best_prompt(score, prompts, experts),
+    )
+
+
+def _array(nested: Any) -> FloatArray:
+    return np.array(nested, dtype=np.float64)
+
+
+def _best_prompt(score: FloatArray, prompts: Sequence[str], experts: Sequence[Expert]) -> str:
+    """The prompt under which the experts' mean score is highest; of equals the first."""
+    of_experts = score[:, [e.layer for e in experts], [e.head for e in experts]]
+    return prompts[int(of_experts.mean(axis=1).argmax())]
+
+
+def _known_prompt(prompt: str, prompts: Sequence[str]) -> str:
+    if prompt not in prompts:
+        raise UsageError(f"prompt {prompt!r} is unknown; the features have {', '.join(map(repr, prompts))}")
+    return prompt
+
+
+def _hunted_layers(layers: int, max_layer: int | None) -> int:
+    if max_layer is None:
+        return layers
+    if not 0 <= max_layer < layers:
+        raise UsageError(f"max_layer {max_layer} is out of range; the model's layers are 0 to {layers - 1}")
+    return max_layer + 1
+
+
+def _check_selection(
+    layers: int, heads: int, prompts: Sequence[str], top_k: int, penalty: float, prompt: str | None
+) -> None:
+    if top_k < 1:
+        raise UsageError(f"top_k {top_k} is out of range; at least one expert is needed")
+    if top_k > layers * heads:
+        raise UsageError(
+            f"{top_k} experts were asked for, but only {layers * heads} heads are hunted "
+            f"({layers} layers x {heads}); ask for fewer or hunt deeper"
+        )
+    if not (math.isfinite(penalty) and penalty >= 0.0):
+        raise UsageError(f"penalty {penalty} is out of range; expected a finite number >= 0")
+    if prompt is not None:
+        _known_prompt(prompt, prompts)
+
+
+def _check_shapes(
+    features: NDArray[np.floating], labels: BoolArray, prompts: Sequence[str], videos: Sequence[str] | None
+) -> None:
+    if features.ndim != 5 or 0 in features.shape or not np.issubdtype(features.dtype, np.floating):
+        raise FeatureError(
+            f"features are {features.dtype} {features.shape}; "
+            f"expected floating point (videos, prompts, layers, heads, head_dim), none of them 0"
+        )
+    if len(prompts) != features.shape[1] or len(set(prompts)) != len(prompts):
+        raise FeatureError(
+            f"{len(prompts)} prompt names ({len(set(prompts))} different) "
+            f"for features under {features.shape[1]} prompts"
+        )
+    if videos is not None and len(videos) != features.shape[0]:
+        raise FeatureError(f"{len(videos)} video names for features of {features.shape[0]} videos")
+    check_labels(labels, features.shape[0])
+
+
+def _check_finite(features: NDArray[np.floating], prompts: Sequence[str], videos: Sequence[str] | None) -> None:
+    # Video by video: a mask of all features at once would take a quarter of their memory again.
+    for n, of_video in enumerate(features):
+        bad = ~np.isfinite(of_video)
+        if bad.any():
+            m, layer, head, _ = (int(i) for i in np.argwhere(bad)[0])
+            name = f"video {n}" if videos is None else f"video {videos[n]!r}"
+            raise FeatureError(
+                f"{name}, prompt {prompts[m]!r}, layer {layer}, head {head}: "
+                f"{int(bad[m, layer, head].sum())} feature values are not finite; extract it again"
+            )

@@ -1,0 +1,328 @@
+"""How well each attention head separates normal from abnormal: four metrics, their mixture, its stability.
+
+Pure functions over all heads at once. Knows features and labels; nothing of videos, files or which heads are
+chosen (`offline.hunt` does that).
+
+Features of a batch of heads are (N, B, d): N samples, B heads, d features a head; labels are bool (N,), True
+is abnormal. Float64 inside. Every metric is unchanged by a shift or a common scaling of a head's features, so
+each head is first centred and divided by its root mean square deviation; from there on "small" means small
+beside the head's own spread, which is 1. What follows for degenerate input, and never as NaN or infinity:
+
+- A head that is constant altogether: every metric is 0.
+- A feature that is constant: it carries nothing, its variance comes from the shrinkage.
+- A class, or both, without scatter, but different means: covariances have a floor of `VARIANCE_FLOOR` times
+  the head's variance, so LDA and KL are large (up to about 1e9 · d) and finite.
+- d = 1: scikit-learn does not shrink there, neither do we.
+- N far below d: this is what the shrinkage is for; nothing special happens.
+- A class with fewer than two samples: `FeatureError`. It has no covariance.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
+
+from edge_runtime.errors import FeatureError
+from offline.two_means import BoolArray, FloatArray, two_means
+
+Progress = Callable[[int, int], None]
+"""Called with the heads done so far and all heads (of all prompts)."""
+
+VARIANCE_FLOOR = 1e-9
+"""Least variance in any direction, as a share of the head's mean variance. Ordinary shrinkage is far above."""
+
+_SEED = 0
+_RESTARTS = 10
+# Small enough to stay near the cores' caches; 256 MiB was measured to be three times slower.
+_CHUNK_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Saliency:
+    """The four raw metrics of every head under every prompt, each float64 (M, L, H), finite and >= 0."""
+
+    lda: FloatArray
+    kl: FloatArray
+    mmd: FloatArray
+    nmi: FloatArray
+
+    def __post_init__(self) -> None:
+        for name, metric in self.items():
+            if metric.ndim != 3 or metric.shape != self.lda.shape:
+                raise FeatureError(f"saliency {name} has shape {metric.shape}; all four are (prompts, layers, heads)")
+            if not np.isfinite(metric).all():
+                raise FeatureError(f"saliency {name} has values that are not finite")
+
+    def items(self) -> list[tuple[str, FloatArray]]:
+        """The metrics with their names, in the order lda, kl, mmd, nmi."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+    def up_to(self, max_layer: int) -> Saliency:
+        """The same metrics for layers 0 to `max_layer` inclusive."""
+        return Saliency(**{name: metric[:, : max_layer + 1] for name, metric in self.items()})
+
+
+def lda(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
+    """Fisher's criterion δᵀ Σ_w⁻¹ δ, δ the difference of the class means. (N, B, d) -> (B,).
+
+    Σ_w is the within-class covariance: every sample centred on its own class mean, both classes pooled,
+    Ledoit-Wolf shrunk as already centred (divisor N). O(B (N d² + d³)).
+    """
+    check_labels(labels, features.shape[0])
+    return _lda(*_split(_standardised(features), labels))
+
+
+def symmetric_kl(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
+    """½ [KL(a‖n) + KL(n‖a)] of Gaussians with the classes' means and Ledoit-Wolf covariances. (N, B, d) -> (B,).
+
+    The log-determinants of the two directions cancel. O(B (N d² + d³)).
+    """
+    check_labels(labels, features.shape[0])
+    return _symmetric_kl(*_split(_standardised(features), labels), labels)
+
+
+def mmd(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
+    """Squared maximum mean discrepancy, biased estimate, RBF kernel exp(−γ‖x − y‖²). (N, B, d) -> (B,).
+
+    γ = 1 / (2 · median of the non-zero squared distances of all pairs of samples, both classes pooled).
+    Gretton et al. 2012, eq. 5. O(B N² (d + 1)).
+    """
+    check_labels(labels, features.shape[0])
+    return _mmd(_gram(_standardised(features)), labels, features.shape[2])
+
+
+def nmi(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
+    """I(Y, Ŷ) / sqrt(H(Y) H(Ŷ)), Ŷ from K-means with K = 2; 0 where an entropy is 0. (N, B, d) -> (B,).
+
+    k-means++, 10 restarts, fixed seed, the partition of least inertia: see `offline.two_means`.
+    """
+    check_labels(labels, features.shape[0])
+    return _nmi(_gram(_standardised(features)), labels)
+
+
+def saliency(
+    features: NDArray[np.floating],
+    labels: BoolArray,
+    *,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    chunk_bytes: int = _CHUNK_BYTES,
+) -> Saliency:
+    """All four metrics of every head under every prompt.
+
+    features: (N, M, L, H, d), finite; labels: bool (N,). Heads are processed in chunks, `workers` of them at
+    a time (default: one per usable core), each in about `chunk_bytes` of working memory (one head at least).
+    Each head is computed by itself on one thread, so neither number changes a bit of the result.
+
+    Raises `FeatureError` where shapes disagree, a class has fewer than two samples, or values are not finite.
+    """
+    if features.ndim != 5 or 0 in features.shape:
+        raise FeatureError(
+            f"features have shape {features.shape}; expected (videos, prompts, layers, heads, head_dim)"
+        )
+    check_labels(labels, features.shape[0])
+    samples, prompts, layers, heads, width = features.shape
+    # Measured: about three float64 copies of the features, five N x N and six d x d matrices a head.
+    head_bytes = 8 * (3 * samples * width + 5 * samples**2 + 6 * width**2)
+    step = max(1, chunk_bytes // head_bytes)
+    jobs = [(m, start) for m in range(prompts) for start in range(0, layers * heads, step)]
+    result = np.empty((4, prompts, layers * heads))
+
+    def work(job: tuple[int, int]) -> tuple[int, slice, FloatArray]:
+        m, start = job
+        chunk = slice(start, min(start + step, layers * heads))
+        # A view where a prompt's layers and heads lie together in memory, as they do in a feature store.
+        batch = features[:, m].reshape(samples, layers * heads, width)[:, chunk]
+        return m, chunk, _all_metrics(batch, labels)
+
+    # BLAS on one thread: its splitting of a product would round differently with every number of threads,
+    # and chunks side by side use the cores better than 128 x 128 matrices do.
+    done = 0
+    with (
+        threadpool_limits(limits=1, user_api="blas"),
+        ThreadPoolExecutor(max_workers=workers or _usable_cores()) as pool,
+    ):
+        for m, chunk, values in pool.map(work, jobs):
+            result[:, m, chunk] = values
+            done += values.shape[1]
+            if progress is not None:
+                progress(done, prompts * layers * heads)
+    return Saliency(*result.reshape(4, prompts, layers, heads))
+
+
+def check_labels(labels: BoolArray, samples: int) -> None:
+    """Raise `FeatureError` unless labels are bool (samples,) with at least two samples of each class."""
+    if labels.dtype != np.bool_ or labels.shape != (samples,):
+        raise FeatureError(
+            f"labels are {labels.dtype} {labels.shape}; expected bool ({samples},), one for each sample"
+        )
+    abnormal = int(labels.sum())
+    if min(abnormal, samples - abnormal) < 2:
+        raise FeatureError(
+            f"{samples - abnormal} normal and {abnormal} anomalous samples; "
+            f"each class needs at least 2, label more videos"
+        )
+
+
+def normalise(metric: FloatArray) -> FloatArray:
+    """Min-max to [0, 1] over all heads of each prompt, (M, L, H) -> (M, L, H); 0 where a prompt is constant.
+
+    A spread at the level of rounding counts as constant: it must not be blown up into evidence.
+    """
+    low = metric.min(axis=(1, 2), keepdims=True)
+    span = metric.max(axis=(1, 2), keepdims=True) - low
+    magnitude = np.abs(metric).max(axis=(1, 2), keepdims=True)
+    varies = span > 1e-12 * magnitude
+    normalised: FloatArray = np.where(varies, (metric - low) / np.where(varies, span, 1.0), 0.0)
+    return normalised
+
+
+def combine(raw: Saliency) -> FloatArray:
+    """S(k, m): the mean of the four normalised metrics, (M, L, H), in [0, 1]."""
+    score: FloatArray = np.mean([normalise(metric) for _, metric in raw.items()], axis=0)
+    return score
+
+
+def robust_saliency(score: FloatArray, penalty: float) -> FloatArray:
+    """Mean over the prompts minus `penalty` population standard deviations (RSS).
+
+    score: (M, L, H), in [0, 1]. Returns (L, H). With one prompt the deviation is 0.
+    """
+    rss: FloatArray = score.mean(axis=0) - penalty * score.std(axis=0)
+    return rss
+
+
+def _usable_cores() -> int:
+    """Cores this process may run on, which in a container is less than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _all_metrics(batch: NDArray[np.floating], labels: BoolArray) -> FloatArray:
+    """(N, B, d) -> (4, B), sharing the centred features and the Gram matrix."""
+    x = _standardised(batch)
+    delta, within = _split(x, labels)
+    gram = _gram(x)
+    return np.stack(
+        [
+            _lda(delta, within),
+            _symmetric_kl(delta, within, labels),
+            _mmd(gram, labels, batch.shape[2]),
+            _nmi(gram, labels),
+        ]
+    )
+
+
+def _standardised(features: NDArray[np.floating]) -> FloatArray:
+    """(N, B, d) -> (B, N, d), a float64 copy, every head centred and of mean variance 1 (0 if constant)."""
+    x = np.array(np.moveaxis(features, 0, 1), dtype=np.float64, order="C")
+    # First by a sample, then by the mean: so a constant becomes exactly 0, and a large offset costs no digits.
+    x -= x[:, :1].copy()
+    x -= x.mean(axis=1, keepdims=True)
+    spread = np.sqrt(np.square(x).mean(axis=(1, 2), keepdims=True))
+    x /= np.where(spread > 0.0, spread, 1.0)
+    return x
+
+
+def _split(x: FloatArray, labels: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """The difference of the class means (B, d), and the samples centred on their own class mean (B, N, d)."""
+    mean_abnormal = x[:, labels].mean(axis=1, keepdims=True)
+    mean_normal = x[:, ~labels].mean(axis=1, keepdims=True)
+    within = x - np.where(labels[:, None], mean_abnormal, mean_normal)
+    return (mean_abnormal - mean_normal)[:, 0], within
+
+
+def _shrunk_covariance(centred: FloatArray) -> FloatArray:
+    """Ledoit-Wolf covariance of samples that are already centred, (B, n, d) -> (B, d, d).
+
+    The formula and divisors of `sklearn.covariance.LedoitWolf(assume_centered=True)`, from Ledoit and Wolf
+    2004. Its sum over all features of (X²)ᵀ(X²) is the sum over samples of ‖x‖⁴, which costs nothing.
+    """
+    samples, width = centred.shape[1:]
+    covariance = centred.mT @ centred / samples
+    mean_variance = np.trace(covariance, axis1=1, axis2=2) / width
+    squared_norm = np.square(covariance).sum(axis=(1, 2))
+    fourth_moment = np.square(np.square(centred).sum(axis=2)).mean(axis=1)
+    noise = (fourth_moment - squared_norm) / (width * samples)
+    distance = squared_norm / width - np.square(mean_variance)
+    shrinks = (distance > 0.0) & (width > 1)
+    # The noise is >= 0 by Jensen's inequality; rounding may say otherwise.
+    shrinkage = np.where(
+        shrinks, np.clip(noise, 0.0, np.maximum(distance, 0.0)) / np.where(shrinks, distance, 1.0), 0.0
+    )
+    diagonal = np.maximum(shrinkage * mean_variance, VARIANCE_FLOOR)
+    shrunk: FloatArray = (1.0 - shrinkage)[:, None, None] * covariance + diagonal[:, None, None] * np.eye(width)
+    return shrunk
+
+
+def _lda(delta: FloatArray, within: FloatArray) -> FloatArray:
+    solution = np.linalg.solve(_shrunk_covariance(within), delta[:, :, None])[:, :, 0]
+    return _without_rounding_below_zero((delta * solution).sum(axis=1))
+
+
+def _symmetric_kl(delta: FloatArray, within: FloatArray, labels: BoolArray) -> FloatArray:
+    abnormal = _shrunk_covariance(within[:, labels])
+    normal = _shrunk_covariance(within[:, ~labels])
+    inverse_abnormal, inverse_normal = np.linalg.inv(abnormal), np.linalg.inv(normal)
+    # For symmetric matrices the trace of a product is the sum of the elementwise product.
+    traces = (inverse_normal * abnormal + inverse_abnormal * normal).sum(axis=(1, 2))
+    shift = (((inverse_abnormal + inverse_normal) @ delta[:, :, None])[:, :, 0] * delta).sum(axis=1)
+    return _without_rounding_below_zero(0.25 * (traces - 2 * delta.shape[1] + shift))
+
+
+def _without_rounding_below_zero(metric: FloatArray) -> FloatArray:
+    """A quantity that is >= 0 by definition, where rounding may have left it just below."""
+    return np.maximum(metric, 0.0, dtype=np.float64)
+
+
+def _gram(x: FloatArray) -> FloatArray:
+    return x @ x.mT
+
+
+def _mmd(gram: FloatArray, labels: BoolArray, width: int) -> FloatArray:
+    norms = np.diagonal(gram, axis1=1, axis2=2)
+    scale = norms[:, :, None] + norms[:, None, :]
+    distances = scale - 2.0 * gram
+    # Copies of one sample come out as rounding, not as 0. Inner products of d terms are exact to about
+    # d · eps of the norms, so what is below that (with a margin) cannot be told from 0, and is 0: otherwise
+    # copies would count as pairs at a tiny distance and pull the median down.
+    distances[distances <= 8 * width * np.finfo(np.float64).eps * scale] = 0.0
+    upper = np.triu_indices(labels.size, k=1)
+    medians = np.array([_median_of_positive(head[upper]) for head in distances])
+    kernel = np.exp(distances / (-2.0 * medians[:, None, None]))
+    # With weights 1/n_a and −1/n_n, the three means of the biased estimate are one quadratic form.
+    weights = np.where(labels, 1.0 / labels.sum(), -1.0 / (~labels).sum())
+    return _without_rounding_below_zero(((kernel @ weights) * weights).sum(axis=1))
+
+
+def _median_of_positive(values: FloatArray) -> float:
+    """The median of the values above 0; 1 if there are none, which makes the kernel 1 and the MMD 0."""
+    positive = values[values > 0.0]
+    return float(np.median(positive)) if positive.size else 1.0
+
+
+def _nmi(gram: FloatArray, labels: BoolArray) -> FloatArray:
+    member, _ = two_means(gram, restarts=_RESTARTS, seed=_SEED)
+    # Joint distribution (B, 2, 2): rows the labels, columns the clusters.
+    in_first = np.stack([member[:, ~labels].sum(axis=1), member[:, labels].sum(axis=1)], axis=1)
+    of_class = np.array([(~labels).sum(), labels.sum()])
+    joint = np.stack([in_first, of_class - in_first], axis=2) / labels.size
+    entropy_y = _entropy(joint.sum(axis=2))
+    entropy_cluster = _entropy(joint.sum(axis=1))
+    information = entropy_y + entropy_cluster - _entropy(joint.reshape(-1, 4))
+    product = entropy_y * entropy_cluster
+    ratio = information / np.sqrt(np.where(product > 0.0, product, 1.0))
+    bounded: FloatArray = np.where(product > 0.0, np.clip(ratio, 0.0, 1.0), 0.0)
+    return bounded
+
+
+def _entropy(probabilities: FloatArray) -> FloatArray:
+    """Shannon entropy in nats over the last axis."""
+    safe = np.where(probabilities > 0.0, probabilities, 1.0)
+    entropy: FloatArray = -(safe * np.log(safe)).sum(axis=-1)
+    return entropy
