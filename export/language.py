@@ -1,0 +1,170 @@
+"""The truncated decoder: visual tokens to expert features. Knows layers and heads; writes no file.
+
+Layers above the deepest expert do not exist here. In the deepest layer only the expert heads' own columns of
+q, k and v are computed, and q only for the last position. The prompt is baked in as constant embeddings, the
+positions as constant rotations; no mask is passed anywhere, because a materialised mask turns fast attention
+off and the sequence is plainly causal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge_runtime.errors import UsageError
+from models.decoder import Geometry
+from models.family import Mllm
+from models.heads import HeadRef
+from models.prompts import Prompt
+
+
+class TruncatedLanguage(nn.Module):
+    """tokens (b, n·T, D) to features (b, K·d_h), in the experts' order.
+
+    experts: HeadRefs in rank order, distinct, within the geometry; UsageError otherwise.
+    """
+
+    def __init__(self, mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], frames: int) -> None:
+        super().__init__()
+        geometry = mllm.geometry
+        _check(experts, geometry)
+        layout = mllm.layout(prompt, frames)
+        self.experts = [HeadRef(expert.layer, expert.head) for expert in experts]
+        self.geometry = geometry
+        self.tokens_per_frame = layout.tokens_per_frame
+        self.deepest = max(expert.layer for expert in experts)
+        self.before = nn.ParameterList([_constant(mllm.embed(run)) for run in layout.before])
+        self.after = _constant(mllm.embed(layout.after))
+        cos, sin = mllm.decoder.rotation(layout.length)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+        self.layers = nn.ModuleList([DecoderLayer(layer, geometry) for layer in mllm.decoder.layers[: self.deepest]])
+        last = [expert.head for expert in self.experts if expert.layer == self.deepest]
+        self.last = ExpertHeads(mllm.decoder.layers[self.deepest], geometry, last)
+        self.eval()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See the class. The batch is dynamic, everything else is static."""
+        batch, width = tokens.shape[0], tokens.shape[2]
+        frames = tokens.reshape(batch, len(self.before), self.tokens_per_frame, width)
+        pieces = []
+        for index, run in enumerate(self.before):
+            pieces += [run.expand(batch, -1, -1), frames[:, index]]
+        hidden = torch.cat([*pieces, self.after.expand(batch, -1, -1)], dim=1)
+        found: dict[HeadRef, Tensor] = {}
+        for number, layer in enumerate(self.layers):
+            hidden, heads = layer(hidden, self.cos, self.sin)
+            found |= {ref: heads[:, ref.head] for ref in self.experts if ref.layer == number}
+        last = self.last(hidden, self.cos, self.sin)
+        found |= {HeadRef(self.deepest, head): last[:, place] for place, head in enumerate(self.last.heads)}
+        return torch.cat([found[ref] for ref in self.experts], dim=1).to(torch.float32)
+
+
+class DecoderLayer(nn.Module):
+    """One whole decoder layer, made of the model's own modules, that also hands out its head features."""
+
+    def __init__(self, layer: Any, geometry: Geometry) -> None:
+        super().__init__()
+        self.layer = layer
+        self.geometry = geometry
+
+    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """hidden: (b, s, D). Returns the layer's output (b, s, D) and the head features (b, H, d_h)."""
+        attention = self.layer.self_attn
+        normed = self.layer.input_layernorm(hidden)
+        batch, length = hidden.shape[0], hidden.shape[1]
+
+        def split(projection: nn.Module, heads: int) -> Tensor:
+            return projection(normed).reshape(batch, length, heads, self.geometry.head_dim).transpose(1, 2)  # type: ignore[no-any-return]
+
+        query = _norm(attention, "q_norm", split(attention.q_proj, self.geometry.heads))
+        key = _norm(attention, "k_norm", split(attention.k_proj, self.geometry.kv_heads))
+        value = split(attention.v_proj, self.geometry.kv_heads)
+        mixed = functional.scaled_dot_product_attention(
+            _rotate(query, cos, sin),
+            _rotate(key, cos, sin),
+            value,
+            is_causal=True,
+            scale=float(attention.scaling),
+            enable_gqa=self.geometry.queries_per_kv > 1,
+        )
+        mixed = mixed.transpose(1, 2)  # (b, s, H, d)
+        hidden = hidden + attention.o_proj(mixed.reshape(batch, length, -1))
+        hidden = hidden + self.layer.mlp(self.layer.post_attention_layernorm(hidden))
+        return hidden, mixed[:, -1]
+
+
+class ExpertHeads(nn.Module):
+    """The deepest layer's expert heads and nothing else: their rows of q, k and v, the query at one position."""
+
+    def __init__(self, layer: Any, geometry: Geometry, heads: Sequence[int]) -> None:
+        super().__init__()
+        attention = layer.self_attn
+        self.heads = list(heads)
+        self.geometry = geometry
+        self.scaling = float(attention.scaling)
+        self.norm = layer.input_layernorm
+        self.q_norm = getattr(attention, "q_norm", None)
+        self.k_norm = getattr(attention, "k_norm", None)
+        groups = sorted({head // geometry.queries_per_kv for head in heads})
+        self.group_of = [groups.index(head // geometry.queries_per_kv) for head in heads]
+        self.groups = len(groups)
+        self.query = _rows(attention.q_proj, self.heads, geometry.head_dim)
+        self.key = _rows(attention.k_proj, groups, geometry.head_dim)
+        self.value = _rows(attention.v_proj, groups, geometry.head_dim)
+
+    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """hidden: (b, s, D). Returns (b, heads, d_h)."""
+        batch, length, width = hidden.shape[0], hidden.shape[1], self.geometry.head_dim
+        normed = self.norm(hidden)
+        query = self.query(normed[:, -1:]).reshape(batch, 1, len(self.heads), width).transpose(1, 2)
+        key = self.key(normed).reshape(batch, length, self.groups, width).transpose(1, 2)
+        value = self.value(normed).reshape(batch, length, self.groups, width).transpose(1, 2)
+        query = self.q_norm(query) if self.q_norm is not None else query
+        key = self.k_norm(key) if self.k_norm is not None else key
+        query = _rotate(query, cos[:, -1:], sin[:, -1:])
+        key = _rotate(key, cos, sin)
+        if self.group_of != list(range(self.groups)):
+            key, value = key[:, self.group_of], value[:, self.group_of]
+        # One query that sees every position: causal would silently mean "sees the first position only".
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=False, scale=self.scaling)
+        return mixed[:, :, 0]
+
+
+def _check(experts: Sequence[HeadRef], geometry: Geometry) -> None:
+    if not experts or len(set(experts)) != len(experts):
+        raise UsageError(f"experts must be distinct and at least one, got {list(experts)}")
+    for expert in experts:
+        if expert.layer >= geometry.layers or expert.head >= geometry.heads:
+            raise UsageError(f"{expert} does not exist in {geometry.layers} layers of {geometry.heads} heads")
+
+
+def _constant(value: Tensor) -> nn.Parameter:
+    return nn.Parameter(value.detach().clone(), requires_grad=False)
+
+
+def _rows(projection: nn.Linear, heads: Sequence[int], width: int) -> nn.Linear:
+    """The rows of a projection that belong to some heads, as a projection of its own."""
+    rows = torch.cat([torch.arange(head * width, (head + 1) * width) for head in heads]).to(projection.weight.device)
+    part = nn.Linear(projection.in_features, len(rows), bias=projection.bias is not None)
+    part.weight = _constant(projection.weight[rows])
+    if projection.bias is not None:
+        part.bias = _constant(projection.bias[rows])
+    return part
+
+
+def _norm(attention: Any, name: str, heads: Tensor) -> Tensor:
+    """Qwen3 normalises queries and keys per head; the other decoders have no such module."""
+    module = getattr(attention, name, None)
+    return heads if module is None else module(heads)
+
+
+def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding of (b, heads, s, d_h) in the half-split form of transformers."""
+    half = heads.shape[-1] // 2
+    turned = torch.cat([-heads[..., half:], heads[..., :half]], dim=-1)
+    return heads * cos.unsqueeze(1) + turned * sin.unsqueeze(1)

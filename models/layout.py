@@ -1,0 +1,94 @@
+"""The static token sequence of a segment and a question. Knows tokenizers and templates; runs no model.
+
+Frames are told as `Frame1: …` to `FrameF: …`, then the question, in the model's own chat template. Nothing in
+the sequence depends on what the frames show, so it is worked out once and both the hunt and the exported graph
+assemble their inputs from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edge_runtime.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLayout:
+    """Token ids around the visual tokens of F frames.
+
+    before: F runs of ids, run i standing directly before the visual tokens of frame i. after: the ids behind
+    the last frame: the question and whatever the template puts before the answer. Everything but `after` is
+    the same for every prompt, which is why several prompts cost little more than one.
+    """
+
+    before: tuple[tuple[int, ...], ...]
+    after: tuple[int, ...]
+    tokens_per_frame: int
+
+    def __post_init__(self) -> None:
+        if not self.before or not self.after:
+            raise ValueError("a layout has at least one frame and something behind it")
+
+    @property
+    def prefix_length(self) -> int:
+        """Positions up to the last visual token."""
+        return sum(len(run) for run in self.before) + len(self.before) * self.tokens_per_frame
+
+    @property
+    def length(self) -> int:
+        """All positions; the last one is where the head features are taken."""
+        return self.prefix_length + len(self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMarkup:
+    """How a family writes one frame: `start`, then `context` once per visual token, then `end`."""
+
+    start: str
+    context: str
+    end: str
+
+
+def build_layout(
+    tokenizer: Any, markup: FrameMarkup, context_id: int, frames: int, tokens_per_frame: int, question: str
+) -> TokenLayout:
+    """Tokenise the whole conversation and cut it at the visual tokens.
+
+    Raises CheckpointError where the template or the tokenizer does not reproduce the visual tokens.
+    """
+    picture = markup.start + markup.context * tokens_per_frame + markup.end
+    lines = "\n".join(f"Frame{number}: {picture}" for number in range(1, frames + 1))
+    text = _apply_template(tokenizer, f"{lines}\n{question}", question)
+    ids = [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
+    if (found := ids.count(context_id)) != frames * tokens_per_frame:
+        raise CheckpointError(
+            f"the tokenizer gives {found} visual tokens for {frames} frames of {tokens_per_frame}; "
+            f"is {markup.context!r} one special token in it?"
+        )
+    before: list[tuple[int, ...]] = []
+    at = 0
+    for _ in range(frames):
+        first = ids.index(context_id, at)
+        before.append(tuple(ids[at:first]))
+        at = first + tokens_per_frame
+        if any(token != context_id for token in ids[first:at]):
+            raise CheckpointError("the chat template splits the visual tokens of a frame; it cannot be used")
+    return TokenLayout(tuple(before), tuple(ids[at:]), tokens_per_frame)
+
+
+def _apply_template(tokenizer: Any, content: str, question: str) -> str:
+    """The conversation as text, ending where the model's answer would begin."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise CheckpointError("the tokenizer has no chat template; add chat_template.jinja to the model folder")
+    # Multimodal templates read a list of parts, text-only ones a string.
+    for form in ([{"type": "text", "text": content}], content):
+        try:
+            text = tokenizer.apply_chat_template(
+                [{"role": "user", "content": form}], tokenize=False, add_generation_prompt=True
+            )
+        except Exception:  # noqa: S112 - a Jinja error of the template; the other form may do
+            continue
+        if isinstance(text, str) and content in text and text.count(question) == 1:
+            return text
+    raise CheckpointError("the chat template does not carry a user's text through; it cannot be used")

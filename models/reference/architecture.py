@@ -1,0 +1,105 @@
+"""The reference model's shape and tokenizer: a small InternVL checkpoint in plain Hugging Face format.
+
+Knows sizes and words; nothing of training. A vision tower of 4 layers on 64 x 64 pixels gives 16 tokens a frame
+to a decoder of 6 layers with 6 heads in 2 key/value groups.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from models.prompts import PROMPTS
+
+LICENCE = "apache-2.0"
+
+SPECIAL = ("<pad>", "<unk>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def build_tokenizer(texts: list[str]) -> Any:
+    """A word-level tokenizer over the words of `texts` and of the task prompts, as a transformers tokenizer.
+
+    Words are lower-cased and split at white space, punctuation and digits; the vocabulary is sorted, so that
+    the same texts give the same ids.
+    """
+    from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    normalizer = normalizers.Lowercase()
+    splitter = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=True)])
+    words = {str(digit) for digit in range(10)} | {"frame", ":", "user", "assistant", "system", ".", ","}
+    for text in [*texts, *(prompt.text for prompt in PROMPTS)]:
+        words |= {word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))}
+    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *sorted(words - set(SPECIAL))])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    core.normalizer = normalizer
+    core.pre_tokenizer = splitter
+    core.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        eos_token="<|im_end|>",
+        extra_special_tokens={
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        },
+    )
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def build_config(vocabulary: int, image_token_id: int, pad_token_id: int, eos_token_id: int) -> Any:
+    """The InternVLConfig of the reference model."""
+    from transformers import InternVLConfig, InternVLVisionConfig, Qwen2Config
+
+    vision = InternVLVisionConfig(
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=512,
+        image_size=(64, 64),
+        patch_size=(8, 8),
+        attention_bias=True,
+        layer_scale_init_value=1.0,
+        use_mean_pooling=False,
+    )
+    text = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=6,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        pad_token_id=pad_token_id,
+        eos_token_id=eos_token_id,
+        bos_token_id=None,
+    )
+    return InternVLConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=image_token_id,
+        image_seq_length=16,
+        downsample_ratio=0.5,
+        tie_word_embeddings=True,
+        architectures=["InternVLForConditionalGeneration"],
+    )
+
+
+def write_preprocessor(folder: Path) -> None:
+    """The normalisation, as every checkpoint of the family states it."""
+    document = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "size": 64}
+    (folder / "preprocessor_config.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
