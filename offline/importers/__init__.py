@@ -1,0 +1,142 @@
+"""Public datasets to rows of `data.csv`: one registry, one function. One module here for each dataset family.
+
+Knows which datasets there are and what is asked of all of them; how each is annotated is in its module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from edge_runtime.errors import DatasetError, UsageError
+from offline.dataset import Split, Video
+from offline.importers import frame_masks, msad, ubnormal, ucf_crime, xd_violence
+from offline.importers.annotation import Annotated, Interval, Reader, Request
+from offline.importers.draw import draw_calibration
+from offline.importers.files import locate
+
+__all__ = ["IMPORTERS", "Importer", "Interval", "draw_calibration", "import_dataset"]
+
+
+@dataclass(frozen=True, slots=True)
+class Importer:
+    """One dataset family: what `--annotations` is for it, and who reads that.
+
+    `open_interval` is True where the format leaves open whether its last frame is included. `prefer` names the
+    folders that win where one file name is there twice.
+    """
+
+    title: str
+    annotations: str
+    read: Reader
+    open_interval: bool = False
+    prefer: tuple[str, ...] = ()
+
+
+IMPORTERS: Mapping[str, Importer] = MappingProxyType(
+    {
+        "ucf-crime": Importer(
+            "UCF-Crime",
+            "the temporal annotation of the test videos, or the list of training videos",
+            ucf_crime.read,
+            open_interval=True,
+            prefer=ucf_crime.PREFERRED_FOLDERS,
+        ),
+        "xd-violence": Importer(
+            "XD-Violence",
+            "the temporal annotation of the test videos, or a list of training videos",
+            xd_violence.read,
+            open_interval=True,
+        ),
+        "msad": Importer(
+            "MSAD",
+            "anomaly_annotation.csv, or the folder that holds it and the *.list files",
+            msad.read,
+            open_interval=True,
+        ),
+        "shanghaitech": Importer(
+            "ShanghaiTech", "the folder test_frame_mask", frame_masks.read_shanghaitech, prefer=("testing", "test")
+        ),
+        "ubnormal": Importer(
+            "UBnormal", "the folder with *_tracks.txt and the *_video_names.txt lists", ubnormal.read
+        ),
+        "avenue": Importer(
+            "CUHK Avenue",
+            "the folder testing_label_mask, or avenue.mat",
+            frame_masks.read_avenue,
+            prefer=frame_masks.AVENUE_FOLDERS,
+        ),
+        "ped2": Importer("UCSD Ped2", "UCSDped2.m or ped2.mat", frame_masks.read_ped2, prefer=("Test", "testing")),
+    }
+)
+
+
+def import_dataset(
+    name: str,
+    *,
+    annotations: Path,
+    videos: Path | None = None,
+    frame_counts: Path | None = None,
+    interval: Interval = "half-open",
+    split: Split | None = None,
+    calibration_fraction: float | None = None,
+    seed: int = 0,
+    relative_to: Path | None = None,
+) -> list[Video]:
+    """The rows of `data.csv` for a public dataset.
+
+    annotations: what `IMPORTERS[name].annotations` says. videos: folder that is searched for every video, by
+    name; without it, paths are as annotated. frame_counts: lines `name first last`. interval: what a last frame
+    means where the format leaves it open. split: instead of the dataset's own. calibration_fraction: only a
+    stratified draw, at least one of each class, as the calibration split. relative_to: the manifest's folder;
+    videos below it get relative paths.
+
+    Raises UsageError for an unknown dataset or options that do not go together, DatasetError for annotations
+    that contradict themselves, the frame counts or the videos; each names the line or the video.
+    """
+    if name not in IMPORTERS:
+        raise UsageError(f"unknown dataset {name!r}; there are {', '.join(IMPORTERS)}")
+    importer = IMPORTERS[name]
+    if interval == "inclusive" and not importer.open_interval:
+        raise UsageError(f"{importer.title}'s format says which frames it means; leave --interval out")
+    if calibration_fraction is not None and split not in (None, "calibration"):
+        raise UsageError(f"a calibration draw is the calibration split, not {split!r}; leave one of the two out")
+    annotated = importer.read(Request(annotations, videos, frame_counts, interval, split))
+    paths = _paths(annotated, videos, importer.prefer, relative_to)
+    rows = []
+    for video, path in zip(annotated, paths, strict=True):
+        try:
+            rows.append(
+                Video(
+                    path=path if relative_to is None else relative_to / path,
+                    name=path.as_posix(),
+                    label=video.label,
+                    split=video.split,
+                    events=video.events,
+                    frames=video.frames,
+                )
+            )
+        except ValueError as error:
+            raise DatasetError(f"{video.where}: {error}") from None
+    _refuse_repeats(annotated, rows)
+    return rows if calibration_fraction is None else draw_calibration(rows, calibration_fraction, seed)
+
+
+def _paths(
+    annotated: Sequence[Annotated], videos: Path | None, prefer: Sequence[str], relative_to: Path | None
+) -> list[Path]:
+    if videos is None:
+        return [Path(video.file.replace("\\", "/")) for video in annotated]
+    base = relative_to.resolve() if relative_to is not None else None
+    found = [path.resolve() for path in locate(annotated, videos, prefer)]
+    return [path.relative_to(base) if base is not None and path.is_relative_to(base) else path for path in found]
+
+
+def _refuse_repeats(annotated: Sequence[Annotated], rows: Sequence[Video]) -> None:
+    seen: dict[str, str] = {}
+    for video, row in zip(annotated, rows, strict=True):
+        if row.name in seen:
+            raise DatasetError(f"{video.where}: {row.name} was at {seen[row.name]} already; remove one")
+        seen[row.name] = video.where

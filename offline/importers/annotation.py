@@ -1,0 +1,194 @@
+"""What every dataset's annotation comes down to: a file, a label, frame ranges. And how those are checked.
+
+Knows text files, frame ranges and frame counts. Knows no particular dataset, and touches no video.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import DatasetError
+from offline.dataset import Label, Span, Split
+from offline.metrics import spans
+
+Interval = Literal["half-open", "inclusive"]
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """One video as its dataset describes it. `where` is the file and line that say so."""
+
+    file: str
+    label: Label
+    split: Split
+    where: str
+    events: tuple[Span, ...] = ()
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an importer is given. `videos` is the folder that is searched for files; `split` overrides."""
+
+    annotations: Path
+    videos: Path | None = None
+    frame_counts: Path | None = None
+    interval: Interval = "half-open"
+    split: Split | None = None
+
+    def frames(self) -> Mapping[str, int]:
+        """Frame count by stem; empty without a file."""
+        return read_frame_counts(self.frame_counts) if self.frame_counts is not None else {}
+
+    def frames_of(self, counts: Mapping[str, int], file: str, where: str) -> int | None:
+        """The video's frame count. DatasetError where counts are given, but not for this video."""
+        if self.frame_counts is None:
+            return None
+        if stem(file) not in counts:
+            raise DatasetError(
+                f"{where}: {file} has no line in {self.frame_counts}; add its count, or import without counts"
+            )
+        return counts[stem(file)]
+
+
+class Reader(Protocol):
+    """Reads one dataset family's annotations. Raises DatasetError, one line, for every fault in them."""
+
+    def __call__(self, request: Request) -> list[Annotated]:
+        """The videos that the annotations describe, in their order."""
+
+
+def stem(file: str) -> str:
+    """The file name without folders and without a video suffix. Titles hold dots, so no other is cut."""
+    name = file.replace("\\", "/").rsplit("/", 1)[-1]
+    lower = name.lower()
+    for suffix in VIDEO_SUFFIXES:
+        if lower.endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def read_text(path: Path) -> str:
+    """The text of an annotation file. DatasetError if it is missing, empty or not UTF-8."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path}: byte {error.start} is not UTF-8; this is no text annotation, or saved in another encoding"
+        ) from None
+    except OSError as error:
+        raise DatasetError(
+            f"{path}: {error.strerror or error}; give the dataset's own annotation as --annotations"
+        ) from None
+    if not text.strip():
+        raise DatasetError(f"{path}: the file is empty; download it again")
+    return text
+
+
+def read_fields(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """`file:line` and the blank-separated fields of every line that is not blank."""
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.strip():
+            yield f"{path}:{number}", line.split()
+
+
+def whole(text: str, where: str, what: str) -> int:
+    """A whole number, possibly negative; DatasetError otherwise."""
+    if re.fullmatch(r"-?[0-9]{1,12}", text.strip(), re.ASCII) is None:
+        raise DatasetError(f"{where}: {what} {text.strip()!r} is no whole number; correct the line")
+    return int(text)
+
+
+def read_frame_counts(path: Path) -> dict[str, int]:
+    """Frames by stem, from lines `name count` or `name first last …` (last inclusive, first is 0)."""
+    counts: dict[str, int] = {}
+    for where, fields in read_fields(path):
+        if len(fields) < 2:
+            raise DatasetError(f"{where}: {fields[0]!r} has no number; write: name count, or: name first last")
+        numbers = [whole(field, where, "frame") for field in fields[1:3]]
+        if len(numbers) == 2 and numbers[0] != 0:
+            raise DatasetError(f"{where}: the first frame is {numbers[0]}; frames are counted from 0")
+        count = numbers[0] if len(numbers) == 1 else numbers[1] + 1
+        if count < 1:
+            raise DatasetError(f"{where}: {count} is no frame count; correct the line")
+        if counts.setdefault(stem(fields[0]), count) != count:
+            raise DatasetError(f"{where}: {fields[0]} was {counts[stem(fields[0])]} frames above; remove one")
+    return counts
+
+
+def events_from(pairs: Sequence[Span], where: str, interval: Interval, frames: int | None) -> tuple[Span, ...]:
+    """Frame ranges as annotated to half-open events, clipped to the video if its length is known.
+
+    `inclusive` takes the last number as the last abnormal frame, `half-open` as the first normal one. Only an
+    end beyond the video is clipped (and logged); ranges that are empty, unsorted, overlapping, or wholly
+    outside the video are a DatasetError.
+    """
+    events: list[Span] = []
+    for start, last in pairs:
+        end = last + 1 if interval == "inclusive" else last
+        if start < 0 or start >= end:
+            raise DatasetError(f"{where}: event {start}-{last} holds no frame; correct the line")
+        if events and start < events[-1][1]:
+            raise DatasetError(
+                f"{where}: event {start}-{last} overlaps or precedes the one before it; sort and merge them"
+            )
+        if frames is not None and start >= frames:
+            raise DatasetError(
+                f"{where}: event {start}-{last} is after the last frame of {frames}; check the frame counts"
+            )
+        if frames is not None and end > frames:
+            _log.warning("%s: event %d-%d ends after the last frame, cut to %d", where, start, last, frames)
+            end = frames
+        events.append((start, end))
+    return tuple(events)
+
+
+def merged(ranges: Iterable[Span]) -> list[Span]:
+    """The union of ranges, sorted: for formats that annotate objects, which may be abnormal at one time."""
+    union: list[Span] = []
+    for start, end in sorted(ranges):
+        if union and start <= union[-1][1]:
+            union[-1] = (union[-1][0], max(end, union[-1][1]))
+        else:
+            union.append((start, end))
+    return union
+
+
+def from_mask(mask: NDArray[np.generic], file: str, where: str, split: Split, frames: int | None) -> Annotated:
+    """A video from one label per frame, 0 or 1. A mask of zeros is a normal video."""
+    flat = mask.reshape(-1)
+    if mask.size == 0 or mask.size != max(mask.shape) or mask.dtype.kind not in "buif":
+        raise DatasetError(f"{where}: shape {mask.shape} of {mask.dtype} is not one label per frame")
+    if not np.isin(flat, (0, 1)).all():
+        raise DatasetError(f"{where}: holds {flat[~np.isin(flat, (0, 1))][0]}, but labels are 0 and 1")
+    if frames is not None and frames != mask.size:
+        raise DatasetError(f"{where}: {mask.size} labels, but the frame counts say {frames}; one is wrong")
+    events = tuple(spans(flat.astype(np.bool_)))
+    return Annotated(file, "anomalous" if events else "normal", split, where, events, int(mask.size))
+
+
+def files_named(folder: Path, pattern: str, what: str) -> list[Path]:
+    """The files of a pattern anywhere below a folder, sorted. DatasetError if it is no folder or has none."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: not a folder; give the folder of {what} as --annotations")
+    found = sorted(folder.rglob(pattern))
+    if not found:
+        raise DatasetError(f"{folder}: no {pattern} in it; give the folder of {what} as --annotations")
+    return found
+
+
+def split_or(split: Split | None, default: str) -> Split:
+    """The split that was asked for, or the dataset's own."""
+    return split if split is not None else cast(Split, default)
