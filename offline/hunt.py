@@ -260,7 +260,7 @@ def _parse(content: Any) -> Hunt:
     stated = (len(prompts), content["layers"], content["heads"])
     if stated != score.shape:
         raise FeatureError(f"score has shape {score.shape}, but prompts, layers and heads are {stated}")
-    return Hunt(
+    checked = Hunt(
         prompts=prompts,
         head_dim=int(content["head_dim"]),
         penalty=float(content["penalty"]),
@@ -268,8 +268,9 @@ def _parse(content: Any) -> Hunt:
         score=score,
         rss=_array(content["rss"]),
         experts=experts,
-        prompt=_best_prompt(score, prompts, experts),
+        prompt=prompts[0],
     )
+    return replace(checked, prompt=_best_prompt(score, prompts, experts))
 
 
 def _array(nested: Any) -> FloatArray:

@@ -12,6 +12,8 @@ beside the head's own spread, which is 1. What follows for degenerate input, and
 - A feature that is constant: it carries nothing, its variance comes from the shrinkage.
 - A class, or both, without scatter, but different means: covariances have a floor of `VARIANCE_FLOOR` times
   the head's variance, so LDA and KL are large (up to about 1e9 · d) and finite.
+- A class of exactly two samples: both deviate equally from their mean, so Ledoit-Wolf sees no noise and does
+  not shrink (nor does scikit-learn's). The same floor keeps KL finite; label a third.
 - d = 1: scikit-learn does not shrink there, neither do we.
 - N far below d: this is what the shrinkage is for; nothing special happens.
 - A class with fewer than two samples: `FeatureError`. It has no covariance.
@@ -231,10 +233,16 @@ def _standardised(features: NDArray[np.floating]) -> FloatArray:
 
 def _split(x: FloatArray, labels: BoolArray) -> tuple[FloatArray, FloatArray]:
     """The difference of the class means (B, d), and the samples centred on their own class mean (B, N, d)."""
-    mean_abnormal = x[:, labels].mean(axis=1, keepdims=True)
-    mean_normal = x[:, ~labels].mean(axis=1, keepdims=True)
+    mean_abnormal = _of_class(x, labels).mean(axis=1, keepdims=True)
+    mean_normal = _of_class(x, ~labels).mean(axis=1, keepdims=True)
     within = x - np.where(labels[:, None], mean_abnormal, mean_normal)
     return (mean_abnormal - mean_normal)[:, 0], within
+
+
+def _of_class(x: FloatArray, members: BoolArray) -> FloatArray:
+    """The samples of one class, (B, N, d) -> (B, n, d)."""
+    # Not x[:, members]: how that lies in memory, and so the rounding of what follows, depends on B.
+    return x.compress(members, axis=1)
 
 
 def _shrunk_covariance(centred: FloatArray) -> FloatArray:
@@ -266,8 +274,8 @@ def _lda(delta: FloatArray, within: FloatArray) -> FloatArray:
 
 
 def _symmetric_kl(delta: FloatArray, within: FloatArray, labels: BoolArray) -> FloatArray:
-    abnormal = _shrunk_covariance(within[:, labels])
-    normal = _shrunk_covariance(within[:, ~labels])
+    abnormal = _shrunk_covariance(_of_class(within, labels))
+    normal = _shrunk_covariance(_of_class(within, ~labels))
     inverse_abnormal, inverse_normal = np.linalg.inv(abnormal), np.linalg.inv(normal)
     # For symmetric matrices the trace of a product is the sum of the elementwise product.
     traces = (inverse_normal * abnormal + inverse_abnormal * normal).sum(axis=(1, 2))
@@ -294,8 +302,9 @@ def _mmd(gram: FloatArray, labels: BoolArray, width: int) -> FloatArray:
     distances[distances <= 8 * width * np.finfo(np.float64).eps * scale] = 0.0
     upper = np.triu_indices(labels.size, k=1)
     medians = np.array([_median_of_positive(head[upper]) for head in distances])
-    kernel = np.exp(distances / (-2.0 * medians[:, None, None]))
-    # With weights 1/n_a and −1/n_n, the three means of the biased estimate are one quadratic form.
+    # With weights 1/n_a and −1/n_n, the three means of the biased estimate are one quadratic form. The weights
+    # sum to 0, so a constant may be taken from the kernel: without it a constant head is exactly 0.
+    kernel = np.exp(distances / (-2.0 * medians[:, None, None])) - 1.0
     weights = np.where(labels, 1.0 / labels.sum(), -1.0 / (~labels).sum())
     return _without_rounding_below_zero(((kernel @ weights) * weights).sum(axis=1))
 
