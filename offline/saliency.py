@@ -150,11 +150,16 @@ def saliency(
         threadpool_limits(limits=1, user_api="blas"),
         ThreadPoolExecutor(max_workers=workers or _usable_cores()) as pool,
     ):
-        for m, chunk, values in pool.map(work, jobs):
-            result[:, m, chunk] = values
-            done += values.shape[1]
-            if progress is not None:
-                progress(done, prompts * layers * heads)
+        try:
+            for m, chunk, values in pool.map(work, jobs):
+                result[:, m, chunk] = values
+                done += values.shape[1]
+                if progress is not None:
+                    progress(done, prompts * layers * heads)
+        except BaseException:
+            # Ctrl-C must not wait for the chunks that nobody will look at.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return Saliency(*result.reshape(4, prompts, layers, heads))
 
 

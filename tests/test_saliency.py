@@ -29,7 +29,6 @@ from offline.saliency import (
     saliency,
     symmetric_kl,
 )
-from offline.two_means import two_means
 
 Array = NDArray[np.float64]
 Metric = Callable[[Array, NDArray[np.bool_]], Array]
@@ -148,47 +147,6 @@ def test_copies_of_a_sample_do_not_pull_the_bandwidth_down() -> None:
     tripled = np.tile(labels, 3)
     expected = [mmd_oracle(copied[:, k], tripled) for k in range(3)]
     np.testing.assert_allclose(mmd(copied, tripled), expected, rtol=1e-9)
-
-
-# ---- K-means
-
-
-def gram_of(x: Array) -> Array:
-    """(N, B, d) -> (B, N, N), centred."""
-    centred = np.moveaxis(x - x.mean(axis=0), 1, 0)
-    gram: Array = centred @ centred.mT
-    return gram
-
-
-def test_two_means_gives_sklearns_partition_of_separated_data() -> None:
-    x, _ = two_blobs(5, 50, 8, 7)
-    member, inertia = two_means(gram_of(x))
-    for k in range(8):
-        reference = KMeans(2, n_init=10, random_state=0).fit(x[:, k])
-        agreement = (member[k] == reference.labels_.astype(bool)).mean()
-        assert agreement in (0.0, 1.0)
-        assert inertia[k] == pytest.approx(reference.inertia_, rel=1e-9)
-
-
-@pytest.mark.parametrize(("samples", "width"), [(60, 2), (80, 16), (40, 128)])
-def test_two_means_on_noise_is_as_good_as_sklearns(samples: int, width: int) -> None:
-    x = np.random.default_rng(samples).standard_normal((samples, 10, width))
-    _, inertia = two_means(gram_of(x))
-    reference = [KMeans(2, n_init=10, random_state=0).fit(x[:, k]).inertia_ for k in range(10)]
-    # Ten local optima of pure noise differ by luck, for either; on average neither is better.
-    assert (inertia <= 1.02 * np.array(reference)).all()
-    assert inertia.sum() <= 1.005 * np.sum(reference)
-
-
-def test_two_means_inertia_is_that_of_its_partition_and_a_local_optimum() -> None:
-    x = np.random.default_rng(8).standard_normal((31, 6, 5))
-    member, inertia = two_means(gram_of(x))
-    for k in range(6):
-        data = x[:, k]
-        centres = np.stack([data[~member[k]].mean(axis=0), data[member[k]].mean(axis=0)])
-        distances = cdist(data, centres, "sqeuclidean")
-        np.testing.assert_array_equal(distances.argmin(axis=1).astype(bool), member[k])
-        assert inertia[k] == pytest.approx(distances.min(axis=1).sum(), rel=1e-9)
 
 
 # ---- what the metrics must not depend on
