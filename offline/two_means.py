@@ -57,7 +57,8 @@ def two_means(gram: FloatArray, *, restarts: int = 10, seed: int = 0) -> tuple[B
 def _seeded_partition(gram: FloatArray, restarts: int, seed: int) -> BoolArray:
     """k-means++: a uniform first seed, a second one with probability ∝ squared distance. (B, restarts, N)."""
     samples = gram.shape[1]
-    uniform = np.random.default_rng(seed).random((2, restarts))
+    # Run by run, so that more restarts add to fewer and are never worse.
+    uniform = np.random.default_rng(seed).random((restarts, 2)).T
     norms = np.diagonal(gram, axis1=1, axis2=2)
     order = norms.argsort(axis=1, kind="stable")
     row = np.arange(len(gram))[:, None]
