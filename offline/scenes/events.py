@@ -1,0 +1,430 @@
+"""The anomalies: for each kind, who takes part and how it unfolds from the planned first frame to the last.
+
+Before its first frame and after its last, everyone who takes part behaves like normal life. Each cast function
+lets its actors in at frame 0 and gives them scripts. Knows no drawing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+from offline.scenes.life import edge_u, inside_u, parked_car
+from offline.scenes.people import RUN, WALK, Bag, Cyclist, Person
+from offline.scenes.spec import KINDS
+from offline.scenes.stage import Lane
+from offline.scenes.things import CRUISE, Bin, Fire, Plume, Splinters, Vehicle
+from offline.scenes.world import Script, World
+
+
+def _place(world: World) -> tuple[float, float]:
+    """Where the event happens: well inside the picture, in the open."""
+    low, high = world.stage.open_walk
+    return world.uniform(0.3, 0.7) * world.stage.aspect, world.uniform(low, high)
+
+
+def fall(world: World, start: int, end: int) -> None:
+    """Someone walking or standing falls and stays on the ground; perhaps another one comes to help."""
+    u, v = _place(world)
+    side = world.side()
+    person = Person(world, edge_u(world, side), v)
+    person.umbrella = False
+    before = world.frames(1.5) if world.chance(0.4) and start > world.frames(2.0) else 0
+
+    def script() -> Script:
+        yield from person.arrive(u, v, start - before, side)
+        yield from person.stay_until(start, "standing")
+        yield from person.fall(world.uniform(0.5, 0.8))
+        yield from person.stay_until(end, "lying")
+        yield from person.rise(0.8)
+        yield from person.leave(-side)
+
+    person.script = script()
+    if world.chance(0.4):
+        passer = Person(world, edge_u(world, -side), v)
+        passer.umbrella = False
+
+        def helper() -> Script:
+            yield from passer.arrive(u - side * 0.7 * passer.height, v, start + world.frames(2.0), -side)
+            yield from passer.stay_until(end, "kneeling")
+            yield from passer.leave()
+
+        passer.script = helper()
+
+
+def fight(world: World, start: int, end: int) -> None:
+    """Two people who stood talking strike at each other, then part."""
+    u, v = _place(world)
+    meet = max(1, start - world.frames(world.uniform(0.5, 2.5)))
+
+    def script(person: Person, side: int) -> Script:
+        gap = 0.19 * person.height
+        yield from person.arrive(u + side * gap, v, meet, side)
+        person.looks_to = float(-side)
+        yield from person.stay_until(start, "talking")
+        while world.frame < end:
+            t = world.seconds
+            sway = 0.05 * math.sin(3.3 * t) + side * 0.035 * math.sin(9.0 * t)
+            person.u = u + side * gap + sway
+            person.looks_to = float(-side)
+            person.action = "fighting"
+            yield
+        yield from person.leave(side, RUN if side > 0 else WALK, "running" if side > 0 else "walking")
+
+    for side in (-1, 1):
+        person = Person(world, edge_u(world, side), v)
+        person.umbrella = False
+        person.script = script(person, side)
+
+
+def panic(world: World, start: int, end: int) -> None:
+    """People standing and passing burst apart and run about, everyone who is there with them."""
+    low, high = world.stage.open_walk
+    middle, v = _place(world)
+    for i in range(3 + world.index(2)):
+        spot = middle + (i - 1.5) * 0.2, min(high, max(low, v + world.uniform(-0.06, 0.06)))
+        member = Person(world, *spot)
+        member.face(middle)
+        member.script = member.stay_until(start + 1, "talking" if world.chance(0.5) else "standing")
+
+    def flee(person: Person) -> Script:
+        away = 1 if person.u >= middle else -1
+        target = person.u + away * world.uniform(0.4, 0.8), world.uniform(low, high)
+        speed = RUN * world.uniform(1.0, 1.45)
+        while world.frame < end:
+            person.action, person.umbrella = "fleeing", False
+            if person.step_towards(*target, speed):
+                target = world.uniform(-0.1, 1.1) * world.stage.aspect, world.uniform(low, high)
+            yield
+        yield from person.leave()
+
+    def burst() -> Script:
+        while world.frame < start:
+            yield
+        for actor in world.actors:
+            if isinstance(actor, Person) and not isinstance(actor, Cyclist):
+                actor.script = flee(actor)
+
+    world.directors.append(burst())
+
+
+def crash(world: World, start: int, end: int) -> None:
+    """A vehicle runs into another that has stopped, from behind or head-on out of the other lane."""
+    lanes = world.stage.lanes
+    lane = lanes[world.index(len(lanes))]
+    head_on = len(lanes) > 1 and world.chance(0.4)
+    world.closed_lanes.update(lanes if head_on else (lane,))
+    contact = world.uniform(0.4, 0.6) * world.stage.aspect
+    hit = Vehicle(world, 0.0, lane.v, lane.direction)
+    striking = Vehicle(world, 0.0, lane.v, -lane.direction if head_on else lane.direction)
+    speed = world.uniform(1.5, 2.0)
+    # The point of contact is the bumper that is met; the middles stand off by half a length each.
+    hit_u = contact + (-1 if head_on else 1) * lane.direction * hit.half
+    strike_u = hit_u + (1 if head_on else -1) * lane.direction * (hit.half + striking.half) * 0.97
+    other = next((other for other in lanes if other != lane), lane)
+
+    hold = world.uniform(0.5, 2.5)
+
+    def victim() -> Script:
+        while world.frame < start:
+            back = (start - world.frame) * world.dt - hold
+            # Constant speed, then braking evenly through the last second: stands `hold` seconds before the hit.
+            left = 0.0 if back <= 0 else 0.5 * back * back if back < 1.0 else back - 0.5
+            hit.u = hit_u - lane.direction * left * CRUISE * hit.height
+            hit.turn += CRUISE * min(1.0, max(0.0, back)) * world.dt / 0.155
+            hit.action = "driving" if back > 0 else "stopped"
+            hit.braking = back < 1.0
+            yield
+        yield from _wreck(world, hit, push=-1.0 if head_on else 1.0, end=end, nose=head_on)
+
+    def striker() -> Script:
+        while world.frame < start:
+            back = (start - world.frame) * world.dt
+            striking.u = strike_u - striking.direction * back * speed * striking.height
+            if head_on:  # swerves out of its own lane in the last moment
+                part = min(1.0, max(0.0, 1.0 - back / 0.7))
+                striking.v = other.v + (lane.v - other.v) * part * part
+            striking.action = "driving"
+            striking.turn += speed * world.dt / 0.155
+            yield
+        striking.u, striking.v = strike_u, lane.v
+        Splinters(world, contact, lane.v + 0.01, height=0.3)
+        yield from _wreck(world, striking, push=0.35, end=end, nose=True)
+
+    hit.script, striking.script = victim(), striker()
+
+
+def _wreck(world: World, vehicle: Vehicle, *, push: float, end: int, nose: bool) -> Script:
+    """What an impact does to a vehicle: a jolt, crumpled metal, smoke; after `end` it is driven off."""
+    smoke: Plume | None = None
+    if nose:
+        front = vehicle.u + vehicle.direction * 0.8 * vehicle.half
+        smoke = Plume(world, front, vehicle.v, "smoke", height=0.4 * vehicle.height)
+        smoke.strength = 0.0
+    begin = world.frame
+    jolt = world.frames(0.8)
+    while world.frame < end:
+        age = (world.frame - begin) * world.dt
+        fade = math.exp(-age / 0.22)
+        vehicle.u += vehicle.direction * push * fade * vehicle.height * world.dt * 1.6
+        vehicle.tilt = (-0.10 if nose else 0.08) * math.sin(min(age / 0.12, 1.0) * 1.57) * (0.45 + 0.55 * fade)
+        crumple = min(1.0, (age + world.dt) / 0.1)
+        vehicle.nose, vehicle.tail = (crumple, vehicle.tail) if nose else (vehicle.nose, crumple)
+        vehicle.speed = 0.0
+        vehicle.hazard = not nose and age > 1.0
+        vehicle.action = "crashing" if world.frame < begin + jolt else "crashed"
+        if smoke is not None:
+            smoke.strength = 0.8 * min(1.0, age / 1.5)
+        yield
+    if smoke is not None:
+        smoke.gone = True
+    vehicle.tilt, vehicle.hazard = 0.0, False
+    direction = vehicle.direction
+    # The struck car drives on; the one behind backs off first, so that both are seen to part.
+    edge = vehicle.exit_u() if not nose else vehicle.entry_u()
+    way = 1 if edge > vehicle.u else -1
+    while (edge - vehicle.u) * way > 0:
+        vehicle.speed = min(1.0, vehicle.speed + 0.8 * world.dt)
+        vehicle.u += way * vehicle.speed * vehicle.height * world.dt
+        vehicle.turn += way * direction * vehicle.speed * world.dt / 0.155
+        vehicle.action = "driving"
+        yield
+
+
+def fire(world: World, start: int, end: int) -> None:
+    """Something catches fire: a bin, a parked car or the ground; flames grow, smoke rises, it is put out."""
+    bins = [actor for actor in world.actors if isinstance(actor, Bin)]
+    cars = [actor for actor in world.actors if isinstance(actor, Vehicle) and actor.action == "parked"]
+    places = [(actor.u, actor.v + 0.004, 0.38) for actor in bins] + [(car.u, car.v + 0.004, 0.35) for car in cars]
+    u, v, height = places[world.index(len(places))] if places and world.chance(0.75) else (*_place(world), 0.0)
+    flames = Fire(world, u, v, height=height)
+    smoke = Plume(world, u, v - 0.001, "smoke", height=(height + 0.25) * world.stage.scale(v))
+    smoke.strength = 0.0
+    largest = world.uniform(0.6, 0.95)
+
+    def script() -> Script:
+        while world.frame < start:
+            yield
+        while world.frame < end:
+            age = (world.frame - start) * world.dt
+            left = (end - world.frame) * world.dt if end < world.spec.frames else 9.0
+            growth = min(1.0, 0.3 + age / 2.5) * min(1.0, 0.25 + left / 0.8)
+            flames.size = largest * growth
+            smoke.strength = min(1.0, age / 2.0)
+            yield
+        flames.size = 0.0
+        while smoke.strength > 0.0:
+            smoke.strength = max(0.0, smoke.strength - 0.6 * world.dt)
+            yield
+
+    flames.script = script()
+
+
+def abandoned_object(world: World, start: int, end: int) -> None:
+    """Someone puts a bag down and walks out without it; perhaps comes back for it at the end."""
+    u, v = _place(world)
+    side = world.side()
+    owner = Person(world, edge_u(world, side), v)
+    owner.umbrella = False
+    bag = Bag(world, owner.u, v, "suitcase" if world.chance(0.6) else "sports bag")
+    owner.take(bag)
+    arrival = max(1, start - world.frames(1.0 + world.uniform(0.2, 1.5)))
+
+    def script() -> Script:
+        yield from owner.arrive(u, v, arrival, side)
+        yield from owner.put_down()
+        yield from owner.stay_until(start, "standing")
+        bag.action = "abandoned"
+        away = world.side()
+        yield from owner.leave(away)
+        if end >= world.spec.frames:
+            return
+        bend = world.frames(0.35)
+        yield from owner.arrive(bag.u + away * 0.2 * owner.height, v, end - bend, away)
+        yield from owner.stay_until(end, "picking up")
+        owner.take(bag)
+        yield from owner.leave(away)
+
+    owner.script = script()
+
+
+def snatch(world: World, start: int, end: int) -> None:
+    """A passer-by tears someone's bag away and flees with it; the robbed one runs after."""
+    u, v = _place(world)
+    low, high = world.stage.open_walk
+    side = world.side()
+    victim, thief = Person(world, edge_u(world, side), v), Person(world, edge_u(world, -side), v)
+    victim.umbrella = thief.umbrella = False
+    bag = Bag(world, victim.u, v, "handbag" if world.chance(0.6) else "sports bag")
+    victim.take(bag)
+    tug = world.frames(world.uniform(0.8, 1.3))
+    corner = (0.12 if side < 0 else 0.88) * world.stage.aspect, world.uniform(low, high)
+
+    def robbed() -> Script:
+        yield from victim.arrive(u, v, max(1, start - world.frames(world.uniform(0.2, 1.5))), side)
+        yield from victim.stay_until(start, "standing")
+        victim.looks_to = float(-side)
+        yield from victim.stay_until(start + tug, "struggling")
+        yield from victim.stay(0.3, "standing")
+        while not thief.gone and world.frame < end:
+            victim.action = "chasing"
+            victim.step_towards(thief.u, thief.v, 1.0 * RUN)
+            yield
+        yield from victim.leave(None, WALK)
+
+    def robber() -> Script:
+        yield from thief.arrive(u - side * 0.3 * victim.height, v, start, -side)
+        thief.looks_to = float(side)
+        yield from thief.stay_until(start + tug, "snatching")
+        thief.take(bag)
+        yield from thief.go(*corner, 1.2 * RUN, "fleeing")
+        yield from thief.go(edge_u(world, -side), world.uniform(low, high), 1.2 * RUN, "fleeing")
+
+    victim.script, thief.script = robbed(), robber()
+
+
+def pavement_driving(world: World, start: int, end: int) -> None:
+    """A vehicle leaves the road and drives where people walk, who run out of its way."""
+    stage = world.stage
+    low, high = stage.open_walk
+    lanes = [lane for lane in stage.lanes if abs(lane.v - low) < 0.2]
+    lane: Lane | None = lanes[-1] if lanes else None
+    direction = lane.direction if lane is not None else world.side()
+    if lane is not None:
+        world.closed_lanes.add(lane)
+    target_v = world.uniform((low + high) / 2, high)
+    vehicle = Vehicle(world, 0.0, lane.v if lane is not None else target_v, direction)
+    entry = vehicle.entry_u()
+    begin_u = entry + direction * (0.9 * stage.aspect * 0.35 if lane is not None else 0.05)
+    seconds = max(1.5, (end - start) * world.dt)
+    speed = max(0.45, abs(vehicle.exit_u() - begin_u) / seconds / vehicle.height)
+
+    def script() -> Script:
+        while world.frame < start:
+            back = (start - world.frame) * world.dt
+            vehicle.u = begin_u - direction * back * speed * vehicle.height
+            vehicle.turn += speed * world.dt / 0.155
+            vehicle.action = "driving"
+            yield
+        vehicle.u = begin_u
+        while (vehicle.exit_u() - vehicle.u) * direction > 0:
+            climb = min(0.16 * world.dt, target_v - vehicle.v)
+            vehicle.v += climb
+            vehicle.tilt = 0.07 if climb > 1e-6 else 0.015 * math.sin(9.0 * world.seconds)
+            vehicle.move(speed * (1.0 + 0.35 * math.sin(2.0 * world.seconds)))
+            vehicle.action = "driving on the pavement"
+            _scatter(world, vehicle)
+            yield
+
+    vehicle.script = script()
+
+
+def _scatter(world: World, vehicle: Vehicle) -> None:
+    """Let everyone in front of a vehicle run out of its way."""
+    low = world.stage.walks[-1][0]
+    for actor in world.actors:
+        if not isinstance(actor, Person) or actor.action == "running" or abs(actor.v - vehicle.v) > 0.1:
+            continue
+        if -0.2 < (actor.u - vehicle.u) * vehicle.direction - vehicle.half < 0.3:
+            aside = low if actor.v <= vehicle.v else 0.99
+            actor.script = _dodge(actor, vehicle.direction, aside)
+
+
+def _dodge(person: Person, direction: int, aside: float) -> Script:
+    yield from person.go(person.u + 0.12 * direction, aside, RUN, "running")
+    yield from person.leave()
+
+
+def vandalism(world: World, start: int, end: int) -> None:
+    """Someone walks up to a bin, a car or a box and smashes it with a bat."""
+    bins = [actor for actor in world.actors if isinstance(actor, Bin)]
+    if world.stage.layout == "car_park" and not world.stage.parked:
+        parked_car(world, (inside_u(world), world.stage.parked_v))
+    cars = [actor for actor in world.actors if isinstance(actor, Vehicle) and actor.action == "parked"]
+    things = [(a.u, a.v, 0.22) for a in bins] + [(c.u, c.v, 0.75) for c in cars]
+    if not things:
+        spot = _place(world)
+        Bin(world, *spot)
+        things = [(*spot, 0.22)]
+    u, v, reach = things[world.index(len(things))]
+    side = 1 if u < world.stage.aspect / 2 else -1
+    v += 0.006
+    person = Person(world, edge_u(world, side), v)
+    person.umbrella = False
+    height = person.height
+
+    def script() -> Script:
+        yield from person.arrive(u + side * (reach + 0.12) * height, v, max(1, start - world.frames(0.6)), side)
+        yield from person.stay_until(start, "standing")
+        person.held = "bat"
+        hits = [start + world.frames(s) for s in (0.4, 1.9, 3.4)]
+        while world.frame < end:
+            person.action, person.looks_to = "smashing", float(-side)
+            if world.frame in hits:
+                Splinters(world, u + side * reach * height * 0.8, v, height=0.4, count=7)
+            yield
+        person.held = None
+        yield from person.leave(side)
+
+    person.script = script()
+
+
+def climbing(world: World, start: int, end: int) -> None:
+    """Someone walks up to the fence, climbs over it and walks on behind it."""
+    fence = world.stage.fence
+    if fence is None:
+        raise ValueError(f"the layout {world.stage.layout!r} has no fence to climb over")
+    u, side = inside_u(world), world.side()
+    v = fence + 0.008
+    person = Person(world, edge_u(world, side), v)
+    person.umbrella = False
+    top = 0.62
+
+    def script() -> Script:
+        yield from person.arrive(u, v, max(1, start - world.frames(0.5)), side)
+        person.looks_to = 0.35
+        yield from person.stay_until(start, "standing")
+        count = max(1, end - start)
+        while world.frame < end:
+            part = (world.frame - start + 1) / count
+            person.action = "climbing"
+            person.v = v if part < 0.55 else fence - 0.008
+            up = min(1.0, part / 0.5) if part < 0.55 else min(1.0, (1.0 - part) / 0.3)
+            person.lift = top * up * fence_share(world, fence, person)
+            yield
+        person.lift = 0.0
+        yield from person.leave(side)
+
+    person.script = script()
+
+
+def fence_share(world: World, fence: float, person: Person) -> float:
+    """Lift is measured in body heights of the climber, the fence in those of a grown person."""
+    return world.stage.scale(fence) / person.height
+
+
+EVENTS: Final[dict[str, Callable[[World, int, int], None]]] = {
+    "fall": fall,
+    "fight": fight,
+    "panic": panic,
+    "crash": crash,
+    "fire": fire,
+    "abandoned_object": abandoned_object,
+    "snatch": snatch,
+    "pavement_driving": pavement_driving,
+    "vandalism": vandalism,
+    "climbing": climbing,
+}
+assert tuple(EVENTS) == KINDS, "every kind of anomaly has its cast function"
+
+PARTICIPANTS: Final = {
+    "fall": 2,
+    "fight": 2,
+    "panic": 4,
+    "abandoned_object": 1,
+    "snatch": 2,
+    "vandalism": 1,
+    "climbing": 1,
+}
+"""About how many people an event brings along, so that a scene with one is not fuller than others."""
