@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edge_runtime.pixels import UInt8Array
 
 if TYPE_CHECKING:
@@ -48,6 +50,14 @@ def open_capture(target: str | int, backend: int, options: dict[int, int]) -> cv
     _silence_once()
     flat = [number for option in options.items() for number in option]
     return cv2.VideoCapture(target, backend, flat)
+
+
+def picture_of(capture: cv2.VideoCapture) -> UInt8Array | None:
+    """Convert the frame grabbed last. Returns BGR uint8 (h, w, 3), or None where the decoder has no picture."""
+    good, picture = capture.retrieve()
+    if not good or picture.dtype != np.uint8 or picture.ndim != 3 or picture.size == 0:
+        return None
+    return picture.astype(np.uint8, copy=False)
 
 
 def _silence_once() -> None:

@@ -13,9 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
-from edge_runtime.capture import Grabbed, open_capture
+from edge_runtime.capture import Grabbed, open_capture, picture_of
 from edge_runtime.errors import UsageError, VideoUnreadable
 from edge_runtime.pixels import UInt8Array
 from edge_runtime.sources import check_file, shown_path
@@ -200,10 +198,10 @@ class VideoFile:
                 self._captures.remove(capture)
 
     def _picture(self, capture: cv2.VideoCapture, index: int) -> UInt8Array:
-        good, picture = capture.retrieve()
-        if not good or picture.dtype != np.uint8 or picture.ndim != 3 or picture.size == 0:
+        picture = picture_of(capture)
+        if picture is None:
             raise VideoUnreadable(f"{self.shown}: frame {index} decodes to no picture; re-encode it with ffmpeg")
-        return picture.astype(np.uint8, copy=False)
+        return picture
 
     def _promise_kept(self, decoded: int) -> bool:
         promised = self.frame_count_hint
