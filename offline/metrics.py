@@ -7,7 +7,6 @@ a DatasetError. "Alarm" means score > threshold, as the locator decides it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -174,13 +173,6 @@ def detection_delays(real: Sequence[Span], alarm: BoolArray) -> list[int | None]
 def false_alarms(real: Sequence[Span], predicted: Sequence[Span]) -> int:
     """How many predicted events touch no real one."""
     return sum(all(end <= a or b <= start for a, b in real) for start, end in predicted)
-
-
-def per_hour(count: int, frames: int, fps: float) -> float | None:
-    """Rate of something that happened `count` times in so many frames. None where no frames were watched."""
-    if not (math.isfinite(fps) and fps > 0):
-        raise ValueError(f"fps must be positive, got {fps}")
-    return count * 3600 * fps / frames if frames else None
 
 
 def _two_classes(labels: BoolArray, scores: FloatArray) -> bool:

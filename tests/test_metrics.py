@@ -19,7 +19,6 @@ from offline.metrics import (
     false_alarms,
     frame_auc,
     match_events,
-    per_hour,
     pr_auc_trapezoid,
     spans,
     temporal_iou,
@@ -160,7 +159,3 @@ def test_delay_and_false_alarms() -> None:
     assert false_alarms([(10, 30), (50, 70)], spans(alarm)) == 0
     # Half-open: an alarm that ends where the event starts does not touch it.
     assert false_alarms([(25, 40)], spans(alarm)) == 2
-    assert per_hour(2, 900, 25.0) == pytest.approx(200.0)
-    assert per_hour(0, 0, 25.0) is None
-    with pytest.raises(ValueError, match="fps"):
-        per_hour(1, 10, 0.0)

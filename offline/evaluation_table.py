@@ -1,0 +1,150 @@
+"""An evaluation as a table for the terminal. Knows how to lay out figures; computes none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from offline.bootstrap import Interval
+from offline.evaluation import Evaluation, EventFigures, SeriesFigures
+from offline.metrics import F1Point
+
+UNDEFINED = "undefined"
+
+_FRAME_ROWS = (
+    ("AUC (ROC, all frames)", "auc"),
+    ("AP (step-wise)", "average_precision"),
+    ("AP (trapezoid under the PR curve)", "pr_auc_trapezoid"),
+)
+
+
+def render(evaluation: Evaluation, *, each_video: bool) -> str:
+    """Lines of text, without a newline at the end."""
+    blocks = [_summary(evaluation), _frames(evaluation)]
+    first = next(iter(evaluation.series.values()))
+    for point in first.events:
+        blocks.append(_events(point, {name: series.events[point] for name, series in _with(evaluation, point)}))
+    blocks.append(_classes(evaluation))
+    if each_video:
+        blocks.append(_videos(evaluation))
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _with(evaluation: Evaluation, point: str) -> list[tuple[str, SeriesFigures]]:
+    return [(name, series) for name, series in evaluation.series.items() if point in series.events]
+
+
+def _summary(evaluation: Evaluation) -> list[str]:
+    normal = evaluation.videos - evaluation.anomalous
+    lines = [
+        f"{evaluation.videos} videos ({evaluation.anomalous} anomalous, {normal} normal), "
+        f"{evaluation.frames:,} frames, {evaluation.abnormal_frames:,} abnormal"
+    ]
+    if evaluation.untimed:
+        lines.append(
+            f"left out of frame and event figures, timing unknown: {len(evaluation.untimed)} videos: "
+            + _some(evaluation.untimed)
+        )
+    if evaluation.unscored:
+        names = [f"{name} ({count})" for name, count in evaluation.unscored.items()]
+        lines.append(
+            f"left out of every figure, not scored: {sum(evaluation.unscored.values()):,} frames in "
+            f"{len(names)} videos: {_some(names)}; {evaluation.unscored_events} events lie in them entirely"
+        )
+    return lines
+
+
+def _frames(evaluation: Evaluation) -> list[str]:
+    rows = [["frames", *evaluation.series]]
+    for title, key in _FRAME_ROWS:
+        rows.append(
+            [title, *(_with_interval(getattr(s, key), s.intervals.get(key)) for s in evaluation.series.values())]
+        )
+    rows.append(["best F1", *(_best(series) for series in evaluation.series.values())])
+    first = next(iter(evaluation.series.values()))
+    for name in first.f1:
+        rows.append([f"F1 at {name}", *(_point(series.f1[name]) for series in evaluation.series.values())])
+    rows.append(["AUC of videos (peak score)", *(_number(s.video_auc) for s in evaluation.series.values())])
+    return _table(rows)
+
+
+def _events(point: str, figures: Mapping[str, EventFigures]) -> list[str]:
+    rows = [[f"events at {point}", *(f"{name} > {value.threshold:.4g}" for name, value in figures.items())]]
+    for iou in next(iter(figures.values())).at_iou:
+        counts = [value.at_iou[iou] for value in figures.values()]
+        rows.append(
+            [
+                f"precision / recall / F1 at IoU {iou}",
+                *(f"{_number(c.precision, 2)} / {_number(c.recall, 2)} / {_number(c.f1, 2)}" for c in counts),
+            ]
+        )
+    rows.append(["detected", *(f"{value.detected} of {value.events}" for value in figures.values())])
+    rows.append(["mean detection delay, s", *(_number(value.delay_s, 2) for value in figures.values())])
+    rows.append(["false alarms per hour", *(_number(value.false_alarms_per_hour, 2) for value in figures.values())])
+    return _table(rows)
+
+
+def _classes(evaluation: Evaluation) -> list[str]:
+    first = next(iter(evaluation.series.values()))
+    if not first.classes:
+        return []
+    rows = [["class, against all normal videos", "videos"]]
+    for name in evaluation.series:
+        rows[0] += [f"AUC {name}", f"AP {name}"]
+    for kind, figures in first.classes.items():
+        row = [kind, str(figures.videos)]
+        for series in evaluation.series.values():
+            row += [_number(series.classes[kind].auc), _number(series.classes[kind].average_precision)]
+        rows.append(row)
+    return _table(rows)
+
+
+def _videos(evaluation: Evaluation) -> list[str]:
+    names = list(evaluation.series)
+    rows = [["video", "label", "frames", "abnormal"]]
+    for name in names:
+        rows[0] += [f"AUC {name}", f"peak {name}"]
+    for each in zip(*(evaluation.series[name].videos for name in names), strict=True):
+        abnormal = "unknown" if each[0].abnormal_frames is None else str(each[0].abnormal_frames)
+        row = [each[0].name, each[0].label, str(each[0].frames), abnormal]
+        for video in each:
+            row += [_number(video.auc), _number(video.peak)]
+        rows.append(row)
+    return _table(rows)
+
+
+def _best(series: SeriesFigures) -> str:
+    best = series.best_f1
+    if best is None:
+        return UNDEFINED
+    return f"{_with_interval(best.f1, series.intervals.get('best_f1'))} at > {best.threshold:.4g}"
+
+
+def _point(point: F1Point | None) -> str:
+    return UNDEFINED if point is None else f"{point.f1:.4f} at > {point.threshold:.4g}"
+
+
+def _with_interval(value: float | None, interval: Interval | None) -> str:
+    return _number(value) + (f" [{interval.low:.4f}, {interval.high:.4f}]" if interval is not None else "")
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return UNDEFINED if value is None else f"{value:.{digits}f}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """First row is the header. Names to the left, figures to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for index, row in enumerate(rows):
+        cells = [
+            cell.ljust(width) if not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+        if index == 0:
+            lines.append("-" * (sum(widths) + 2 * (len(widths) - 1)))
+    return lines
