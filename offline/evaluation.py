@@ -55,6 +55,13 @@ IOUS = (0.3, 0.5, 0.7)
 BEST = "best F1"
 
 
+_KINDS = (
+    re.compile(r".*_label_([A-Z0-9]+)"),
+    re.compile(r"(?:calibration|validation|test)_\d+_(.+)"),
+    re.compile(r"([^\W\d_]+(?:[_ -][^\W\d_]+)*)[_ -]*\d"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class EventFigures:
     """How events come out at one threshold, over all videos with known timing.
@@ -169,18 +176,18 @@ class _Judged:
 
 
 def class_of(video: Video) -> str:
-    """What kind of anomaly a video shows, by its name: `Abuse028_x264.mp4` is Abuse, `…_label_B2-0-0` is B2.
+    """What kind of anomaly a video shows, by its name; a normal video is `normal`.
 
-    The words before the first number in the file's name, or else the folder's name. A normal video is `normal`.
+    `Abuse028_x264.mp4` is Abuse, `…_label_B2-0-0.mp4` is B2, `test_003_fall.mp4` is fall: a code after
+    `_label_`, or what follows split and number, or the words before the first number, or the folder's name.
     """
     if not video.anomalous:
         return "normal"
     path = Path(video.name)
-    match = re.search(r"_label_([A-Z0-9]+)", path.name) or re.match(
-        r"([^\W\d_]+(?:[_ -][^\W\d_]+)*)[_ -]*\d", path.stem
-    )
-    if match is not None:
-        return match[1]
+    for pattern in _KINDS:
+        match = pattern.match(path.stem)
+        if match is not None:
+            return match[1]
     return path.parent.name or path.stem
 
 

@@ -208,6 +208,7 @@ def test_what_contradicts_the_dataset_is_refused(raw: dict[str, VideoScores]) ->
         ("x/Traffic_accident_12.mp4", "Traffic_accident"),
         ("Bad.Boys.1995__#01-11-55_01-12-40_label_G-B2-B6.mp4", "G"),
         ("v=x__#1_label_B1-0-0.mp4", "B1"),
+        ("test_003_abandoned_object.mp4", "abandoned_object"),
         ("Fire/01_0014.avi", "Fire"),
         ("01_0014.avi", "01_0014"),
     ],
