@@ -44,6 +44,7 @@ def open_capture(target: str | int, backend: int, options: dict[int, int]) -> cv
     options: CAP_PROP_* to value. Blocks as long as the backend does. The native libraries' own messages are
     silenced process-wide on the first call, unless the environment asks for them (OPENCV_FFMPEG_LOGLEVEL,
     OPENCV_FFMPEG_DEBUG, OPENCV_LOG_LEVEL): they are many lines without a camera's name, and may hold a URL.
+    Whoever asks should send records to a file, because OpenCV prints FFmpeg's messages on stdout.
     """
     import cv2
 

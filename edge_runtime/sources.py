@@ -24,33 +24,10 @@ _HIDDEN = "***"
 
 # What a camera's query says that is no secret. Everything else is hidden: makers invent names for a password
 # (usr, pwd, loginpas, sig, …) faster than a list of forbidden ones could follow.
-_HARMLESS = frozenset(
-    {
-        "camera",
-        "channel",
-        "chn",
-        "codec",
-        "compression",
-        "fps",
-        "height",
-        "inst",
-        "profile",
-        "proto",
-        "quality",
-        "rate",
-        "real_stream",
-        "resolution",
-        "stream",
-        "streamtype",
-        "subtype",
-        "transport",
-        "transportmode",
-        "type",
-        "unicast",
-        "video",
-        "videocodec",
-        "width",
-    }
+_HARMLESS = re.compile(
+    "camera|channel|chn|codec|compression|fps|height|inst|profile|proto|quality|rate|real_stream|resolution|stream|"
+    "streamtype|subtype|transport|transportmode|type|unicast|video|videocodec|width",
+    re.IGNORECASE,
 )
 # Some recorders take the credentials inside the path: /user=admin&password=secret&channel=1&stream=0.sdp
 _PATH_SETTING = re.compile(r"(?<![A-Za-z0-9])([A-Za-z][A-Za-z0-9]*)=([^/&;]*?)(?=_[A-Za-z]+=|[/&;]|$)")
@@ -200,7 +177,7 @@ def _redact(parts: SplitResult) -> str:
 
 def _redact_setting(setting: str) -> str:
     key, equals, _ = setting.partition("=")
-    if not setting or (unquote(key).lower() in _HARMLESS and equals):
+    if not setting or (equals and _HARMLESS.fullmatch(unquote(key))):
         return setting
     # A value without a key is hidden too: `?s3cret` is how some cameras take a token.
     return f"{key}={_HIDDEN}" if equals else _HIDDEN

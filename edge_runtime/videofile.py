@@ -29,8 +29,6 @@ _HIGHEST_COUNT = 10**9
 # A promise of n frames is kept by n - max(2, 1 % of n): encoders drop or merge a few frames at the ends.
 _TOLERATED_FRAMES = 2
 _TOLERATED_SHARE = 0.01
-# Where only a duration is promised: at a variable rate the last frame may stand for as long as this.
-_TOLERATED_S = 1.0
 
 
 class VideoFile:
@@ -49,7 +47,8 @@ class VideoFile:
         self._captures: list[cv2.VideoCapture] = []
         self._closed = False
         self._decoded: int | None = None
-        self._last_s = 0.0
+        # Of the pass that reached the end: the last frame's timestamp and the longest step between two, in s.
+        self._last_s = self._longest_step_s = 0.0
         with self._capture() as capture:
             rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
             if not capture.grab():
@@ -162,16 +161,18 @@ class VideoFile:
 
                 return retrieve
 
-            last_s = 0.0
+            last_s = longest_step_s = 0.0
             try:
                 while (stop is None or current + 1 < stop) and capture.grab():
                     current += 1
-                    last_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                    now_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                    last_s, longest_step_s = now_s, max(longest_step_s, now_s - last_s)
                     yield Grabbed(current, current / fps, retrieve_at(current))
                 if self._closed:
                     raise ValueError(f"{self.shown}: this VideoFile was closed while its frames were read")
                 if stop is None or current + 1 < stop:
-                    self._decoded, self._last_s = current + 1, last_s
+                    self._decoded = current + 1
+                    self._last_s, self._longest_step_s = last_s, longest_step_s
             finally:
                 current = -1
 
@@ -210,8 +211,10 @@ class VideoFile:
         if self._counts_frames() or self.fps is None:
             return False
         # The promise was duration times rate, which a variable rate does not keep: ask whether the end came.
+        # The last frame may stand for as long as any before it.
         promised_s = promised / self.fps
-        return self._last_s >= promised_s - max(_TOLERATED_S, _TOLERATED_SHARE * promised_s)
+        tolerated_s = max(self._longest_step_s + _TOLERATED_FRAMES / self.fps, _TOLERATED_SHARE * promised_s)
+        return self._last_s >= promised_s - tolerated_s
 
     def _counts_frames(self) -> bool:
         """Whether the container stores a frame count (MP4, MOV, AVI); others only a duration, if that."""
