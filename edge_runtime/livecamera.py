@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
+from edge_runtime.camerajournal import CameraJournal, CameraListener
 from edge_runtime.capture import Grabbed, open_capture, picture_of
 from edge_runtime.errors import InvalidFrame, SourceUnavailable, UsageError
 from edge_runtime.pixels import UInt8Array
@@ -27,29 +28,12 @@ from edge_runtime.sources import Source
 if TYPE_CHECKING:
     import cv2
 
+__all__ = ["CameraListener", "LiveCamera", "probe"]
+
 log = logging.getLogger(__name__)
 
 # That many frames in a row without a picture: the stream is broken, not one packet lost.
 _UNDECODABLE_FRAMES = 10
-
-
-class CameraListener(Protocol):
-    """Who is told. Seconds count from the camera's `start()`, on its monotonic clock.
-
-    `on_frame` and, but for the last one, `on_outage` come from the reader thread, in the order of time;
-    `on_state` comes from any thread. States and outages never overlap each other. Every call holds up the
-    camera: return quickly. An exception ends the camera and comes out of `stop()` or `raise_if_failed()`,
-    except the InvalidFrame of a `retrieve()` that found no picture, which may pass through.
-    """
-
-    def on_frame(self, frame: Grabbed) -> None:
-        """A frame arrived; `retrieve()` it now or never."""
-
-    def on_outage(self, start_s: float, end_s: float, reason: GapReason) -> None:
-        """No frames between two moments. Told just before the frame that ends it, or by `stop()`."""
-
-    def on_state(self, state: CameraState, detail: str, seconds: float) -> None:
-        """The camera went from one state to another; `detail` is one line without credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,63 +43,6 @@ class _Ended:
     reason: GapReason
     detail: str
     good_s: float
-
-
-class _Journal:
-    """What the listener has been told: the state, and since when frames are missing."""
-
-    def __init__(self, source: Source, listener: CameraListener) -> None:
-        self._source, self._listener = source, listener
-        self._lock = threading.RLock()
-        self._state: CameraState | None = None
-        self._out: tuple[float, GapReason] | None = None
-        self._seen = False
-        self._closed = False
-
-    @property
-    def flowing(self) -> bool:
-        return self._state in ("online", "reconnected")
-
-    def went(self, state: CameraState, reason: GapReason, detail: str, since_s: float, seconds: float) -> None:
-        """Frames are missing since `since_s`; the first reason of an outage is the one that is reported."""
-        with self._lock:
-            if self._closed:
-                return
-            if self._out is None:
-                self._out = (since_s, reason)
-            if state != self._state:
-                self._tell(state, detail, seconds)
-
-    def came(self, detail: str, seconds: float) -> None:
-        """A frame with a picture is here."""
-        with self._lock:
-            if self._closed or (self.flowing and self._out is None):
-                return
-            self._tell("reconnected" if self._seen else "online", detail, seconds)
-            self._seen = True
-            self._end_outage(seconds)
-
-    def close(self, seconds: float) -> None:
-        """Tell of the outage that is not over; nothing is told after this."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._end_outage(seconds)
-
-    def mute(self) -> None:
-        """Tell nothing any more: the listener failed."""
-        self._closed = True
-
-    def _tell(self, state: CameraState, detail: str, seconds: float) -> None:
-        self._state = state
-        level = logging.INFO if self.flowing else logging.WARNING
-        log.log(level, "camera %s (%s): %s, %s", self._source.name, self._source.shown, state, detail)
-        self._listener.on_state(state, detail, seconds)
-
-    def _end_outage(self, seconds: float) -> None:
-        if self._out is not None:
-            (start_s, reason), self._out = self._out, None
-            self._listener.on_outage(start_s, max(start_s, seconds), reason)
 
 
 class LiveCamera:
@@ -154,7 +81,7 @@ class LiveCamera:
         self._open_timeout_s, self._read_timeout_s, self._stall_s = open_timeout_s, read_timeout_s, stall_s
         self._backoff_s = tuple(backoff_s)
         self._monotonic = monotonic
-        self._journal = _Journal(source, listener)
+        self._journal = CameraJournal(source, listener)
         self._stopping = threading.Event()
         self._answered = threading.Event()  # the first frame came, or the first attempt failed
         self._first_failure: str | None = None
@@ -341,7 +268,6 @@ class LiveCamera:
                 return False
             self._journal.came(f"frames of {first.shape[1]} x {first.shape[0]}", seconds)
         frame = Grabbed(self._index, seconds, retrieve)
-        self._index += 1
         try:
             self._listener.on_frame(frame)
         except InvalidFrame:
@@ -351,6 +277,7 @@ class LiveCamera:
             current = False
         if failed:
             return False
+        self._index += 1
         self._last_s = seconds
         self._answered.set()
         return True
