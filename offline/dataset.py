@@ -7,6 +7,7 @@ nothing of models or scores; a frame count comes from outside, to be checked aga
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import tempfile
@@ -54,9 +55,7 @@ class Video:
 
     def __post_init__(self) -> None:
         if not self.name or self.name != Path(self.name.strip()).as_posix() or self.name == ".":
-            raise ValueError(
-                f"path {self.name!r} names no video; write a file path, without blanks around it"
-            )
+            raise ValueError(f"path {self.name!r} names no video; write a file path, without blanks around it")
         # A newline would break every one-line message and record in which the name appears.
         if any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} for letter in self.name):
             raise ValueError(f"path {self.name!r} holds a control or undecodable character; rename the file")
@@ -99,8 +98,7 @@ class Video:
     def _require_timing(self) -> None:
         if not self.timed:
             raise DatasetError(
-                f"{self.name}: anomalous, but when is unknown; "
-                "give its events, or leave it out of frame figures"
+                f"{self.name}: anomalous, but when is unknown; give its events, or leave it out of frame figures"
             )
 
 
@@ -125,7 +123,8 @@ class Dataset:
 
     def require_files(self) -> None:
         """DatasetError, listing the first few, unless every video is a file that exists."""
-        missing = [video for video in self.videos if not video.path.is_file()]
+        # os.path: a name that is too long for the system is missing, too, not an OSError.
+        missing = [video for video in self.videos if not os.path.isfile(video.path)]
         if missing:
             first = ", ".join(f"{video.name} (line {video.line})" for video in missing[:3])
             rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -223,9 +222,7 @@ def parse_events(text: str) -> tuple[Span, ...]:
     for part in text.split(";"):
         match = _RANGE.fullmatch(part.strip())
         if match is None:
-            raise ValueError(
-                f"events {text!r}: {part.strip()!r} is no frame range; write them like 165-240;900-1000"
-            )
+            raise ValueError(f"events {text!r}: {part.strip()!r} is no frame range; write them like 165-240;900-1000")
         events.append((int(match[1]), int(match[2])))
     return tuple(events)
 
@@ -236,18 +233,14 @@ def _check_events(events: Sequence[Span], frames: int | None) -> None:
         if start < 0:
             raise ValueError(f"event {start}-{end} starts before frame 0; frames are counted from 0")
         if start >= end:
-            raise ValueError(
-                f"event {start}-{end} holds no frame; the end is exclusive and comes after the start"
-            )
+            raise ValueError(f"event {start}-{end} holds no frame; the end is exclusive and comes after the start")
         if index and start < previous_end:
             raise ValueError(
                 f"events {_text(events[index - 1 : index + 1])} overlap or are not sorted; "
                 "sort them by start and merge what overlaps"
             )
         if frames is not None and end > frames:
-            raise ValueError(
-                f"event {start}-{end} ends after the last frame of {frames}; correct one of the two"
-            )
+            raise ValueError(f"event {start}-{end} ends after the last frame of {frames}; correct one of the two")
         previous_end = end
 
 
@@ -257,7 +250,7 @@ def _text(events: Sequence[Span]) -> str:
 
 def _read_rows(path: Path, text: str) -> Iterator[Video]:
     # Strict: a quote that never closes would otherwise swallow the rest of the file as one path.
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     empty = True
     try:
@@ -281,9 +274,7 @@ def _read_rows(path: Path, text: str) -> Iterator[Video]:
             except ValueError as error:
                 raise DatasetError(f"{where}: {error}") from None
     except csv.Error as error:
-        raise DatasetError(
-            f"{path}:{reader.line_num}: not readable as CSV ({error}); check its quotes"
-        ) from None
+        raise DatasetError(f"{path}:{reader.line_num}: not readable as CSV ({error}); check its quotes") from None
     if header is None:
         raise DatasetError(f"{path}: the file is empty; its first line is {','.join(COLUMNS)}")
     if empty:
@@ -304,9 +295,7 @@ def _read_video(folder: Path, cells: dict[str, str], line: int) -> Video:
     if not cells["path"]:
         raise ValueError("the path is empty; write where the video is")
     if cells["frames"] and _COUNT.fullmatch(cells["frames"]) is None:
-        raise ValueError(
-            f"frames {cells['frames']!r} is no frame count; write a whole number or leave it empty"
-        )
+        raise ValueError(f"frames {cells['frames']!r} is no frame count; write a whole number or leave it empty")
     return Video(
         path=folder / cells["path"],
         name=Path(cells["path"]).as_posix(),
@@ -335,7 +324,6 @@ def _refuse_duplicates(videos: Iterable[Video], manifest: Path) -> None:
             first = seen[real]
             same = "" if first.name == video.name else f", written there as {first.name!r}"
             raise DatasetError(
-                f"{manifest}:{video.line}: {video.name!r} is the same video "
-                f"as on line {first.line}{same}; remove one"
+                f"{manifest}:{video.line}: {video.name!r} is the same video as on line {first.line}{same}; remove one"
             )
         seen[real] = video

@@ -91,8 +91,8 @@ def average_precision(labels: BoolArray, scores: FloatArray) -> float | None:
 def pr_auc_trapezoid(labels: BoolArray, scores: FloatArray) -> float | None:
     """Trapezoid area under the precision-recall curve: what the XD-Violence papers call AP.
 
-    It interpolates linearly between operating points, which nobody can operate at, and is mostly the larger
-    where scores have many ties: compare it only with itself. None unless both classes are there.
+    It interpolates linearly between operating points, which the step-wise AP does not: where scores have many
+    ties the two differ, either way. Compare each only with itself. None unless both classes are there.
     """
     if not _two_classes(labels, scores):
         return None

@@ -29,9 +29,7 @@ def manifest(folder: Path, body: str, header: str = HEADER) -> Path:
     return path
 
 
-def video(
-    name: str = "a.mp4", label: str = "anomalous", events: tuple[tuple[int, int], ...] = (), **rest
-) -> Video:
+def video(name: str = "a.mp4", label: str = "anomalous", events: tuple[tuple[int, int], ...] = (), **rest) -> Video:
     return Video(path=Path(name), name=name, label=label, split="test", events=events, **rest)
 
 
@@ -48,15 +46,11 @@ names = (
 @st.composite
 def videos(draw: st.DrawFn) -> list[Video]:
     rows = []
-    for name in draw(
-        st.lists(st.tuples(st.sampled_from(["", "clips/", "/abs/"]), names), min_size=1, unique=True)
-    ):
+    for name in draw(st.lists(st.tuples(st.sampled_from(["", "clips/", "/abs/"]), names), min_size=1, unique=True)):
         label = draw(st.sampled_from(LABELS))
         events = draw(spans) if label == "anomalous" else ()
         frames = draw(st.none() | st.integers(events[-1][1] if events else 1, 9999))
-        rows.append(
-            Video(Path("".join(name)), "".join(name), label, draw(st.sampled_from(SPLITS)), events, frames)
-        )
+        rows.append(Video(Path("".join(name)), "".join(name), label, draw(st.sampled_from(SPLITS)), events, frames))
     return rows
 
 
@@ -89,8 +83,7 @@ def test_byte_order_mark_crlf_blank_lines_and_column_order(tmp_path: Path) -> No
     path = tmp_path / "data.csv"
     path.write_bytes(
         (
-            "\ufefflabel,path,frames,split,events\r\n\r\n"
-            + "anomalous, ä b.mp4 ,,test, 1-2 ; 5 - 9\r\n,,,,\r\n"
+            "\ufefflabel,path,frames,split,events\r\n\r\n" + "anomalous, ä b.mp4 ,,test, 1-2 ; 5 - 9\r\n,,,,\r\n"
         ).encode()
     )
     (row,) = read_dataset(path)
@@ -193,9 +186,7 @@ def test_missing_videos_are_listed(tmp_path: Path) -> None:
     rows = "".join(f"{index}.mp4,normal,test,,\n" for index in range(6))
     (tmp_path / "0.mp4").touch()
     dataset = read_dataset(manifest(tmp_path, rows))
-    with pytest.raises(
-        DatasetError, match=r"5 of 6 .*: 1\.mp4 \(line 3\), 2\.mp4 .*3\.mp4 \(line 5\) and 2 more"
-    ):
+    with pytest.raises(DatasetError, match=r"5 of 6 .*: 1\.mp4 \(line 3\), 2\.mp4 .*3\.mp4 \(line 5\) and 2 more"):
         dataset.require_files()
     Dataset(dataset.path, dataset.videos[:1]).require_files()
 
@@ -243,3 +234,49 @@ def test_a_failed_write_leaves_the_old_manifest(tmp_path: Path, monkeypatch: pyt
 @given(spans)
 def test_ranges_are_read_as_written(events: tuple[tuple[int, int], ...]) -> None:
     assert parse_events(";".join(f"{start}-{end}" for start, end in events)) == events
+
+
+cells = st.sampled_from(
+    [
+        "a.mp4",
+        "normal",
+        "anomalous",
+        "test",
+        "3-9",
+        "3-9;8-9",
+        "12",
+        "",
+        " ",
+        ",",
+        ",",
+        ",",
+        '"',
+        "\n",
+        "\r\n",
+        "\0",
+        "\x85",
+        "é",
+    ]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(st.lists(cells, max_size=30).map("".join), st.booleans())
+def test_any_text_is_a_dataset_or_one_line_of_error(tmp_path: Path, text: str, header: bool) -> None:
+    path = tmp_path / "data.csv"
+    path.write_bytes(((HEADER if header else "") + text).encode())
+    try:
+        dataset = read_dataset(path)
+    except DatasetError as error:
+        fault = str(error)
+    else:
+        fault = f"{path}: none"
+        write_dataset(dataset, path)
+        assert read_dataset(path) == dataset
+    assert fault.startswith(str(path))
+    assert len(fault.splitlines()) == 1
+
+
+def test_a_name_too_long_for_the_system_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="1 of 1 videos are not there"):
+        read_dataset(manifest(tmp_path, "a" * 5000 + ".mp4,normal,test,,\n")).require_files()

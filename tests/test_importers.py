@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
@@ -468,3 +468,38 @@ def test_a_union_holds_the_same_frames(ranges: list[tuple[int, int]]) -> None:
 def test_only_a_video_suffix_is_cut() -> None:
     assert stem(f"x/{BAD_BOYS}.mp4") == stem(BAD_BOYS) == BAD_BOYS
     assert stem("folder\\clip.AVI") == "clip"
+
+
+words = st.sampled_from(
+    [
+        "Abuse028_x264.mp4",
+        "Abuse",
+        "Normal",
+        BAD_BOYS,
+        QUIET,
+        "-1",
+        "0",
+        "7",
+        "12",
+        "x",
+        ",",
+        "=[1:9]",
+        "gt_frame",
+        "\0",
+        " ",
+        "\n",
+    ]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(st.sampled_from(sorted(IMPORTERS)), st.lists(words, max_size=20).map(" ".join))
+def test_any_annotation_is_read_or_one_line_of_error(put: Write, tmp_path: Path, name: str, text: str) -> None:
+    path = put("x_tracks.txt" if name == "ubnormal" else "any.txt", text)
+    try:
+        rows = import_dataset(name, annotations=tmp_path if name == "ubnormal" else path)
+    except HeadHuntError as error:
+        fault = str(error)
+    else:
+        fault = "none" if rows else ""
+    assert len(fault.splitlines()) == 1
