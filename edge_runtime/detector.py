@@ -212,7 +212,11 @@ class Detector:
         self.bundle = bundle
         graphs = bundle.manifest.graphs
         self.graphs: FeatureGraphs | None = FeatureGraphs(
-            bundle.file(graphs.vision.file), bundle.file(graphs.language.file), provider, threads
+            bundle.file(graphs.vision.file),
+            bundle.file(graphs.language.file),
+            provider,
+            threads,
+            group=graphs.frames_per_group,
         )
         self._scorer: ScorerGraph | None = ScorerGraph(bundle.file(bundle.manifest.scorer.file))
 

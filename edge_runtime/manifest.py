@@ -80,6 +80,16 @@ class Graphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     vision: GraphSpec
     language: GraphSpec
 
+    def __post_init__(self) -> None:
+        shape = self.vision.inputs[0].shape if self.vision.inputs else []
+        if len(shape) != 5 or not isinstance(shape[1], int) or shape[1] < 1:
+            raise ValueError(f"graphs.vision takes frames of shape [n, g, S, S, 3], got {shape}")
+
+    @property
+    def frames_per_group(self) -> int:
+        """g, how many frames the vision graph merges into one."""
+        return int(self.vision.inputs[0].shape[1])
+
 
 class Scorer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The logistic regression: its graph and what it was fitted on."""

@@ -9,7 +9,7 @@ and resizing) is the per-frame cost of an idle camera.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -316,16 +316,3 @@ def nearest(times: NDArray[np.float64], centres: NDArray[np.float64]) -> list[in
     """
     gaps = np.abs(times[None, :] - centres[:, None])
     return [int(np.flatnonzero(row <= row.min() + ROUNDING_S)[0]) for row in gaps]
-
-
-def expand(frames: int, segments: Iterable[tuple[int, int, float]]) -> NDArray[np.float64]:
-    """Segment values to one value a frame; frames that no segment covers are NaN (a gap is never a score).
-
-    segments: (start, end, value), half-open. Returns (frames,). Raises ValueError for a segment outside.
-    """
-    values = np.full(frames, np.nan)
-    for start, end, value in segments:
-        if not 0 <= start < end <= frames:
-            raise ValueError(f"segment {start}-{end} does not lie within {frames} frames")
-        values[start:end] = value
-    return values

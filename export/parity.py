@@ -1,0 +1,84 @@
+"""Whether the exported graphs give what the model gives. Knows features; an export only counts when this holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import ParityError
+from edge_runtime.graphs import FeatureGraphs
+from models.family import Mllm
+from models.heads import HeadRef
+from models.prompts import Prompt
+
+# Of the features' scale, at float32: the graphs sum in another order, and that is all they may do differently.
+TOLERANCE = {"fp32": 1e-4}
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Exported features against hooks on the plain model.
+
+    segments: how many were compared. scale: largest magnitude of a feature. max_abs: largest difference.
+    relative: max_abs / scale. min_cosine: of the worst segment.
+    """
+
+    segments: int
+    scale: float
+    max_abs: float
+    relative: float
+    min_cosine: float
+    tolerance: float
+
+    def to_dict(self) -> dict[str, float]:
+        """As the manifest states it."""
+        return {
+            "segments": float(self.segments),
+            "scale": self.scale,
+            "max_abs": self.max_abs,
+            "relative": self.relative,
+            "min_cosine": self.min_cosine,
+            "tolerance": self.tolerance,
+        }
+
+
+def measure_parity(
+    mllm: Mllm,
+    graphs: FeatureGraphs,
+    prompt: Prompt,
+    experts: Sequence[HeadRef],
+    frames: NDArray[np.uint8],
+    tolerance: float,
+) -> Parity:
+    """Compare on real segments, one at a time. frames: uint8 (B, F, S, S, 3), B >= 1."""
+    wanted, got = [], []
+    for segment in frames:
+        heads = mllm.head_features(segment[None], [prompt])[0, 0]  # (L, H, d)
+        wanted.append(np.concatenate([heads[expert.layer, expert.head] for expert in experts]))
+        got.append(graphs.features(segment[None])[0])
+    original, exported = np.stack(wanted).astype(np.float64), np.stack(got).astype(np.float64)
+    scale = float(np.abs(original).max())
+    max_abs = float(np.abs(original - exported).max())
+    norms = np.linalg.norm(original, axis=1) * np.linalg.norm(exported, axis=1)
+    cosine = (original * exported).sum(axis=1) / np.where(norms > 0, norms, 1.0)
+    return Parity(
+        segments=len(frames),
+        scale=scale,
+        max_abs=max_abs,
+        relative=max_abs / scale if scale > 0 else max_abs,
+        min_cosine=float(cosine.min()),
+        tolerance=tolerance,
+    )
+
+
+def require_parity(parity: Parity) -> None:
+    """The gate. Raises ParityError with the measured figure."""
+    # Written so that a NaN does not pass.
+    if not parity.relative <= parity.tolerance:
+        raise ParityError(
+            f"the exported features differ from the model's by {parity.relative:.3g} of their scale on "
+            f"{parity.segments} segments, allowed are {parity.tolerance:g}; the bundle was not written"
+        )

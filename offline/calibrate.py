@@ -1,0 +1,92 @@
+"""The locator's two operating points, chosen on validation videos. Knows segment scores and frame labels.
+
+Smoothing is the edge's own (`edge_runtime.locator.smooth`); this only searches its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.locator import LocatorSpec, radius, smooth
+from edge_runtime.manifest import Locators
+
+SIGMAS: tuple[float, ...] = (0.0, *(round(float(sigma), 10) for sigma in np.linspace(0.5, 3.0, 11)))
+THRESHOLDS: NDArray[np.float64] = np.round(np.linspace(0.1, 0.9, 81), 10)
+# What the paper uses where nothing can be calibrated.
+DEFAULT_SIGMA, DEFAULT_THRESHOLD = 1.5, 0.65
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredVideo:
+    """One validation video with known times.
+
+    scores: one a segment, None is a gap. frames, anomalous_frames: (S,), how many a segment has of each.
+    """
+
+    scores: Sequence[float | None]
+    frames: NDArray[np.int64]
+    anomalous_frames: NDArray[np.int64]
+
+
+def calibrate(videos: Sequence[ScoredVideo], progress: Callable[[int, int], None] | None = None) -> Locators:
+    """Both operating points with the best frame-level F1; the defaults where F1 is undefined.
+
+    F1 is undefined without an anomalous frame or without a normal one: then there is nothing to separate.
+    """
+    anomalous = sum(int(video.anomalous_frames.sum()) for video in videos)
+    frames = sum(int(video.frames.sum()) for video in videos)
+    if anomalous in (0, frames):
+        return default_locators()
+    steps = 2 * len(SIGMAS)
+    found = []
+    for number, ahead in enumerate((True, False)):
+        best: LocatorSpec | None = None
+        for step, sigma in enumerate(SIGMAS):
+            lookahead = radius(sigma) if ahead else 0
+            f1 = f1_curve(videos, sigma, lookahead)
+            threshold, value = best_threshold(f1)
+            # A tie stays with the smaller sigma, which comes first.
+            if best is None or value > (best.f1 or 0.0):
+                best = LocatorSpec(sigma=sigma, threshold=threshold, lookahead=lookahead, calibrated=True, f1=value)
+            if progress is not None:
+                progress(number * len(SIGMAS) + step + 1, steps)
+        assert best is not None
+        found.append(best)
+    return Locators(full=found[0], low_latency=found[1])
+
+
+def f1_curve(videos: Sequence[ScoredVideo], sigma: float, lookahead: int) -> NDArray[np.float64]:
+    """Frame-level F1 at every one of THRESHOLDS. Returns (81,); frames in gaps are left out."""
+    scores, frames, anomalous = [], [], []
+    for video in videos:
+        for place, value in enumerate(smooth(video.scores, sigma, lookahead)):
+            if value is not None:
+                scores.append(value)
+                frames.append(int(video.frames[place]))
+                anomalous.append(int(video.anomalous_frames[place]))
+    alarm = np.asarray(scores)[None, :] > THRESHOLDS[:, None]  # (81, S)
+    hits = (alarm * np.asarray(anomalous)).sum(axis=1)
+    alarms = (alarm * np.asarray(frames)).sum(axis=1)
+    # F1 = 2TP / (alarms + positives): 0 where nothing is hit.
+    return np.asarray(2.0 * hits / (alarms + sum(anomalous)), dtype=np.float64)
+
+
+def best_threshold(f1: NDArray[np.float64]) -> tuple[float, float]:
+    """The threshold of the highest F1 and that F1; of equals the one nearest 0.5, then the lower."""
+    best = np.flatnonzero(f1 == f1.max())
+    place = min(best, key=lambda i: (round(abs(THRESHOLDS[i] - 0.5), 10), THRESHOLDS[i]))
+    return float(THRESHOLDS[place]), float(f1[place])
+
+
+def default_locators() -> Locators:
+    """σ = 1.5, τ = 0.65, and the same kernel cut to the past; marked as not calibrated."""
+    return Locators(
+        full=LocatorSpec(
+            sigma=DEFAULT_SIGMA, threshold=DEFAULT_THRESHOLD, lookahead=radius(DEFAULT_SIGMA), calibrated=False
+        ),
+        low_latency=LocatorSpec(sigma=DEFAULT_SIGMA, threshold=DEFAULT_THRESHOLD, lookahead=0, calibrated=False),
+    )

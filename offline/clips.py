@@ -1,0 +1,51 @@
+"""Videos to the pixels of their segments, by the edge's own segmenter. Knows files; nothing of labels or models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.pixels import PixelSpec, UInt8Array, prepare
+from edge_runtime.segments import Clip, FrameSegmenter, SegmentSpec, sample_indices
+from edge_runtime.videofile import VideoFile
+
+
+def clips(path: Path, pixels: PixelSpec, segment: SegmentSpec) -> Iterator[Clip]:
+    """Every segment of a video, the tail included. Raises SourceUnavailable or VideoUnreadable.
+
+    A damaged video is refused after its last segment: what came before it is real, but incomplete.
+    """
+    with VideoFile(path) as video:
+        segmenter = FrameSegmenter(segment, video.frame_count_hint)
+        for grabbed in video.frames(fallback_fps=segment.fps):
+            retrieve = grabbed.retrieve
+            for item in segmenter.push(lambda retrieve=retrieve: prepare(retrieve(), pixels), grabbed.seconds):  # type: ignore[misc]
+                assert isinstance(item, Clip)
+                yield item
+
+        def recall(indices: Sequence[int]) -> dict[int, UInt8Array]:
+            return {index: prepare(frame, pixels) for index, frame in video.recall(indices).items()}
+
+        yield from segmenter.flush(recall)
+        video.check_complete()
+
+
+def whole(path: Path, pixels: PixelSpec, sampled: int) -> tuple[NDArray[np.uint8], int]:
+    """F frames spread over a whole video, and its number of frames.
+
+    Returns uint8 (F, S, S, 3) and n. Raises SourceUnavailable or VideoUnreadable.
+    """
+    with VideoFile(path) as video:
+        frames = video.count_frames()
+        video.check_complete()
+        pictures = video.read_frames(sample_indices(frames, sampled).tolist())
+        return np.stack([prepare(picture, pixels) for picture in pictures]), frames
+
+
+def rate(path: Path) -> float | None:
+    """Frames per second as the container states it; None where it states none that can be used."""
+    with VideoFile(path) as video:
+        return video.fps

@@ -1,0 +1,59 @@
+"""Extracted features on disk, one entry a video, found again by content. Knows files; nothing of what is in them.
+
+An entry's name is the hash of everything it was computed from. So nothing is ever stale: a changed video,
+prompt or model has another name, and a killed run finds what it had finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.atomic import make_folder, write_atomic
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class EntryStore:
+    """A folder of `.npz` entries. Safe against being killed at any moment, and to be shared by processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        make_folder(folder)
+
+    def get(self, key: str) -> Arrays | None:
+        """The entry, or None where there is none that can be read."""
+        path = self.folder / f"{key}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                return dict(data)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+            # A disk that filled up or a copy that broke off; computing it again is the remedy.
+            return None
+
+    def put(self, key: str, arrays: Arrays) -> None:
+        """Write an entry, whole or not at all. Raises OutputFailed."""
+        write_atomic(self.folder / f"{key}.npz", lambda file: np.savez(file, **arrays))
+
+    def cached(self, key: str, compute: Callable[[], Arrays]) -> tuple[Arrays, bool]:
+        """The entry, computed and written where it was missing; and whether it was there."""
+        if (found := self.get(key)) is not None:
+            return found, True
+        arrays = compute()
+        self.put(key, arrays)
+        return arrays, False
+
+
+def content_key(**parts: Any) -> str:
+    """A name for what is computed from `parts` (plain JSON values): 32 hexadecimal digits."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
