@@ -137,13 +137,18 @@ class Stream:
             records += self.accept(item)
         return records
 
-    def gap(self, start_s: float, end_s: float, reason: GapReason = "lost") -> list[Record]:
-        """Say that no frames came from `start_s` to `end_s`; the running segment ends before it."""
+    def gap(
+        self, start_s: float, end_s: float, reason: GapReason = "lost", recall: Recall | None = None
+    ) -> list[Record]:
+        """Say that no frames came from `start_s` to `end_s`; the running segment ends before it.
+
+        recall: as of `FrameSegmenter.flush`.
+        """
         self._check_open()
         if not end_s >= start_s:
             raise UsageError(f"a gap ends after it starts, got {start_s} to {end_s}")
         records: list[Record] = []
-        for item in interrupt(self.segmenter, self._spec, start_s, end_s, reason):
+        for item in interrupt(self.segmenter, self._spec, start_s, end_s, reason, recall):
             records += self.accept(item)
         return records
 
@@ -193,10 +198,11 @@ def interrupt(
     start_s: float,
     end_s: float,
     reason: GapReason,
+    recall: Recall | None = None,
 ) -> list[Clip | Hole]:
     """End the running segment of `segmenter` and put a hole behind it."""
     places = spec.places(end_s - start_s)
-    clips = segmenter.interrupt(places, start_s)
+    clips = segmenter.interrupt(places, start_s, recall)
     return [*clips, Hole(segmenter.next_index - places, places, start_s, end_s, reason)]
 
 
@@ -254,6 +260,14 @@ class Detector:
         if self.graphs is None or self._scorer is None:
             raise UsageError("the detector was closed")
         return self._scorer.probabilities(self.graphs.features(frames))
+
+    def abandon(self) -> None:
+        """Make every scoring fail from now on, the one in progress included; from any thread, and for good.
+
+        What streams still hold then comes out as gaps (reason `dropped`): for a program that must end at once.
+        """
+        if self.graphs is not None:
+            self.graphs.abandon()
 
     def close(self) -> None:
         """Give the graphs' memory back. Streams of this detector cannot score any more."""

@@ -50,6 +50,10 @@ class InferenceFailed(HeadHuntError):
     """A graph failed, or gave values that are not finite. The segment becomes a gap, never a score."""
 
 
+class FootageIncomplete(HeadHuntError):
+    """Part of a file could not be scored. What could be is written, and gap records stand for the rest."""
+
+
 class OutputFailed(HeadHuntError):
     """Records could not be written: a full disk, a closed pipe, a folder without permission."""
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InferenceFailed
 from edge_runtime.pixels import UInt8Array
-from edge_runtime.sessions import choose_provider, open_session
+from edge_runtime.sessions import choose_provider, load_onnxruntime, open_session
 
 FloatArray = NDArray[np.float32]
 
@@ -24,6 +24,11 @@ class FeatureGraphs:
         self._vision = open_session(vision, self.provider, threads)
         self._language = open_session(language, self.provider, threads)
         self._group = group
+        self._run = load_onnxruntime().RunOptions()
+
+    def abandon(self) -> None:
+        """Fail every run from now on, the one in progress included; from any thread, and for good."""
+        self._run.terminate = True
 
     def tokens(self, frames: UInt8Array) -> FloatArray:
         """Visual tokens of segments.
@@ -32,12 +37,12 @@ class FeatureGraphs:
         """
         batch, sampled, height, width, channels = frames.shape
         groups = frames.reshape(-1, self._group, height, width, channels)
-        (tokens,) = self._vision.run(["tokens"], {"frames": groups})
+        (tokens,) = self._vision.run(["tokens"], {"frames": groups}, self._run)
         return np.asarray(tokens).reshape(batch, (sampled // self._group) * tokens.shape[1], tokens.shape[2])
 
     def language(self, tokens: FloatArray) -> FloatArray:
         """Expert features of visual tokens. tokens: (b, n·T, D). Returns float32 (b, K·d) in expert order."""
-        (features,) = self._language.run(["features"], {"tokens": tokens})
+        (features,) = self._language.run(["features"], {"tokens": tokens}, self._run)
         return np.asarray(features, dtype=np.float32)
 
     def features(self, frames: UInt8Array) -> FloatArray:

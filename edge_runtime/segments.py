@@ -170,9 +170,9 @@ class FrameSegmenter:
                 self._pixels[place] = again[self._start + place]
         return [self._close()]
 
-    def interrupt(self, segments: int, end_s: float | None = None) -> list[Clip]:
-        """End the running segment before a gap of `segments` places."""
-        clips = self.flush()
+    def interrupt(self, segments: int, end_s: float | None = None, recall: Recall | None = None) -> list[Clip]:
+        """End the running segment before a gap of `segments` places. recall: as of `flush`."""
+        clips = self.flush(recall)
         self._index += segments
         return clips
 
@@ -219,6 +219,8 @@ class TimeSegmenter:
         self._period_s = 1.0 / spec.fps
         self._kept: list[tuple[float, UInt8Array]] = []
         self._count = 0
+        # Closed by a frame that then had no picture: handed out with the next call.
+        self._ready: list[Clip | Hole] = []
 
     @property
     def last_s(self) -> float | None:
@@ -233,45 +235,53 @@ class TimeSegmenter:
     def push(self, frame: Frame, seconds: float) -> list[Clip | Hole]:
         """Take one frame; returns what its arrival made final: a segment, or a segment and a hole.
 
-        Raises InvalidFrame for a time that is not finite or goes back; the stream is unchanged then.
+        Raises InvalidFrame for a time that is not finite or goes back, or as `frame()` does for a frame without
+        a picture. Such a frame does not count; a segment that ended before it comes with the next call.
         """
         seconds = _check_seconds(seconds, self._last_s)
-        done: list[Clip | Hole] = []
+        done = self._ready
         if self._anchor_s is not None and self._last_s is not None:
             pause = seconds - self._last_s
             if pause > self._spec.duration_s + ROUNDING_S:
                 end_s = self._last_s + min(self._period_s, pause)
                 places = self._spec.places(seconds - end_s)
-                done.extend(self.interrupt(places, end_s))
+                if self._count:
+                    done.append(self._close(end_s))
+                self._anchor_s = None
+                self._index += places
                 done.append(Hole(self._index - places, places, end_s, seconds, "lost"))
-            elif seconds >= self._bound_s(1) - ROUNDING_S:
+            elif self._count and seconds >= self._bound_s(1) - ROUNDING_S:
                 done.append(self._close(self._bound_s(1)))
             if 0 < pause <= self._spec.duration_s:
                 # Slow average: one late frame must not change what counts as near.
                 self._period_s += 0.1 * (pause - self._period_s)
-        if self._anchor_s is None:
-            self._anchor_s, self._cell = seconds, 0
         if not self._sparing or self._may_be_nearest(seconds):
             self._kept.append((seconds, frame()))
+        if self._anchor_s is None:
+            self._anchor_s, self._cell = seconds, 0
         self._count += 1
         self._frame += 1
         self._last_s = seconds
+        self._ready = []
         return done
 
-    def flush(self, recall: Recall | None = None) -> list[Clip]:
+    def flush(self, recall: Recall | None = None) -> list[Clip | Hole]:
         """End the stream: what there is of the running segment is a segment like any other."""
-        if self._count == 0 or self._last_s is None:
-            return []
-        return [self._close(self._last_s + self._period_s)]
+        return self.interrupt(0)
 
-    def interrupt(self, segments: int, end_s: float | None = None) -> list[Clip]:
-        """End the running segment before a gap of `segments` places; a new one begins with the next frame."""
-        clips: list[Clip] = []
+    def interrupt(
+        self, segments: int, end_s: float | None = None, recall: Recall | None = None
+    ) -> list[Clip | Hole]:
+        """End the running segment before a gap of `segments` places; a new one begins with the next frame.
+
+        end_s: where it ends, by default a frame's length after its last frame. recall: not needed here.
+        """
+        done, self._ready = self._ready, []
         if self._count and self._last_s is not None:
-            clips.append(self._close(self._last_s + self._period_s if end_s is None else end_s))
+            done.append(self._close(self._last_s + self._period_s if end_s is None else end_s))
         self._anchor_s = None
         self._index += segments
-        return clips
+        return done
 
     def _bound_s(self, cells: int) -> float:
         """Start of the segment `cells` after the running one."""
