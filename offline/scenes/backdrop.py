@@ -35,7 +35,7 @@ _SKY: Final[dict[str, tuple[Color, Color]]] = {
 AMBIENT: Final[dict[str, tuple[float, float, float]]] = {
     "day": (1.0, 1.0, 1.0),
     "dusk": (0.66, 0.60, 0.70),
-    "night": (0.38, 0.31, 0.29),
+    "night": (0.47, 0.40, 0.38),
 }
 """Light of the scene by channel (B, G, R), against a bright day."""
 
@@ -74,7 +74,7 @@ def light_map(spec: SceneSpec, stage: Stage) -> BgrImage | None:
     if spec.time_of_day == "day" and spec.weather != "rain":
         return None
     width, height = spec.size
-    ambient = np.array(AMBIENT[spec.time_of_day], np.float32) * (0.86 if spec.weather == "rain" else 1.0)
+    ambient = np.array(AMBIENT[spec.time_of_day], np.float32) * (0.9 if spec.weather == "rain" else 1.0)
     light = np.ones((height, width, 3), np.float32) * ambient
     if spec.time_of_day != "day" and stage.layout != FOOTAGE:
         y, x = np.mgrid[0:height, 0:width].astype(np.float32) / np.float32(height)

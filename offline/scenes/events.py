@@ -21,7 +21,27 @@ from offline.scenes.world import Script, World
 def _place(world: World) -> tuple[float, float]:
     """Where the event happens: well inside the picture, in the open."""
     low, high = world.stage.open_walk
-    return world.uniform(0.3, 0.7) * world.stage.aspect, world.uniform(low, high)
+    world.focus = world.uniform(0.3, 0.7) * world.stage.aspect, world.uniform(low, high)
+    return world.focus
+
+
+def _target(world: World) -> tuple[float, float, float, float]:
+    """A thing to damage: (u, v, how far it reaches to the side, how high it is), a bin or a parked car."""
+    stage = world.stage
+    if stage.layout == "car_park":
+        if not stage.parked:
+            parked_car(world, (inside_u(world), stage.parked_v))
+        world.closed_lanes.update(stage.lanes)  # passing cars would hide it
+    cars = [actor for actor in world.actors if isinstance(actor, Vehicle) and actor.action == "parked"]
+    bins = [actor for actor in world.actors if isinstance(actor, Bin)]
+    # What stands beyond a busy road is hidden too often.
+    targets = [(a.u, a.v + 0.004, 0.22, 0.38) for a in bins if not stage.lanes or a.v > stage.lanes[-1].v]
+    targets += [(car.u, car.v + 0.004, 0.75, 0.35) for car in cars]
+    if not targets:
+        u, v = _place(world)
+        Bin(world, u, v)
+        targets = [(u, v + 0.004, 0.22, 0.38)]
+    return targets[world.index(len(targets))]
 
 
 def fall(world: World, start: int, end: int) -> None:
@@ -59,7 +79,7 @@ def fight(world: World, start: int, end: int) -> None:
     meet = max(1, start - world.frames(world.uniform(0.5, 2.5)))
 
     def script(person: Person, side: int) -> Script:
-        gap = 0.19 * person.height
+        gap = 0.23 * person.height
         yield from person.arrive(u + side * gap, v, meet, side)
         person.looks_to = float(-side)
         yield from person.stay_until(start, "talking")
@@ -90,12 +110,13 @@ def panic(world: World, start: int, end: int) -> None:
 
     def flee(person: Person) -> Script:
         away = 1 if person.u >= middle else -1
-        target = person.u + away * world.uniform(0.4, 0.8), world.uniform(low, high)
+        reach = person.u + away * world.uniform(0.4, 0.8)
+        target = min(world.stage.aspect, max(0.0, reach)), world.uniform(low, high)
         speed = RUN * world.uniform(1.0, 1.45)
         while world.frame < end:
             person.action, person.umbrella = "fleeing", False
             if person.step_towards(*target, speed):
-                target = world.uniform(-0.1, 1.1) * world.stage.aspect, world.uniform(low, high)
+                target = world.uniform(0.05, 0.95) * world.stage.aspect, world.uniform(low, high)
             yield
         yield from person.leave()
 
@@ -114,8 +135,10 @@ def crash(world: World, start: int, end: int) -> None:
     lanes = world.stage.lanes
     lane = lanes[world.index(len(lanes))]
     head_on = len(lanes) > 1 and world.chance(0.4)
-    world.closed_lanes.update(lanes if head_on else (lane,))
+    # Traffic in a nearer lane would hide it.
+    world.closed_lanes.update(lanes if head_on else (other for other in lanes if other.v >= lane.v))
     contact = world.uniform(0.4, 0.6) * world.stage.aspect
+    world.focus = contact, lane.v
     hit = Vehicle(world, 0.0, lane.v, lane.direction)
     striking = Vehicle(world, 0.0, lane.v, -lane.direction if head_on else lane.direction)
     speed = world.uniform(1.5, 2.0)
@@ -136,7 +159,7 @@ def crash(world: World, start: int, end: int) -> None:
             hit.action = "driving" if back > 0 else "stopped"
             hit.braking = back < 1.0
             yield
-        yield from _wreck(world, hit, push=-1.0 if head_on else 1.0, end=end, nose=head_on)
+        yield from _wreck(world, hit, push=0.0 if head_on else 0.7, end=end, nose=head_on)
 
     def striker() -> Script:
         while world.frame < start:
@@ -150,7 +173,7 @@ def crash(world: World, start: int, end: int) -> None:
             yield
         striking.u, striking.v = strike_u, lane.v
         Splinters(world, contact, lane.v + 0.01, height=0.3)
-        yield from _wreck(world, striking, push=0.35, end=end, nose=True)
+        yield from _wreck(world, striking, push=0.5 if head_on else 1.0, end=end, nose=True)
 
     hit.script, striking.script = victim(), striker()
 
@@ -175,7 +198,7 @@ def _wreck(world: World, vehicle: Vehicle, *, push: float, end: int, nose: bool)
         vehicle.hazard = not nose and age > 1.0
         vehicle.action = "crashing" if world.frame < begin + jolt else "crashed"
         if smoke is not None:
-            smoke.strength = 0.8 * min(1.0, age / 1.5)
+            smoke.strength = min(1.0, age / 1.2)
         yield
     if smoke is not None:
         smoke.gone = True
@@ -194,10 +217,11 @@ def _wreck(world: World, vehicle: Vehicle, *, push: float, end: int, nose: bool)
 
 def fire(world: World, start: int, end: int) -> None:
     """Something catches fire: a bin, a parked car or the ground; flames grow, smoke rises, it is put out."""
-    bins = [actor for actor in world.actors if isinstance(actor, Bin)]
-    cars = [actor for actor in world.actors if isinstance(actor, Vehicle) and actor.action == "parked"]
-    places = [(actor.u, actor.v + 0.004, 0.38) for actor in bins] + [(car.u, car.v + 0.004, 0.35) for car in cars]
-    u, v, height = places[world.index(len(places))] if places and world.chance(0.75) else (*_place(world), 0.0)
+    if world.chance(0.25):
+        u, v, height = *_place(world), 0.0
+    else:
+        u, v, _, height = _target(world)
+    world.focus = u, v
     flames = Fire(world, u, v, height=height)
     smoke = Plume(world, u, v - 0.001, "smoke", height=(height + 0.25) * world.stage.scale(v))
     smoke.strength = 0.0
@@ -206,6 +230,9 @@ def fire(world: World, start: int, end: int) -> None:
     def script() -> Script:
         while world.frame < start:
             yield
+        for actor in world.actors:
+            if isinstance(actor, Person) and abs(actor.u - u) < 0.3 and abs(actor.v - v) < 0.12:
+                actor.script = actor.leave()  # nobody stays beside a fire
         while world.frame < end:
             age = (world.frame - start) * world.dt
             left = (end - world.frame) * world.dt if end < world.spec.frames else 9.0
@@ -338,18 +365,9 @@ def _dodge(person: Person, direction: int, aside: float) -> Script:
 
 def vandalism(world: World, start: int, end: int) -> None:
     """Someone walks up to a bin, a car or a box and smashes it with a bat."""
-    bins = [actor for actor in world.actors if isinstance(actor, Bin)]
-    if world.stage.layout == "car_park" and not world.stage.parked:
-        parked_car(world, (inside_u(world), world.stage.parked_v))
-    cars = [actor for actor in world.actors if isinstance(actor, Vehicle) and actor.action == "parked"]
-    things = [(a.u, a.v, 0.22) for a in bins] + [(c.u, c.v, 0.75) for c in cars]
-    if not things:
-        spot = _place(world)
-        Bin(world, *spot)
-        things = [(*spot, 0.22)]
-    u, v, reach = things[world.index(len(things))]
+    u, v, reach, _ = _target(world)
+    world.focus = u, v
     side = 1 if u < world.stage.aspect / 2 else -1
-    v += 0.006
     person = Person(world, edge_u(world, side), v)
     person.umbrella = False
     height = person.height
@@ -377,6 +395,7 @@ def climbing(world: World, start: int, end: int) -> None:
         raise ValueError(f"the layout {world.stage.layout!r} has no fence to climb over")
     u, side = inside_u(world), world.side()
     v = fence + 0.008
+    world.focus = u, v
     person = Person(world, edge_u(world, side), v)
     person.umbrella = False
     top = 0.62

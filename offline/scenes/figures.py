@@ -227,21 +227,33 @@ def vehicle(canvas: Canvas, foot: Point, height: float, kind: str, paint: Color,
     return bounds([*body, *corners(_CAR_CABIN if not van else ()), (foot[0], foot[1])])
 
 
-def vehicle_lights(canvas: Canvas, foot: Point, height: float, kind: str, state: VehicleState) -> None:
-    """Headlights with their beam, brake lights and hazard lights, as light added to the picture."""
+def lamps_of(foot: Point, height: float, kind: str, direction: int) -> tuple[Point, Point]:
+    """Where the head and tail lamps of a vehicle are."""
     end = 0.96 if kind == "van" else 0.84
-    front = (foot[0] + state.direction * end * height, foot[1] - 0.34 * height)
-    rear = (foot[0] - state.direction * end * height, foot[1] - 0.36 * height)
-    if canvas.darkness > 0.2 and state.nose < 0.5:
-        canvas.glow(front, 0.30 * height, (150, 190, 210))
+    return (
+        (foot[0] + direction * end * height, foot[1] - 0.34 * height),
+        (foot[0] - direction * end * height, foot[1] - 0.36 * height),
+    )
+
+
+def vehicle_lights(
+    canvas: Canvas, head: Point | None, tail: Point | None, height: float, state: VehicleState
+) -> None:
+    """Headlights with their beam, brake lights and hazard lights, as light added to the picture.
+
+    head, tail: where the lamps are, None where something in front hides them.
+    """
+    if head is not None and canvas.darkness > 0.2 and state.nose < 0.5:
+        canvas.glow(head, 0.26 * height, (150, 190, 210))
         for step, reach in ((0.35, 0.30), (0.8, 0.42), (1.35, 0.5)):
-            beam = (front[0] + state.direction * step * height, front[1] + 0.16 * height * min(1.0, step))
-            canvas.glow(beam, reach * height, (52, 66, 74))
-    if canvas.darkness > 0.2 or state.braking:
-        canvas.glow(rear, (0.3 if state.braking else 0.16) * height, (20, 24, 190 if state.braking else 90))
+            beam = (head[0] + state.direction * step * height, head[1] + 0.16 * height * min(1.0, step))
+            canvas.glow(beam, reach * height, (44, 56, 62))
+    if tail is not None and (canvas.darkness > 0.2 or state.braking):
+        canvas.glow(tail, (0.3 if state.braking else 0.16) * height, (20, 24, 190 if state.braking else 90))
     if state.hazard and canvas.seconds % 0.9 < 0.45:
-        for lamp in (front, rear):
-            canvas.glow(lamp, 0.28 * height, (10, 130, 240))
+        for lamp in (head, tail):
+            if lamp is not None:
+                canvas.glow(lamp, 0.28 * height, (10, 130, 240))
 
 
 def bicycle(canvas: Canvas, foot: Point, height: float, direction: int, roll: float) -> Box:

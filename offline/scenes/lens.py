@@ -50,7 +50,7 @@ class Lens:
         self._brighter = np.clip(np.rint(noise), 0, 255).astype(np.uint8)
         self._darker = np.clip(np.rint(-noise), 0, 255).astype(np.uint8)
         self._rain = _rain_layers(rng, width, height) if spec.weather == "rain" else []
-        self._fog = float(rng.uniform(0.25, 0.45)) if spec.weather == "fog" else 0.0
+        self._fog = float(rng.uniform(0.22, 0.4)) * (1.0 - 0.4 * darkness) if spec.weather == "fog" else 0.0
         self._darkness = darkness
 
     def lights(self, canvas: Canvas) -> None:
@@ -64,8 +64,8 @@ class Lens:
             for when, u in self._glares:
                 strength = math.exp(-(((t - when) / 0.45) ** 2))
                 if strength > 0.05:
-                    level = int(190 * strength)
-                    canvas.glow((u + 0.5 * (t - when), 0.62), 0.5, (level, level, level))
+                    level = int(130 * strength)
+                    canvas.glow((u + 0.5 * (t - when), 0.62), 0.42, (level, level, level))
 
     def finish(self, image: BgrImage, index: int, rng: np.random.Generator) -> tuple[BgrImage, tuple[float, float]]:
         """Weather, exposure, shake and noise; returns the picture and by how many pixels it was shifted."""

@@ -30,6 +30,16 @@ def inside_u(world: World) -> float:
     return world.uniform(0.2, 0.8) * world.stage.aspect
 
 
+def clear_spot(world: World, room: float = 0.3) -> Spot:
+    """A place to settle down at that hides no event: not within `room` beside its focus, or farther back."""
+    for _ in range(8):
+        spot = world.uniform(0.1, 0.9) * world.stage.aspect, walk_v(world)
+        focus = world.focus
+        if focus is None or abs(spot[0] - focus[0]) > room or spot[1] < focus[1] - 0.05:
+            return spot
+    return spot
+
+
 def edge_u(world: World, side: int) -> float:
     """Just outside the picture, on the left (-1) or right (1)."""
     return -MARGIN if side < 0 else world.stage.aspect + MARGIN
@@ -50,7 +60,7 @@ def passer(world: World, already: bool) -> None:
 
     def script() -> Script:
         if world.chance(0.3):
-            yield from person.go(inside_u(world), walk_v(world))
+            yield from person.go(*clear_spot(world))
             if world.chance(0.5):
                 yield from person.stay(world.uniform(1.0, 3.0), "phoning")
         yield from person.leave(-side)
@@ -112,7 +122,7 @@ def bag_rest(world: World, already: bool) -> None:
     person.take(bag)
 
     def script() -> Script:
-        yield from person.go(inside_u(world), walk_v(world))
+        yield from person.go(*clear_spot(world))
         yield from person.put_down()
         yield from person.stay(world.uniform(1.5, 5.0), "phoning" if world.chance(0.5) else "standing")
         yield from person.stay(0.4, "picking up")
@@ -125,7 +135,7 @@ def bag_rest(world: World, already: bool) -> None:
 def greeting(world: World, already: bool) -> None:
     """Two people meet, embrace or wave, talk and part."""
     del already
-    u, v = inside_u(world), walk_v(world)
+    u, v = clear_spot(world)
     left = Person(world, edge_u(world, -1), v)
     right = Person(world, edge_u(world, 1), v)
     left.umbrella = right.umbrella = False
@@ -147,8 +157,8 @@ def greeting(world: World, already: bool) -> None:
 def crowd(world: World, already: bool) -> None:
     """A few people stand together and talk; they part one after the other."""
     low, high = world.stage.open_walk
-    v = world.uniform(low, high)
-    u = world.uniform(0.3, 0.7) * world.stage.aspect
+    u, v = clear_spot(world, room=0.55)
+    v = min(high, max(low, v))
     for i in range(3 + world.index(2)):
         member_u = u + (i - 1.5) * 0.17 + world.uniform(-0.03, 0.03)
         side = -1 if member_u < u else 1
@@ -203,7 +213,7 @@ def shoelace(world: World, already: bool) -> None:
     person.umbrella = False
 
     def script() -> Script:
-        yield from person.go(inside_u(world), person.v)
+        yield from person.go(*clear_spot(world))
         yield from person.stay(world.uniform(1.5, 3.5), "kneeling")
         yield from person.leave(-side)
 
@@ -216,7 +226,7 @@ def sweeper(world: World, already: bool) -> None:
     person.umbrella, person.held = False, "broom"
 
     def script() -> Script:
-        yield from person.go(inside_u(world), person.v)
+        yield from person.go(*clear_spot(world))
         for _ in range(2 + world.index(3)):
             yield from person.stay(world.uniform(1.5, 2.5), "sweeping")
             yield from person.go(person.u - side * 0.12, person.v, STROLL)

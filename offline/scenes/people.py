@@ -175,7 +175,9 @@ class Person(Actor):
         yield from self.stay(0.4, "putting down")
 
     def take(self, bag: Bag) -> None:
-        """Have the bag in the hand from now on."""
+        """Have the bag in the hand from now on; whoever had it has it no more."""
+        if bag.carrier is not None:
+            bag.carrier.bag = None
         bag.carrier, bag.action = self, "carried"
         self.bag = bag
 
@@ -207,10 +209,12 @@ class Person(Actor):
     def draw(self, canvas: Canvas) -> list[Drawn]:
         """Draw the person and what is carried."""
         height = self.height
-        foot = (self.u, self.v - self.lift * height)
+        # Falling turns about the feet, not about the hip.
+        toppled = 0.45 * math.sin(self.roll) * height * (1.0 if self.facing >= 0 else -1.0)
+        foot = (self.u + toppled, self.v - self.lift * height)
         if -1.0 < self.u < self.world.stage.aspect + 1.0:
             wide = 0.22 + 0.25 * abs(math.sin(self.roll))
-            figures.shadow(canvas, (self.u + 0.4 * math.sin(self.roll) * height * self.facing, self.v), wide * height)
+            figures.shadow(canvas, (foot[0], self.v), wide * height)
         held = self.held
         if held is None and self.umbrella and self.action in ("walking", "standing", "strolling"):
             held = "umbrella"

@@ -113,8 +113,28 @@ class Vehicle(Actor):
     def shine(self, canvas: Canvas) -> list[Drawn]:
         """Its lights, off when parked."""
         if self.action != "parked":
-            figures.vehicle_lights(canvas, (self.u, self.v), self.height, self.kind, self._state())
+            head, tail = figures.lamps_of((self.u, self.v), self.height, self.kind, self.direction)
+            figures.vehicle_lights(
+                canvas,
+                None if self._hidden(head) else head,
+                None if self._hidden(tail) else tail,
+                self.height,
+                self._state(),
+            )
         return []
+
+    def _hidden(self, point: tuple[float, float]) -> bool:
+        """Whether someone or something nearer to the camera covers a point of this vehicle."""
+        for other in self.world.actors:
+            if other.v <= self.v or not isinstance(other, Vehicle | Person):
+                continue
+            if isinstance(other, Vehicle):
+                wide, tall = other.half, 0.66 * other.height
+            else:
+                wide, tall = 0.11 * other.height, other.height
+            if abs(point[0] - other.u) < wide and other.v - tall < point[1] < other.v:
+                return True
+        return False
 
 
 class Plume(Actor):

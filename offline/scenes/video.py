@@ -55,7 +55,13 @@ def write_mp4(
             stream.width, stream.height = width, height
             stream.pix_fmt = "yuv420p"
             stream.codec_context.thread_count = 1
-            stream.options = {"crf": str(encoding.crf), "preset": encoding.preset}
+            # Without macroblock trees: x264's assembly for them reads memory nobody wrote, so that the bytes would
+            # depend on what was in it (shown by different MALLOC_PERTURB_, up to one clip in five).
+            stream.options = {
+                "crf": str(encoding.crf),
+                "preset": encoding.preset,
+                "x264-params": "mbtree=0",
+            }
             for image in images:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
             container.mux(stream.encode())

@@ -72,6 +72,8 @@ class World:
         self.directors: list[Script] = []
         self.closed_lanes: set[Lane] = set()
         """Lanes that belong to an event: ordinary traffic keeps out of them."""
+        self.focus: tuple[float, float] | None = None
+        """Where an event is to be seen: nobody settles down right in front of it."""
         self._tracks = 0
 
     @property
