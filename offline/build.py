@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,22 @@ from numpy.typing import NDArray
 
 from edge_runtime import manifest as m
 from edge_runtime.bundle import Bundle, Golden, sha256
-from edge_runtime.errors import DatasetError, FeatureError, UsageError
+from edge_runtime.errors import DatasetError, UsageError
 from edge_runtime.graphs import FeatureGraphs, ScorerGraph
 from edge_runtime.segments import SegmentSpec
 from export.assemble import LANGUAGE, SCORER, VISION, check_target, now, producer, publish, workshop, write_golden
 from export.model_graphs import export_graphs
 from export.onnx_graph import tensor_specs
 from export.parity import TOLERANCE, Parity, measure_parity, require_parity
-from models.checkpoint import load
+from models.checkpoint import REFERENCE, load
 from models.family import Mllm
 from models.prompts import PROMPTS, Prompt
+from models.reference import is_trained
 from offline.clips import clips
 from offline.console import Console
 from offline.dataset import Dataset, Video, read_dataset
-from offline.extract import AllHeads, Extracted, ExpertFeatures, FeatureSet, extract, median_rate
-from offline.fit import Fitted, fit, timed
+from offline.extract import AllHeads, ExpertFeatures, FeatureSet, extract, median_rate
+from offline.fit import Fitted, fit, fitted_document, timed
 from offline.hunt import Hunt, hunt
 from offline.store import EntryStore
 from offline.units import UnitChoice, choose_units
@@ -89,7 +89,7 @@ def build(options: BuildOptions, console: Console) -> Built:
         used.require_files()
 
     console.say(f"Loading {options.model}")
-    mllm = load(options.model, options.device)
+    mllm = load_model(options.model, options.device, console)
     segment = segment_spec(dataset, console, options.skip_unreadable)
     store = EntryStore(options.cache_folder)
     units = choose_units(dataset.split("calibration"), options.unit)
@@ -162,6 +162,15 @@ def build(options: BuildOptions, console: Console) -> Built:
         )
         bundle = publish(work, options.output, document)
     return Built(bundle, found, fitted, parity)
+
+
+def load_model(name: str, device: str, console: Console) -> Mllm:
+    """Load a model, and say so where it is the reference model without training."""
+    if name == REFERENCE and not is_trained():
+        console.say(
+            "note: the built-in reference model is untrained here; what is hunted in it proves the plumbing only"
+        )
+    return load(name, device)
 
 
 def segment_spec(dataset: Dataset, console: Console, skip_unreadable: bool = False) -> SegmentSpec:
@@ -245,12 +254,3 @@ def manifest_document(
         "graphs": {"vision": graph(VISION), "language": graph(LANGUAGE)},
         "parity": parity.to_dict() | {"scorer_max_abs": fitted.scorer_difference},
     } | fitted_document(fitted)
-
-
-def fitted_document(fitted: Fitted) -> dict[str, Any]:
-    """The part of the manifest that a recalibration replaces."""
-    return {
-        "scorer": msgspec.to_builtins(fitted.scorer),
-        "locators": msgspec.to_builtins(fitted.locators),
-        "validation": msgspec.to_builtins(fitted.validation),
-    }

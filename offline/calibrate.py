@@ -78,7 +78,7 @@ def f1_curve(videos: Sequence[ScoredVideo], sigma: float, lookahead: int) -> NDA
 def best_threshold(f1: NDArray[np.float64]) -> tuple[float, float]:
     """The threshold of the highest F1 and that F1; of equals the one nearest 0.5, then the lower."""
     best = np.flatnonzero(f1 == f1.max())
-    place = min(best, key=lambda i: (round(abs(THRESHOLDS[i] - 0.5), 10), THRESHOLDS[i]))
+    place = min(best, key=lambda i: (round(abs(float(THRESHOLDS[i]) - 0.5), 10), THRESHOLDS[i]))
     return float(THRESHOLDS[place]), float(f1[place])
 
 

@@ -79,7 +79,8 @@ class ExpertFeatures:
 
     def extract(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See Extractor."""
-        return self.graphs.features(frames[None])[0]
+        features: NDArray[np.float32] = self.graphs.features(frames[None])[0]
+        return features
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from edge_runtime.graphs import ScorerGraph
@@ -23,7 +24,7 @@ from export.scorer_graph import export_scorer
 from offline.calibrate import ScoredVideo, calibrate
 from offline.console import Console
 from offline.dataset import Dataset, Video
-from offline.extract import Extracted, ExpertFeatures, extract
+from offline.extract import ExpertFeatures, Extracted, extract
 from offline.metrics import average_precision, f1_at, frame_auc
 from offline.scorer import fit_scorer
 from offline.scores import VideoScores
@@ -104,6 +105,15 @@ def fit(
         validation_units=tuple(validation),
         scored=scored,
     )
+
+
+def fitted_document(fitted: Fitted) -> dict[str, Any]:
+    """The part of the manifest that a recalibration replaces."""
+    return {
+        "scorer": msgspec.to_builtins(fitted.scorer),
+        "locators": msgspec.to_builtins(fitted.locators),
+        "validation": msgspec.to_builtins(fitted.validation),
+    }
 
 
 def score(one: Extracted, graph: ScorerGraph) -> VideoScores:

@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from rtsp import mjpeg_server, rtsp_server
 
 from edge_runtime.bundle import Bundle
-from rtsp import mjpeg_server, rtsp_server
 
 __all__ = ["mjpeg_server", "rtsp_server"]
 

@@ -1,0 +1,54 @@
+"""How a command ends: one line on stderr and an exit code. Knows the error tree; shared by both command lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from edge_runtime.errors import HeadHuntError
+
+INTERRUPTED = 130
+
+
+def run_command(cli: click.Command, arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one per way to end
+    """Run a click command and return its exit code.
+
+    0 done, 1 the work failed, 2 wrong usage or a missing extra, 3 a bundle was refused, 4 a source could not be
+    opened, 130 interrupted. A HeadHuntError becomes one line on stderr; with --debug anywhere among the
+    arguments its traceback is shown too.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        result = cli.main(args=given, standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except HeadHuntError as error:
+        if debug:
+            raise
+        click.echo(f"error: {one_line(error)}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if debug:
+            raise
+        click.echo(f"error: {one_line(error)}", err=True)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks; its type where it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,102 @@
+"""A bundle for one site: new scorer and locators from the site's own videos, on the same graphs.
+
+Knows bundles and datasets; needs no model and no torch. What was hunted stays hunted.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edge_runtime.bundle import Bundle, Golden
+from edge_runtime.errors import UsageError
+from edge_runtime.graphs import FeatureGraphs, ScorerGraph
+from export.assemble import SCORER, check_target, now, publish, workshop, write_golden
+from offline.console import Console
+from offline.dataset import Dataset, read_dataset
+from offline.extract import ExpertFeatures, median_rate
+from offline.fit import Fitted, fit, fitted_document
+from offline.store import EntryStore
+from offline.units import UnitChoice, choose_units
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecalibrateOptions:
+    """Everything that decides what a recalibration gives."""
+
+    bundle: Path
+    manifest: Path
+    output: Path
+    unit: UnitChoice = "auto"
+    cache: Path | None = None
+    provider: str = "cpu"
+    seed: int = 0
+    skip_unreadable: bool = False
+    overwrite: bool = False
+
+
+def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, Fitted]:
+    """Fit scorer and locators on a site's videos and write a new bundle. Raises HeadHuntError."""
+    if options.output.resolve() == options.bundle.resolve():
+        raise UsageError(f"{options.output}: is the bundle itself; choose another --output")
+    check_target(options.output, options.overwrite)
+    old = Bundle.open(options.bundle)
+    dataset = read_dataset(options.manifest)
+    dataset.require_both_classes("calibration")
+    used = Dataset(dataset.path, (*dataset.split("calibration"), *dataset.split("validation")))
+    if not options.skip_unreadable:
+        used.require_files()
+    manifest = old.manifest
+    graphs = FeatureGraphs(
+        old.file(manifest.graphs.vision.file),
+        old.file(manifest.graphs.language.file),
+        options.provider,
+        group=manifest.graphs.frames_per_group,
+    )
+    warning = check_rate(old, median_rate(dataset.split("calibration"), options.skip_unreadable))
+    if warning is not None:
+        console.say(warning)
+    kept = [entry for entry in manifest.files if entry.path.startswith(("vision.", "language."))]
+    extractor = ExpertFeatures(graphs, [entry.sha256 for entry in sorted(kept, key=lambda entry: entry.path)])
+    cache = options.output.with_name(options.output.name + ".cache") if options.cache is None else options.cache
+    with workshop(options.output) as work:
+        for entry in kept:
+            shutil.copyfile(old.path / entry.path, work / entry.path)
+        fitted = fit(
+            dataset,
+            choose_units(dataset.split("calibration"), options.unit),
+            extractor,
+            manifest.pixels,
+            manifest.segment,
+            EntryStore(cache),
+            work,
+            console,
+            seed=options.seed,
+            skip_unreadable=options.skip_unreadable,
+        )
+        before = old.golden()
+        scorer = ScorerGraph(work / SCORER)
+        probabilities = np.concatenate([scorer.probabilities(row[None]) for row in before.features])
+        write_golden(work, Golden(before.frames, before.tokens, before.features, probabilities))
+        document = msgspec.to_builtins(manifest)
+        document |= fitted_document(fitted) | {"created": now()}
+        document["parity"]["scorer_max_abs"] = fitted.scorer_difference
+        del document["files"], document["bundle_id"]
+        from offline.build_report import write_recalibration_report
+
+        write_recalibration_report(work / "report.html", options, document, fitted)
+        return publish(work, options.output, document), fitted
+
+
+def check_rate(bundle: Bundle, fps: float | None) -> str | None:
+    """A sentence where a site's frame rate is far from the bundle's, None where it is near."""
+    if fps is None or 0.5 <= fps / bundle.manifest.segment.fps <= 2:
+        return None
+    return (
+        f"the site's videos have {fps:g} frames a second, the bundle was built at {bundle.manifest.segment.fps:g}: "
+        "segments of files then last differently; build a bundle of its own for such cameras"
+    )

@@ -1,0 +1,65 @@
+"""Whether a bundle still gives what its source model gives. Knows both; changes neither."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import CheckpointError
+from edge_runtime.graphs import FeatureGraphs
+from export.parity import TOLERANCE, Parity, measure_parity
+from models.checkpoint import load
+from models.heads import HeadRef
+from models.prompts import Prompt
+from offline.build import sample_segments
+from offline.dataset import read_dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The measured parity, and whether the model is the very one the bundle was made from."""
+
+    parity: Parity
+    same_revision: bool
+
+
+def verify(
+    bundle_path: Path, model: str | None = None, manifest: Path | None = None, segments: int = 8, device: str = "cpu"
+) -> Verification:
+    """Compare a bundle's features with those of its source model.
+
+    model: where the source model is; None takes the name in the bundle. manifest: take segments of these
+    videos, otherwise of the bundle's golden segments. Raises BundleRefused, CheckpointError.
+    """
+    bundle = Bundle.open(bundle_path)
+    stated = bundle.manifest
+    mllm = load(stated.source_model.name if model is None else model, device)
+    geometry = (mllm.geometry.layers, mllm.geometry.heads, mllm.geometry.head_dim, mllm.geometry.width)
+    wanted = stated.geometry
+    if geometry != (wanted.layers, wanted.heads, wanted.head_dim, wanted.width):
+        raise CheckpointError(
+            f"{mllm.source.name}: has another geometry {geometry} than the bundle's source model; "
+            "name the right one with --model"
+        )
+    if manifest is None:
+        frames = bundle.golden().frames
+    else:
+        frames = sample_segments(read_dataset(manifest), mllm, stated.segment, segments)
+    graphs = FeatureGraphs(
+        bundle.file(stated.graphs.vision.file),
+        bundle.file(stated.graphs.language.file),
+        "cpu",
+        group=stated.graphs.frames_per_group,
+    )
+    parity = measure_parity(
+        mllm,
+        graphs,
+        Prompt(stated.prompt.name, stated.prompt.text),
+        [HeadRef(expert.layer, expert.head) for expert in stated.experts],
+        np.ascontiguousarray(frames),
+        TOLERANCE[stated.graphs.language.precision],
+    )
+    return Verification(parity, mllm.source.revision == stated.source_model.revision)

@@ -1,0 +1,22 @@
+# Sourced by scripts/demo and scripts/test: an environment in .env, made once and reused while nothing changed.
+# Needs git, and python3 >= 3.11 with venv (PYTHON names another interpreter).
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+python=${PYTHON:-python3}
+if ! "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+  echo "error: $python is not Python 3.11 or newer with venv; install python3-venv, or set PYTHON=/path/to/python3" >&2
+  exit 2
+fi
+
+# What is installed depends on these files alone: the packages themselves are installed editable.
+wanted=$(cat constraints.txt pyproject.toml edge_runtime/pyproject.toml scripts/environment.sh | sha256sum | cut -d' ' -f1)
+if [ "$(cat .env/complete 2>/dev/null)" != "$wanted-$PWD" ]; then
+  echo "Setting up .env (once, some minutes: PyTorch and the rest are about 2 GB)" >&2
+  rm -rf .env
+  "$python" -m venv .env
+  .env/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
+  # No build isolation: the build backend is pinned by the constraints like everything else.
+  .env/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet \
+    -c constraints.txt --no-build-isolation -e "./edge_runtime[cpu]" -e ".[dev]"
+  echo "$wanted-$PWD" > .env/complete
+fi
