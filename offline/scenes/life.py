@@ -1,4 +1,4 @@
-"""Normal life: what people and traffic do when nothing is wrong, and the directors that keep it going.
+"""Normal life: what people and traffic do when nothing is wrong.
 
 Many of these acts resemble an anomaly on purpose (an embrace, a runner, a bag put down, someone kneeling), so
 that a detector has to see what happens and not only that something moves. Knows no events.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from offline.scenes.people import MARGIN, RUN, STROLL, WALK, Bag, Ball, Cyclist, Person, follow
 from offline.scenes.stage import Lane, Spot
-from offline.scenes.things import Bin, Fence, Plume, Vehicle
+from offline.scenes.things import Vehicle
 from offline.scenes.world import Script, World
 
 Act = Callable[[World, bool], None]
@@ -317,53 +317,3 @@ def parked_car(world: World, spot: Spot) -> Vehicle:
     car = Vehicle(world, *spot, world.side(), "car")
     car.action = "parked"
     return car
-
-
-def furnish(world: World) -> None:
-    """Put bins, fence, parked cars and, if the scene has it, a steaming grate."""
-    for spot in world.stage.bins:
-        Bin(world, *spot)
-    if world.stage.fence is not None:
-        Fence(world, 0.0, world.stage.fence)
-    for spot in world.stage.parked:
-        parked_car(world, spot)
-    if "steam" in world.spec.disturbances:
-        Plume(world, inside_u(world), walk_v(world), "steam")
-
-
-def _acts(world: World) -> list[Act]:
-    """The acts that this ground plan allows; one listed twice is twice as likely."""
-    acts: list[Act] = [passer, passer, pair, jogger, bag_rest, greeting, crowd, shoelace, sweeper, cyclist]
-    if world.stage.benches:
-        acts += [sitter, sitter]
-    if world.stage.crossing is not None:
-        acts += [crosser, crosser, crosser]
-    if world.stage.road is None:
-        acts += [players]
-    return acts
-
-
-def people_director(world: World, most: int, pause: range = range(0)) -> Script:
-    """Keep about `most` people in the scene; start nothing new in the frames of `pause`."""
-    acts = _acts(world)
-    for _ in range(2 if most > 1 else most):
-        acts[world.index(len(acts))](world, True)
-    while True:
-        yield
-        present = sum(isinstance(actor, Person) for actor in world.actors)
-        if present < most and world.frame not in pause and world.chance(0.7 * world.dt):
-            acts[world.index(len(acts))](world, False)
-
-
-def traffic_director(world: World) -> Script:
-    """Send a vehicle through every lane now and then."""
-    while True:
-        for lane in world.stage.lanes:
-            clear = not any(
-                isinstance(a, Vehicle) and abs(a.v - lane.v) < 0.03 and not 0.3 < a.u < world.stage.aspect - 0.3
-                for a in world.actors
-            )
-            if lane not in world.closed_lanes and clear and world.chance(0.28 * world.dt):
-                park = world.stage.layout == "car_park" and world.chance(0.6)
-                (parker if park else through_traffic)(world, lane)
-        yield

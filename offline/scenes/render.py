@@ -13,9 +13,9 @@ import numpy as np
 from edge_runtime.errors import UsageError
 from offline.scenes.backdrop import DARKNESS, light_map, paint, window_glow
 from offline.scenes.canvas import Canvas
+from offline.scenes.directors import furnish, people_director, traffic_director
 from offline.scenes.events import EVENTS, PARTICIPANTS
 from offline.scenes.lens import Lens
-from offline.scenes.life import furnish, people_director, traffic_director
 from offline.scenes.spec import FOOTAGE, SceneSpec
 from offline.scenes.truth import BgrImage, Conditions, RenderedFrame, SceneObject
 from offline.scenes.world import Drawn, World

@@ -156,6 +156,9 @@ def draw_spec(
     drawn_weather = str(rng.choice(WEATHERS, p=(0.7, 0.2, 0.1)))
     drawn_people = int(rng.integers(2, 6))
     drawn_disturbances = tuple(d for d in DISTURBANCES if rng.random() < 0.3)
+    if layout == FOOTAGE:  # a real picture brings its own light, and no wall to hang a sign on
+        drawn_time = "day" if drawn_time == "night" else drawn_time
+        drawn_disturbances = tuple(d for d in drawn_disturbances if d != "neon")
     frames = max(2, round(float(rng.uniform(low, high)) * fps))
     length = max(1, round(float(rng.uniform(*event_seconds)) * fps))
     earliest = max(1, round(0.15 * frames))
