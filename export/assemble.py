@@ -25,6 +25,8 @@ from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.manifest import MANIFEST, seal
 
 VISION, LANGUAGE, SCORER = "vision.onnx", "language.onnx", "scorer.onnx"
+# The name of a bundle within the folder where it waits while its successor takes its place.
+_OLD = "bundle"
 _PRODUCERS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "scikit-learn", "skl2onnx", "numpy")
 
 
@@ -42,17 +44,13 @@ def check_target(target: Path, overwrite: bool) -> None:
 def workshop(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target`, removed at the end unless it was published.
 
-    Folders that a killed build left behind are removed first. Raises OutputFailed.
+    What a killed build left behind is cleared first: its half-made folder goes, and a bundle that it had set
+    aside without replacing it comes back. Raises OutputFailed.
     """
     make_folder(target.parent)
-    prefix = f".{target.name}.building-"
-    for left in target.parent.glob(f"{prefix}*"):
-        # Named by the process that made it: one that still runs is at work there.
-        owner = left.name[len(prefix) :].split("-")[0]
-        if not (owner.isdigit() and Path(f"/proc/{owner}").exists()):
-            shutil.rmtree(left, ignore_errors=True)
     try:
-        work = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=target.parent))
+        _clear_remains(target)
+        work = Path(tempfile.mkdtemp(prefix=f"{_building(target)}{os.getpid()}-", dir=target.parent))
     except OSError as error:
         raise OutputFailed(
             f"{target.parent}: cannot be written ({error.strerror}); choose another --output"
@@ -60,9 +58,10 @@ def workshop(target: Path) -> Iterator[Path]:
     try:
         yield work
     except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise OutputFailed(f"{target}: the bundle could not be written ({error.strerror or error})") from error
+        raise OutputFailed(
+            f"{target}: the bundle could not be written ({error.strerror or error}); "
+            "free some space or choose another --output"
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -119,10 +118,46 @@ def publish(work: Path, target: Path, document: dict[str, Any]) -> Bundle:
             os.close(descriptor)
     if target.exists():
         # A folder that is not empty cannot be replaced in one step: the old one steps aside first.
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", dir=target.parent))
-        target.replace(aside / target.name)
-        work.replace(target)
+        aside = Path(tempfile.mkdtemp(prefix=f"{_replaced(target)}{os.getpid()}-", dir=target.parent))
+        target.replace(aside / _OLD)
+        try:
+            work.replace(target)
+        except OSError:
+            (aside / _OLD).replace(target)
+            raise
         shutil.rmtree(aside, ignore_errors=True)
     else:
         work.replace(target)
     return Bundle.open(target)
+
+
+def _building(target: Path) -> str:
+    return f".{target.name}.building-"
+
+
+def _replaced(target: Path) -> str:
+    return f".{target.name}.replaced-"
+
+
+def _clear_remains(target: Path) -> None:
+    """Clear what killed builds of `target` left beside it."""
+    for left in sorted(target.parent.iterdir()):
+        prefix = next((known for known in (_building(target), _replaced(target)) if left.name.startswith(known)), None)
+        # Named by the process that made it: one that still runs is at work there.
+        if prefix is None or _runs(left.name[len(prefix) :].split("-")[0]):
+            continue
+        if (left / _OLD).is_dir() and not target.exists():
+            # Killed between the two renames: the old bundle is the only whole one.
+            (left / _OLD).replace(target)
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: str) -> bool:
+    """Whether a process of that number is there. Signal 0 asks without disturbing it."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -42,6 +42,7 @@ def export_scorer(scorer: Any, features: NDArray[np.float32], path: Path) -> flo
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
     difference = float(np.abs(ScorerGraph(path).probabilities(features) - scorer.predict_proba(features)[:, 1]).max())
-    if difference > TOLERANCE:
+    # Written so that a NaN does not pass.
+    if not difference <= TOLERANCE:
         raise ParityError(f"{path.name} differs from scikit-learn by {difference:.3g}, allowed are {TOLERANCE:g}")
     return difference

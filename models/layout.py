@@ -59,7 +59,8 @@ def build_layout(
     """
     picture = markup.start + markup.context * tokens_per_frame + markup.end
     lines = "\n".join(f"Frame{number}: {picture}" for number in range(1, frames + 1))
-    text = _apply_template(tokenizer, f"{lines}\n{question}", question)
+    # Templates trim what a user says.
+    text = _apply_template(tokenizer, f"{lines}\n{question.strip()}")
     ids = [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
     if (found := ids.count(context_id)) != frames * tokens_per_frame:
         raise CheckpointError(
@@ -77,7 +78,7 @@ def build_layout(
     return TokenLayout(tuple(before), tuple(ids[at:]), tokens_per_frame)
 
 
-def _apply_template(tokenizer: Any, content: str, question: str) -> str:
+def _apply_template(tokenizer: Any, content: str) -> str:
     """The conversation as text, ending where the model's answer would begin."""
     if not getattr(tokenizer, "chat_template", None):
         raise CheckpointError("the tokenizer has no chat template; add chat_template.jinja to the model folder")
@@ -87,8 +88,8 @@ def _apply_template(tokenizer: Any, content: str, question: str) -> str:
             text = tokenizer.apply_chat_template(
                 [{"role": "user", "content": form}], tokenize=False, add_generation_prompt=True
             )
-        except Exception:  # noqa: S112 - a Jinja error of the template; the other form may do
+        except Exception:  # noqa: BLE001, S112 - whatever a template raises; the other form may do
             continue
-        if isinstance(text, str) and content in text and text.count(question) == 1:
+        if isinstance(text, str) and text.count(content) == 1:
             return text
     raise CheckpointError("the chat template does not carry a user's text through; it cannot be used")

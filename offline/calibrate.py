@@ -37,20 +37,24 @@ def calibrate(videos: Sequence[ScoredVideo], progress: Callable[[int, int], None
 
     F1 is undefined without an anomalous frame or without a normal one: then there is nothing to separate.
     """
-    anomalous = sum(int(video.anomalous_frames.sum()) for video in videos)
-    frames = sum(int(video.frames.sum()) for video in videos)
+    # Frames in gaps have no score: they cannot be found and do not count.
+    scored = [(video, np.array([score is not None for score in video.scores], dtype=bool)) for video in videos]
+    anomalous = sum(int(video.anomalous_frames[known].sum()) for video, known in scored)
+    frames = sum(int(video.frames[known].sum()) for video, known in scored)
     if anomalous in (0, frames):
         return default_locators()
     steps = 2 * len(SIGMAS)
     found = []
     for number, ahead in enumerate((True, False)):
         best: LocatorSpec | None = None
+        highest = 0.0
         for step, sigma in enumerate(SIGMAS):
             lookahead = radius(sigma) if ahead else 0
             f1 = f1_curve(videos, sigma, lookahead)
             threshold, value = best_threshold(f1)
             # A tie stays with the smaller sigma, which comes first.
-            if best is None or value > (best.f1 or 0.0):
+            if best is None or value > highest:
+                highest = value
                 best = LocatorSpec(sigma=sigma, threshold=threshold, lookahead=lookahead, calibrated=True, f1=value)
             if progress is not None:
                 progress(number * len(SIGMAS) + step + 1, steps)
