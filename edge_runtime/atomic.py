@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -17,25 +18,23 @@ def write_atomic(path: Path, write: bytes | Callable[[IO[bytes]], object]) -> No
     write: the content, or a function that writes it to an open binary file. What was there before is still
     there if anything fails. Raises OutputFailed that names the path where the disk is full or not writable.
     """
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
+        # Opened like any new file, so that the umask decides who may read it; "x" follows no link laid in its way.
+        with temporary.open("xb") as file:
             if isinstance(write, bytes):
                 file.write(write)
             else:
                 write(file)
             file.flush()
             os.fsync(file.fileno())
-        # A temporary file is private; the result is as readable as any other new file.
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         raise OutputFailed(
             f"{path}: cannot be written ({error.strerror or error}); free some space or choose another place"
         ) from error
     finally:
-        if temporary is not None:
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
@@ -45,10 +44,3 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputFailed(f"{path}: cannot be created ({error.strerror or error}); choose another place") from error
-
-
-def _umask() -> int:
-    """The process's umask; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -49,15 +49,17 @@ class Bundle:
         Raises BundleRefused, which names the file and the reason, before any graph is loaded.
         """
         root = Path(path)
-        if not root.is_dir():
+        if not os.path.isdir(root):  # Path.is_dir raises where a parent may not be entered
             raise BundleRefused(f"{root}: no such folder; a bundle is a folder with a {MANIFEST}")
         manifest = read_manifest(_read_regular(root / MANIFEST, _MANIFEST_LIMIT), f"{root.name}/{MANIFEST}")
         _check_listing(root, manifest.files)
         for entry in manifest.files:
             _check_file(root, entry)
-        for entry in manifest.files:
-            if entry.path.endswith(".onnx"):
-                _check_locations(root / entry.path, {listed.path for listed in manifest.files})
+        listed = {entry.path for entry in manifest.files}
+        graphs = {manifest.graphs.vision.file, manifest.graphs.language.file, manifest.scorer.file}
+        # What is opened as a graph is one, whatever it is called.
+        for name in sorted(graphs | {name for name in listed if name.endswith(".onnx")}):
+            _check_locations(root, name, listed)
         return cls(root, manifest)
 
     def file(self, name: str) -> Path:
@@ -71,7 +73,7 @@ class Bundle:
         try:
             with np.load(self.file(GOLDEN), allow_pickle=False) as data:
                 return Golden(data["frames"], data["tokens"], data["features"], data["probabilities"])
-        except (KeyError, ValueError, OSError) as error:
+        except Exception as error:  # numpy, zipfile and zlib raise their own each
             raise BundleRefused(f"{GOLDEN}: cannot be read ({error}); build the bundle again") from error
 
 
@@ -83,14 +85,15 @@ def sha256(path: Path) -> str:
 
 def _check_listing(root: Path, files: list[FileEntry]) -> None:
     listed = {entry.path for entry in files}
+    parents = {parent.as_posix() for name in listed for parent in PurePosixPath(name).parents}
     found = set()
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=_refuse_unreadable):
         for name in [*folders, *names]:
             path = Path(folder) / name
             relative = path.relative_to(root).as_posix()
             if path.is_symlink():
                 raise BundleRefused(f"{relative}: is a symbolic link; copy the bundle again with its files")
-            if name in names:
+            if name in names or relative not in parents:
                 found.add(relative)
     for missing in sorted(listed - found):
         raise BundleRefused(f"{missing}: is missing; copy the bundle again")
@@ -100,27 +103,37 @@ def _check_listing(root: Path, files: list[FileEntry]) -> None:
 
 def _check_file(root: Path, entry: FileEntry) -> None:
     path = root / entry.path
-    size = path.stat().st_size
-    if size != entry.bytes:
-        raise BundleRefused(f"{entry.path}: has {size} bytes, the manifest says {entry.bytes}; copy the bundle again")
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise BundleRefused(f"{entry.path}: is not a regular file; copy the bundle again")
-    if sha256(path) != entry.sha256:
-        raise BundleRefused(f"{entry.path}: sha256 differs from the manifest; copy the bundle again")
-
-
-def _check_locations(path: Path, listed: set[str]) -> None:
     try:
-        locations = external_locations(_read_regular(path, _ONNX_LIMIT))
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleRefused(f"{entry.path}: is not a regular file; copy the bundle again")
+        if status.st_size != entry.bytes:
+            raise BundleRefused(
+                f"{entry.path}: has {status.st_size} bytes, the manifest says {entry.bytes}; copy the bundle again"
+            )
+        if sha256(path) != entry.sha256:
+            raise BundleRefused(f"{entry.path}: sha256 differs from the manifest; copy the bundle again")
+    except OSError as error:
+        raise BundleRefused(f"{entry.path}: cannot be read ({error.strerror})") from error
+
+
+def _check_locations(root: Path, name: str, listed: set[str]) -> None:
+    try:
+        locations = external_locations(_read_regular(root / name, _ONNX_LIMIT))
     except ValueError as error:
-        raise BundleRefused(f"{path.name}: is not an ONNX file ({error}); build the bundle again") from error
+        raise BundleRefused(f"{name}: is not an ONNX file ({error}); build the bundle again") from error
     for location in sorted(locations):
         try:
             check_path(location)
         except ValueError as error:
-            raise BundleRefused(f"{path.name}: external data {error}; do not use this bundle") from error
-        if location not in listed:
-            raise BundleRefused(f"{path.name}: external data {location!r} is not a file of the bundle")
+            raise BundleRefused(f"{name}: external data {error}; do not use this bundle") from error
+        # ONNX Runtime looks beside the graph.
+        if (PurePosixPath(name).parent / location).as_posix() not in listed:
+            raise BundleRefused(f"{name}: external data {location!r} is not a file of the bundle")
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise BundleRefused(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def _read_regular(path: Path, limit: int) -> bytes:

@@ -6,6 +6,7 @@ frames -> segments -> sampled pixels -> probability -> smoothed -> event
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,7 +20,7 @@ from edge_runtime.errors import InferenceFailed, UsageError
 from edge_runtime.events import EventGrouper
 from edge_runtime.graphs import FeatureGraphs, ScorerGraph
 from edge_runtime.locator import LocatorSpec, Smoother
-from edge_runtime.pixels import Color, UInt8Array, check_frame, prepare
+from edge_runtime.pixels import Color, UInt8Array, check_color, check_frame, prepare
 from edge_runtime.records import GapReason, GapRecord, Record, SegmentRecord
 from edge_runtime.segments import Clip, Frame, FrameSegmenter, Hole, Recall, SegmentSpec, TimeSegmenter
 
@@ -127,6 +128,7 @@ class Stream:
         it cuts the segments; use a monotonic clock). Raises InvalidFrame, and the stream is unchanged.
         """
         check_frame(frame)
+        check_color(color)
         return self.push_lazy(lambda: prepare(frame, self._pixels, color), seconds)
 
     def push_lazy(self, frame: Frame, seconds: float) -> list[Record]:
@@ -145,21 +147,35 @@ class Stream:
         recall: as of `FrameSegmenter.flush`.
         """
         self._check_open()
-        if not end_s >= start_s:
-            raise UsageError(f"a gap ends after it starts, got {start_s} to {end_s}")
+        start_s, end_s = float(start_s), float(end_s)
+        if (last_s := self.segmenter.last_s) is not None:
+            # A watchdog's clock reading may lie a little before the newest frame's.
+            start_s = max(start_s, last_s)
+        if not (math.isfinite(start_s) and math.isfinite(end_s) and end_s >= start_s):
+            raise UsageError(f"a gap ends after it starts and after the newest frame, got {start_s} to {end_s}")
         records: list[Record] = []
         for item in interrupt(self.segmenter, self._spec, start_s, end_s, reason, recall):
             records += self.accept(item)
         return records
 
     def idle(self, seconds: float) -> list[Record]:
-        """Say that no frame has come until `seconds`: an event must not stay open until a lost camera returns."""
-        if self._flushed or self._last is None:
+        """Say that no frame has come until `seconds`: an event must not stay open until a lost camera returns.
+
+        Whoever cuts segments elsewhere calls that segmenter's `idle` first: a segment that is running there would
+        come too late for its neighbours' smoothed scores.
+        """
+        if self._flushed:
             return []
+        records: list[Record] = []
+        if isinstance(self.segmenter, TimeSegmenter):
+            for item in self.segmenter.idle(seconds):
+                records += self.accept(item)
+        if self._last is None or self.segmenter.is_open:
+            return records
         index, end_s = self._last
         passed = int((seconds - end_s) // self._spec.duration_s)
-        # One place stays in doubt: the running segment may hold frames.
-        return self._located.pass_by(index + passed - 1) if passed > 1 else []
+        # The hole will take round(pause / duration) places, and at least one.
+        return records + (self._located.pass_by(index + passed - 1) if passed > 1 else [])
 
     def accept(self, item: Clip | Hole) -> list[Record]:
         """Score one finished segment, or note a hole; for callers that cut segments elsewhere.
@@ -181,9 +197,11 @@ class Stream:
         """End the stream: the tail is scored, what waited for later segments becomes final, events end."""
         if self._flushed:
             return []
-        self._flushed = True
         records: list[Record] = []
-        for clip in self.segmenter.flush(recall):
+        # Where a file cannot give its frames again this raises, and the stream can still be flushed.
+        clips = self.segmenter.flush(recall)
+        self._flushed = True
+        for clip in clips:
             records += self.accept(clip)
         return records + self._located.flush()
 
@@ -257,9 +275,10 @@ class Detector:
 
     def score(self, frames: UInt8Array) -> NDArray[np.float32]:
         """Probability that each segment is anomalous. frames: uint8 (b, F, S, S, 3). Returns (b,)."""
-        if self.graphs is None or self._scorer is None:
+        graphs, scorer = self.graphs, self._scorer  # another thread may close the detector meanwhile
+        if graphs is None or scorer is None:
             raise UsageError("the detector was closed")
-        return self._scorer.probabilities(self.graphs.features(frames))
+        return scorer.probabilities(graphs.features(frames))
 
     def abandon(self) -> None:
         """Make every scoring fail from now on, the one in progress included; from any thread, and for good.

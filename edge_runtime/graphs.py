@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InferenceFailed
 from edge_runtime.pixels import UInt8Array
-from edge_runtime.sessions import choose_provider, load_onnxruntime, open_session
+from edge_runtime.sessions import choose_provider, first_line, load_onnxruntime, open_session
 
 FloatArray = NDArray[np.float32]
 
@@ -54,7 +54,7 @@ class FeatureGraphs:
         try:
             features = self.language(self.tokens(frames))
         except Exception as error:
-            raise InferenceFailed(f"the graphs failed: {str(error).strip().splitlines()[0]}") from error
+            raise InferenceFailed(f"the graphs failed: {first_line(error)}") from error
         if not np.isfinite(features).all():
             raise InferenceFailed("the language graph gave features that are not finite")
         return features
@@ -71,9 +71,9 @@ class ScorerGraph:
         """features: float32 (b, K·d). Returns (b,), in [0, 1]. Raises InferenceFailed where it is not."""
         try:
             (both,) = self._session.run(["probabilities"], {"features": features})
+            column = np.asarray(both, dtype=np.float32).reshape(len(features), 2)[:, 1]
         except Exception as error:
-            raise InferenceFailed(f"the scorer failed: {str(error).strip().splitlines()[0]}") from error
-        column = np.asarray(both, dtype=np.float32)[:, 1]
+            raise InferenceFailed(f"the scorer failed: {first_line(error)}") from error
         if not ((column >= 0) & (column <= 1)).all():
             raise InferenceFailed("the scorer gave a probability outside 0..1")
         return column

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import UsageError
 
+# Far beyond any use (half an hour at the default segment), and a kernel that still fits into memory.
+LARGEST_SIGMA = 1000
+
 
 class LocatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One calibrated operating point.
@@ -30,8 +33,8 @@ class LocatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     f1: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.sigma) and self.sigma >= 0):
-            raise ValueError(f"a locator's sigma must be finite and not negative, got {self.sigma}")
+        if not 0 <= self.sigma <= LARGEST_SIGMA:
+            raise ValueError(f"a locator's sigma must lie in 0..{LARGEST_SIGMA}, got {self.sigma}")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"a locator's threshold must lie in 0..1, got {self.threshold}")
         if not 0 <= self.lookahead <= radius(self.sigma):
@@ -101,13 +104,15 @@ class Smoother:
 
     def _finish(self, index: int) -> tuple[int, float]:
         total = weights = 0.0
+        lowest, highest = math.inf, -math.inf
         for other, score in self._scores.items():
             if index - self._radius <= other <= index + self._lookahead:
                 weight = float(self._kernel[abs(index - other)])
                 total += weight * score
                 weights += weight
-        # A mean cannot leave the range of its terms; rounding could.
-        return index, min(1.0, max(0.0, total / weights))
+                lowest, highest = min(lowest, score), max(highest, score)
+        # A mean cannot leave the range of its terms, but rounding can: equal scores at the threshold would alarm.
+        return index, min(highest, max(lowest, total / weights))
 
 
 def smooth(scores: Sequence[float | None], sigma: float, lookahead: int) -> list[float | None]:

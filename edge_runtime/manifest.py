@@ -107,6 +107,10 @@ class Locators(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     full: LocatorSpec
     low_latency: LocatorSpec
 
+    def __post_init__(self) -> None:
+        if self.low_latency.lookahead != 0:
+            raise ValueError(f"locators.low_latency waits for nothing, got lookahead {self.low_latency.lookahead}")
+
     def named(self, name: str) -> LocatorSpec:
         """The operating point `full` or `low_latency`; KeyError otherwise."""
         return {"full": self.full, "low_latency": self.low_latency}[name]
@@ -165,6 +169,17 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             if name not in paths:
                 raise ValueError(f"files does not list {name}")
 
+        if (twice := len(self.experts) - len({(expert.layer, expert.head) for expert in self.experts})) > 0:
+            raise ValueError(f"experts names {twice} head(s) twice")
+        if self.segment.sampled % self.graphs.frames_per_group:
+            raise ValueError(
+                f"segment.sampled is {self.segment.sampled}, not a multiple of the {self.graphs.frames_per_group} "
+                "frames that graphs.vision takes together"
+            )
+        for side in self.graphs.vision.inputs[0].shape[2:4]:
+            if isinstance(side, int) and side != self.pixels.size:
+                raise ValueError(f"graphs.vision takes pictures of {side} pixels, pixels.size is {self.pixels.size}")
+
     @property
     def feature_size(self) -> int:
         """K · d_h, the length of a feature vector."""
@@ -174,7 +189,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 def check_path(path: str) -> None:
     """ValueError for a path that could lead out of the bundle."""
     parts = path.split("/")
-    if not path or path.startswith("/") or "\\" in path or ":" in path or "\0" in path:
+    # Control characters hide in a listing; the others mean something to Windows, or to ONNX Runtime (`*`).
+    if not path or path.startswith("/") or any(c in '\\:*?"<>|' or not c.isprintable() for c in path):
         raise ValueError(f"{path!r} is not a relative path with forward slashes")
     if any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{path!r} leads out of the bundle or names nothing")
@@ -216,12 +232,17 @@ def read_manifest(data: bytes, where: str = MANIFEST) -> Manifest:
     if not isinstance(document, dict):
         raise BundleRefused(f"{where}: holds no JSON object; copy the bundle again")
     version = document.get("schema_version")
-    if version != SCHEMA_VERSION or isinstance(version, bool):
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise BundleRefused(
             f"{where}: schema_version {version!r} is not known to this version, which reads {SCHEMA_VERSION}; "
             "install the headhunt-edge that matches the bundle"
         )
-    if document.get("bundle_id") != bundle_id(document):
+    try:
+        own = bundle_id(document)
+    except (ValueError, RecursionError) as error:
+        # Half surrogates are JSON, and no text.
+        raise BundleRefused(f"{where}: has no canonical form ({error}); copy the bundle again") from error
+    if document.get("bundle_id") != own:
         raise BundleRefused(f"{where}: bundle_id is not the hash of the manifest; it was changed after the build")
     try:
         return msgspec.convert(document, Manifest)

@@ -29,13 +29,17 @@ _LEADS = {
     "Tensor": _Message({13: "Entry"}),
 }
 _DEEPEST = 64
+# ONNX Runtime recognises its flatbuffer format by these bytes, whatever the file is called.
+_ORT_MAGIC = b"ORTM"
 
 
 def external_locations(data: bytes) -> set[str]:
     """Every `location` that a serialised ONNX model names as external data.
 
-    Raises ValueError where the bytes are not a protobuf message.
+    Raises ValueError where the bytes are not a protobuf message of the wire format that ONNX uses.
     """
+    if data[4:8] == _ORT_MAGIC:
+        raise ValueError("it is in ONNX Runtime's own format, whose external data cannot be checked")
     return set(_walk(memoryview(data), "Model", 0))
 
 
@@ -56,6 +60,9 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
+        if not 8 <= key < 2**32:
+            # Other parsers drop the bits above 32, and so would see a field that is passed over here.
+            raise ValueError("a field number is out of range")
         wire = key & 7
         if wire == 0:
             _, at = _varint(data, at)

@@ -47,6 +47,12 @@ def check_frame(frame: object) -> UInt8Array:
     return frame
 
 
+def check_color(color: str) -> None:
+    """Raise InvalidFrame for an order of channels that `prepare` does not know."""
+    if color not in ("bgr", "rgb"):
+        raise InvalidFrame(f"a frame's color must be bgr or rgb, got {color!r}")
+
+
 def prepare(frame: UInt8Array, spec: PixelSpec, color: Color = "bgr") -> UInt8Array:
     """Resize one frame to the vision graph's square and order its channels as red, green, blue.
 
@@ -55,6 +61,7 @@ def prepare(frame: UInt8Array, spec: PixelSpec, color: Color = "bgr") -> UInt8Ar
     """
     import cv2
 
+    check_color(color)
     interpolation = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
     small = cv2.resize(check_frame(frame), (spec.size, spec.size), interpolation=interpolation[spec.interpolation])
     if color == "bgr":

@@ -31,7 +31,9 @@ class Record:
 
     def to_json(self) -> str:
         """One line of JSON, without the line break. A number that is not finite is a ValueError."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        line = json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        # A camera named after a path that is not UTF-8 holds half surrogates, which no UTF-8 output takes.
+        return line.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ Recall = Callable[[Sequence[int]], dict[int, UInt8Array]]
 
 # Times come from a clock or from index / fps: a smaller difference is rounding, not distance.
 ROUNDING_S = 1e-6
+# A segment's frames are held in memory: beyond this a manifest is damaged, not ambitious.
+MOST_FRAMES = 100_000
 
 
 class SegmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,8 +40,12 @@ class SegmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def __post_init__(self) -> None:
         if min(self.frames, self.sampled) < 1:
             raise ValueError(f"segment.frames and segment.sampled start at 1, got {self.frames} and {self.sampled}")
-        if not (math.isfinite(self.fps) and self.fps > 0):
-            raise ValueError(f"segment.fps must be positive, got {self.fps}")
+        if max(self.frames, self.sampled) > MOST_FRAMES:
+            raise ValueError(
+                f"segment.frames and segment.sampled end at {MOST_FRAMES}, got {self.frames} and {self.sampled}"
+            )
+        if not 1e-3 <= self.fps <= 1e3:
+            raise ValueError(f"segment.fps must lie in 0.001..1000, got {self.fps}")
 
     @property
     def duration_s(self) -> float:
@@ -94,7 +100,10 @@ def cut(frames: int, length: int) -> list[tuple[int, int]]:
 
 
 def _check_seconds(seconds: float, previous: float | None) -> float:
-    value = float(seconds)
+    try:
+        value = float(seconds)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
     if not math.isfinite(value):
         raise InvalidFrame(f"a frame's time must be a finite number of seconds, got {seconds!r}")
     if previous is not None and value < previous:
@@ -134,6 +143,11 @@ class FrameSegmenter:
         """Index that the running segment will get."""
         return self._index
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the running segment holds a frame."""
+        return self._count > 0
+
     def push(self, frame: Frame, seconds: float) -> list[Clip | Hole]:
         """Take one frame; returns the segment that it completed, if it did. Raises InvalidFrame."""
         seconds = _check_seconds(seconds, self._last_s)
@@ -151,7 +165,8 @@ class FrameSegmenter:
         """End the stream: the tail is a segment like any other.
 
         recall: prepares frames again by their index in the stream. Needed only where `length` promised more
-        frames than came, so that frames of the tail were not prepared.
+        frames than came, so that frames of the tail were not prepared. In place of a frame that it leaves out
+        stands the nearest one that was prepared.
         """
         if self._count == 0:
             return []
@@ -163,11 +178,22 @@ class FrameSegmenter:
         if missing:
             if recall is None:
                 raise InvalidFrame(
-                    f"the stream ended after {self._start + self._count} frames but {self._length} were announced"
+                    f"the stream ended after {self._start + self._count} frames but {self._length} were announced; "
+                    "flush with recall=…, or open the stream without a length"
                 )
             again = recall([self._start + place for place in missing])
+            if lost := [self._start + place for place in missing if self._start + place not in again]:
+                raise InvalidFrame(f"frame {lost[0]} was pushed, but recall did not give it again")
+            self._pixels |= {index - self._start: pixels for index, pixels in again.items()}
+            if not self._pixels:
+                self._start += self._count
+                self._count = 0
+                return []
+            prepared = np.array(sorted(self._pixels), dtype=np.float64)
             for place in missing:
-                self._pixels[place] = again[self._start + place]
+                if place not in self._pixels:
+                    (closest,) = nearest(prepared, np.array([float(place)]))
+                    self._pixels[place] = self._pixels[int(prepared[closest])]
         return [self._close()]
 
     def interrupt(self, segments: int, end_s: float | None = None, recall: Recall | None = None) -> list[Clip]:
@@ -219,6 +245,8 @@ class TimeSegmenter:
         self._period_s = 1.0 / spec.fps
         self._kept: list[tuple[float, UInt8Array]] = []
         self._count = 0
+        # Where the silence began that `idle` ended a segment for; the next frame says how long it was.
+        self._silent_s: float | None = None
         # Closed by a frame that then had no picture: handed out with the next call.
         self._ready: list[Clip | Hole] = []
 
@@ -232,6 +260,11 @@ class TimeSegmenter:
         """Index that the running segment will get."""
         return self._index
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the running segment holds a frame."""
+        return self._count > 0
+
     def push(self, frame: Frame, seconds: float) -> list[Clip | Hole]:
         """Take one frame; returns what its arrival made final: a segment, or a segment and a hole.
 
@@ -243,19 +276,19 @@ class TimeSegmenter:
         if self._anchor_s is not None and self._last_s is not None:
             pause = seconds - self._last_s
             if pause > self._spec.duration_s + ROUNDING_S:
-                end_s = self._last_s + min(self._period_s, pause)
-                places = self._spec.places(seconds - end_s)
-                if self._count:
-                    done.append(self._close(end_s))
-                self._anchor_s = None
-                self._index += places
-                done.append(Hole(self._index - places, places, end_s, seconds, "lost"))
+                done.extend(self.idle(seconds))
             elif self._count and seconds >= self._bound_s(1) - ROUNDING_S:
                 done.append(self._close(self._bound_s(1)))
             if 0 < pause <= self._spec.duration_s:
                 # Slow average: one late frame must not change what counts as near.
                 self._period_s += 0.1 * (pause - self._period_s)
-        if not self._sparing or self._may_be_nearest(seconds):
+        if self._silent_s is not None:
+            places = self._spec.places(seconds - self._silent_s)
+            done.append(Hole(self._index, places, self._silent_s, seconds, "lost"))
+            self._index += places
+            self._silent_s = None
+        # Of several frames at one time the earliest is taken: a clock that stands still must not fill the memory.
+        if self._may_be_nearest(seconds) if self._sparing else not self._kept or seconds > self._kept[-1][0]:
             self._kept.append((seconds, frame()))
         if self._anchor_s is None:
             self._anchor_s, self._cell = seconds, 0
@@ -265,21 +298,35 @@ class TimeSegmenter:
         self._ready = []
         return done
 
+    def idle(self, seconds: float) -> list[Clip | Hole]:
+        """No frame has come until `seconds`: where that is more than a segment, the running one is final.
+
+        The same segment would come with the next frame; without one it would wait for it. Raises InvalidFrame.
+        """
+        seconds = _check_seconds(seconds, None)
+        if self._anchor_s is None or self._last_s is None:
+            return []
+        if seconds - self._last_s <= self._spec.duration_s + ROUNDING_S:
+            return []
+        # No segment reaches beyond its bound, even if its last frame would have stood for longer.
+        self._silent_s = min(self._last_s + self._period_s, self._bound_s(1)) if self._count else self._bound_s(0)
+        done: list[Clip | Hole] = [self._close(self._silent_s)] if self._count else []
+        self._anchor_s, self._last_s = None, seconds
+        return done
+
     def flush(self, recall: Recall | None = None) -> list[Clip | Hole]:
         """End the stream: what there is of the running segment is a segment like any other."""
         return self.interrupt(0)
 
-    def interrupt(
-        self, segments: int, end_s: float | None = None, recall: Recall | None = None
-    ) -> list[Clip | Hole]:
+    def interrupt(self, segments: int, end_s: float | None = None, recall: Recall | None = None) -> list[Clip | Hole]:
         """End the running segment before a gap of `segments` places; a new one begins with the next frame.
 
         end_s: where it ends, by default a frame's length after its last frame. recall: not needed here.
         """
         done, self._ready = self._ready, []
         if self._count and self._last_s is not None:
-            done.append(self._close(self._last_s + self._period_s if end_s is None else end_s))
-        self._anchor_s = None
+            done.append(self._close(self._last_s + self._period_s if end_s is None else max(end_s, self._last_s)))
+        self._anchor_s = self._silent_s = None
         self._index += segments
         return done
 
@@ -289,13 +336,16 @@ class TimeSegmenter:
         return self._anchor_s + (self._cell + cells) * self._spec.duration_s
 
     def _may_be_nearest(self, seconds: float) -> bool:
-        if self._count == 0:
+        if not self._kept:
             return True
+        if seconds <= self._kept[-1][0]:
+            return False
         bin_s = self._spec.duration_s / self._spec.sampled
-        # Distance to the nearest bin centre of the running segment.
-        offset = (seconds - self._bound_s(0)) / bin_s - 0.5
-        distance_s = abs(offset - min(max(round(offset), 0), self._spec.sampled - 1)) * bin_s
-        return distance_s <= 0.75 * self._period_s
+        period_s = self._period_s if self._last_s is None else max(self._period_s, seconds - self._last_s)
+        # Halfway to the frame that is there already; halfway to the next one, with room for its coming late.
+        halfway_s = (self._kept[-1][0] + seconds) / 2, seconds + 0.75 * period_s
+        first, last = ((edge_s - self._bound_s(0)) / bin_s - 0.5 for edge_s in halfway_s)
+        return max(math.ceil(first), 0) <= min(math.floor(last), self._spec.sampled - 1)
 
     def _close(self, end_s: float) -> Clip:
         start_s = self._bound_s(0)

@@ -23,6 +23,11 @@ PROVIDERS = {
 _AUTO = ("cuda", "openvino", "cpu")
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first; its type where it says nothing, as a MemoryError does."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def load_onnxruntime() -> Any:
     """The onnxruntime module. Raises MissingExtra with the pip command where it is not installed."""
     try:
@@ -48,10 +53,10 @@ def choose_provider(provider: str) -> str:
     if provider not in PROVIDERS:
         raise UsageError(f"unknown provider {provider!r}; choose from auto, {', '.join(PROVIDERS)}")
     if provider not in (built := available_providers()):
-        extra = "gpu" if provider in ("cuda", "tensorrt") else "cpu"
+        package = "onnxruntime-openvino" if provider == "openvino" else '"headhunt-edge[gpu]"'
         raise ProviderUnavailable(
             f"this ONNX Runtime has no {provider} provider (it has {', '.join(built)}); "
-            f'install it in an environment of its own: pip install "headhunt-edge[{extra}]"'
+            f"install it in an environment of its own: pip install {package}"
         )
     return provider
 
@@ -63,6 +68,8 @@ def open_session(path: Path, provider: str, threads: int | None = None) -> onnxr
     error (ProviderUnavailable): an operator who asked for a GPU must not find out by the load on the CPU.
     Raises BundleRefused where the graph cannot be loaded at all.
     """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads starts at 1, got {threads}")
     runtime = load_onnxruntime()
     options = runtime.SessionOptions()
     options.log_severity_level = 3
@@ -74,8 +81,7 @@ def open_session(path: Path, provider: str, threads: int | None = None) -> onnxr
     try:
         session = runtime.InferenceSession(str(path), options, providers=[wanted])
     except Exception as error:  # ONNX Runtime raises its own and plain RuntimeErrors alike
-        first = str(error).strip().splitlines()[0]
-        raise BundleRefused(f"{path.name}: ONNX Runtime cannot load it ({first})") from error
+        raise BundleRefused(f"{path.name}: ONNX Runtime cannot load it ({first_line(error)})") from error
     if (actual := session.get_providers()[0]) != wanted:
         raise ProviderUnavailable(
             f"{provider} was asked for, but ONNX Runtime fell back to {actual}: its libraries did not load; "
