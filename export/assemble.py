@@ -94,20 +94,24 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def entries(folder: Path) -> list[dict[str, Any]]:
+    """The manifest's `files`: every file of a folder but the manifest itself, with its hash and size."""
+    return [
+        {"path": path.relative_to(folder).as_posix(), "sha256": sha256(path), "bytes": path.stat().st_size}
+        for path in _files(folder)
+    ]
+
+
 def publish(work: Path, target: Path, document: dict[str, Any]) -> Bundle:
     """Hash the files in `work`, seal the manifest, and put the folder in `target`'s place.
 
     document: the manifest without `files` and `bundle_id`. The finished folder is read back by the edge's own
     reader before it gets its name. Returns the opened bundle.
     """
-    files = sorted(path for path in work.rglob("*") if path.is_file() and path.name != MANIFEST)
+    files = _files(work)
     for path in files:
         path.chmod(0o644)
-    entries = [
-        {"path": path.relative_to(work).as_posix(), "sha256": sha256(path), "bytes": path.stat().st_size}
-        for path in files
-    ]
-    (work / MANIFEST).write_bytes(seal(document | {"files": entries}))
+    (work / MANIFEST).write_bytes(seal(document | {"files": entries(work)}))
     work.chmod(0o755)
     Bundle.open(work)
     for path in [*files, work / MANIFEST, work]:
@@ -142,9 +146,9 @@ def _replaced(target: Path) -> str:
 def _clear_remains(target: Path) -> None:
     """Clear what killed builds of `target` left beside it."""
     for left in sorted(target.parent.iterdir()):
-        prefix = next((known for known in (_building(target), _replaced(target)) if left.name.startswith(known)), None)
+        known = [prefix for prefix in (_building(target), _replaced(target)) if left.name.startswith(prefix)]
         # Named by the process that made it: one that still runs is at work there.
-        if prefix is None or _runs(left.name[len(prefix) :].split("-")[0]):
+        if not known or _runs(left.name.removeprefix(known[0]).split("-")[0]):
             continue
         if (left / _OLD).is_dir() and not target.exists():
             # Killed between the two renames: the old bundle is the only whole one.
@@ -161,3 +165,7 @@ def _runs(process: str) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)

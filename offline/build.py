@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +14,20 @@ from numpy.typing import NDArray
 
 from edge_runtime import manifest as m
 from edge_runtime.bundle import Bundle, Golden, sha256
-from edge_runtime.errors import DatasetError, UsageError
+from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
 from edge_runtime.graphs import FeatureGraphs, ScorerGraph
 from edge_runtime.segments import SegmentSpec
 from export.assemble import LANGUAGE, SCORER, VISION, check_target, now, producer, publish, workshop, write_golden
 from export.model_graphs import export_graphs
 from export.onnx_graph import tensor_specs
 from export.parity import TOLERANCE, Parity, measure_parity, require_parity
-from models.checkpoint import REFERENCE, load
+from models.checkpoint import REFERENCE, choose_device, load
 from models.family import Mllm
 from models.prompts import PROMPTS, Prompt
 from models.reference import is_trained
 from offline.clips import clips
 from offline.console import Console
-from offline.dataset import Dataset, Video, read_dataset
+from offline.dataset import Dataset, read_dataset
 from offline.extract import AllHeads, ExpertFeatures, FeatureSet, extract, median_rate
 from offline.fit import Fitted, fit, fitted_document, timed
 from offline.hunt import Hunt, hunt
@@ -79,15 +81,10 @@ def build(options: BuildOptions, console: Console) -> Built:
     Raises HeadHuntError of many kinds; nothing is at `options.output` then that was not there before, and
     what was extracted is found again by the next try.
     """
-    check_target(options.output, options.overwrite)
-    if options.precision not in TOLERANCE:
-        raise UsageError(f"precision {options.precision} cannot be exported yet; use --precision fp32")
-    dataset = read_dataset(options.manifest)
-    dataset.require_both_classes("calibration")
+    # A name of its own, for the folders beside it: `.` and `bundle/..` have none.
+    options = replace(options, output=Path(os.path.abspath(options.output)))
+    dataset = _check(options)
     used = Dataset(dataset.path, (*dataset.split("calibration"), *dataset.split("validation")))
-    if not options.skip_unreadable:
-        used.require_files()
-
     console.say(f"Loading {options.model}")
     mllm = load_model(options.model, options.device, console)
     segment = segment_spec(dataset, console, options.skip_unreadable)
@@ -99,6 +96,10 @@ def build(options: BuildOptions, console: Console) -> Built:
         calibration = extract(
             dataset.split("calibration"), units, heads, mllm.pixels, segment, store, options.skip_unreadable, progress
         )
+    # What cannot be read was reported once, and is no part of the build from here on.
+    readable = {one.video.name for one in calibration}
+    dataset = Dataset(dataset.path, tuple(v for v in dataset if v.split != "calibration" or v.name in readable))
+    dataset.require_both_classes("calibration")
     features = FeatureSet.of(calibration, options.prompts)
     with console.bar("Hunting", "head") as progress:
         found = hunt(
@@ -151,17 +152,41 @@ def build(options: BuildOptions, console: Console) -> Built:
         if options.depth_curve and fitted.validation_units:
             judged = timed(dataset.split("validation"))
             by_segment = choose_units(judged, "segment")
-            mllm.to("cuda" if options.device == "cuda" else "cpu")
+            mllm.to(choose_device(options.device))
             with console.bar("Features of all heads, validation", "video") as progress:
                 validation = extract(
                     judged, by_segment, heads, mllm.pixels, segment, store, options.skip_unreadable, progress
                 )
         console.say("Writing the report")
         write_build_report(
-            work / m.REPORT, options, document, found, features, calibration, validation, fitted, store, console
+            work / m.REPORT,
+            options,
+            document,
+            found,
+            dataset,
+            features,
+            mllm.geometry.layers,
+            validation,
+            fitted,
+            console,
         )
         bundle = publish(work, options.output, document)
     return Built(bundle, found, fitted, parity)
+
+
+def _check(options: BuildOptions) -> Dataset:
+    """Everything that can be refused before the long work begins. Returns the dataset."""
+    check_target(options.output, options.overwrite)
+    if options.prompt is not None and options.prompt not in (names := [prompt.name for prompt in options.prompts]):
+        raise UsageError(f"there is no prompt {options.prompt!r}; choose from {', '.join(names)}")
+    if options.precision not in TOLERANCE:
+        raise UsageError(f"precision {options.precision} cannot be exported yet; use --precision fp32")
+    dataset = read_dataset(options.manifest)
+    dataset.require_both_classes("calibration")
+    used = Dataset(dataset.path, (*dataset.split("calibration"), *dataset.split("validation")))
+    if not options.skip_unreadable:
+        used.require_files()
+    return dataset
 
 
 def load_model(name: str, device: str, console: Console) -> Mllm:
@@ -184,25 +209,32 @@ def segment_spec(dataset: Dataset, console: Console, skip_unreadable: bool = Fal
 def sample_segments(
     videos: Dataset, mllm: Mllm, segment: SegmentSpec, count: int, skip_unreadable: bool = False
 ) -> NDArray[np.uint8]:
-    """Pixels of `count` real segments, spread over normal and anomalous videos: uint8 (count, F, S, S, 3).
+    """Pixels of `count` real segments, normal and anomalous videos in turn: uint8 (count, F, S, S, 3).
 
-    The first is of a normal video, the second of an anomalous one. Fewer where the videos hold fewer.
+    From as many videos as possible, and only then from one again. The first is of a normal video, the second of
+    an anomalous one, where there are both. Fewer where the videos hold fewer. Raises DatasetError for none.
     """
     kinds = ([v for v in videos if not v.anomalous], [v for v in videos if v.anomalous])
-    order: list[Video] = []
-    for place in range(max(map(len, kinds))):
-        order += [kind[place] for kind in kinds if place < len(kind)]
-    # From as many videos as possible, and only then from one again.
-    chosen: dict[tuple[int, int], NDArray[np.uint8]] = {}
-    share = -(-count // max(1, len(order)))
-    for number, video in enumerate(order[:count]):
-        if skip_unreadable and not video.path.is_file():
-            continue
-        for place, clip in zip(range(share), clips(video.path, mllm.pixels, segment), strict=False):
-            chosen[place, number] = clip.pixels
+    order = [video for pair in zip_longest(*kinds) for video in pair if video is not None]
+    # Nothing is opened before its turn.
+    waiting = [clips(video.path, mllm.pixels, segment) for video in order]
+    chosen: list[NDArray[np.uint8]] = []
+    while waiting and len(chosen) < count:
+        running = []
+        for segments in waiting:
+            try:
+                clip = next(segments, None) if len(chosen) < count else None
+            except SourceUnavailable:
+                if not skip_unreadable:
+                    raise
+                continue
+            if clip is not None:
+                chosen.append(clip.pixels)
+                running.append(segments)
+        waiting = running
     if not chosen:
         raise DatasetError(f"{videos.path}: no video holds a segment to compare the export on")
-    return np.stack([chosen[key] for key in sorted(chosen)][:count])
+    return np.stack(chosen)
 
 
 def golden(graphs: FeatureGraphs, scorer: ScorerGraph, samples: NDArray[np.uint8]) -> Golden:

@@ -57,9 +57,9 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
         options.provider,
         group=manifest.graphs.frames_per_group,
     )
-    warning = check_rate(old, median_rate(dataset.split("calibration"), options.skip_unreadable))
-    if warning is not None:
-        console.say(warning)
+    # A segment of the `time` clock lasts as long as one of the videos that the scorer was fitted on.
+    fps = median_rate(dataset.split("calibration"), options.skip_unreadable)
+    segment = manifest.segment if fps is None else msgspec.structs.replace(manifest.segment, fps=fps)
     kept = [entry for entry in manifest.files if entry.path.startswith(("vision.", "language."))]
     extractor = ExpertFeatures(graphs, [entry.sha256 for entry in sorted(kept, key=lambda entry: entry.path)])
     cache = options.output.with_name(options.output.name + ".cache") if options.cache is None else options.cache
@@ -71,7 +71,7 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
             choose_units(dataset.split("calibration"), options.unit),
             extractor,
             manifest.pixels,
-            manifest.segment,
+            segment,
             EntryStore(cache),
             work,
             console,
@@ -83,7 +83,7 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
         probabilities = np.concatenate([scorer.probabilities(row[None]) for row in before.features])
         write_golden(work, Golden(before.frames, before.tokens, before.features, probabilities))
         document = msgspec.to_builtins(manifest)
-        document |= fitted_document(fitted) | {"created": now()}
+        document |= fitted_document(fitted) | {"created": now(), "segment": msgspec.to_builtins(segment)}
         document["parity"]["scorer_max_abs"] = fitted.scorer_difference
         del document["files"], document["bundle_id"]
         from offline.build_report import write_recalibration_report
@@ -91,12 +91,3 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
         write_recalibration_report(work / "report.html", options, document, fitted)
         return publish(work, options.output, document), fitted
 
-
-def check_rate(bundle: Bundle, fps: float | None) -> str | None:
-    """A sentence where a site's frame rate is far from the bundle's, None where it is near."""
-    if fps is None or 0.5 <= fps / bundle.manifest.segment.fps <= 2:
-        return None
-    return (
-        f"the site's videos have {fps:g} frames a second, the bundle was built at {bundle.manifest.segment.fps:g}: "
-        "segments of files then last differently; build a bundle of its own for such cameras"
-    )
