@@ -161,12 +161,13 @@ class FrameSegmenter:
         self._last_s = seconds
         return [self._close()] if self._count == self._spec.frames else []
 
-    def flush(self, recall: Recall | None = None) -> list[Clip]:
+    def flush(self, recall: Recall | None = None) -> list[Clip | Hole]:
         """End the stream: the tail is a segment like any other.
 
         recall: prepares frames again by their index in the stream. Needed only where `length` promised more
         frames than came, so that frames of the tail were not prepared. In place of a frame that it leaves out
-        stands the nearest one that was prepared.
+        stands the nearest one that was prepared; where there is none, the tail is a hole. Without recall such a
+        tail is InvalidFrame, and the stream is unchanged.
         """
         if self._count == 0:
             return []
@@ -182,13 +183,9 @@ class FrameSegmenter:
                     "flush with recall=…, or open the stream without a length"
                 )
             again = recall([self._start + place for place in missing])
-            if lost := [self._start + place for place in missing if self._start + place not in again]:
-                raise InvalidFrame(f"frame {lost[0]} was pushed, but recall did not give it again")
             self._pixels |= {index - self._start: pixels for index, pixels in again.items()}
             if not self._pixels:
-                self._start += self._count
-                self._count = 0
-                return []
+                return [self._lose()]
             prepared = np.array(sorted(self._pixels), dtype=np.float64)
             for place in missing:
                 if place not in self._pixels:
@@ -196,30 +193,40 @@ class FrameSegmenter:
                     self._pixels[place] = self._pixels[int(prepared[closest])]
         return [self._close()]
 
-    def interrupt(self, segments: int, end_s: float | None = None, recall: Recall | None = None) -> list[Clip]:
+    def interrupt(self, segments: int, end_s: float | None = None, recall: Recall | None = None) -> list[Clip | Hole]:
         """End the running segment before a gap of `segments` places. recall: as of `flush`."""
         clips = self.flush(recall)
         self._index += segments
         return clips
 
     def _close(self) -> Clip:
-        assert self._last_s is not None
-        count = self._count
-        # The last frame lasts as long as the others of its segment did on average.
-        period = (self._last_s - self._first_s) / (count - 1) if count > 1 else 1.0 / self._spec.fps
         clip = Clip(
             index=self._index,
             start_frame=self._start,
-            end_frame=self._start + count,
+            end_frame=self._start + self._count,
             start_s=self._first_s,
-            end_s=self._last_s + period,
-            pixels=np.stack([self._pixels[i] for i in sample_indices(count, self._spec.sampled).tolist()]),
+            end_s=self._end_s(),
+            pixels=np.stack([self._pixels[i] for i in sample_indices(self._count, self._spec.sampled).tolist()]),
         )
+        self._next()
+        return clip
+
+    def _lose(self) -> Hole:
+        hole = Hole(self._index, 1, self._first_s, self._end_s(), "dropped")
+        self._next()
+        return hole
+
+    def _end_s(self) -> float:
+        assert self._last_s is not None
+        # The last frame lasts as long as the others of its segment did on average.
+        steps = self._count - 1
+        return self._last_s + ((self._last_s - self._first_s) / steps if steps else 1.0 / self._spec.fps)
+
+    def _next(self) -> None:
         self._index += 1
-        self._start += count
+        self._start += self._count
         self._count = 0
         self._pixels = {}
-        return clip
 
 
 class TimeSegmenter:

@@ -29,7 +29,7 @@ def clips(path: Path, pixels: PixelSpec, segment: SegmentSpec) -> Iterator[Clip]
         def recall(indices: Sequence[int]) -> dict[int, UInt8Array]:
             return {index: prepare(frame, pixels) for index, frame in video.recall(indices).items()}
 
-        yield from segmenter.flush(recall)
+        yield from (item for item in segmenter.flush(recall) if isinstance(item, Clip))
         video.check_complete()
 
 
