@@ -13,11 +13,13 @@ import torch
 from edge_runtime.bundle import sha256
 from edge_runtime.errors import CheckpointError, UsageError
 from models.family import Mllm, SourceModel
+from models.prompts import PROMPTS
 
 REFERENCE = "reference"
 # Bytes of weights that take about two seconds to load.
 _WORTH_A_BAR = 2**30
 _WHAT_MATTERS = (".json", ".safetensors", ".jinja", ".model", ".txt")
+_CARD = "README.md"
 
 
 def load(name: str, device: str = "auto") -> Mllm:
@@ -62,7 +64,7 @@ def locate(name: str) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = [f"*{ending}" for ending in _WHAT_MATTERS]
+    patterns = [*(f"*{ending}" for ending in _WHAT_MATTERS), _CARD]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns)), name
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
@@ -118,7 +120,13 @@ def _load_internvl(folder: Path, shown: str, config: dict[str, Any]) -> Mllm:
         architecture=(config.get("architectures") or ["InternVLForConditionalGeneration"])[0],
         licence=_licence(folder),
     )
-    return InternVL(folder, model, tokenizer, source, weights)
+    mllm = InternVL(folder, model, tokenizer, source, weights)
+    try:
+        # A template that cannot be used must not come to light after the first video.
+        mllm.layout(PROMPTS[0], mllm.frames_per_group)
+    except CheckpointError as error:
+        raise CheckpointError(f"{shown}: {error}") from error
+    return mllm
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -135,7 +143,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _licence(folder: Path) -> str:
     """What the model card's header says; the card is not always there."""
-    card = folder / "README.md"
+    card = folder / _CARD
     if card.is_file():
         for line in card.read_text(encoding="utf-8", errors="replace").splitlines()[:40]:
             if line.lower().startswith("license:"):

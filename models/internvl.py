@@ -27,6 +27,8 @@ from models.prompts import Prompt
 # What the InternVL checkpoints were trained with, where a folder holds no preprocessor config.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# Decoders that are nothing but their projections, norms and rotary positions: others scale or gate in between.
+_DECODERS = ("qwen2", "qwen3", "llama")
 
 
 class InternVLVision(nn.Module):
@@ -61,8 +63,7 @@ class InternVLVision(nn.Module):
         for layer in tower.encoder.layer:
             hidden = layer(hidden)
         hidden = tower.layernorm(hidden)
-        if self.model.config.vision_feature_select_strategy == "default":
-            hidden = hidden[:, 1:]  # without the class token
+        hidden = hidden[:, 1:]  # without the class token
         side = int(hidden.shape[1] ** 0.5)
         grid = hidden.reshape(-1, side, side, hidden.shape[2])
         grid = self.model.pixel_shuffle(grid, scale_factor=self.model.config.downsample_ratio)
@@ -84,8 +85,16 @@ class InternVL(Mllm):
             raise CheckpointError(
                 f"{folder}: the decoder uses sliding windows, which cannot be exported; use another"
             )
-        if config.vision_feature_layer != -1:
-            raise CheckpointError(f"{folder}: vision_feature_layer {config.vision_feature_layer} is not supported")
+        if text.model_type not in _DECODERS:
+            raise CheckpointError(
+                f"{folder}: text_config.model_type {text.model_type!r} is not supported; "
+                f"supported: {', '.join(_DECODERS)}"
+            )
+        if config.vision_feature_layer != -1 or config.vision_feature_select_strategy != "default":
+            raise CheckpointError(
+                f"{folder}: vision_feature_layer {config.vision_feature_layer} with "
+                f"{config.vision_feature_select_strategy!r} is not supported; supported: -1 with 'default'"
+            )
         language = model.model.language_model
         attention = language.layers[0].self_attn
         self.geometry = Geometry(
@@ -97,17 +106,18 @@ class InternVL(Mllm):
         )
         self.frames_per_group = 1
         height, width = config.vision_config.image_size
-        if height != width:
+        patch = config.vision_config.patch_size
+        if height != width or patch[0] != patch[1]:
             raise CheckpointError(
-                f"{folder}: the vision tower takes {height}x{width} pixels; only squares are supported"
+                f"{folder}: the vision tower takes {height}x{width} pixels in patches of {patch[0]}x{patch[1]}; "
+                "only squares are supported"
             )
         mean, std = _normalisation(folder)
         self.pixels = PixelSpec(size=int(height))
         self.vision = InternVLVision(model, mean, std)
         self.decoder = Decoder(list(language.layers), language.rotary_emb, self.geometry)
         self._mean, self._std = mean, std
-        side = height // config.vision_config.patch_size[0]
-        self.tokens_per_frame = int((side * config.downsample_ratio) ** 2)
+        self.tokens_per_frame = round(height // patch[0] * config.downsample_ratio) ** 2
         self._context_id = int(config.image_token_id)
         self._markup = FrameMarkup(
             start=_special(tokenizer, "start_image_token", "<img>"),
