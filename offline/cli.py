@@ -111,11 +111,10 @@ def scenes(output: Path, videos: int, background: Path | None, seed: int, quiet:
       hh-offline scenes --output scenes/ --seed 1 --videos 100
     """
     from offline.console import Console
-    from offline.scenes import generate
-    from offline.scenes_plan import scene_set
+    from offline.scenes import SceneSet, generate
 
     with Console(quiet).bar("Making scenes", "clip") as progress:
-        path = generate(output, seed=seed, scenes=scene_set(videos), background=background, progress=progress)
+        path = generate(output, seed=seed, scenes=SceneSet.of_videos(videos), background=background, progress=progress)
     click.echo(str(path))
 
 

@@ -14,8 +14,7 @@ from offline.build import BuildOptions, build
 from offline.console import Console
 from offline.dataset import Video, read_dataset
 from offline.evaluate import evaluate_bundle
-from offline.scenes import generate
-from offline.scenes_plan import scene_set
+from offline.scenes import SceneSet, generate
 
 SHOWN = 3
 
@@ -28,7 +27,7 @@ def run_demo(folder: Path, videos: int, seed: int, console: Console) -> str:
     """
     console.say("1/4 Making labelled street scenes")
     with console.bar("Scenes", "clip") as progress:
-        manifest = generate(folder / "scenes", seed=seed, scenes=scene_set(videos), progress=progress)
+        manifest = generate(folder / "scenes", seed=seed, scenes=SceneSet.of_videos(videos), progress=progress)
     console.say("2/4 Building a bundle")
     bundle = folder / "bundle"
     built = build(BuildOptions(model=REFERENCE, manifest=manifest, output=bundle, seed=seed, overwrite=True), console)
