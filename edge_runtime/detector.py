@@ -275,18 +275,26 @@ class Detector:
 
     def score(self, frames: UInt8Array) -> NDArray[np.float32]:
         """Probability that each segment is anomalous. frames: uint8 (b, F, S, S, 3). Returns (b,)."""
-        graphs, scorer = self.graphs, self._scorer  # another thread may close the detector meanwhile
-        if graphs is None or scorer is None:
+        graphs = self.graphs  # another thread may close the detector meanwhile
+        if graphs is None:
             raise UsageError("the detector was closed")
-        return scorer.probabilities(graphs.features(frames))
+        return self.probabilities(graphs.features(frames))
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The scorer alone. features: float32 (b, K·d). Returns (b,)."""
+        scorer = self._scorer
+        if scorer is None:
+            raise UsageError("the detector was closed")
+        return scorer.probabilities(features)
 
     def abandon(self) -> None:
         """Make every scoring fail from now on, the one in progress included; from any thread, and for good.
 
         What streams still hold then comes out as gaps (reason `dropped`): for a program that must end at once.
         """
-        if self.graphs is not None:
-            self.graphs.abandon()
+        graphs = self.graphs
+        if graphs is not None:
+            graphs.abandon()
 
     def close(self) -> None:
         """Give the graphs' memory back. Streams of this detector cannot score any more."""

@@ -1,0 +1,225 @@
+"""What this machine offers to `hh-edge`. Looks and tries; changes nothing, and never fails on what it finds."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edge_runtime._version import __version__
+from edge_runtime.errors import HeadHuntError
+from edge_runtime.sessions import PROVIDERS, available_providers, open_session
+
+Level = Literal["ok", "note", "problem"]
+
+_PACKAGES = ("numpy", "opencv-python-headless", "msgspec", "click", "onnxruntime", "onnxruntime-gpu")
+# Instructions that ONNX Runtime's CPU kernels gain by, as /proc/cpuinfo calls them.
+_X86 = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16")
+_ARM = ("asimd", "asimddp", "i8mm", "bf16", "sve")
+_LITTLE_MEMORY = 2 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: what it is, what was found, and what to do about it."""
+
+    level: Level
+    subject: str
+    found: str
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Everything this module looks at, in the order in which a person should read it."""
+    return [*_versions(), *_providers(), *_video(), *_processor(), *_memory(), *_gpu()]
+
+
+def _versions() -> Iterator[Finding]:
+    found = f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Finding("ok", "headhunt-edge", found)
+    versions = {name: _version(name) for name in _PACKAGES}
+    yield Finding("ok", "packages", ", ".join(f"{name} {version}" for name, version in versions.items() if version))
+    if versions["onnxruntime"] and versions["onnxruntime-gpu"]:
+        yield Finding(
+            "problem",
+            "onnxruntime",
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files",
+            'make a new environment and install one: pip install "headhunt-edge[cpu]" or "headhunt-edge[gpu]"',
+        )
+    if versions["opencv-python-headless"] and _version("opencv-python"):
+        yield Finding(
+            "problem",
+            "opencv",
+            "opencv-python and opencv-python-headless are both installed and overwrite each other's files",
+            "pip uninstall opencv-python opencv-python-headless, then pip install opencv-python-headless",
+        )
+
+
+def _providers() -> Iterator[Finding]:
+    try:
+        built = available_providers()
+    except HeadHuntError as error:
+        yield Finding("problem", "onnxruntime", "not installed", str(error))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "identity.onnx"
+        graph.write_bytes(identity_graph())
+        for name in PROVIDERS:
+            if name not in built:
+                extra = {"cuda": "gpu", "tensorrt": "gpu"}.get(name)
+                advice = (
+                    f'for it, in an environment of its own: pip install "headhunt-edge[{extra}]"' if extra else ""
+                )
+                yield Finding("note", f"provider {name}", "not in this ONNX Runtime", advice)
+                continue
+            try:
+                open_session(graph, name)
+            except HeadHuntError as error:
+                advice = (
+                    "install the CUDA and cuDNN wheels with headhunt-edge[gpu], and look at nvidia-smi"
+                    if name in ("cuda", "tensorrt")
+                    else "reinstall ONNX Runtime, or use --provider cpu"
+                )
+                yield Finding("problem", f"provider {name}", f"built in, but does not load ({_first(error)})", advice)
+            else:
+                yield Finding("ok", f"provider {name}", "loads and runs")
+
+
+def _video() -> Iterator[Finding]:
+    try:
+        import cv2
+    except ImportError as error:
+        yield Finding(
+            "problem", "opencv", f"cannot be imported ({_first(error)})", "pip install opencv-python-headless"
+        )
+        return
+    registry = cv2.videoio_registry
+    if registry.hasBackend(cv2.CAP_FFMPEG):
+        yield Finding("ok", "video", f"OpenCV {cv2.__version__} with FFmpeg: files, RTSP and HTTP cameras")
+    else:
+        yield Finding(
+            "problem",
+            "video",
+            f"OpenCV {cv2.__version__} without FFmpeg: neither files nor network cameras can be read",
+            "pip install --force-reinstall opencv-python-headless",
+        )
+    if not registry.hasBackend(cv2.CAP_GSTREAMER):
+        yield Finding("note", "gstreamer", "not in this OpenCV; it is not needed")
+    if sys.platform == "linux":
+        devices = sorted(path.name for path in Path("/dev").glob("video[0-9]*"))
+        yield Finding("ok" if devices else "note", "devices", ", ".join(devices) or "no /dev/video* camera attached")
+
+
+def _processor() -> Iterator[Finding]:
+    cores = available_cores()
+    flags = instructions()
+    yield Finding("ok", "processor", f"{cores:g} cores for this process, {' '.join(flags) or 'instructions unknown'}")
+    if platform.machine() in ("x86_64", "AMD64") and flags and "avx2" not in flags:
+        yield Finding("note", "processor", "no AVX2", "expect a tenth of the usual speed; `hh-edge bench` tells")
+    elif flags and not {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm", "asimddp"} & set(flags):
+        yield Finding("note", "processor", "no 8-bit dot products", "an int8 bundle gains little here over fp32")
+
+
+def _memory() -> Iterator[Finding]:
+    free = available_memory()
+    if free is None:
+        yield Finding("note", "memory", "unknown on this system")
+    elif free < _LITTLE_MEMORY:
+        advice = "a bundle takes about the size of its weights plus some hundred MiB; `hh-edge inspect` shows it"
+        yield Finding("note", "memory", f"{free / 2**30:.1f} GiB available", advice)
+    else:
+        yield Finding("ok", "memory", f"{free / 2**30:.1f} GiB available")
+
+
+def _gpu() -> Iterator[Finding]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        yield Finding("note", "gpu", "no nvidia-smi: no NVIDIA driver is visible", "use --provider cpu")
+        return
+    query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603  its own path
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield Finding("problem", "gpu", f"nvidia-smi does not answer ({_first(error)})", "check the NVIDIA driver")
+        return
+    rows = [row.strip() for row in done.stdout.splitlines() if row.strip()]
+    if done.returncode or not rows:
+        yield Finding("problem", "gpu", "nvidia-smi fails", "run it by hand; the driver may need a restart")
+    for row in rows:
+        yield Finding("ok", "gpu", row)
+
+
+def available_cores() -> float:
+    """Processor cores that this process may use: its affinity, or less where the container has a quota."""
+    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    quota = _read("/sys/fs/cgroup/cpu.max").split()
+    if len(quota) == 2 and quota[0].isdecimal() and quota[1].isdecimal():
+        cores = min(cores, int(quota[0]) / int(quota[1]))
+    return cores
+
+
+def instructions() -> list[str]:
+    """Which of the instructions that matter the processor has; empty where the system does not say."""
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.lower().startswith(("flags", "features")):
+            present = set(line.partition(":")[2].split())
+            return [name for name in (*_X86, *_ARM) if name in present]
+    return []
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that are still to be had, by the system or the container; None where neither says."""
+    free = [
+        int(line.split()[1]) * 1024
+        for line in _read("/proc/meminfo").splitlines()
+        if line.startswith("MemAvailable:")
+    ]
+    limit, used = _read("/sys/fs/cgroup/memory.max").strip(), _read("/sys/fs/cgroup/memory.current").strip()
+    if limit.isdecimal() and used.isdecimal():
+        free.append(max(0, int(limit) - int(used)))
+    return min(free, default=None)
+
+
+def identity_graph() -> bytes:
+    """The smallest ONNX model there is, y = x of one float: to try a provider on, without the onnx package.
+
+    Written as protobuf by hand, from the field numbers of onnx.proto.
+    """
+
+    def field(number: int, value: int | bytes) -> bytes:
+        if isinstance(value, int):
+            return bytes([number << 3, value])
+        return bytes([number << 3 | 2, len(value)]) + value
+
+    shape = field(2, field(1, field(1, 1)))
+    tensor = field(1, field(1, 1) + shape)
+    node = field(1, b"x") + field(2, b"y") + field(4, b"Identity")
+    values = [field(number, field(1, name) + field(2, tensor)) for number, name in ((11, b"x"), (12, b"y"))]
+    graph = field(1, node) + field(2, b"identity") + b"".join(values)
+    return field(1, 8) + field(7, graph) + field(8, field(2, 17))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,80 @@
+"""What a bundle is, for a person and for a program. Knows manifests; opens no graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_runtime.bundle import Bundle, describe
+from edge_runtime.locator import LocatorSpec
+from edge_runtime.manifest import MANIFEST
+from edge_runtime.segments import SegmentSpec
+
+LOCATORS = ("full", "low_latency")
+
+
+def latency_s(locator: LocatorSpec, segment: SegmentSpec) -> float:
+    """From the end of a segment to its record, at the bundle's own rate and without the time of scoring."""
+    return locator.lookahead * segment.duration_s
+
+
+def disk_bytes(bundle: Bundle) -> int:
+    """Size of the whole folder, the manifest included."""
+    return sum(entry.bytes for entry in bundle.manifest.files) + (bundle.path / MANIFEST).stat().st_size
+
+
+def as_dict(bundle: Bundle) -> dict[str, Any]:
+    """The manifest as plain values, with the size on disk and both locators' latency."""
+    manifest = bundle.manifest
+    latency = {name: latency_s(manifest.locators.named(name), manifest.segment) for name in LOCATORS}
+    return describe(manifest) | {"bytes_on_disk": disk_bytes(bundle), "latency_s": latency}
+
+
+def as_text(bundle: Bundle) -> str:
+    """The same for a person: one fact a line."""
+    manifest = bundle.manifest
+    segment, pixels, graphs, scorer = manifest.segment, manifest.pixels, manifest.graphs, manifest.scorer
+    model, validation = manifest.source_model, manifest.validation
+    experts = ", ".join(f"({expert.layer}, {expert.head}) RSS {expert.rss:.3f}" for expert in manifest.experts)
+    rows = [
+        ("bundle", f"{bundle.path}, {disk_bytes(bundle) / 2**20:.1f} MiB on disk"),
+        ("id", manifest.bundle_id),
+        ("created", manifest.created),
+        ("producer", ", ".join(f"{name} {version}" for name, version in manifest.producer.items())),
+        ("model", f"{model.name}, {model.architecture}, revision {model.revision}, licence {model.licence}"),
+        ("prompt", f"{manifest.prompt.name}: {' '.join(manifest.prompt.text.split())}"),
+        ("experts", f"(layer, head) {experts}"),
+        (
+            "segment",
+            f"{segment.frames} frames, {segment.sampled} of them seen, {segment.fps:g} frames/s: "
+            f"{segment.duration_s:.2f} s",
+        ),
+        ("pixels", f"{pixels.size} x {pixels.size} {pixels.color}, {pixels.interpolation}"),
+        ("precision", f"vision {graphs.vision.precision}, language {graphs.language.precision}"),
+        (
+            "scorer",
+            f"fitted on {scorer.samples} samples ({scorer.anomalous} anomalous, unit {scorer.unit}), "
+            f"{manifest.feature_size} features",
+        ),
+        *((name, _locator(manifest.locators.named(name), segment)) for name in LOCATORS),
+        (
+            "validation",
+            f"AUC {_figure(validation.auc)}, AP {_figure(validation.ap)}, F1 {_figure(validation.f1)} "
+            f"({validation.videos} videos, {validation.frames} frames)",
+        ),
+        ("parity", ", ".join(f"{name} {value:g}" for name, value in manifest.parity.items()) or "not measured"),
+        *(("file", f"{entry.path}, {entry.bytes:,} bytes") for entry in manifest.files),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+
+def _locator(locator: LocatorSpec, segment: SegmentSpec) -> str:
+    quality = f"calibrated, F1 {_figure(locator.f1)}" if locator.calibrated else "not calibrated"
+    return (
+        f"sigma {locator.sigma:g}, threshold {locator.threshold:g}, {quality}; "
+        f"answers {latency_s(locator, segment):.2f} s after a segment ends"
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

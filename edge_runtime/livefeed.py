@@ -1,0 +1,93 @@
+"""A live camera's frames to waiting segments. Knows cutting and outages; scores nothing and opens nothing."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+from edge_runtime.backlog import Backlog
+from edge_runtime.capture import Grabbed
+from edge_runtime.detector import interrupt
+from edge_runtime.pixels import PixelSpec, UInt8Array, prepare
+from edge_runtime.records import CameraRecord, CameraState, GapReason
+from edge_runtime.segments import Clip, FrameSegmenter, Hole, SegmentSpec, TimeSegmenter
+
+
+class CameraFeed:
+    """Listens to one LiveCamera (see CameraListener), cuts its frames and puts what is finished in the backlog.
+
+    Frames are converted and resized here, in the camera's own thread, and only those that the model will see.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        segmenter: FrameSegmenter | TimeSegmenter,
+        segment: SegmentSpec,
+        pixels: PixelSpec,
+        backlog: Backlog,
+    ) -> None:
+        self.camera = camera
+        self._segmenter = segmenter
+        self._segment, self._pixels = segment, pixels
+        self._backlog = backlog
+        self._lock = threading.Lock()
+        self._closed = False
+        self._end_s = 0.0
+        self._state: CameraState | None = None
+        self._answered = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether the camera gives no frames; then nothing of it waits in the segmenter either."""
+        return self._state in ("stalled", "offline")
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was tried and has not given one frame yet."""
+        return self._state == "offline" and not self._answered
+
+    @property
+    def answered(self) -> bool:
+        """Whether it has ever given a frame."""
+        return self._answered
+
+    def on_frame(self, frame: Grabbed) -> None:
+        """Take one frame. Raises InvalidFrame where it turns out to have no picture."""
+        with self._lock:
+            if not self._closed:
+                self._put(self._segmenter.push(partial(self._prepare, frame), frame.seconds))
+
+    def on_outage(self, start_s: float, end_s: float, reason: GapReason) -> None:
+        """Put a hole where frames were missing, behind the segment that ended before it."""
+        with self._lock:
+            if not self._closed:
+                start_s = max(start_s, self._end_s)
+                end_s = max(start_s, end_s)
+                self._put(interrupt(self._segmenter, self._segment, start_s, end_s, reason))
+
+    def on_state(self, state: CameraState, detail: str, seconds: float) -> None:
+        """Pass on a change of state. When frames stop, the running segment ends: it must not wait for the camera."""
+        with self._lock:
+            if self._closed:
+                return
+            if state in ("stalled", "offline"):
+                self._put(self._segmenter.interrupt(0))
+            self._backlog.put(self.camera, CameraRecord(camera=self.camera, state=state, detail=detail))
+            self._answered = self._answered or state in ("online", "reconnected")
+            self._state = state
+
+    def finish(self) -> None:
+        """The run ends: what there is of the running segment is put in the backlog, and nothing after it."""
+        with self._lock:
+            if not self._closed:
+                self._put(self._segmenter.flush())
+                self._closed = True
+
+    def _prepare(self, frame: Grabbed) -> UInt8Array:
+        return prepare(frame.retrieve(), self._pixels)
+
+    def _put(self, items: list[Clip] | list[Clip | Hole]) -> None:
+        for item in items:
+            self._end_s = item.end_s
+            self._backlog.put(self.camera, item)

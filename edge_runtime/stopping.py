@@ -1,0 +1,109 @@
+"""SIGINT and SIGTERM as a request that is met in time. Knows signals and a deadline; nothing of what is stopped.
+
+A signal handler of Python's runs in the main thread, between two of its instructions: not while a graph runs
+or a pipe is full. A thread that reads the interpreter's wake-up descriptor learns of the signal at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# An orderly stop by a service manager is a success; an interruption from the keyboard is not.
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0}
+
+
+class StopRequest:
+    """Whether the program was asked to end; a context manager that takes over SIGINT and SIGTERM.
+
+    hurry_s after the first signal `hurry` is called, from another thread: what still runs should fail quickly.
+    limit_s after it, or with a second signal, the process ends as it stands. Main thread only.
+    """
+
+    def __init__(self, hurry: Callable[[], None], hurry_s: float = 1.7, limit_s: float = 2.7) -> None:
+        self._hurry = hurry
+        self._hurry_s, self._limit_s = hurry_s, limit_s
+        self._requested = threading.Event()
+        self._signal: signal.Signals | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+        self._previous_descriptor = -1
+        self._receiver, self._sender = socket.socketpair()
+        self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self._requested.is_set()
+
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with after an orderly stop: 130 for SIGINT, 0 for SIGTERM and without a signal."""
+        return 0 if self._signal is None else EXIT_CODES[self._signal]
+
+    def __enter__(self) -> Self:
+        self._sender.setblocking(False)
+        self._previous_descriptor = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+        for number in SIGNALS:
+            # Only a Python handler makes the interpreter write to the descriptor; there is nothing left to do.
+            self._previous[number] = signal.signal(number, _nothing)
+        self._watcher.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.set_wakeup_fd(self._previous_descriptor)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._sender.close()
+        self._watcher.join()
+        self._receiver.close()
+
+    def _watch(self) -> None:
+        first = self._next(None)
+        if first is None:
+            return
+        self._signal = first
+        self._requested.set()
+        begun = time.monotonic()
+        log.info("%s: ending; a second signal ends at once", first.name)
+        for deadline_s, action in ((self._hurry_s, self._hurry), (self._limit_s, self._give_up)):
+            try:
+                again = self._next(max(0.0, begun + deadline_s - time.monotonic()))
+            except TimeoutError:
+                action()
+                continue
+            if again is not None:
+                log.warning("%s: ended at once, records that were not final are lost", again.name)
+                self._exit()
+            return
+
+    def _next(self, timeout_s: float | None) -> signal.Signals | None:
+        """The next of our signals; None when the context has ended. Raises TimeoutError."""
+        self._receiver.settimeout(timeout_s)
+        while data := self._receiver.recv(1):
+            if data[0] in SIGNALS:
+                return signal.Signals(data[0])
+        return None
+
+    def _give_up(self) -> None:
+        log.warning("the output or a library takes too long: ended, records that were not written are lost")
+        self._exit()
+
+    def _exit(self) -> None:
+        assert self._signal is not None
+        # Records are lost: for SIGTERM that is not the success that an orderly stop is.
+        os._exit(EXIT_CODES[self._signal] or 1)
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """The wake-up descriptor has it."""
