@@ -1,0 +1,177 @@
+"""`hh-offline` as a person runs it: good input, bad input, one line of error, the right exit code."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.command import run_command
+from models.reference import write_untrained
+from offline.cli import cli
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    write_untrained(folder)
+    return str(folder)
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = run_command(cli, [str(argument) for argument in arguments])
+    out, err = capfd.readouterr()
+    return code, out, err
+
+
+def error_line(err: str) -> str:
+    """The one line of error; anything more is a fault of the command."""
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def test_extract_then_hunt(model: str, dataset_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    common = ("--model", model, "--manifest", dataset_csv, "--quiet")
+    code, out, err = run(capfd, "extract", *common, "--output", tmp_path / "store")
+    assert code == 0, err
+    assert "6 calibration videos, 5 prompts, 6 x 6 heads of 32" in out
+    code, out, err = run(capfd, "extract", *common, "--output", tmp_path / "packed.npz")
+    assert code == 0, err
+    found = []
+    for features in ("store", "packed.npz"):
+        hunted = tmp_path / f"{features}.json"
+        code, out, err = run(
+            capfd, "hunt", "--features", tmp_path / features, "--output", hunted, "--max-layer", 3, "--quiet"
+        )
+        assert code == 0, err
+        found.append(json.loads(hunted.read_text()))
+    assert found[0] == found[1]
+    assert len(found[0]["experts"]) == 5
+    assert max(expert["layer"] for expert in found[0]["experts"]) <= 3
+
+
+def test_verify_agrees_with_the_source_model(
+    model: str, bundle_dir: Path, dataset_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capfd, "verify", bundle_dir, "--model", model, "--manifest", dataset_csv)
+    assert code == 0, err
+    assert out.startswith("8 segments: largest difference")
+    assert "note:" not in err
+    other = tmp_path / "other"
+    other.mkdir()
+    write_untrained(other, seed=1)
+    code, _, err = run(capfd, "verify", bundle_dir, "--model", other)
+    assert code == 1
+    assert "differ from the model's by" in error_line(err)
+    assert "note: the model's weights are not those" in err
+
+
+def test_evaluate_a_bundle_and_its_saved_scores_alike(
+    bundle_dir: Path, dataset_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    scores = tmp_path / "scores.json"
+    common = ("--manifest", dataset_csv, "--split", "validation", "--json", "--quiet")
+    code, out, err = run(capfd, "evaluate", "--bundle", bundle_dir, *common, "--save-scores", scores)
+    assert code == 0, err
+    of_bundle = json.loads(out)
+    code, out, err = run(capfd, "evaluate", "--scores", scores, *common)
+    assert code == 0, err
+    of_scores = json.loads(out)
+    for figure in ("auc", "average_precision", "pr_auc_trapezoid"):
+        assert of_bundle["series"]["raw"][figure] == pytest.approx(of_scores["series"]["raw"][figure], abs=1e-12)
+    manifest = Bundle.open(bundle_dir).manifest
+    # What the build promised is what the edge's own detector gives on the same videos.
+    assert of_bundle["series"]["smoothed"]["auc"] == pytest.approx(manifest.validation.auc, abs=1e-9)
+    assert of_bundle["series"]["smoothed"]["f1"]["calibrated"]["f1"] == pytest.approx(
+        manifest.validation.f1, abs=1e-9
+    )
+    assert of_bundle["videos"] == manifest.validation.videos
+
+
+def test_recalibrate_keeps_the_graphs_and_learns_the_rest(
+    bundle_dir: Path, dataset_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    site = dataset_csv.parent / "site.csv"
+    with dataset_csv.open() as file:
+        rows = list(csv.DictReader(file))
+    with site.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        # The site has only what was the test split, and no validation videos.
+        writer.writerows(row | {"split": "calibration"} for row in rows if row["split"] == "test")
+    output = tmp_path / "site"
+    code, _, err = run(capfd, "recalibrate", bundle_dir, "--manifest", site, "--output", output)
+    assert code == 0, err
+    assert "no validation videos" in err.lower()
+    old, new = Bundle.open(bundle_dir).manifest, Bundle.open(output).manifest
+    assert new.bundle_id != old.bundle_id
+    assert new.experts == old.experts
+    assert not new.locators.full.calibrated
+    assert new.locators.full.threshold == 0.65
+    graphs = {entry.path: entry.sha256 for entry in old.files if entry.path.startswith(("vision", "language"))}
+    assert graphs.items() <= {entry.path: entry.sha256 for entry in new.files}.items()
+    assert (output / "report.html").is_file()
+    code, _, err = run(capfd, "recalibrate", bundle_dir, "--manifest", site, "--output", output)
+    assert code == 2
+    assert "--overwrite" in error_line(err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["build", "--model", "reference", "--manifest", "nowhere.csv", "--output", "b"], 1, "nowhere.csv"),
+        (["hunt", "--features", "nowhere", "--output", "hunt.json"], 1, "nowhere"),
+        (["verify", "nowhere"], 3, "nowhere"),
+        (["evaluate", "--manifest", "data.csv"], 2, "--bundle and --scores"),
+        (["import", "youtube", "--annotations", "a", "--output", "b"], 2, "ucf-crime"),
+        (["extract", "--model", "no/such/model", "--manifest", "{csv}", "--output", "f"], 1, "no/such/model"),
+        (["build", "--model", "{model}", "--manifest", "{csv}", "--output", "b", "--top-k", "99"], 2, "36 heads"),
+        (["build", "--model", "{model}", "--manifest", "{csv}", "--output", "b", "--prompt", "x"], 2, "'x'"),
+        (["build", "--model", "{model}", "--manifest", "{csv}", "--output", "b", "--max-layer", "6"], 2, "0 to 5"),
+        (["build", "--model", "{model}", "--manifest", "{csv}", "--output", "{csv}"], 2, "data.csv"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    arguments: list[str],
+    code: int,
+    said: str,
+    model: str,
+    dataset_csv: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    filled = [argument.format(csv=dataset_csv, model=model) for argument in arguments]
+    got, _, err = run(capfd, *filled)
+    assert got == code, err
+    assert said in error_line(err)
+    assert not (tmp_path / "b").exists()
+
+
+def test_usage_errors_are_clicks_own() -> None:
+    done = subprocess.run([sys.executable, "-m", "offline.cli", "build"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Missing option" in done.stderr
+
+
+def test_every_command_has_help_with_an_example(capfd: pytest.CaptureFixture[str]) -> None:
+    for name in cli.commands:
+        code, out, _ = run(capfd, name, "--help")
+        assert code == 0
+        assert f"hh-offline {name}" in out, f"{name} has no example"
+
+
+def test_help_needs_no_heavy_library() -> None:
+    script = (
+        "import sys; import offline.cli; print([m for m in ('torch', 'transformers', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
