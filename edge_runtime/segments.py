@@ -350,9 +350,10 @@ class TimeSegmenter:
         bin_s = self._spec.duration_s / self._spec.sampled
         period_s = self._period_s if self._last_s is None else max(self._period_s, seconds - self._last_s)
         # Halfway to the frame that is there already; halfway to the next one, with room for its coming late.
-        halfway_s = (self._kept[-1][0] + seconds) / 2, seconds + 0.75 * period_s
-        first, last = ((edge_s - self._bound_s(0)) / bin_s - 0.5 for edge_s in halfway_s)
-        return max(math.ceil(first), 0) <= min(math.floor(last), self._spec.sampled - 1)
+        # Of two frames that are equally near the earlier one is taken, as in `nearest`.
+        halfway_s = (self._kept[-1][0] + seconds + ROUNDING_S) / 2, seconds + 0.75 * period_s
+        before, last = (math.floor((edge_s - self._bound_s(0)) / bin_s - 0.5) for edge_s in halfway_s)
+        return max(before + 1, 0) <= min(last, self._spec.sampled - 1)
 
     def _close(self, end_s: float) -> Clip:
         start_s = self._bound_s(0)
