@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from edge_runtime.bundle import sha256
 from edge_runtime.errors import CheckpointError, UsageError
 from models.family import Mllm, SourceModel
+from models.files import read_json
 from models.prompts import PROMPTS
 
 REFERENCE = "reference"
@@ -30,7 +30,7 @@ def load(name: str, device: str = "auto") -> Mllm:
     """
     device = choose_device(device)
     folder, shown = locate(name)
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     family = str(config.get("model_type"))
     if family != "internvl":
         raise CheckpointError(f"{shown}: model_type {family!r} is not supported; supported: internvl")
@@ -120,25 +120,13 @@ def _load_internvl(folder: Path, shown: str, config: dict[str, Any]) -> Mllm:
         architecture=(config.get("architectures") or ["InternVLForConditionalGeneration"])[0],
         licence=_licence(folder),
     )
-    mllm = InternVL(folder, model, tokenizer, source, weights)
     try:
+        mllm = InternVL(folder, model, tokenizer, source, weights)
         # A template that cannot be used must not come to light after the first video.
         mllm.layout(PROMPTS[0], mllm.frames_per_group)
-    except CheckpointError as error:
+    except (CheckpointError, ValueError) as error:
         raise CheckpointError(f"{shown}: {error}") from error
     return mllm
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.parent}: holds no {path.name}; is it a model folder?") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(document, dict):
-        raise CheckpointError(f"{path}: holds no JSON object")
-    return document
 
 
 def _licence(folder: Path) -> str:

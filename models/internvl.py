@@ -6,8 +6,8 @@ keys and values may be grouped, the decoder may be Qwen2, Qwen3 or Llama.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from edge_runtime.pixels import PixelSpec
 from models.capture import capture_heads, stack_heads
 from models.decoder import Decoder
 from models.family import Geometry, Mllm, SourceModel
+from models.files import read_json
 from models.layout import FrameMarkup, TokenLayout, build_layout
 from models.prompts import Prompt
 
@@ -82,17 +83,14 @@ class InternVL(Mllm):
         self.fingerprint = fingerprint
         text = config.text_config
         if any(kind != "full_attention" for kind in getattr(text, "layer_types", None) or []):
-            raise CheckpointError(
-                f"{folder}: the decoder uses sliding windows, which cannot be exported; use another"
-            )
+            raise CheckpointError("the decoder uses sliding windows, which cannot be exported; use another")
         if text.model_type not in _DECODERS:
             raise CheckpointError(
-                f"{folder}: text_config.model_type {text.model_type!r} is not supported; "
-                f"supported: {', '.join(_DECODERS)}"
+                f"text_config.model_type {text.model_type!r} is not supported; supported: {', '.join(_DECODERS)}"
             )
         if config.vision_feature_layer != -1 or config.vision_feature_select_strategy != "default":
             raise CheckpointError(
-                f"{folder}: vision_feature_layer {config.vision_feature_layer} with "
+                f"vision_feature_layer {config.vision_feature_layer} with "
                 f"{config.vision_feature_select_strategy!r} is not supported; supported: -1 with 'default'"
             )
         language = model.model.language_model
@@ -109,7 +107,7 @@ class InternVL(Mllm):
         patch = config.vision_config.patch_size
         if height != width or patch[0] != patch[1]:
             raise CheckpointError(
-                f"{folder}: the vision tower takes {height}x{width} pixels in patches of {patch[0]}x{patch[1]}; "
+                f"the vision tower takes {height}x{width} pixels in patches of {patch[0]}x{patch[1]}; "
                 "only squares are supported"
             )
         mean, std = _normalisation(folder)
@@ -239,14 +237,20 @@ def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel from the folder's preprocessor config."""
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (path := folder / name).is_file():
-            try:
-                document = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise CheckpointError(f"{path}: not valid JSON ({error})") from error
+            document = read_json(path)
             document = document.get("image_processor", document)
-            if "image_mean" in document and "image_std" in document:
-                mean, std = tuple(map(float, document["image_mean"])), tuple(map(float, document["image_std"]))
-                if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-                    raise CheckpointError(f"{path}: image_mean {mean} and image_std {std} are not three channels")
-                return mean, std
+            if isinstance(document, dict) and "image_mean" in document and "image_std" in document:
+                return _channels(path, "image_mean", document), _channels(path, "image_std", document)
     return IMAGENET_MEAN, IMAGENET_STD
+
+
+def _channels(path: Path, key: str, document: dict[str, Any]) -> tuple[float, ...]:
+    value = document[key]
+    if (
+        not isinstance(value, list)
+        or len(value) != 3
+        or not all(isinstance(one, float | int) and isfinite(one) for one in value)
+        or (key == "image_std" and min(value) <= 0)
+    ):
+        raise CheckpointError(f"{path}: {key} {value} is not one value for each of three channels")
+    return tuple(map(float, value))
