@@ -1,0 +1,103 @@
+"""A file is whole or as it was before, whatever happens while it is written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.atomic import make_folder, write_atomic
+from edge_runtime.errors import OutputFailed
+
+
+@pytest.mark.parametrize("write", [b"new", lambda file: file.write(b"new")], ids=["bytes", "function"])
+def test_the_new_content_replaces_the_old(tmp_path, write):
+    path = tmp_path / "store.npz"
+    for _ in range(2):
+        write_atomic(path, write)
+        assert path.read_bytes() == b"new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["store.npz"]
+
+
+def fill_the_disk(file):
+    file.write(b"half")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def be_interrupted(file):
+    file.write(b"half")
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("write", "error"), [(fill_the_disk, OutputFailed), (be_interrupted, KeyboardInterrupt)])
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_failure_leaves_what_was_there(tmp_path, write, error, before):
+    path = tmp_path / "store.npz"
+    if before is not None:
+        path.write_bytes(before)
+    with pytest.raises(error):
+        write_atomic(path, write)
+    assert (path.read_bytes() if path.exists() else None) == before
+    assert len(list(tmp_path.iterdir())) == (before is not None)
+
+
+def test_a_full_disk_at_the_sync_or_the_rename_names_the_path(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name, owner in [("fsync", os), ("replace", Path)]:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, full)
+            with pytest.raises(OutputFailed, match=r"store\.npz: cannot be written \(No space left"):
+                write_atomic(tmp_path / "store.npz", b"new")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_and_a_folder_in_the_way(tmp_path):
+    (tmp_path / "taken").mkdir()
+    for path in (tmp_path / "none" / "file", tmp_path / "taken"):
+        with pytest.raises(OutputFailed, match=path.name):
+            write_atomic(path, b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_the_umask_decides_who_may_read(tmp_path, monkeypatch, mask):
+    before = os.umask(mask)
+    try:
+        with monkeypatch.context() as patch:
+            # Setting it even for a moment would open the files of other threads to everyone.
+            patch.setattr(os, "umask", lambda _: pytest.fail("the umask is the process's"))
+            write_atomic(tmp_path / "file", b"")
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("file", "plain")}
+    assert modes == {0o666 & ~mask}
+
+
+def test_many_writers_leave_one_whole_file(tmp_path):
+    path = tmp_path / "file"
+    threads = [threading.Thread(target=write_atomic, args=(path, bytes([n]) * 50_000)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    content = path.read_bytes()
+    assert len(content) == 50_000
+    assert len(set(content)) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_make_folder(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputFailed, match="cannot be created"):
+            make_folder(path)

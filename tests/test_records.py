@@ -1,0 +1,88 @@
+"""Records are one line of JSON each, and say what they were told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_runtime.records import CameraRecord, EventRecord, GapRecord, SegmentRecord
+
+numbers = st.floats(-1e12, 1e12)
+counts = st.integers(0, 2**60)
+# Half surrogates come in with paths that are not UTF-8.
+names = st.text(st.characters(), max_size=20)
+every_record = st.one_of(
+    st.builds(
+        SegmentRecord,
+        camera=names,
+        index=counts,
+        start_frame=counts,
+        end_frame=counts,
+        start_s=numbers,
+        end_s=numbers,
+        score=numbers,
+        smoothed=numbers,
+        anomalous=st.booleans(),
+    ),
+    st.builds(
+        EventRecord,
+        state=st.sampled_from(["new", "update", "end"]),
+        id=names,
+        camera=names,
+        start_s=numbers,
+        end_s=numbers,
+        start_frame=counts,
+        end_frame=counts,
+        peak=numbers,
+        mean=numbers,
+    ),
+    st.builds(GapRecord, camera=names, start_s=numbers, end_s=numbers, reason=st.sampled_from(["lost", "dropped"])),
+    st.builds(CameraRecord, camera=names, state=st.sampled_from(["online", "offline"]), detail=names),
+)
+
+
+@given(record=every_record)
+def test_json_round_trip_on_one_line_of_utf8(record):
+    line = record.to_json()
+    assert b"\n" not in line.encode("utf-8")
+    assert "\r" not in line
+    document = json.loads(line)
+    assert document == record.to_dict()
+    assert list(document) == ["type", *(field.name for field in dataclasses.fields(record))]
+    for field in dataclasses.fields(record):
+        assert document[field.name] == pytest.approx(getattr(record, field.name), abs=5.1e-7)
+
+
+def test_the_documented_lines():
+    """The formats that other programs read: any change here breaks them."""
+    lines = [
+        SegmentRecord("gate", 12, 576, 624, 19.2, 20.800000000000001, 0.91, 0.83, True),
+        EventRecord("new", "1a-gate-12", "gate", 19.2, 24.0, 576, 720, 0.97, 0.88),
+        GapRecord("gate", 24.0, 30.5, "stalled"),
+        CameraRecord("gate", "reconnected", "frames of 640 x 480"),
+    ]
+    assert [line.to_json() for line in lines] == [
+        '{"type":"segment","camera":"gate","index":12,"start_frame":576,"end_frame":624,"start_s":19.2,'
+        '"end_s":20.8,"score":0.91,"smoothed":0.83,"anomalous":true}',
+        '{"type":"event","state":"new","id":"1a-gate-12","camera":"gate","start_s":19.2,"end_s":24.0,'
+        '"start_frame":576,"end_frame":720,"peak":0.97,"mean":0.88}',
+        '{"type":"gap","camera":"gate","start_s":24.0,"end_s":30.5,"reason":"stalled"}',
+        '{"type":"camera","camera":"gate","state":"reconnected","detail":"frames of 640 x 480"}',
+    ]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, np.float64("nan")])
+def test_what_is_not_finite_never_becomes_json(number):
+    with pytest.raises(ValueError, match="JSON"):
+        GapRecord("gate", number, 1.0, "lost").to_json()
+
+
+def test_records_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        GapRecord("gate", 0.0, 1.0, "lost").camera = "yard"
