@@ -57,10 +57,11 @@ def locate(name: str) -> tuple[Path, str]:
 
         return reference_checkpoint(), REFERENCE
     folder = Path(name)
-    if folder.is_dir():
+    # An empty name is the working folder to Path, and a forgotten variable to a shell.
+    if name and folder.is_dir():
         return folder, name
-    if folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise CheckpointError(f"{name}: no such folder; give a folder with a config.json or a Hugging Face id")
+    if not name or folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise CheckpointError(f"{name or repr(name)}: no such folder; give a folder with a config.json or a Hugging Face id")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

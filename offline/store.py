@@ -41,7 +41,7 @@ class EntryStore:
 
     def put(self, key: str, arrays: Arrays) -> None:
         """Write an entry, whole or not at all. Raises OutputFailed."""
-        write_atomic(self.folder / f"{key}.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))  # type: ignore[arg-type]
+        write_atomic(self.folder / f"{key}.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
 
     def cached(self, key: str, compute: Callable[[], Arrays]) -> tuple[Arrays, bool]:
         """The entry, computed and written where it was missing; and whether it was there."""
