@@ -61,7 +61,9 @@ def locate(name: str) -> tuple[Path, str]:
     if name and folder.is_dir():
         return folder, name
     if not name or folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise CheckpointError(f"{name or repr(name)}: no such folder; give a folder with a config.json or a Hugging Face id")
+        raise CheckpointError(
+            f"{name or repr(name)}: no such folder; give a folder with a config.json or a Hugging Face id"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edge_runtime.atomic import make_folder, write_atomic
 
 Arrays = dict[str, NDArray[Any]]
+_MEMBERS = "members"
 
 
 class EntryStore:
@@ -32,7 +33,10 @@ class EntryStore:
         path = self.folder / f"{key}.npz"
         try:
             with np.load(path, allow_pickle=False) as data:
-                return {name: data[name] for name in data.files}
+                members = {name: data[name] for name in data.files}
+                # A zip whose directory is damaged reads as a shorter one.
+                listed = set(members.pop(_MEMBERS).tolist())
+                return members if listed == set(members) else None
         except FileNotFoundError:
             return None
         except Exception:  # noqa: BLE001 - zipfile, zlib and numpy each have a dozen ways to say "damaged"
@@ -41,7 +45,8 @@ class EntryStore:
 
     def put(self, key: str, arrays: Arrays) -> None:
         """Write an entry, whole or not at all. Raises OutputFailed."""
-        write_atomic(self.folder / f"{key}.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
+        members = {**arrays, _MEMBERS: np.array(list(arrays))}
+        write_atomic(self.folder / f"{key}.npz", lambda file: np.savez(file, allow_pickle=False, **members))
 
     def cached(self, key: str, compute: Callable[[], Arrays]) -> tuple[Arrays, bool]:
         """The entry, computed and written where it was missing; and whether it was there."""

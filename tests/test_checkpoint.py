@@ -194,8 +194,7 @@ def test_the_fingerprint_follows_content_and_nothing_else(folder: Path) -> None:
 
 def test_weights_in_half_precision_load_as_float32(whole: Path, folder: Path) -> None:
     def round_to_half(tensors: dict[str, torch.Tensor]) -> None:
-        for name in tensors:
-            tensors[name] = tensors[name].to(torch.bfloat16)
+        tensors |= {name: value.to(torch.bfloat16) for name, value in tensors.items()}
 
     change_weights(folder, round_to_half)
     edit_config(folder, dtype="bfloat16")
