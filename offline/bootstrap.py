@@ -5,7 +5,7 @@ Frames of one video are not independent, so whole videos are drawn. Knows labels
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,18 +50,88 @@ def bootstrap_intervals(
     if len(videos) < 2:
         return dict.fromkeys(FIGURES)
     ranked = rank(videos)
-    random = np.random.default_rng(seed)
-    rows = []
-    for _ in range(draws):
-        weight = np.bincount(random.integers(len(videos), size=len(videos)), minlength=len(videos))
-        row = weighted_figures(ranked, weight.astype(np.float64))
-        if row is not None:
-            rows.append(row)
-    if 2 * len(rows) < draws:
+    rows = [weighted_figures(ranked, weight) for weight in _drawn(len(videos), draws, seed)]
+    return dict(zip(FIGURES, _percentiles([row for row in rows if row is not None], draws, level), strict=True))
+
+
+def bootstrap_differences(
+    first: Sequence[tuple[BoolArray, FloatArray]],
+    second: Sequence[tuple[BoolArray, FloatArray]],
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval | None]:
+    """Intervals of the differences first − second of the `FIGURES`, both on the same draws of the same videos.
+
+    first, second: as in `bootstrap_intervals`, the same videos in the same order. Paired, because most of what
+    moves a figure is which videos there are, and that moves both alike. Undefined as there.
+    """
+    if draws < 1 or not 0 < level < 1:
+        raise ValueError(f"need draws >= 1 and a level in (0, 1), got {draws} and {level}")
+    if len(first) != len(second) or not all(
+        np.array_equal(a, b) for (a, _), (b, _) in zip(first, second, strict=True)
+    ):
+        raise ValueError("the two series are not of the same videos; their difference has no paired interval")
+    if len(first) < 2:
         return dict.fromkeys(FIGURES)
+    one, other = rank(first), rank(second)
+    rows = []
+    for weight in _drawn(len(first), draws, seed):
+        minuend, subtrahend = weighted_figures(one, weight), weighted_figures(other, weight)
+        if minuend is not None and subtrahend is not None:
+            rows.append(tuple(a - b for a, b in zip(minuend, subtrahend, strict=True)))
+    return dict(zip(FIGURES, _percentiles(rows, draws, level), strict=True))
+
+
+def bootstrap_f1_at(
+    videos: Sequence[tuple[BoolArray, FloatArray]],
+    threshold: float,
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval | None:
+    """The interval of the F1 of score > `threshold`, which stays what it is in every draw.
+
+    videos: as in `bootstrap_intervals`; undefined as there.
+    """
+    if draws < 1 or not 0 < level < 1:
+        raise ValueError(f"need draws >= 1 and a level in (0, 1), got {draws} and {level}")
+    if len(videos) < 2:
+        return None
+    alarms = [scores > threshold for _, scores in videos]
+    counts = np.array(
+        [
+            (int((alarm & labels).sum()), int(alarm.sum()), int(labels.sum()), len(labels))
+            for alarm, (labels, _) in zip(alarms, videos, strict=True)
+        ],
+        dtype=np.float64,
+    )
+    rows = []
+    for weight in _drawn(len(videos), draws, seed):
+        hits, alarmed, real, frames = weight @ counts
+        if 0 < real < frames:
+            rows.append((float(2 * hits / (alarmed + real)),))
+    return _percentiles(rows, draws, level, width=1)[0]
+
+
+def _drawn(videos: int, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each video is in a draw, (videos,); the same draws for the same seed, whatever is judged."""
+    random = np.random.default_rng(seed)
+    for _ in range(draws):
+        yield np.bincount(random.integers(videos, size=videos), minlength=videos).astype(np.float64)
+
+
+def _percentiles(
+    rows: Sequence[tuple[float, ...]], draws: int, level: float, width: int = len(FIGURES)
+) -> list[Interval | None]:
+    """One interval per column; None where fewer than half of the draws are left."""
+    if 2 * len(rows) < draws:
+        return [None] * width
     tail = (1 - level) / 2
     low, high = np.quantile(np.array(rows), [tail, 1 - tail], axis=0)
-    return {name: Interval(float(low[i]), float(high[i]), len(rows)) for i, name in enumerate(FIGURES)}
+    return [Interval(float(low[i]), float(high[i]), len(rows)) for i in range(width)]
 
 
 def weighted_figures(ranked: Ranked, weight: FloatArray) -> tuple[float, float, float, float] | None:

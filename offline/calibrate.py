@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.locator import LocatorSpec, radius, smooth
 from edge_runtime.manifest import Locators
+from offline.dataset import Video
+from offline.scores import VideoScores
 
 SIGMAS: tuple[float, ...] = (0.0, *(round(float(sigma), 10) for sigma in np.linspace(0.5, 3.0, 11)))
 THRESHOLDS: NDArray[np.float64] = np.round(np.linspace(0.1, 0.9, 81), 10)
@@ -30,6 +32,16 @@ class ScoredVideo:
     scores: Sequence[float | None]
     frames: NDArray[np.int64]
     anomalous_frames: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, video: Video, scores: VideoScores) -> ScoredVideo:
+        """A video's scores with its own labels counted per segment. DatasetError where its times are unknown."""
+        labels = video.frame_labels(scores.frames)
+        return cls(
+            scores=[value for _, _, value in scores.segments],
+            frames=np.array([end - start for start, end, _ in scores.segments]),
+            anomalous_frames=np.array([int(labels[start:end].sum()) for start, end, _ in scores.segments]),
+        )
 
 
 def calibrate(videos: Sequence[ScoredVideo], progress: Callable[[int, int], None] | None = None) -> Locators:

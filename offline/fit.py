@@ -88,7 +88,7 @@ def fit(
             validation = extract(judged, by_segment, extractor, pixels, segment, store, skip_unreadable, progress)
     scored = {one.video.name: score(one, graph) for one in validation}
     with console.bar("Calibrating the locator") as progress:
-        locators = calibrate([_counts(one, scored[one.video.name]) for one in validation], progress)
+        locators = calibrate([ScoredVideo.of(one.video, scored[one.video.name]) for one in validation], progress)
     if not locators.full.calibrated:
         console.say(
             "No validation videos with temporal annotations of both kinds of frames: the locator uses "
@@ -124,15 +124,6 @@ def score(one: Extracted, graph: ScorerGraph) -> VideoScores:
         name=one.video.name,
         frames=one.frames,
         segments=tuple((int(start), int(end), value) for (start, end), value in zip(one.spans, values, strict=True)),
-    )
-
-
-def _counts(one: Extracted, scores: VideoScores) -> ScoredVideo:
-    labels = one.video.frame_labels(one.frames)
-    return ScoredVideo(
-        scores=[value for _, _, value in scores.segments],
-        frames=np.array([end - start for start, end, _ in scores.segments]),
-        anomalous_frames=np.array([int(labels[start:end].sum()) for start, end, _ in scores.segments]),
     )
 
 
