@@ -1,0 +1,171 @@
+"""The evaluation's figures as the report's tables, and its frames as curves. Knows figures; draws nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline.evaluation import Evaluation
+from offline.metrics import BoolArray, frame_auc
+from offline.report_content import Cell, ReportVideo, Table
+
+Titled = tuple[str, Table, str]
+
+_FIGURES = (
+    ("auc", "frame AUC"),
+    ("average_precision", "average precision (step-wise)"),
+    ("pr_auc_trapezoid", "area under precision-recall (trapezoid)"),
+    ("best_f1", "best F1"),
+    ("video_auc", "video AUC"),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pooled:
+    """The scored frames of all videos with known timing. series: (title, labels (n,), scores (n,)), "
+    "smoothed first."""
+
+    series: tuple[tuple[str, BoolArray, NDArray[np.float64]], ...]
+    videos: int
+    frames: int
+    auc_smoothed: float | None
+    auc_raw: float | None
+
+
+def curves(videos: Sequence[ReportVideo]) -> Pooled | None:
+    """Pool the frames; None where they are of one class, or there are none."""
+    labels, raw, smoothed, count = [], [], [], 0
+    for video in videos:
+        if not video.timed:
+            continue
+        truth = np.zeros(video.frames, dtype=np.bool_)
+        for start, end in video.events:
+            truth[start:end] = True
+        both = [_by_frame(video, scores) for scores in (video.scores, video.smoothed)]
+        scored = np.isfinite(both[0]) & np.isfinite(both[1])
+        count += bool(scored.any())
+        labels.append(truth[scored])
+        raw.append(both[0][scored])
+        smoothed.append(both[1][scored])
+    if not labels:
+        return None
+    label, first, second = np.concatenate(labels), np.concatenate(smoothed), np.concatenate(raw)
+    auc = frame_auc(label, first)
+    if auc is None:
+        return None
+    return Pooled(
+        (("smoothed", label, first), ("raw", label, second)), count, len(label), auc, frame_auc(label, second)
+    )
+
+
+def evaluation_tables(
+    evaluation: Evaluation | Mapping[str, Any],
+) -> tuple[str, list[Titled], tuple[str, ...]]:
+    """(lead, tables with their titles and captions, remarks) of an evaluation or its `to_dict()` form."""
+    content = evaluation.to_dict() if isinstance(evaluation, Evaluation) else evaluation
+    series: Mapping[str, Any] = content["series"]
+    lead = (
+        f"{content['videos']} videos, {content['anomalous']} of them anomalous; {content['frames']} frames, "
+        f"{content['abnormal_frames']} of them inside an event."
+    )
+    tables = [_figures(series)]
+    events = _events(series)
+    if events.rows:
+        tables.append(
+            (
+                "Events",
+                events,
+                "An event counts as found at an IoU if a detection overlaps it at least so much. The "
+                "delay is the mean time "
+                "from an event's start to its first alarmed frame.",
+            )
+        )
+    classes = _classes(series)
+    if len(classes.rows) > 1:
+        tables.append(("By kind of anomaly", classes, "Each kind against all normal videos."))
+    return lead, tables, _remarks(content)
+
+
+def _by_frame(video: ReportVideo, scores: Sequence[float | None]) -> NDArray[np.float64]:
+    """One score per frame, (frames,); NaN where nothing was scored."""
+    values = np.full(video.frames, np.nan)
+    for (start, end), score in zip(video.segments, scores, strict=True):
+        if score is not None:
+            values[start:end] = score
+    return values
+
+
+def _figures(series: Mapping[str, Any]) -> Titled:
+    rows: list[tuple[Cell, ...]] = []
+    for key, title in _FIGURES:
+        cells: list[Cell] = [title]
+        for figures in series.values():
+            value = figures[key]
+            if key == "best_f1" and value is not None:
+                value = value["f1"]
+            cells += [value, _interval(figures["intervals"].get(key))]
+        rows.append(tuple(cells))
+    for point in dict.fromkeys(name for figures in series.values() for name in figures["f1"]):
+        cells = [f"F1, {point}"]
+        for figures in series.values():
+            at = figures["f1"].get(point)
+            cells += [None if at is None else at["f1"], ""]
+        rows.append(tuple(cells))
+    columns = ["figure"]
+    for name in series:
+        columns += [name, "95 % interval"]
+    # What is undefined everywhere is undefined for one reason, which the caption gives.
+    return (
+        "Frame-level figures",
+        Table(tuple(columns), tuple(rows)),
+        "Intervals by bootstrap over videos: with other videos of the same kind, the figure would mostly lie there. "
+        "A figure is not defined where all frames (or videos) are of one class.",
+    )
+
+
+def _interval(interval: Mapping[str, Any] | None) -> str:
+    return "" if interval is None else f"{interval['low']:.3f} … {interval['high']:.3f}"
+
+
+def _events(series: Mapping[str, Any]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    ious: tuple[str, ...] = ()
+    for name, figures in series.items():
+        for point, at in figures["events"].items():
+            ious = tuple(at["at_iou"])
+            f1s = [at["at_iou"][iou]["f1"] for iou in ious]
+            rows.append(
+                (
+                    f"{name}, {point}", at["threshold"], f"{at['detected']} of {at['events']}", at["delay_s"],
+                    at["false_alarms"], at["false_alarms_per_hour"], *f1s,
+                )
+            )  # fmt: skip
+    fixed = ("series, operating point", "threshold", "detected", "delay, s", "false alarms", "per hour")
+    return Table((*fixed, *(f"F1 at IoU {iou}" for iou in ious)), tuple(rows))
+
+
+def _classes(series: Mapping[str, Any]) -> Table:
+    # The smoothed series is what an operator gets; raw where there is no other.
+    figures = series.get("smoothed", next(iter(series.values())))
+    rows = tuple(
+        (name, of["videos"], of["auc"], of["average_precision"], of["best_f1"])
+        for name, of in figures["classes"].items()
+    )
+    return Table(("kind", "videos", "frame AUC", "average precision", "best F1"), rows)
+
+
+def _remarks(content: Mapping[str, Any]) -> tuple[str, ...]:
+    remarks = []
+    if content["untimed"]:
+        remarks.append(
+            f"{len(content['untimed'])} anomalous videos have unknown event times; only the video AUC has them."
+        )
+    if content["unscored"]:
+        remarks.append(f"{sum(content['unscored'].values())} frames lie in gaps and are in no figure.")
+    if content["unscored_events"]:
+        remarks.append(f"{content['unscored_events']} events lie in gaps entirely.")
+    return tuple(remarks)

@@ -1,0 +1,517 @@
+"""The report says what was measured, leaves out what was not, and lets nobody's file name become markup."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edge_runtime.errors import InvalidFrame, OutputFailed
+from edge_runtime.locator import smooth
+from edge_runtime.manifest import Manifest
+from edge_runtime.segments import cut
+from offline.dataset import Label, Span, Split, Video
+from offline.evaluation import Evaluation, VideoScores, evaluate_scores
+from offline.hunt import Hunt, select
+from offline.metrics import frame_auc
+from offline.report import DepthPoint, Embedding, Report, ReportVideo, Table, render, thumbnail, write
+from offline.report_evaluation import curves, evaluation_tables
+from offline.report_page import OPEN_VIDEOS, not_none
+from offline.saliency import Saliency
+from offline.tsne import place
+
+L, H, D = 12, 8, 16
+THRESHOLD = 0.55
+NASTY = "<script>alert('x')</script> & \"$x_1$\" {{ 7 * 7 }}.mp4"
+
+
+def a_hunt(prompts: int = 3) -> Hunt:
+    random = np.random.default_rng(0)
+    raw = random.gamma(1.0, 0.3, (4, 1, L, H)) + random.gamma(1.0, 0.1, (4, prompts, L, H))
+    for layer, head, strength in ((7, 3, 3.0), (6, 1, 2.6), (5, 6, 2.2), (7, 7, 1.9), (3, 2, 1.6)):
+        raw[:, :, layer, head] += strength
+    names = ("coarse", "plain", "detailed", "list", "yes-no")[:prompts]
+    return select(Saliency(*raw), names, D)
+
+
+def a_manifest(found: Hunt, **changes: Any) -> Manifest:
+    def graph(name: str) -> dict[str, Any]:
+        frames = {"name": "frames", "dtype": "uint8", "shape": ["n", 1, 448, 448, 3]}
+        return {"file": f"{name}.onnx", "precision": "fp32", "inputs": [frames], "outputs": []}
+
+    document = {
+        "schema_version": 1,
+        "bundle_id": "0" * 64,
+        "created": "2025-03-01T12:00:00Z",
+        "producer": {"headhunt-vad": "0.1.0", "onnx": "1.23.0"},
+        "source_model": {
+            "name": "example/vision-language",
+            "revision": "0123abc",
+            "architecture": "internvl",
+            "licence": "Apache-2.0",
+        },
+        "prompt": {"name": found.prompt, "text": "Does anything unusual <happen> here?"},
+        "experts": [{"layer": e.layer, "head": e.head, "rss": e.rss} for e in found.experts],
+        "geometry": {"layers": L, "heads": H, "head_dim": D, "width": H * D},
+        "segment": {"frames": 48, "sampled": 16, "fps": 24.0},
+        "pixels": {"size": 448},
+        "graphs": {"vision": graph("vision"), "language": graph("language")},
+        "scorer": {"file": "scorer.onnx", "standardised": True, "unit": "segment", "samples": 40, "anomalous": 17},
+        "locators": {
+            "full": {"sigma": 1.0, "threshold": THRESHOLD, "lookahead": 3, "calibrated": True, "f1": 0.8},
+            "low_latency": {"sigma": 0.5, "threshold": 0.6, "lookahead": 0, "calibrated": False},
+        },
+        "validation": {"auc": 0.91234, "ap": 0.8, "f1": 0.75, "videos": 12, "frames": 14400},
+        "parity": {"features_max_abs": 3.2e-7, "scale": 2.5},
+        "files": [
+            {"path": f"{name}.onnx", "sha256": "0" * 64, "bytes": 1} for name in ("vision", "language", "scorer")
+        ],
+    } | changes
+    return msgspec.convert(document, Manifest)
+
+
+def a_picture(seed: int) -> NDArray[np.uint8]:
+    random = np.random.default_rng(seed)
+    coarse = random.integers(60, 200, (6, 8, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(coarse, (640, 360), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def a_video(index: int, *, label: Label = "anomalous", split: Split = "validation", name: str = "") -> ReportVideo:
+    random = np.random.default_rng(index)
+    frames, fps = 1000 + 37 * index, 24.0
+    events: tuple[Span, ...] = ((300 + 10 * index, 520), (800, 900)) if label == "anomalous" else ()
+    segments = tuple(cut(frames, 48))
+    scores: list[float | None] = []
+    for start, end in segments:
+        inside = any(a < end and start < b for a, b in events)
+        scores.append(float(np.clip(random.normal(0.8 if inside else 0.25, 0.15), 0, 1)))
+    scores[2] = None
+    smoothed = smooth(scores, 1.0, 3)
+    detected = [span for span, p in zip(segments, smoothed, strict=True) if p is not None and p > THRESHOLD]
+    return ReportVideo(
+        name=name or f"scenes/{label}_{index:03d}.mp4",
+        label=label,
+        split=split,
+        fps=fps,
+        frames=frames,
+        events=events,
+        segments=segments,
+        scores=tuple(scores),
+        smoothed=tuple(smoothed),
+        detected=tuple(detected),
+        thumbnails=tuple((f, f"{f / fps:.1f} s, score 0.87", thumbnail(a_picture(f))) for f in (340, 420, 860))
+        if label == "anomalous"
+        else (),
+    )
+
+
+def an_evaluation(videos: tuple[ReportVideo, ...]) -> Evaluation:
+    def series(scores: str) -> dict[str, VideoScores]:
+        return {
+            v.name: VideoScores(
+                v.name, v.frames, tuple((*span, p) for span, p in zip(v.segments, getattr(v, scores), strict=True))
+            )
+            for v in videos
+        }
+
+    return evaluate_scores(
+        [Video(Path(v.name), v.name, v.label, v.split, v.events, v.frames) for v in videos],
+        series("scores"),
+        series("smoothed"),
+        thresholds={"calibrated": THRESHOLD},
+        fps=24.0,
+        draws=50,
+    )
+
+
+def an_embedding(n: int = 40) -> Embedding:
+    random = np.random.default_rng(5)
+    labels = np.arange(n) % 2 == 0
+    expert, last = random.standard_normal((n, 5 * D)), random.standard_normal((n, H * D))
+    expert[labels] += 0.9
+    last[labels] += 0.3
+    return Embedding(expert, last, labels, tuple(f"video {i // 2}" for i in range(n)))
+
+
+def a_full_report() -> Report:
+    found = a_hunt()
+    validation = tuple(a_video(i, label="anomalous" if i % 3 else "normal") for i in range(6))
+    test = tuple(a_video(i, label="anomalous" if i % 2 else "normal", split="test") for i in range(10, 20))
+    return Report(
+        title="Gate cameras, first build",
+        manifest=a_manifest(found),
+        hunt=found,
+        videos=validation + test,
+        depth=tuple(
+            DepthPoint(n, 0.93 - 0.4 * np.exp(-n / 2), 0.8 - 0.4 * np.exp(-n / 2), (n + 1) / L) for n in range(L)
+        ),
+        embedding=an_embedding(),
+        evaluation=an_evaluation(test),
+        ablation=Table(
+            ("variant", "AUC", "AP", "best F1"),
+            (
+                ("full model", 0.92, 0.85, 0.8),
+                ("all heads of the last layer", 0.84, 0.7, 0.66),
+                ("random heads", 0.7, 0.5, None),
+            ),
+        ),
+        calibration_curve=((0.01, 12, 0.71), (0.1, 40, 0.86), (1.0, 400, 0.92)),
+        baselines={"mean frame difference": 0.61, "brightness change": 0.52},
+        notes=("The reference model is untrained: these figures say nothing of the method.",),
+        commands=("hh-offline build --model example/vision-language --manifest data.csv --output bundle --seed 0",),
+    )
+
+
+@pytest.fixture(scope="module")
+def full() -> Report:
+    return a_full_report()
+
+
+@pytest.fixture(scope="module")
+def least() -> Report:
+    """What every build has: a manifest and a hunt, here under one prompt."""
+    found = a_hunt(prompts=1)
+    return Report(title="Least", manifest=a_manifest(found, parity={}), hunt=found)
+
+
+@pytest.fixture(scope="module")
+def html(full: Report) -> str:
+    return render(full)
+
+
+class Outline(HTMLParser):
+    """Elements, identifiers and addresses of a page; fails where an element is closed that is not open."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "input", "hr"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.addresses: list[str] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(tag, attrs)
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] != "style":
+            self.text.append(data)
+
+    def _note(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for key, value in attrs:
+            assert not key.startswith("on"), key
+            if key == "id":
+                self.ids.append(value or "")
+            elif key in ("href", "src", "xlink:href"):
+                (self.references if (value or "").startswith("#") else self.addresses).append(value or "")
+            self.references += [f"#{name}" for name in re.findall(r"url\(#([^)]*)\)", value or "")]
+
+
+def text_of(page: str) -> str:
+    """What one reads, element by element, blanks made single."""
+    return " ".join(" ".join(Outline(page).text).split())
+
+
+# ---- the page
+
+
+def test_the_page_is_well_formed_and_needs_no_network(html: str) -> None:
+    outline = Outline(html)
+    assert len(set(outline.ids)) == len(outline.ids)
+    assert {reference[1:] for reference in outline.references} <= set(outline.ids)
+    assert outline.addresses
+    assert all(address.startswith("data:image/") for address in outline.addresses)
+    assert not {"script", "link", "iframe", "object", "form"} & set(outline.tags)
+    # Only what the report was given holds an address; here, nothing does.
+    assert "//" not in re.sub(r"data:image/[a-z]+;base64,[\w+/=\s]*", "", html)
+    assert "@import" not in html
+
+
+def test_the_same_report_gives_the_same_bytes(full: Report, html: str) -> None:
+    assert render(full) == html
+
+
+def test_figures_follow_the_colours_of_the_page(html: str) -> None:
+    drawn = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
+    assert "var(--accent)" in drawn
+    declared = set(re.findall(r"(--[a-z]+):", html))
+    assert set(re.findall(r"var\((--[a-z]+)\)", html)) <= declared
+    # No ink without a variable is left, apart from the key of the heat map, which is a picture.
+    assert set(re.findall(r"#[0-9a-f]{6}", drawn)) == set()
+
+
+def test_headline_figures_are_those_of_the_manifest(html: str) -> None:
+    text = text_of(html)
+    assert "Frame AUC 0.912 Validation" in text
+    assert "12 / 14\u202f400" in html
+    # Three segments of 48 frames at 24 fps.
+    assert "Decision delay 6.0 s" in text
+    assert "8 of 12 Decoder layers that run" in text
+
+
+def test_every_expert_has_its_row_and_its_rss(full: Report, html: str) -> None:
+    text = text_of(html)
+    for rank, expert in enumerate(full.hunt.experts, start=1):
+        assert f"{rank} {expert.layer} {expert.head} {expert.rss:.3f}" in re.sub(r"\s+", " ", text)
+
+
+def test_many_videos_fold_but_none_is_lost(full: Report, html: str) -> None:
+    for video in full.videos:
+        assert html.count(f"<bdi>{video.name}</bdi>") == 1
+    assert html.count("<details>") == 1
+    assert f"{10 - OPEN_VIDEOS} more</summary>" in html
+    jpeg = base64.b64encode(full.videos[1].thumbnails[0][2]).decode()
+    assert f"data:image/jpeg;base64,{jpeg}" in html
+
+
+def test_the_evaluation_is_the_same_as_an_object_and_from_json(full: Report, html: str) -> None:
+    assert isinstance(full.evaluation, Evaluation)
+    as_json = msgspec.json.decode(msgspec.json.encode(full.evaluation.to_dict()))
+    assert evaluation_tables(as_json) == evaluation_tables(full.evaluation)
+    auc = full.evaluation.series["smoothed"].auc
+    assert auc is not None
+    assert f"{auc:.3f}" in text_of(html)
+
+
+def sections(page: str) -> list[str]:
+    return re.findall(r'<section id="(\w+)">', page)
+
+
+def test_what_was_not_measured_is_not_there(html: str, least: Report) -> None:
+    everything = "curves videos experts separation evaluation comparison depth calibration parity provenance"
+    assert sections(html) == everything.split()
+    page = render(least)
+    assert sections(page) == ["experts", "provenance"]
+    assert re.findall(r'<a href="#(\w+)">', page) == ["experts", "provenance"]
+    assert "there is one prompt" in page
+    Outline(page)
+
+
+def test_undefined_figures_say_why(least: Report) -> None:
+    one_class = {"auc": None, "ap": None, "f1": None, "videos": 3, "frames": 300}
+    undefined = replace(
+        least,
+        manifest=a_manifest(least.hunt, validation=one_class),
+        videos=(a_video(1, label="normal"),),
+        embedding=an_embedding(7),
+        depth=(DepthPoint(0, None, None, 0.5), DepthPoint(1, None, None, 1.0)),
+    )
+    page = render(undefined)
+    text = text_of(page)
+    assert text.count("not defined On the validation split, all scored frames are of one class") == 3
+    assert "precision-recall of the validation split are not defined" in text
+    assert 'aria-label="ROC' not in page
+    assert "7 samples are too few" in text
+    assert "Where AUC and F1 are not defined" in text
+    nothing = one_class | {"videos": 0, "frames": 0}
+    text = text_of(render(replace(least, manifest=a_manifest(least.hunt, validation=nothing))))
+    assert text.count("not defined There is no validation split with known event times") == 3
+
+
+# ---- names are written by strangers
+
+
+def hostile(least: Report, text: str) -> Report:
+    video = a_video(1)
+    shots = tuple((frame, text, jpeg) for frame, _, jpeg in video.thumbnails)
+    return replace(
+        least,
+        title=text,
+        videos=(replace(video, name=text, thumbnails=shots),),
+        ablation=Table(("a", text), ((text, 1.0),)),
+        baselines={text: 0.5},
+        notes=(text,),
+        commands=(text,),
+    )
+
+
+def test_markup_in_names_stays_text(least: Report) -> None:
+    page = render(hostile(least, NASTY))
+    outline = Outline(page)
+    assert "script" not in outline.tags
+    assert "<script" not in page
+    assert "".join(outline.text).count(NASTY) >= 8
+    assert "49" not in page[page.index("<h1>") : page.index("</h1>")]
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(st.text(max_size=30), min_size=60, max_size=60, unique=True))
+def test_any_names_leave_the_page_as_it_is(least: Report, texts: list[str]) -> None:
+    # The same elements in the same order, whatever the names are. Many names in few pages: drawing takes time.
+    def named(names: list[str]) -> list[str]:
+        report = hostile(least, names[0])
+        report = replace(report, notes=tuple(names), commands=tuple(names), baselines=dict.fromkeys(names, 0.5))
+        return Outline(render(report)).tags
+
+    assert named(texts) == named([str(i) for i in range(len(texts))])
+
+
+def test_a_name_that_is_no_utf8_can_be_written(least: Report, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    write(hostile(least, os.fsdecode(b"caf\xe9.mp4")), path)
+    assert "caf\\udce9.mp4" in path.read_text(encoding="utf-8")
+
+
+# ---- the file
+
+
+def test_writing_replaces_whole_and_leaves_nothing_behind(least: Report, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("before")
+    write(least, path)
+    assert path.read_text(encoding="utf-8") == render(least)
+    assert os.listdir(tmp_path) == ["report.html"]
+    with pytest.raises(OutputFailed, match="nowhere"):
+        write(least, tmp_path / "nowhere" / "report.html")
+
+
+def test_a_failed_write_keeps_what_was_there(least: Report, tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    target.mkdir()
+    with pytest.raises(OutputFailed, match=r"report\.html"):
+        write(least, target)
+    assert os.listdir(tmp_path) == ["report.html"]
+
+
+# ---- parts
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(360, 640, (90, 160)), (50, 100, (50, 100)), (4000, 20, (320, 2)), (1, 3000, (1, 160))],
+)
+def test_a_thumbnail_is_a_small_jpeg_of_the_same_picture(height: int, width: int, expected: tuple[int, int]) -> None:
+    frame = np.full((height, width, 3), (200, 60, 20), dtype=np.uint8)
+    picture = cv2.imdecode(np.frombuffer(thumbnail(frame), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape[:2] == expected
+    np.testing.assert_allclose(picture.reshape(-1, 3).mean(axis=0), (200, 60, 20), atol=6)
+
+
+def test_a_thumbnail_of_no_picture_is_refused() -> None:
+    with pytest.raises(InvalidFrame):
+        thumbnail(np.zeros((4, 4), dtype=np.uint8))
+
+
+def test_pooled_curves_are_the_frames_of_all_timed_videos() -> None:
+    videos = [a_video(0), a_video(3, label="normal"), replace(a_video(4), events=())]
+    pooled = curves(videos)
+    assert pooled is not None
+    assert pooled.videos == 2  # the third has unknown timing
+    labels, scores = [], []
+    for video in videos[:2]:
+        for (start, end), score in zip(video.segments, video.smoothed, strict=True):
+            for frame in range(start, end) if score is not None else ():
+                labels.append(any(a <= frame < b for a, b in video.events))
+                scores.append(score)
+    assert pooled.frames == len(labels)
+    assert pooled.auc_smoothed == frame_auc(np.array(labels), np.array(scores))
+    assert curves([a_video(3, label="normal")]) is None
+    assert curves([]) is None
+
+
+@pytest.mark.parametrize("n", [8, 9, 60])
+def test_tsne_keeps_two_far_groups_apart(n: int) -> None:
+    labels = np.arange(n) % 2 == 0
+    x = np.random.default_rng(0).standard_normal((n, 20))
+    x[labels] += 40.0
+    x[:, 7] = 3.0  # constant
+    x[:, 8] *= 1e6  # one feature far larger than all others
+    placed = place(x)
+    assert placed.shape == (n, 2)
+    np.testing.assert_array_equal(placed, place(x))
+    distance = np.linalg.norm(placed[:, None] - placed[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    assert (labels[distance.argmin(axis=1)] == labels).all()
+
+
+def test_tsne_of_samples_that_are_all_alike_is_one_point() -> None:
+    np.testing.assert_array_equal(place(np.full((9, 4), 0.1)), np.zeros((9, 2)))
+    assert np.isfinite(place(np.arange(9.0)[:, None])).all()
+
+
+def test_cells_are_written_as_they_are_read() -> None:
+    cells: list[tuple[Any, str]] = [
+        (None, "not defined"), (0.0, "0.000"), (0.91251, "0.913"), (3.2e-7, "3.2e-07"), (12345, "12\u202f345"),
+        (12345.6, "12\u202f346"), ("", ""), ("x", "x"),
+    ]  # fmt: skip
+    for value, text in cells:
+        assert not_none(value) == text
+    with pytest.raises(ValueError, match="nan"):
+        not_none(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fps": 0.0}, "is no video"),
+        ({"frames": 0}, "is no video"),
+        ({"label": "odd"}, "unknown label"),
+        ({"split": "train"}, "unknown label"),
+        ({"scores": ()}, "0 scores"),
+        ({"events": ((5, 5),)}, "range 5-5"),
+        ({"events": ((50, 60), (10, 20))}, "range 10-20"),
+        ({"detected": ((0, 10**6),)}, "beyond"),
+        ({"label": "normal"}, "normal video with 2 events"),
+        ({"thumbnails": ((0, "", b"GIF89a"),)}, "no JPEG"),
+        ({"thumbnails": ((10**6, "", b"\xff\xd8"),)}, "thumbnail of frame"),
+        ({"thumbnails": ((0, "", b"\xff\xd8" + bytes(10**5)),)}, "no JPEG of at most"),
+    ],
+)
+def test_a_video_that_contradicts_itself_is_refused_by_name(changes: dict[str, Any], message: str) -> None:
+    video = a_video(0)
+    with pytest.raises(ValueError, match=message) as caught:
+        replace(video, **changes)
+    assert str(caught.value).startswith(video.name)
+
+
+@pytest.mark.parametrize("score", [1.5, -0.1, float("nan")])
+def test_a_score_that_is_no_probability_is_refused(score: float) -> None:
+    video = a_video(0)
+    with pytest.raises(ValueError, match="no probability"):
+        replace(video, smoothed=(score, *video.smoothed[1:]))
+
+
+def test_a_report_whose_parts_disagree_is_refused(full: Report) -> None:
+    with pytest.raises(ValueError, match="experts"):
+        replace(full, hunt=a_hunt().up_to(4))
+    with pytest.raises(ValueError, match="twice"):
+        replace(full, videos=(full.videos[0], full.videos[0]))
+    with pytest.raises(ValueError, match="no 2 of"):
+        replace(full, calibration_curve=((2, 10, 0.5),))
+    with pytest.raises(ValueError, match="under 2 columns"):
+        Table(("a", "b"), (("x",),))
+    with pytest.raises(ValueError, match="expert features have shape"):
+        replace(an_embedding(), videos=("one",))
+    with pytest.raises(ValueError, match="labels are"):
+        replace(an_embedding(), labels=np.zeros(40))
+    blind = an_embedding()
+    with pytest.raises(ValueError, match="not all finite"):
+        replace(blind, last_layer=np.full_like(blind.last_layer, np.nan))
