@@ -20,7 +20,8 @@ from typing import IO, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.errors import DatasetError, OutputFailed
+from edge_runtime.atomic import write_atomic
+from edge_runtime.errors import DatasetError
 
 Label = Literal["normal", "anomalous"]
 Split = Literal["calibration", "validation", "test"]
@@ -177,26 +178,9 @@ def write_dataset(rows: Iterable[Video], path: str | os.PathLike[str]) -> None:
     if not videos:
         raise DatasetError(f"{path}: no videos to write; a manifest holds at least one")
     _refuse_duplicates(videos, path)
-    temporary = ""
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as stream:
-            temporary = stream.name
-            _write_rows(videos, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # A temporary file is private; a manifest is as readable as any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise OutputFailed(
-            f"{path}: {error.strerror or error}; the manifest was not written, choose another --output"
-        ) from None
+    text = io.StringIO()
+    _write_rows(videos, text)
+    write_atomic(path, text.getvalue().encode())
 
 
 def check_frames(video: Video, actual: int) -> None:

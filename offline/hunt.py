@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.errors import FeatureError, OutputFailed, UsageError
+from edge_runtime.atomic import write_atomic
+from edge_runtime.errors import FeatureError, UsageError
 from models.heads import HeadRef
 from offline.saliency import Progress, Saliency, check_labels, combine, robust_saliency, saliency
 from offline.two_means import BoolArray, FloatArray
@@ -210,20 +209,7 @@ def write_hunt(found: Hunt, path: Path) -> None:
         "experts": [{"layer": e.layer, "head": e.head, "rss": e.rss} for e in found.experts],
     }
     text = json.dumps(content, allow_nan=False, ensure_ascii=False)
-    temporary: str | None = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise OutputFailed(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_atomic(path, (text + "\n").encode())
 
 
 def read_hunt(path: Path, *, prompt: str | None = None) -> Hunt:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.errors import DatasetError, OutputFailed
+from edge_runtime.atomic import write_atomic
+from edge_runtime.errors import DatasetError
 from edge_runtime.locator import smooth
 from offline.dataset import Video, check_frames
 
@@ -145,10 +146,7 @@ def write_scores(scores: Iterable[VideoScores], path: Path | str) -> None:
         video.name: {"frames": video.frames, "segments": [list(segment) for segment in video.segments]}
         for video in scores
     }
-    try:
-        Path(path).write_text(json.dumps(content, allow_nan=False, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputFailed(f"{path}: {error.strerror or error}; the scores were not written") from None
+    write_atomic(Path(path), (json.dumps(content, allow_nan=False, indent=1) + "\n").encode())
 
 
 def _parse(name: str, entry: object) -> VideoScores:

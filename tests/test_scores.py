@@ -103,5 +103,5 @@ def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_bytes(b'{"\xff": 1}')
     with pytest.raises(DatasetError, match="not readable as JSON"):
         read_scores(tmp_path / "scores.json")
-    with pytest.raises(OutputFailed, match="were not written"):
+    with pytest.raises(OutputFailed, match="cannot be written"):
         write_scores([VideoScores("a", 1, ((0, 1, 0.5),))], tmp_path)
