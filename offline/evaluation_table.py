@@ -64,7 +64,7 @@ def _frames(evaluation: Evaluation) -> list[str]:
     for name in first.f1:
         rows.append([f"F1 at {name}", *(_point(series.f1[name]) for series in evaluation.series.values())])
     rows.append(["AUC of videos (peak score)", *(_number(s.video_auc) for s in evaluation.series.values())])
-    return _table(rows)
+    return aligned(rows)
 
 
 def _events(point: str, figures: Mapping[str, EventFigures]) -> list[str]:
@@ -80,7 +80,7 @@ def _events(point: str, figures: Mapping[str, EventFigures]) -> list[str]:
     rows.append(["detected", *(f"{value.detected} of {value.events}" for value in figures.values())])
     rows.append(["mean detection delay, s", *(_number(value.delay_s, 2) for value in figures.values())])
     rows.append(["false alarms per hour", *(_number(value.false_alarms_per_hour, 2) for value in figures.values())])
-    return _table(rows)
+    return aligned(rows)
 
 
 def _classes(evaluation: Evaluation) -> list[str]:
@@ -95,7 +95,7 @@ def _classes(evaluation: Evaluation) -> list[str]:
         for series in evaluation.series.values():
             row += [_number(series.classes[kind].auc), _number(series.classes[kind].average_precision)]
         rows.append(row)
-    return _table(rows)
+    return aligned(rows)
 
 
 def _videos(evaluation: Evaluation) -> list[str]:
@@ -109,7 +109,7 @@ def _videos(evaluation: Evaluation) -> list[str]:
         for video in each:
             row += [_number(video.auc), _number(video.peak)]
         rows.append(row)
-    return _table(rows)
+    return aligned(rows)
 
 
 def _best(series: SeriesFigures) -> str:
@@ -135,7 +135,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """First row is the header. Names to the left, figures to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []

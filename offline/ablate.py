@@ -1,0 +1,311 @@
+"""The paper's ablation table, and what the paper leaves out, on any manifest, from one extraction.
+
+Knows the order of the work; what the rows are and how they are judged is told elsewhere. After the rows are
+fitted, videos are scored one by one: the features of all heads of a whole dataset need not fit into memory.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from edge_runtime.errors import DatasetError, UsageError
+from edge_runtime.segments import SegmentSpec
+from models.family import Mllm
+from models.prompts import PROMPTS, Prompt
+from offline.ablation_judge import LEVEL, Judge, Series
+from offline.ablation_peers import baseline_rows, motions, segment_scores, textual_method, textual_scores
+from offline.ablation_result import Ablation
+from offline.ablation_rows import Method, head_methods
+from offline.build import load_model, segment_spec
+from offline.console import Console
+from offline.dataset import Dataset, Split, Video, read_dataset
+from offline.evaluation import class_of
+from offline.extract import AllHeads, Extracted, Extractor, FeatureSet, extract
+from offline.hunt import Hunt, hunt
+from offline.scores import VideoScores
+from offline.store import EntryStore
+from offline.textual import Speaker, TextualAnswer
+from offline.units import choose_units
+
+BOOTSTRAP_DRAWS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AblateOptions:
+    """Everything that decides what an ablation gives. draws: of the random heads.
+
+    unseen: kinds of anomaly (as `class_of` names them) on which every row's AUC is given apart. cache: where
+    features are kept; without it nothing is.
+    """
+
+    model: str
+    manifest: Path
+    split: Split = "test"
+    prompts: tuple[Prompt, ...] = PROMPTS
+    top_k: int = 5
+    penalty: float = 0.5
+    draws: int = 20
+    unseen: tuple[str, ...] = ()
+    cache: Path | None = None
+    device: str = "auto"
+    seed: int = 0
+    skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.split == "calibration":
+            raise UsageError("the rows are fitted on the calibration split, so it can judge none; use another split")
+        if self.draws < 1:
+            raise UsageError(f"{self.draws} draws of random heads; at least one is needed")
+        if not (math.isfinite(self.penalty) and self.penalty >= 0):
+            raise UsageError(f"penalty {self.penalty} is out of range; expected a finite number >= 0")
+
+
+def ablate(options: AblateOptions, console: Console) -> Ablation:
+    """Fit all rows on the calibration split, calibrate each on the validation split, judge them on `split`.
+
+    Raises HeadHuntError: what can be refused is refused before the long work. With a cache, a killed run finds
+    what it had extracted, and so do `build` and another ablation.
+    """
+    dataset = _check(options)
+    console.say(f"Loading {options.model}")
+    mllm = load_model(options.model, options.device, console)
+    geometry = mllm.geometry
+    if options.top_k > geometry.layers * geometry.heads:
+        raise UsageError(
+            f"{options.top_k} experts were asked for, but the model has {geometry.layers * geometry.heads} heads"
+        )
+    segment = segment_spec(dataset, console, options.skip_unreadable)
+    with _store(options.cache) as store:
+        work = _Work(options, mllm, segment, store, console)
+        calibration = work.calibration(dataset)
+        features = FeatureSet.of(calibration, options.prompts)
+        found = work.hunt(features)
+        console.say("Fitting the rows")
+        methods = head_methods(features, found, options.draws, options.seed)
+
+        scores, readable = work.score_heads(methods, _to_score(dataset, options.split))
+        dataset = Dataset(dataset.path, (*(one.video for one in calibration), *readable))
+        _require_splits(dataset, options)
+        validation = [video for video in dataset.split("validation") if video.timed]
+        judged = list(dataset.split(options.split))
+
+        rows = [(method, scores[method.name]) for method in methods]
+        rows.append(work.textual(readable))
+        rows += work.baselines(list(dataset.split("calibration")), validation, judged)
+
+    judge = Judge(validation, judged, unseen=options.unseen, draws=BOOTSTRAP_DRAWS, seed=options.seed)
+    results = []
+    with console.bar("Judging", "row") as progress:
+        for done, (method, candidates) in enumerate(rows):
+            progress(done, len(rows), method.name)
+            results.append(judge.row(method, candidates))
+        progress(len(rows), len(rows))
+    return Ablation(
+        run=_run(options, mllm, found, features, validation, judged),
+        unseen=options.unseen,
+        rows=tuple(results),
+        notes=_notes(options, validation, judged),
+    )
+
+
+class _Work:
+    """The steps that read videos, with what they share."""
+
+    def __init__(
+        self, options: AblateOptions, mllm: Mllm, segment: SegmentSpec, store: EntryStore, console: Console
+    ) -> None:
+        self._options, self._mllm, self._segment = options, mllm, segment
+        self._store, self._console = store, console
+        self._heads = AllHeads(mllm, options.prompts)
+
+    def calibration(self, dataset: Dataset) -> list[Extracted]:
+        """Features of the calibration videos, in the units that a build would use."""
+        videos = dataset.split("calibration")
+        options = self._options
+        with self._console.bar("Features of all heads, calibration", "video") as progress:
+            extracted = extract(
+                videos,
+                choose_units(videos),
+                self._heads,
+                self._mllm.pixels,
+                self._segment,
+                self._store,
+                options.skip_unreadable,
+                progress,
+            )
+        Dataset(dataset.path, tuple(one.video for one in extracted)).require_both_classes("calibration")
+        return extracted
+
+    def hunt(self, features: FeatureSet) -> Hunt:
+        """The full method's hunt, in all layers."""
+        with self._console.bar("Hunting", "head") as progress:
+            return hunt(
+                features.features,
+                features.labels,
+                features.prompts,
+                top_k=self._options.top_k,
+                penalty=self._options.penalty,
+                videos=features.videos,
+                progress=progress,
+            )
+
+    def score_heads(
+        self, methods: Sequence[Method], videos: Sequence[Video]
+    ) -> tuple[dict[str, dict[str, Series]], list[Video]]:
+        """Scores by row, candidate and video; and the videos that could be read."""
+        scores: dict[str, dict[str, dict[str, VideoScores]]] = {
+            method.name: {name: {} for name in method.probes} for method in methods
+        }
+        readable = []
+        for one in self._one_by_one(self._heads, videos, "Scoring with all rows"):
+            readable.append(one.video)
+            for method in methods:
+                for name, probe in method.probes.items():
+                    scores[method.name][name][one.video.name] = segment_scores(one, probe.probabilities(one.features))
+        return {row: dict(candidates) for row, candidates in scores.items()}, readable
+
+    def textual(self, videos: Sequence[Video]) -> tuple[Method, dict[str, Series]]:
+        """The row of the model's own words, or why there is none."""
+        if not isinstance(self._mllm, Speaker):
+            return textual_method("this model's family cannot be asked for its first answer token"), {}
+        try:
+            asked = TextualAnswer(self._mllm, self._options.prompts)
+        except ValueError as error:
+            return textual_method(str(error)), {}
+        answers = list(self._one_by_one(asked, videos, "Asking the model"))
+        return textual_method(), textual_scores(answers, [prompt.name for prompt in asked.prompts])
+
+    def baselines(
+        self, calibration: Sequence[Video], validation: Sequence[Video], judged: Sequence[Video]
+    ) -> list[tuple[Method, dict[str, Series]]]:
+        """The rows of the trivial baselines."""
+        videos = {video.name: video for video in (*calibration, *validation, *judged)}
+        with self._console.bar("Trivial baselines", "video") as progress:
+            measured = motions(list(videos.values()), self._segment.frames, self._store, progress)
+        return baseline_rows(calibration, validation, judged, measured)
+
+    def _one_by_one(self, extractor: Extractor, videos: Sequence[Video], title: str) -> Iterator[Extracted]:
+        """The segments of every readable video, of which only one is in memory."""
+        with self._console.bar(title, "video") as progress:
+            for number, video in enumerate(videos):
+                progress(number, len(videos), video.name)
+                yield from extract(
+                    [video],
+                    {video.name: "segment"},
+                    extractor,
+                    self._mllm.pixels,
+                    self._segment,
+                    self._store,
+                    self._options.skip_unreadable,
+                )
+            progress(len(videos), len(videos))
+
+
+@contextmanager
+def _store(cache: Path | None) -> Iterator[EntryStore]:
+    if cache is not None:
+        yield EntryStore(cache)
+        return
+    with tempfile.TemporaryDirectory(prefix="hh-ablate-") as folder:
+        yield EntryStore(Path(folder))
+
+
+def _check(options: AblateOptions) -> Dataset:
+    """Everything that can be refused before a model is loaded. Returns the dataset."""
+    dataset = read_dataset(options.manifest)
+    _require_splits(dataset, options)
+    if not options.skip_unreadable:
+        used = (*dataset.split("calibration"), *_to_score(dataset, options.split))
+        Dataset(dataset.path, used).require_files()
+    return dataset
+
+
+def _require_splits(dataset: Dataset, options: AblateOptions) -> None:
+    """DatasetError where a split cannot do its work, UsageError for kinds of anomaly that are not there."""
+    for split in ("calibration", options.split):
+        dataset.require_both_classes(split)
+    for split, use in (("validation", "smoothing and thresholds are calibrated"), (options.split, "rows are judged")):
+        timed = [video for video in dataset.split(split) if video.timed]
+        if not any(video.anomalous for video in timed):
+            raise DatasetError(
+                f"{dataset.path}: split {split!r} has no anomalous video whose events have times, and {use} on it; "
+                "give their events, or move such videos there"
+            )
+        if all(video.anomalous and _covered(video) for video in timed):
+            raise DatasetError(
+                f"{dataset.path}: split {split!r} has no normal frame, and {use} on it; add a normal video"
+            )
+    kinds = sorted({class_of(video) for video in dataset.split(options.split) if video.anomalous and video.timed})
+    for kind in options.unseen:
+        if kind not in kinds:
+            raise UsageError(
+                f"no video with known times in split {options.split!r} shows {kind!r}; there are {', '.join(kinds)}"
+            )
+
+
+def _covered(video: Video) -> bool:
+    """Whether the events leave no normal frame, as far as the manifest tells."""
+    return video.frames is not None and sum(end - start for start, end in video.events) == video.frames
+
+
+def _to_score(dataset: Dataset, split: Split) -> list[Video]:
+    """Validation videos with known times, and the judged split; each once."""
+    videos = {video.name: video for video in dataset.split("validation") if video.timed}
+    return list((videos | {video.name: video for video in dataset.split(split)}).values())
+
+
+def _run(
+    options: AblateOptions,
+    mllm: Mllm,
+    found: Hunt,
+    features: FeatureSet,
+    validation: Sequence[Video],
+    judged: Sequence[Video],
+) -> dict[str, object]:
+    return {
+        "model": asdict(mllm.source),
+        "manifest": str(options.manifest),
+        "split": options.split,
+        "prompts": {prompt.name: prompt.text for prompt in options.prompts},
+        "prompt": found.prompt,
+        "experts": [{"layer": e.layer, "head": e.head, "rss": e.rss} for e in found.experts],
+        "top_k": options.top_k,
+        "penalty": options.penalty,
+        "draws": options.draws,
+        "seed": options.seed,
+        "intervals": {"over": "videos", "draws": BOOTSTRAP_DRAWS, "level": LEVEL},
+        "calibration": {
+            "videos": len(set(features.videos)),
+            "samples": len(features.labels),
+            "anomalous": int(features.labels.sum()),
+        },
+        "validation": {"videos": len(validation), "anomalous": sum(video.anomalous for video in validation)},
+        "judged": {
+            "videos": len(judged),
+            "anomalous": sum(video.anomalous for video in judged),
+            "untimed": [video.name for video in judged if not video.timed],
+        },
+    }
+
+
+def _notes(options: AblateOptions, validation: Sequence[Video], judged: Sequence[Video]) -> tuple[str, ...]:
+    notes = [
+        f"Frame figures of smoothed scores on split {options.split!r} ({len(judged)} videos, "
+        f"{sum(video.anomalous for video in judged)} anomalous). Every row has smoothing and threshold of its own, "
+        f"calibrated on {len(validation)} validation videos, except where it says otherwise.",
+        f"[low, high]: {LEVEL:.0%} bootstrap interval over videos, {BOOTSTRAP_DRAWS} draws, the same for all rows; "
+        "differences are paired. Heads, scorers and locators stay as they are in it. ±: standard deviation over "
+        "draws of heads.",
+        "Scorers are fitted on the features of the torch model. What runs on the edge is fitted on the exported "
+        "graphs' features, which differ at the level of rounding.",
+    ]
+    if untimed := [video.name for video in judged if not video.timed]:
+        notes.append(f"Left out, timing unknown: {len(untimed)} videos ({', '.join(untimed[:5])}).")
+    if options.split == "validation":
+        notes.append("These are the videos that the locators were calibrated on: the figures are favourable.")
+    return tuple(notes)

@@ -1,0 +1,148 @@
+"""What an ablation found: rows of figures, and how they are shown. Knows layout and JSON; computes no figure.
+
+What is undefined or could not be computed is None, with the reason; nothing stands in for it.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from offline.ablation_rows import Group
+from offline.bootstrap import Interval
+from offline.evaluation_table import UNDEFINED, aligned
+from offline.report_content import Cell, Table
+
+_MISSING = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure with its interval over videos (low, high), or its standard deviation over draws (spread)."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    spread: float | None = None
+
+    def __post_init__(self) -> None:
+        for number in (self.value, self.low, self.high, self.spread):
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"{self} is no figure; what is undefined is None")
+
+    @classmethod
+    def of(cls, value: float | None, interval: Interval | None) -> Figure:
+        """A figure and its interval, where both are defined."""
+        if value is None or interval is None:
+            return cls(value)
+        return cls(value, interval.low, interval.high)
+
+    def text(self, sign: str = "") -> str:
+        """`0.912 [0.850, 0.951]`, or `0.740 ± 0.052`. sign: "+" to write that of a positive value too."""
+        if self.value is None:
+            return UNDEFINED
+        shown = f"{self.value:{sign}.3f}"
+        if self.spread is not None:
+            return f"{shown} ± {self.spread:.3f}"
+        return shown if self.low is None else f"{shown} [{self.low:{sign}.3f}, {self.high:{sign}.3f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of several that a row was made of; auc is on the judged split, where that was looked at."""
+
+    name: str
+    validation_auc: float | None
+    auc: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row. auc, ap (trapezoid), f1: frames, smoothed scores, at the row's own threshold.
+
+    difference: AUC minus that of the full method. unseen: AUC on kinds judged apart. raw_auc: without smoothing.
+    classes: AUC of each kind of anomaly against the normal videos. sigma, threshold: the locator's, None for a
+    mean. chosen: the candidate that was best on the validation videos. reason: why there are no figures.
+    """
+
+    name: str
+    group: Group
+    how: str
+    reason: str | None = None
+    auc: Figure | None = None
+    ap: Figure | None = None
+    f1: Figure | None = None
+    difference: Figure | None = None
+    unseen: Figure | None = None
+    raw_auc: float | None = None
+    classes: Mapping[str, float | None] = field(default_factory=dict)
+    sigma: float | None = None
+    threshold: float | None = None
+    chosen: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.auc is None) != (self.ap is None) or (self.auc is None) != (self.f1 is None):
+            raise ValueError(f"row {self.name!r} has some of its figures only")
+        if self.auc is not None and self.reason is not None:
+            raise ValueError(f"row {self.name!r} has figures and a reason for having none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ablation:
+    """All rows, the full method first, and what was run. run: plain values for JSON. notes: read them first."""
+
+    run: Mapping[str, Any]
+    unseen: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Row:
+        """The row of that name. Raises KeyError."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON takes it: no NaN, None where undefined."""
+        rows = [asdict(row) | {"candidates": [asdict(one) for one in row.candidates]} for row in self.rows]
+        return {**self.run, "unseen_kinds": list(self.unseen), "notes": list(self.notes), "rows": rows}
+
+    def table(self) -> Table:
+        """The rows as a report shows them; the last column says what a row is, or why it has no figures."""
+        columns = ["method", "AUC", "AUC minus full", "AP (trapezoid)", "F1"]
+        if self.unseen:
+            columns.append(f"AUC on {', '.join(self.unseen)}")
+        return Table(
+            (*columns, "what it is"),
+            tuple(
+                (*self._cells(row), row.how if row.reason is None else f"Not computed: {row.reason}.")
+                for row in self.rows
+            ),
+        )
+
+    def to_text(self) -> str:
+        """A table for the terminal, what each row is, and the notes."""
+        header = [*self.table().columns[:-1], "sigma", "threshold"]
+        cells = []
+        for row in self.rows:
+            shown = [_MISSING if cell is None else str(cell) for cell in self._cells(row)]
+            locator = [row.sigma, row.threshold]
+            cells.append([*shown, *(_MISSING if value is None else f"{value:.2f}" for value in locator)])
+        wide = max(len(row.name) for row in self.rows) + 2
+        lines = [*aligned([header, *cells]), ""]
+        for row in self.rows:
+            text = row.how if row.reason is None else f"not computed: {row.reason}"
+            if row.chosen is not None:
+                text += f" (here {row.chosen})"
+            lines += textwrap.wrap(text, 110, initial_indent=row.name.ljust(wide), subsequent_indent=" " * wide)
+        return "\n".join([*lines, "", *self.notes])
+
+    def _cells(self, row: Row) -> tuple[Cell, ...]:
+        figures = [row.auc, row.ap, row.f1, *([row.unseen] if self.unseen else [])]
+        auc, *rest = (None if figure is None else figure.text() for figure in figures)
+        return (row.name, auc, None if row.difference is None else row.difference.text("+"), *rest)

@@ -1,0 +1,268 @@
+"""The rows of the ablation that read heads: which heads, which prompt, which scorer. Knows features and labels.
+
+Everything is fitted on calibration features here, once; what a row reaches is judged elsewhere
+(`offline.ablation_judge`), so that the features of only one video need to be in memory at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from models.heads import HeadRef
+from offline.depth import Fitted
+from offline.extract import FeatureSet
+from offline.hunt import Hunt, select
+from offline.saliency import Saliency
+from offline.scorer import REGULARISATION, fit_scorer
+
+#: Which of a row's candidates counts: its only one, the mean of all, or the best on the validation videos.
+Pick = Literal["only", "mean", "best"]
+Group = Literal["paper", "further", "baseline"]
+
+#: Names of the prompts that the rows of one prompt use.
+COARSE, ORACLE = "coarse", "detailed"
+FIXED_THRESHOLDS = (0.25, 0.50, 0.75)
+FULL = "full method"
+HIDDEN_UNITS = 64
+MLP_PENALTY = 1.0
+
+Fit = Callable[[NDArray[np.floating], NDArray[np.bool_], int], Fitted]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """A fitted scorer and what it reads: heads, in this order, under one prompt (its index)."""
+
+    prompt: int
+    heads: tuple[HeadRef, ...]
+    scorer: Fitted
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(U, M, L, H, d) to the probability of an anomaly of every unit, (U,)."""
+        read = read_heads(features, self.prompt, self.heads)
+        return np.asarray(self.scorer.predict_proba(read)[:, 1], dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Method:
+    """One row before it is judged.
+
+    how: what it does, in a sentence. pick: how its candidates become one row. smoothed: whether its locator may
+    smooth. threshold: fixed beforehand, None where it is calibrated. probes: its candidates by name; none where
+    the scores come from elsewhere, or where it cannot be computed, and then `reason` says why.
+    """
+
+    name: str
+    group: Group
+    how: str
+    pick: Pick = "only"
+    smoothed: bool = True
+    threshold: float | None = None
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pick == "only" and len(self.probes) > 1:
+            raise ValueError(f"row {self.name!r} has {len(self.probes)} candidates and no rule to choose by")
+        if self.probes and self.reason is not None:
+            raise ValueError(f"row {self.name!r} has candidates and a reason for having none")
+
+
+def read_heads(features: NDArray[np.float32], prompt: int, heads: Sequence[HeadRef]) -> NDArray[np.float32]:
+    """(n, M, L, H, d) -> (n, K·d), head after head in the order given."""
+    layers, columns = [ref.layer for ref in heads], [ref.head for ref in heads]
+    read: NDArray[np.float32] = features[:, prompt, layers, columns].reshape(len(features), -1)
+    return read
+
+
+def head_methods(calibration: FeatureSet, found: Hunt, draws: int, seed: int) -> list[Method]:
+    """Every row that reads heads, fitted on the calibration features.
+
+    found: the full method's hunt, in all layers. Whatever a row doesn't name is as in the full method, its
+    prompt included. Random heads are drawn uniformly from all L·H heads, without repetition within a draw.
+    """
+    rows = _Rows(calibration, found, seed)
+    full = rows.probe(found.prompt, found.experts)
+    count, prompt = len(found.experts), found.prompt
+    last = found.layers - 1
+    methods = [
+        Method(
+            FULL,
+            "paper",
+            f"{count} heads by RSS, penalty {found.penalty:g}, prompt {prompt!r}; logistic regression; smoothing and "
+            "threshold calibrated",
+            probes={FULL: full},
+        ),
+        Method(
+            "all heads of the last layer",
+            "paper",
+            f"the {found.heads} heads of layer {last}, logistic regression",
+            probes={"last layer": rows.probe(prompt, rows.layer(last))},
+        ),
+        Method(
+            f"random {count} heads",
+            "paper",
+            f"mean and standard deviation over {draws} draws of {count} of all {found.layers * found.heads} heads",
+            pick="mean",
+            probes=rows.random(prompt, count, draws),
+        ),
+        rows.one_prompt("single coarse prompt", COARSE),
+        rows.one_prompt("oracle prompt (detailed)", ORACLE),
+        Method(
+            "linear SVM",
+            "paper",
+            f"the same heads; squared hinge loss, C = {REGULARISATION:g} as the logistic regression has; its margin "
+            "through the logistic function",
+            probes={"svm": rows.probe(prompt, found.experts, fit_svm)},
+        ),
+        Method(
+            "2-layer MLP",
+            "paper",
+            f"the same heads; {HIDDEN_UNITS} hidden units (ReLU), L2 penalty {MLP_PENALTY:g}",
+            probes={"mlp": rows.probe(prompt, found.experts, fit_mlp)},
+        ),
+        Method(
+            "without smoothing",
+            "paper",
+            "the full method's raw scores, threshold calibrated",
+            smoothed=False,
+            probes={FULL: full},
+        ),
+    ]
+    methods += [
+        Method(
+            f"fixed threshold {threshold:.2f}",
+            "paper",
+            "the full method's smoothed scores: AUC and AP know no threshold",
+            threshold=threshold,
+            probes={FULL: full},
+        )
+        for threshold in FIXED_THRESHOLDS
+    ]
+    methods += [rows.one_metric(name, metric) for name, metric in found.saliency.items()]
+    bare = select(found.saliency, found.prompts, found.head_dim, top_k=count, penalty=0.0)
+    methods += [
+        Method(
+            "without the stability penalty",
+            "further",
+            f"RSS with penalty 0, prompt {bare.prompt!r}",
+            probes={"penalty 0": rows.probe(bare.prompt, bare.experts)},
+        ),
+        Method(
+            "best single layer",
+            "further",
+            "hidden-state probing: all head features of one layer side by side, which is that layer's attention "
+            "output before its output projection (o_proj), not the residual stream; the layer with the highest "
+            "validation AUC",
+            pick="best",
+            probes={f"layer {layer}": rows.probe(prompt, rows.layer(layer)) for layer in range(found.layers)},
+        ),
+    ]
+    return methods
+
+
+class _Rows:
+    """What all rows share: the calibration set, the full method's hunt, the seed."""
+
+    def __init__(self, calibration: FeatureSet, found: Hunt, seed: int) -> None:
+        self._calibration, self._found, self._seed = calibration, found, seed
+
+    def probe(self, prompt: str, heads: Sequence[HeadRef], fit: Fit = fit_scorer) -> Probe:
+        index = self._found.prompts.index(prompt)
+        read = read_heads(self._calibration.features, index, heads)
+        refs = tuple(HeadRef(ref.layer, ref.head) for ref in heads)
+        return Probe(index, refs, fit(read, self._calibration.labels, self._seed))
+
+    def layer(self, layer: int) -> list[HeadRef]:
+        return [HeadRef(layer, head) for head in range(self._found.heads)]
+
+    def random(self, prompt: str, count: int, draws: int) -> dict[str, Probe]:
+        rng = np.random.default_rng(self._seed)
+        probes = {}
+        for number in range(1, draws + 1):
+            drawn = sorted(rng.choice(self._found.layers * self._found.heads, size=count, replace=False).tolist())
+            heads = [HeadRef(*divmod(index, self._found.heads)) for index in drawn]
+            probes[f"draw {number}"] = self.probe(prompt, heads)
+        return probes
+
+    def one_prompt(self, name: str, prompt: str) -> Method:
+        """The hunt and everything behind it under one prompt alone."""
+        found = self._found
+        if prompt not in found.prompts:
+            return Method(
+                name,
+                "paper",
+                f"hunted under the prompt {prompt!r} alone",
+                reason=f"no prompt is named {prompt!r}; there are {', '.join(map(repr, found.prompts))}",
+            )
+        index = found.prompts.index(prompt)
+        # Metrics are normalised prompt by prompt: those of one prompt are those of a hunt under it alone.
+        alone = Saliency(**{metric: values[index : index + 1] for metric, values in found.saliency.items()})
+        hunted = select(alone, (prompt,), found.head_dim, top_k=len(found.experts), penalty=found.penalty)
+        return Method(
+            name,
+            "paper",
+            f"hunted under the prompt {prompt!r} alone",
+            probes={prompt: self.probe(prompt, hunted.experts)},
+        )
+
+    def one_metric(self, name: str, metric: NDArray[np.float64]) -> Method:
+        """RSS of one saliency metric, penalty and all else unchanged."""
+        found = self._found
+        # S is the mean of four normalised metrics; of four times the same it is that metric.
+        alone = Saliency(lda=metric, kl=metric, mmd=metric, nmi=metric)
+        hunted = select(alone, found.prompts, found.head_dim, top_k=len(found.experts), penalty=found.penalty)
+        return Method(
+            f"{name.upper()} alone",
+            "further",
+            f"RSS from this metric only, prompt {hunted.prompt!r}",
+            probes={name: self.probe(hunted.prompt, hunted.experts)},
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Margin:
+    """A classifier without probabilities: its margin through the logistic function, which keeps the order."""
+
+    model: Any
+
+    def predict_proba(self, X: Any, /) -> NDArray[np.float64]:
+        positive = expit(np.asarray(self.model.decision_function(X), dtype=np.float64))
+        return np.stack([1.0 - positive, positive], axis=1)
+
+
+def fit_svm(features: NDArray[np.floating], labels: NDArray[np.bool_], seed: int = 0) -> Fitted:
+    """Standardised, class-balanced linear SVM, regularised like the scorer. features: (N, K·d), labels: (N,)."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    model = make_pipeline(
+        StandardScaler(), LinearSVC(C=REGULARISATION, class_weight="balanced", max_iter=20_000, random_state=seed)
+    )
+    return _Margin(model.fit(features, labels))
+
+
+def fit_mlp(features: NDArray[np.floating], labels: NDArray[np.bool_], seed: int = 0) -> Fitted:
+    """Standardised two-layer perceptron (one hidden layer), classes balanced. features: (N, K·d), labels: (N,)."""
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # It takes no class weights: the samples of the rarer class are repeated instead.
+    of_class = [np.flatnonzero(labels == kind) for kind in (False, True)]
+    most = max(len(rows) for rows in of_class)
+    rows = np.sort(np.concatenate([np.resize(rows, most) for rows in of_class]))
+    model = make_pipeline(
+        StandardScaler(),
+        # L-BFGS: few samples, and no learning rate that would have to be chosen.
+        MLPClassifier((HIDDEN_UNITS,), solver="lbfgs", alpha=MLP_PENALTY, max_iter=2000, random_state=seed),
+    )
+    fitted: Fitted = model.fit(features[rows], labels[rows])
+    return fitted

@@ -1,0 +1,83 @@
+"""The model's own answer in words: how likely its first token is "yes" against "no". Knows tokens; no labels.
+
+What the hunt must beat: the same model, asked outright. Every prompt is taken to mean "yes" as anomalous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logsumexp
+
+from models.prompts import Prompt
+
+YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
+NO = ("no", "No", "NO", " no", " No", " NO")
+
+
+@runtime_checkable
+class Speaker(Protocol):
+    """A model that can be asked for its first answer token."""
+
+    fingerprint: str
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer, as transformers has it."""
+
+    def first_token_logits(self, frames: NDArray[np.uint8], prompt: Prompt) -> NDArray[np.float32]:
+        """uint8 (b, F, S, S, 3) and a question to (b, vocabulary)."""
+
+
+def token_ids(tokenizer: Any, words: Sequence[str]) -> tuple[int, ...]:
+    """The ids of those spellings that are one token of their own, sorted; none where it knows none of them."""
+    ids = set()
+    for word in words:
+        found = [int(token) for token in tokenizer(word, add_special_tokens=False)["input_ids"]]
+        # A spelling in several tokens begins like other words; the unknown token means any word.
+        if len(found) == 1 and found[0] != tokenizer.unk_token_id:
+            ids.add(found[0])
+    return tuple(sorted(ids))
+
+
+class TextualAnswer:
+    """Log-probabilities of "yes" and of "no" at the first answer token, under every prompt: (M, 2) a unit.
+
+    All spellings that are one token count together. One plain pass of the whole model per prompt. Raises
+    ValueError, with the reason, where the tokenizer has no such words.
+    """
+
+    def __init__(self, mllm: Speaker, prompts: Sequence[Prompt]) -> None:
+        self.mllm = mllm
+        self.prompts = tuple(prompts)
+        self.yes, self.no = token_ids(mllm.tokenizer, YES), token_ids(mllm.tokenizer, NO)
+        for word, ids in (("yes", self.yes), ("no", self.no)):
+            if not ids:
+                raise ValueError(f"the tokenizer has no single token for {word!r} in any casing")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See offline.extract.Extractor."""
+        return {
+            "model": self.mllm.fingerprint,
+            "answers": [[p.name, p.text] for p in self.prompts],
+            "tokens": [list(self.yes), list(self.no)],
+        }
+
+    def extract(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See offline.extract.Extractor."""
+        answers = []
+        for prompt in self.prompts:
+            logits = self.mllm.first_token_logits(frames[None], prompt)[0].astype(np.float64)
+            total = logsumexp(logits)
+            answers.append([logsumexp(logits[list(ids)]) - total for ids in (self.yes, self.no)])
+        return np.array(answers, dtype=np.float32)
+
+
+def yes_against_no(answers: NDArray[np.floating]) -> NDArray[np.float64]:
+    """P(yes) / (P(yes) + P(no)). answers: log-probabilities (..., 2), yes first. Returns (...), in 0..1."""
+    log_odds = answers[..., 0].astype(np.float64) - answers[..., 1]
+    return np.asarray(expit(log_odds), dtype=np.float64)
