@@ -123,8 +123,8 @@ def _summary(report: Report) -> str:
     manifest, hunt = report.manifest, report.hunt
     return (
         f"{len(hunt.experts)} expert heads, found among the {hunt.layers * hunt.heads} heads of {hunt.layers} layers "
-        f"of {manifest.source_model.name}, tell normal from anomalous footage. The model is frozen and writes no "
-        f"text; at the edge, the layers above the deepest expert do not run."
+        f"of {manifest.source_model.name}, are read to tell normal from anomalous footage. The model is frozen and "
+        "writes no text; at the edge, the layers above the deepest expert do not run."
     )
 
 
