@@ -43,7 +43,11 @@ def all_tensors(message) -> list[TensorProto]:
 
 
 def oracle(model: onnx.ModelProto) -> set[str]:
-    return {entry.value for tensor in all_tensors(model) for entry in tensor.external_data if entry.key == "location"}
+    values = [
+        entry.value for tensor in all_tensors(model) for entry in tensor.external_data if entry.key == "location"
+    ]
+    # protobuf hands out text that is not UTF-8 as bytes.
+    return {value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value for value in values}
 
 
 locations = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
