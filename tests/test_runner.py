@@ -1,0 +1,406 @@
+"""Sources to records, in one process: files against plain pushes, live cameras from a script."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from conftest import write_clip
+from edge_command import with_manifest
+from numpy.typing import NDArray
+
+from edge_runtime import runner as runner_module
+from edge_runtime.bundle import Bundle
+from edge_runtime.camerajournal import CameraListener
+from edge_runtime.capture import Grabbed
+from edge_runtime.detector import Detector
+from edge_runtime.errors import FootageIncomplete, InferenceFailed, OutputFailed, SourceUnavailable, UsageError
+from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
+from edge_runtime.runner import Runner, check_sources
+from edge_runtime.sources import Source, parse_source
+from edge_runtime.videofile import VideoFile
+
+
+@pytest.fixture(scope="module")
+def detector(bundle: Bundle) -> Iterator[Detector]:
+    with Detector(bundle, "cpu", threads=1) as opened:
+        yield opened
+
+
+def run_files(detector: Detector, *paths: Path, stop: threading.Event | None = None) -> list[Record]:
+    records: list[Record] = []
+    Runner(detector, records.append, stop or threading.Event()).run([parse_source(str(path)) for path in paths])
+    return records
+
+
+def spans(records: list[Record]) -> list[tuple[int, int]]:
+    return [(item.start_frame, item.end_frame) for item in records if isinstance(item, SegmentRecord)]
+
+
+# ---- files
+
+
+def test_every_frame_of_a_file_lies_in_one_segment(detector: Detector, clip_path: Path) -> None:
+    assert spans(run_files(detector, clip_path)) == [(0, 48), (48, 96), (96, 130)]
+
+
+@pytest.mark.parametrize("locator", ["full", "low_latency"])
+def test_a_file_gives_what_its_frames_pushed_one_by_one_give(
+    bundle_dir: Path, tmp_path: Path, clip_path: Path, locator: str
+) -> None:
+    spec = {"sigma": 0.7, "threshold": 0.5, "calibrated": True, "f1": None}
+    smoothing = {"full": spec | {"lookahead": 3}, "low_latency": spec | {"lookahead": 0}}
+    path = with_manifest(bundle_dir, tmp_path / "smoothing", locators=smoothing)
+    with Detector(Bundle.open(path), "cpu", threads=1) as detector, VideoFile(clip_path) as video:
+        records: list[Record] = []
+        Runner(detector, records.append, threading.Event(), locator=locator).run([parse_source(str(clip_path))])
+        pushed: list[Record] = []
+        stream = detector.stream(clip_path.stem, locator, "frames")
+        for grabbed in video.frames():
+            pushed += stream.push(grabbed.retrieve(), grabbed.seconds)
+        pushed += stream.flush()
+    assert records == pushed
+    assert len(spans(records)) == 3
+
+
+def test_only_sampled_frames_are_prepared(
+    detector: Detector, clip_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = []
+
+    def counting(*arguments: object) -> NDArray[np.uint8]:
+        prepared.append(arguments)
+        return original(*arguments)
+
+    original: Callable[..., NDArray[np.uint8]] = runner_module.prepare
+    monkeypatch.setattr(runner_module, "prepare", counting)
+    run_files(detector, clip_path)
+    # 16 of each whole segment, and all 34 of a tail whose end nobody knows before it comes.
+    assert len(prepared) == 16 + 16 + 34
+
+
+@pytest.fixture(scope="module")
+def truncated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cut") / "cut.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=15)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        rng = np.random.default_rng(3)
+        for index in range(150):
+            picture = rng.integers(0, 255, (120, 160, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts, frame.time_base = index, Fraction(1, 15)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    return path
+
+
+def test_a_truncated_file_is_scored_as_far_as_it_goes(detector: Detector, truncated: Path) -> None:
+    with VideoFile(truncated) as video:
+        decoded = video.count_frames()
+    assert 60 < decoded < 140
+    records: list[Record] = []
+    runner = Runner(detector, records.append, threading.Event())
+    with pytest.raises(FootageIncomplete, match=rf"cut\.avi: .*{decoded} of 150 frames"):
+        runner.run([parse_source(str(truncated))])
+    expected = [(start, min(start + 48, decoded)) for start in range(0, decoded, 48)]
+    assert spans(records) == expected
+    (gap,) = [record for record in records if isinstance(record, GapRecord)]
+    assert gap.reason == "undecodable"
+    assert (gap.start_s, gap.end_s) == (pytest.approx(decoded / 15), pytest.approx(10.0))
+    assert records[-1] == gap or isinstance(records[-1], EventRecord)
+
+
+def test_the_tail_of_a_truncated_file_has_its_own_samples(detector: Detector, truncated: Path) -> None:
+    """The promised length was wrong: the frames that its tail needs are read again."""
+    records: list[Record] = []
+    with pytest.raises(FootageIncomplete):
+        Runner(detector, records.append, threading.Event()).run([parse_source(str(truncated))])
+    stream = detector.stream("cut", "full", "frames")
+    pushed: list[Record] = []
+    with VideoFile(truncated) as video:
+        for grabbed in video.frames():
+            pushed += stream.push(grabbed.retrieve(), grabbed.seconds)
+    pushed += stream.flush()
+    assert [r for r in records if isinstance(r, SegmentRecord)] == [r for r in pushed if isinstance(r, SegmentRecord)]
+
+
+def test_one_bad_file_does_not_keep_the_next_from_running(
+    detector: Detector, truncated: Path, clip_path: Path
+) -> None:
+    records: list[Record] = []
+    runner = Runner(detector, records.append, threading.Event())
+    with pytest.raises(FootageIncomplete, match="cut"):
+        runner.run([parse_source(str(truncated)), parse_source(str(clip_path))])
+    assert spans(records)[-3:] == [(0, 48), (48, 96), (96, 130)]
+
+
+def test_a_file_without_a_rate_takes_the_bundles(
+    detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_clip(tmp_path / "lies.mp4", 50, fps=5000)
+    records = run_files(detector, path)
+    first = next(record for record in records if isinstance(record, SegmentRecord))
+    assert first.end_s == pytest.approx(48 / detector.bundle.manifest.segment.fps)
+    assert sum("no usable frame rate" in message for message in caplog.messages) == 1
+
+
+def test_a_segment_that_cannot_be_scored_is_a_gap_and_an_error(
+    detector: Detector, clip_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = []
+
+    def failing(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        scored.append(frames)
+        if len(scored) == 2:
+            raise InferenceFailed("the graphs failed: out of memory")
+        return np.full(1, 0.25, np.float32)
+
+    monkeypatch.setattr(detector, "score", failing)
+    records: list[Record] = []
+    with pytest.raises(FootageIncomplete, match="1 of 3 segments could not be scored"):
+        Runner(detector, records.append, threading.Event()).run([parse_source(str(clip_path))])
+    assert spans(records) == [(0, 48), (96, 130)]
+    assert [(r.start_s, r.reason) for r in records if isinstance(r, GapRecord)] == [(3.2, "dropped")]
+
+
+@pytest.mark.parametrize("frames", [1, 47, 48, 50, 97, 129])
+def test_a_stopped_file_run_writes_what_it_has(detector: Detector, clip_path: Path, frames: int) -> None:
+    stop = threading.Event()
+
+    def progress(camera: str, done: int, total: int | None, fps: float) -> None:
+        if done == frames:
+            stop.set()
+
+    records: list[Record] = []
+    Runner(detector, records.append, stop, progress=progress).run([parse_source(str(clip_path))])
+    expected = [(start, min(start + 48, frames)) for start in range(0, frames, 48)]
+    if frames == 1:
+        expected.pop()  # its one frame was none of those that a whole segment would have shown
+    assert spans(records) == expected
+    events = [record.state for record in records if isinstance(record, EventRecord)]
+    assert events.count("new") == events.count("end")
+
+
+def test_an_output_that_fails_ends_the_run_at_once(detector: Detector, clip_path: Path) -> None:
+    def write(record: Record) -> None:
+        raise OutputFailed("out.jsonl: cannot be written")
+
+    with pytest.raises(OutputFailed):
+        Runner(detector, write, threading.Event()).run(
+            [parse_source(str(clip_path)), parse_source(str(clip_path))][:1]
+        )
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        ([], "no camera"),
+        (["rtsp://a/1", "rtsp://a/2"], "two cameras are called 'a'"),
+        (["CLIP", "rtsp://a/"], "two commands"),
+    ],
+)
+def test_sources_that_cannot_run_together(texts: list[str], words: str, clip_path: Path) -> None:
+    sources = [parse_source(text.replace("CLIP", str(clip_path))) for text in texts]
+    with pytest.raises(UsageError, match=words):
+        check_sources(sources)
+
+
+# ---- live cameras, from a script instead of a network
+
+
+class ScriptedCamera:
+    """Stands in for LiveCamera: what happens is a function that runs in the reader's thread."""
+
+    def __init__(self, source: Source, listener: CameraListener) -> None:
+        self.source, self.listener = source, listener
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=lambda: self.script(self.listener, self.stopping), daemon=True)
+
+    script: Callable[[CameraListener, threading.Event], None]
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        self.stopping.set()
+        self.thread.join(timeout_s)
+        return not self.thread.is_alive()
+
+    def raise_if_failed(self) -> None:
+        pass
+
+    def require_online(self, timeout_s: float | None = None) -> None:
+        raise SourceUnavailable(f"camera {self.source.name}: cannot open {self.source.shown}: refused")
+
+
+def picture() -> NDArray[np.uint8]:
+    return np.full((90, 160, 3), 90, np.uint8)
+
+
+def flow(listener: CameraListener, first: int, count: int, since_s: float, fps: float = 15.0) -> None:
+    for index in range(count):
+        listener.on_frame(Grabbed(first + index, since_s + index / fps, picture))
+
+
+def run_script(
+    monkeypatch: pytest.MonkeyPatch,
+    detector: Detector,
+    script: Callable[[CameraListener, threading.Event], None],
+    done: Callable[[list[Record]], bool],
+    *sources: str,
+) -> list[Record]:
+    monkeypatch.setattr(ScriptedCamera, "script", staticmethod(script), raising=False)
+    monkeypatch.setattr(runner_module, "LiveCamera", ScriptedCamera)
+    records: list[Record] = []
+    stop = threading.Event()
+    deadline = time.monotonic() + 60
+
+    def write(record: Record) -> None:
+        records.append(record)
+        if done(records):
+            stop.set()
+
+    watchdog = threading.Timer(deadline - time.monotonic(), stop.set)
+    watchdog.start()
+    Runner(detector, write, stop).run([parse_source(text) for text in sources or ("gate=rtsp://camera/",)])
+    watchdog.cancel()
+    return records
+
+
+def test_scoring_that_is_too_slow_drops_the_oldest_and_says_so(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resting = threading.Event()
+    held = threading.Event()
+
+    def slow(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        held.set()
+        resting.wait(30)
+        return np.full(len(frames), 0.25, np.float32)
+
+    monkeypatch.setattr(detector, "score", slow)
+
+    def script(listener: CameraListener, stopping: threading.Event) -> None:
+        listener.on_state("online", "", 0.0)
+        flow(listener, 0, 49, 0.0)
+        held.wait(30)
+        # While the first segment is scored, nine more come to their end.
+        flow(listener, 49, 9 * 48, 49 / 15)
+        resting.set()
+        stopping.wait(30)
+
+    def done(records: list[Record]) -> bool:
+        return sum(isinstance(record, SegmentRecord) for record in records) == 3
+
+    records = run_script(monkeypatch, detector, script, done)
+    segments = [record.index for record in records if isinstance(record, SegmentRecord)]
+    gaps = [(round(record.start_s / 3.2), record.reason) for record in records if isinstance(record, GapRecord)]
+    assert segments[:3] == [0, 8, 9]
+    assert gaps == [(index, "dropped") for index in range(1, 8)]
+    stretches = [record for record in records if isinstance(record, SegmentRecord | GapRecord)]
+    for before, after in itertools.pairwise(stretches):
+        assert after.start_s == pytest.approx(before.end_s)
+
+
+def test_an_event_ends_although_the_camera_stays_away(
+    bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = {"sigma": 0.5, "threshold": 0.5, "calibrated": True, "f1": None, "lookahead": 2}
+    path = with_manifest(
+        bundle_dir,
+        tmp_path / "quick",
+        locators={"full": spec, "low_latency": spec | {"lookahead": 0}},
+        segment={"fps": 480.0},
+    )
+
+    def script(listener: CameraListener, stopping: threading.Event) -> None:
+        listener.on_state("online", "", 0.0)
+        flow(listener, 0, 49, 0.0, fps=480.0)
+        listener.on_state("offline", "the connection ended", 0.2)
+        stopping.wait(30)
+
+    def done(records: list[Record]) -> bool:
+        return isinstance(records[-1], EventRecord) and records[-1].state == "end"
+
+    with Detector(Bundle.open(path), "cpu", threads=1) as detector:
+        monkeypatch.setattr(detector, "score", lambda frames: np.full(len(frames), 0.75, np.float32))
+        before = time.monotonic()
+        records = run_script(monkeypatch, detector, script, done)
+    assert time.monotonic() - before < 60  # not ended by the watchdog
+    assert [type(record) for record in records[-2:]] == [EventRecord, EventRecord]
+    assert spans(records) == [(0, 48), (48, 49)]
+
+
+def test_several_cameras_each_in_its_own_order(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detector, "score", lambda frames: np.full(len(frames), 0.25, np.float32))
+
+    def script(listener: CameraListener, stopping: threading.Event) -> None:
+        listener.on_state("online", "", 0.0)
+        for segment in range(4):
+            flow(listener, 48 * segment, 48, 3.2 * segment)
+            stopping.wait(0.1)
+        stopping.wait(30)
+
+    def done(records: list[Record]) -> bool:
+        return sum(isinstance(record, SegmentRecord) for record in records) == 9
+
+    sources = [f"{name}=rtsp://camera/" for name in ("gate", "yard", "hall")]
+    records = run_script(monkeypatch, detector, script, done, *sources)
+    for name in ("gate", "yard", "hall"):
+        own = [record for record in records if isinstance(record, SegmentRecord) and record.camera == name]
+        assert [(record.start_frame, record.end_frame) for record in own] == [
+            (48 * index, 48 * index + 48) for index in range(4)
+        ]
+
+
+def test_ids_of_events_differ_from_run_to_run(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detector, "score", lambda frames: np.full(len(frames), 1.0, np.float32))
+
+    def script(listener: CameraListener, stopping: threading.Event) -> None:
+        flow(listener, 0, 49, 0.0)
+        stopping.wait(30)
+
+    ids = set()
+    for _ in range(2):
+        records = run_script(monkeypatch, detector, script, lambda records: isinstance(records[-1], EventRecord))
+        ids |= {record.id for record in records if isinstance(record, EventRecord)}
+        time.sleep(0.002)  # ids hold the start in milliseconds
+    assert len(ids) == 2
+    assert all(name.startswith(detector.bundle.manifest.bundle_id[:8]) for name in ids)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_only_when_no_camera_answers_the_run_is_refused(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    def script(listener: CameraListener, stopping: threading.Event) -> None:
+        name = listener.camera  # type: ignore[attr-defined]  # a CameraFeed
+        if name == "good":
+            listener.on_state("online", "", 0.0)
+            stopping.wait(0.5)
+            flow(listener, 0, 49, 0.0)
+        else:
+            listener.on_state("offline", "refused", 0.0)
+        stopping.wait(30)
+
+    def done(records: list[Record]) -> bool:
+        return isinstance(records[-1], SegmentRecord)
+
+    sources = ["down=rtsp://user:s3cret@camera/", "good=rtsp://camera/"][: 1 + others]
+    if others:
+        records = run_script(monkeypatch, detector, script, done, *sources)
+        assert {record.state for record in records if isinstance(record, CameraRecord)} == {"offline", "online"}
+    else:
+        with pytest.raises(SourceUnavailable, match="camera down") as caught:
+            run_script(monkeypatch, detector, script, done, *sources)
+        assert "s3cret" not in str(caught.value)
