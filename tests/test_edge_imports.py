@@ -1,0 +1,66 @@
+"""What `import edge_runtime` costs a recorder: no training library, no inference library, no time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import edge_runtime
+from edge_runtime.errors import HeadHuntError
+
+PROBE = """
+import json, sys, time
+import numpy  # a recorder has it already; its import is not ours
+begun = time.perf_counter()
+import edge_runtime
+print(json.dumps([time.perf_counter() - begun, sorted(sys.modules)]))
+"""
+HEAVY = {"torch", "transformers", "onnx", "onnxscript", "sklearn", "skl2onnx", "onnxruntime", "cv2", "click", "scipy"}
+
+
+def probe() -> tuple[float, list[str]]:
+    # Away from the repository: what is imported is what is installed.
+    out = subprocess.run([sys.executable, "-c", PROBE], check=True, capture_output=True, text=True, cwd="/")
+    seconds, modules = json.loads(out.stdout)
+    return seconds, modules
+
+
+def test_the_import_is_light():
+    runs = [probe() for _ in range(3)]
+    modules = set(runs[0][1])
+    assert "edge_runtime.detector" in modules
+    assert HEAVY & {name.split(".")[0] for name in modules} == set()
+    assert {"models", "export", "offline"} & modules == set()
+    # The one figure that is promised: half a second, on any machine that runs the tests.
+    assert min(seconds for seconds, _ in runs) < 0.5
+
+
+def test_the_public_surface():
+    assert sorted(edge_runtime.__all__) == [
+        "Bundle",
+        "BundleRefused",
+        "CameraRecord",
+        "Detector",
+        "EventRecord",
+        "GapRecord",
+        "HeadHuntError",
+        "InvalidFrame",
+        "MissingExtra",
+        "ProviderUnavailable",
+        "Record",
+        "SegmentRecord",
+        "SourceUnavailable",
+        "Stream",
+        "UsageError",
+        "__version__",
+    ]
+    for name in edge_runtime.__all__:
+        assert getattr(edge_runtime, name) is not None
+
+
+def test_the_public_errors_are_one_tree():
+    public = [getattr(edge_runtime, name) for name in edge_runtime.__all__]
+    errors = [value for value in public if isinstance(value, type) and issubclass(value, BaseException)]
+    assert len(errors) == 7
+    assert all(issubclass(error, HeadHuntError) for error in errors)
