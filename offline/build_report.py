@@ -33,6 +33,7 @@ from offline.scores import VideoScores
 
 if TYPE_CHECKING:
     from offline.build import BuildOptions
+    from offline.recalibrate import RecalibrateOptions
 
 # A thumbnail costs decoding a video up to its peak.
 THUMBNAILS = 40
@@ -196,14 +197,16 @@ def _notes(options: BuildOptions, fitted: Fitted) -> tuple[str, ...]:
             if is_trained()
             else "The model is the built-in reference model without training: the figures prove the plumbing only."
         )
+    return (*notes, *_locator_notes(fitted))
+
+
+def _locator_notes(fitted: Fitted) -> tuple[str, ...]:
     if not fitted.locators.full.calibrated:
-        notes.append("The locator is not calibrated: there are no validation videos with times of both kinds.")
-    else:
-        notes.append(
-            "The locator was calibrated on the validation videos, so its figures on them are favourable; "
-            "judge a bundle on the test split, with hh-offline evaluate."
-        )
-    return tuple(notes)
+        return ("The locator is not calibrated: there are no validation videos with times of both kinds.",)
+    return (
+        "The locator was calibrated on the validation videos, so its figures on them are favourable; "
+        "judge a bundle on the test split, with hh-offline evaluate.",
+    )
 
 
 def _manifest(document: dict[str, Any], work: Path) -> Manifest:
@@ -219,3 +222,30 @@ def _command(options: BuildOptions) -> str:
     if options.prompt is not None:
         words += ["--prompt", options.prompt]
     return shlex.join(words)
+
+
+def write_recalibration_report(
+    path: Path,
+    options: RecalibrateOptions,
+    document: dict[str, Any],
+    dataset: Dataset,
+    fitted: Fitted,
+    console: Console,
+) -> None:
+    """Write `report.html` for a bundle with a new scorer and locator. The hunt stayed with the first bundle."""
+    judged = [one.video for one in fitted.validation_units]
+    words = ["hh-offline", "recalibrate", str(options.bundle), "--manifest", str(options.manifest)]
+    words += ["--output", str(options.output), "--calibration-unit", options.unit, "--seed", str(options.seed)]
+    write(
+        Report(
+            title=f"{options.manifest.stem}: recalibrated for one site",
+            manifest=_manifest(document, path.parent),
+            hunt=None,
+            videos=report_videos(fitted, console),
+            evaluation=_evaluation(judged, fitted),
+            baselines=_baselines(list(dataset.split("calibration")), judged, console),
+            notes=_locator_notes(fitted),
+            commands=(shlex.join(words),),
+        ),
+        path,
+    )

@@ -114,7 +114,8 @@ def scenes(output: Path, videos: int, background: Path | None, seed: int, quiet:
     from offline.scenes import SceneSet, generate
 
     with Console(quiet).bar("Making scenes", "clip") as progress:
-        path = generate(output, seed=seed, scenes=SceneSet.of_videos(videos), background=background, progress=progress)
+        plan = SceneSet.of_videos(videos)
+        path = generate(output, seed=seed, scenes=plan, background=background, progress=progress)
     click.echo(str(path))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from edge_runtime.bundle import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.graphs import FeatureGraphs, ScorerGraph
+from edge_runtime.manifest import REPORT
 from export.assemble import SCORER, check_target, now, publish, workshop, write_golden
 from offline.console import Console
 from offline.dataset import Dataset, read_dataset
@@ -88,6 +89,5 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
         del document["files"], document["bundle_id"]
         from offline.build_report import write_recalibration_report
 
-        write_recalibration_report(work / "report.html", options, document, fitted)
+        write_recalibration_report(work / REPORT, options, document, dataset, fitted, console)
         return publish(work, options.output, document), fitted
-

@@ -133,14 +133,15 @@ class Report:
     """Everything a report tells; what is None or empty is left out.
 
     manifest: of the bundle; its `bundle_id` and its entry for the report itself are not looked at, since they
-    can only be known after the report. evaluation: or its `to_dict()` form. ablation: a table as it is shown.
+    can only be known after the report. hunt: None for a recalibrated bundle, whose heads were hunted elsewhere.
+    evaluation: or its `to_dict()` form. ablation: a table as it is shown.
     calibration_curve: (fraction in 0..1, samples, validation AUC). baselines: frame AUC by name, of methods that
     are too simple to be used. notes: sentences that must be read first. commands: how to repeat it.
     """
 
     title: str
     manifest: Manifest
-    hunt: Hunt
+    hunt: Hunt | None
     videos: tuple[ReportVideo, ...] = ()
     depth: tuple[DepthPoint, ...] = ()
     embedding: Embedding | None = None
@@ -153,7 +154,7 @@ class Report:
 
     def __post_init__(self) -> None:
         experts = [(expert.layer, expert.head) for expert in self.manifest.experts]
-        if experts != [(expert.layer, expert.head) for expert in self.hunt.experts]:
+        if self.hunt is not None and experts != [(expert.layer, expert.head) for expert in self.hunt.experts]:
             raise ValueError(f"the manifest's experts {experts} are not those of the hunt")
         names = [(video.split, video.name) for video in self.videos]
         if len(set(names)) != len(names):

@@ -121,6 +121,11 @@ def not_none(value: Cell) -> str:
 
 def _summary(report: Report) -> str:
     manifest, hunt = report.manifest, report.hunt
+    if hunt is None:
+        return (
+            f"{len(manifest.experts)} expert heads of {manifest.source_model.name}, hunted when the bundle was first "
+            f"built, with a scorer and a locator of their own for this site. The graphs are unchanged."
+        )
     return (
         f"{len(hunt.experts)} expert heads, found among the {hunt.layers * hunt.heads} heads of {hunt.layers} layers "
         f"of {manifest.source_model.name}, are read to tell normal from anomalous footage. The model is frozen and "
@@ -131,7 +136,7 @@ def _summary(report: Report) -> str:
 def _tiles(report: Report) -> list[Tile]:
     manifest = report.manifest
     validation, segment = manifest.validation, manifest.segment
-    depth = report.hunt.depth + 1
+    depth = max(expert.layer for expert in manifest.experts) + 1
     full, fast = manifest.locators.full, manifest.locators.low_latency
     footage = f"{not_none(validation.videos)} / {not_none(validation.frames)}"
     tiles = [
@@ -163,6 +168,9 @@ def _why_undefined(report: Report) -> str:
 
 def _experts(report: Report) -> Iterator[Section]:
     hunt = report.hunt
+    if hunt is None:
+        yield _kept_experts(report)
+        return
     metrics = {name: normalise(metric).mean(axis=0) for name, metric in hunt.saliency.items()}
     mean, spread = hunt.score.mean(axis=0), hunt.score.std(axis=0)
     rows = tuple(
@@ -218,6 +226,18 @@ def _experts(report: Report) -> Iterator[Section]:
         tuple(drawn),
         (Titled("Experts by rank", Table(columns, rows)),),
         tuple(remarks),
+    )
+
+
+def _kept_experts(report: Report) -> Section:
+    """The experts of a recalibrated bundle: the maps they were chosen from stayed with the first bundle."""
+    rows = tuple((rank, e.layer, e.head, e.rss) for rank, e in enumerate(report.manifest.experts, start=1))
+    return Section(
+        "experts",
+        "The expert heads",
+        f"As hunted when the bundle was first built. The bundle asks with the prompt "
+        f"“{report.manifest.prompt.name}”: {report.manifest.prompt.text}",
+        tables=(Titled("Experts by rank", Table(("rank", "layer", "head", "RSS"), rows)),),
     )
 
 
@@ -376,7 +396,7 @@ def _outcome(video: ReportVideo) -> tuple[str, bool | None]:
 
 
 def _depth(report: Report) -> Iterator[Section]:
-    if not report.depth:
+    if not report.depth or report.hunt is None:
         return
     rows = tuple((point.max_layer, point.auc, point.f1, f"{100 * point.cost:.0f} %") for point in report.depth)
     undefined = any(point.auc is None for point in report.depth)
