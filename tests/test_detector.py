@@ -10,7 +10,7 @@ import threading
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.bundle import Bundle
@@ -378,12 +378,26 @@ def test_silence_ends_an_event_before_the_camera_returns(detector):
     assert [record.end_frame for record in of(SegmentRecord, records)] == [48, 60]
 
 
+def test_counted_frames_wait_for_their_segment_however_long_it_takes(detector):
+    full = LocatorSpec(sigma=1.0, threshold=0.5, lookahead=3, calibrated=False)
+    asked, left_alone = (scored_by(detector, full=full).stream("gate", clock="frames") for _ in range(2))
+    records = push_all(asked, [plain(200)] * 60) + asked.idle(1000.0)
+    records += push_all(asked, [plain(10)] * 60, first=60) + asked.flush()
+    assert records == push_all(left_alone, [plain(200)] * 60 + [plain(10)] * 60) + left_alone.flush()
+
+
 @shared_fixtures
 @given(
     stretches=st.lists(st.tuples(st.integers(1, 90), st.floats(0, 40)), min_size=1, max_size=5),
     asks=st.integers(0, 6),
     full=locators(),
     level=st.integers(0, 255),
+)
+@example(
+    stretches=[(10, 12.0), (10, 0.0)],
+    asks=6,
+    full=LocatorSpec(sigma=2.0, threshold=0.5, lookahead=6, calibrated=False),
+    level=0,
 )
 def test_asking_during_silence_changes_no_record(detector, stretches, asks, full, level):
     twin = scored_by(detector, full=full)

@@ -304,6 +304,12 @@ class TestTimeSegmenter:
         with pytest.raises(InvalidFrame, match="go back"):
             segmenter.push(lambda: picture(0), 1.0)
 
+    def test_a_hole_begins_where_the_segment_before_it_ends(self):
+        """Even where the last frame, by the camera's rhythm, would have stood for longer than its segment."""
+        items = feed(TimeSegmenter(SPEC), [0.0, 0.5, 1.0, 1.5, 9.0])
+        assert [(item.start_s, item.end_s) for item in items[:1]] == [(0.0, pytest.approx(1.6))]
+        assert items[1] == Hole(1, 5, items[0].end_s, 9.0, "lost")
+
     @pytest.mark.parametrize("clock", [FrameSegmenter, TimeSegmenter])
     @pytest.mark.parametrize("wrong", [-1.0, 0.99, math.nan, math.inf, -math.inf, None, "now", [1.0], 10**400])
     def test_a_wrong_time_changes_nothing(self, clock, wrong):
