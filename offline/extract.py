@@ -235,8 +235,10 @@ def read_features(path: Path) -> FeatureSet:
             raise FeatureError(
                 f"{path}: holds no {INDEX}; its extraction did not finish, run hh-offline extract again"
             )
-        document = json.loads(index.read_text(encoding="utf-8"))
-        path = path / document["calibration"]
+        try:
+            path = path / str(json.loads(index.read_text(encoding="utf-8"))["calibration"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise FeatureError(f"{index}: cannot be read ({error!r}); run hh-offline extract again") from error
     try:
         with np.load(path, allow_pickle=False) as data:
             return FeatureSet(
@@ -249,8 +251,9 @@ def read_features(path: Path) -> FeatureSet:
         raise FeatureError(f"{path}: no such features; make them with hh-offline extract") from None
     except KeyError as error:
         raise FeatureError(f"{path}: {error.args[0]}; expected features, labels, prompts and videos") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise FeatureError(f"{path}: cannot be read as features ({error}); extract them again") from error
+    except Exception as error:  # zipfile, zlib and numpy each have a dozen ways to say "damaged"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FeatureError(f"{path}: cannot be read as features ({reason}); extract them again") from error
 
 
 def write_index(folder: Path, calibration: FeatureSet, extracted: Sequence[Extracted], mllm: Mllm) -> None:

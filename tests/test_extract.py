@@ -1,0 +1,208 @@
+"""Extraction: nothing is computed twice, and nothing stale is ever taken for true."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from checkpoints import Shape, write_checkpoint
+from conftest import write_clip
+
+from edge_runtime.errors import DatasetError, FeatureError, SourceUnavailable
+from edge_runtime.pixels import PixelSpec
+from edge_runtime.segments import SegmentSpec
+from models.checkpoint import load
+from models.family import Mllm
+from models.prompts import PROMPTS, Prompt
+from offline.dataset import Video
+from offline.extract import INDEX, AllHeads, Extracted, FeatureSet, extract, median_rate, read_features, write_index
+from offline.store import EntryStore
+from offline.units import Unit
+
+SEGMENT = SegmentSpec(frames=48, sampled=4, fps=15)
+
+
+class Counting(AllHeads):
+    """The real extractor, that also counts how often it was asked."""
+
+    calls = 0
+
+    def extract(self, frames: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        return super().extract(frames)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Mllm]:
+    """One checkpoint, and another that differs in its weights alone."""
+    folder = tmp_path_factory.mktemp("models")
+    return [load(str(write_checkpoint(folder / str(seed), Shape(layers=1), seed)), "cpu") for seed in (0, 1)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_clip(tmp_path / "normal.mp4", 100, seed=1)
+    write_clip(tmp_path / "anomalous.mp4", 110, (30, 60), seed=2)
+    return tmp_path
+
+
+def videos(folder: Path, events: tuple[tuple[int, int], ...] = ((30, 60),), **names: str) -> list[Video]:
+    found = []
+    for label in ("normal", "anomalous"):
+        name = names.get(label, f"{label}.mp4")
+        hot = events if label == "anomalous" else ()
+        found.append(Video(path=folder / name, name=name, label=label, split="calibration", events=hot))
+    return found
+
+
+def run(
+    folder: Path,
+    mllm: Mllm,
+    given: Sequence[Video] | None = None,
+    prompts: Sequence[Prompt] = PROMPTS[:2],
+    segment: SegmentSpec = SEGMENT,
+    unit: Unit = "segment",
+    size: int = 32,
+    **options: Any,
+) -> tuple[list[Extracted], int]:
+    """Extract; returns the result and how many units were computed."""
+    given = videos(folder) if given is None else given
+    counting = Counting(mllm, prompts)
+    units: dict[str, Unit] = {video.name: unit for video in given}
+    store = EntryStore(folder / "store")
+    return extract(given, units, counting, PixelSpec(size=size), segment, store, **options), counting.calls
+
+
+def equal(one: list[Extracted], other: list[Extracted]) -> bool:
+    return len(one) == len(other) and all(
+        np.array_equal(a.features, b.features) and np.array_equal(a.spans, b.spans)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_what_is_done_is_not_done_again(folder: Path, models: list[Mllm]) -> None:
+    first, calls = run(folder, models[0])
+    assert calls == 3 + 3
+    again, calls = run(folder, models[0])
+    assert calls == 0
+    assert equal(first, again)
+    assert [one.features.shape for one in first] == [(3, 2, 1, 4, 8)] * 2
+    assert [one.frames for one in first] == [100, 110]
+    assert [one.labels.tolist() for one in first] == [[False] * 3, [True, True, False]]
+    # What is not changed by name or place: features are found by content.
+    (folder / "normal.mp4").rename(folder / "renamed.mp4")
+    moved, calls = run(folder, models[0], videos(folder, normal="renamed.mp4"))
+    assert calls == 0
+    assert equal(first, moved)
+    assert moved[0].video.name == "renamed.mp4"
+    # The rate cuts no file: a bundle's median may move without a new extraction.
+    assert run(folder, models[0], segment=SegmentSpec(frames=48, sampled=4, fps=25), given=[moved[0].video])[1] == 0
+
+
+def test_every_change_that_could_change_a_feature_is_noticed(folder: Path, models: list[Mllm]) -> None:
+    first, _ = run(folder, models[0])
+    other, calls = run(folder, models[1])
+    assert calls == 6
+    assert not equal(first, other)
+    assert run(folder, models[0], prompts=PROMPTS[1:3])[1] == 6
+    reworded = (Prompt(PROMPTS[0].name, PROMPTS[0].text + " Now."), PROMPTS[1])
+    assert run(folder, models[0], prompts=reworded)[1] == 6
+    assert run(folder, models[0], prompts=PROMPTS[:2][::-1])[1] == 6
+    assert run(folder, models[0], segment=SegmentSpec(frames=48, sampled=5, fps=15))[1] == 6
+    assert run(folder, models[0], segment=SegmentSpec(frames=60, sampled=4, fps=15))[1] == 4
+    assert run(folder, models[0], unit="video")[1] == 2
+    write_clip(folder / "normal.mp4", 100, seed=9)
+    changed, calls = run(folder, models[0])
+    assert calls == 3
+    assert not np.array_equal(changed[0].features, first[0].features)
+    assert np.array_equal(changed[1].features, first[1].features)
+    # And all of that left the first entries as they were.
+    write_clip(folder / "normal.mp4", 100, seed=1)
+    assert run(folder, models[0])[1] == 0
+
+
+def test_new_events_change_labels_and_compute_nothing(folder: Path, models: list[Mllm]) -> None:
+    run(folder, models[0])
+    found, calls = run(folder, models[0], videos(folder, events=((96, 97),)))
+    assert calls == 0
+    assert found[1].labels.tolist() == [False, False, True]
+
+
+def test_events_beyond_the_video_are_refused_also_where_features_are_stored(folder: Path, models: list[Mllm]) -> None:
+    run(folder, models[0])
+    with pytest.raises(DatasetError, match=r"anomalous\.mp4.*110"):
+        run(folder, models[0], videos(folder, events=((30, 111),)))
+
+
+def test_a_corrupt_entry_is_computed_again(folder: Path, models: list[Mllm]) -> None:
+    first, _ = run(folder, models[0])
+    for number, path in enumerate(sorted((folder / "store").iterdir())):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] if number else b"")
+    again, calls = run(folder, models[0])
+    assert calls == 6
+    assert equal(first, again)
+    assert run(folder, models[0])[1] == 0
+
+
+def test_a_copy_of_a_video_is_extracted_once(folder: Path, models: list[Mllm]) -> None:
+    shutil.copy(folder / "normal.mp4", folder / "copy.mp4")
+    given = [*videos(folder), Video(path=folder / "copy.mp4", name="copy.mp4", label="normal", split="calibration")]
+    found, calls = run(folder, models[0], given)
+    assert calls == 6
+    assert np.array_equal(found[0].features, found[2].features)
+
+
+def test_a_video_that_cannot_be_read_is_named_or_left_out_by_name(
+    folder: Path, models: list[Mllm], caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "normal.mp4").write_bytes(b"no video at all")
+    with pytest.raises(SourceUnavailable, match=r"normal\.mp4.*--skip-unreadable") as caught:
+        run(folder, models[0])
+    assert "\n" not in str(caught.value)
+    found, calls = run(folder, models[0], skip_unreadable=True)
+    assert [one.video.name for one in found] == ["anomalous.mp4"]
+    assert calls == 3
+    assert "normal.mp4" in caplog.text
+    with pytest.raises(SourceUnavailable, match=r"normal\.mp4"):
+        median_rate(videos(folder))
+    assert median_rate(videos(folder), skip_unreadable=True) == pytest.approx(15)
+
+
+def test_a_set_goes_to_disk_and_comes_back(folder: Path, models: list[Mllm]) -> None:
+    found, _ = run(folder, models[0])
+    features = FeatureSet.of(found, PROMPTS[:2])
+    assert features.features.shape == (6, 2, 1, 4, 8)
+    assert features.videos == ("normal.mp4",) * 3 + ("anomalous.mp4",) * 3
+    write_index(folder / "store", features, found, models[0])
+    features.write(folder / "features.npz")
+    for path in (folder / "store", folder / "features.npz"):
+        back = read_features(path)
+        assert np.array_equal(back.features, features.features)
+        assert np.array_equal(back.labels, features.labels)
+        assert (back.prompts, back.videos) == (features.prompts, features.videos)
+
+
+def test_a_set_of_nothing_and_damaged_files_are_feature_errors(tmp_path: Path) -> None:
+    with pytest.raises(FeatureError):
+        FeatureSet.of([], PROMPTS)
+    with pytest.raises(FeatureError, match="run hh-offline extract again"):
+        read_features(tmp_path)
+    np.savez(tmp_path / "other.npz", labels=np.zeros(2))
+    (tmp_path / "short.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:100])
+    np.savez(tmp_path / "pickled.npz", features=np.array([{}], dtype=object), labels=np.zeros(1))
+    np.save(tmp_path / "single.npz", np.zeros(3))
+    (tmp_path / "single.npz.npy").rename(tmp_path / "single.npz")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name in ("other", "short", "pickled", "single", "empty", "absent"):
+        with pytest.raises(FeatureError, match=f"{name}.npz") as caught:
+            read_features(tmp_path / f"{name}.npz")
+        assert "\n" not in str(caught.value)
+    for index in ("", "{", "[]", "{}", '{"calibration": 3}'):
+        (tmp_path / INDEX).write_text(index)
+        with pytest.raises(FeatureError):
+            read_features(tmp_path)
