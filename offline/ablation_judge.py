@@ -73,7 +73,8 @@ class Judge:
         if method.pick == "mean":
             return self._mean(empty, located)
         best = max(located, key=lambda one: -1.0 if one.validation_auc is None else one.validation_auc)
-        row = self._single(empty, best)
+        probe = method.probes.get(best.name)
+        row = self._single(replace(empty, heads=() if probe is None else probe.heads), best)
         if method.pick == "only":
             return row
         return replace(

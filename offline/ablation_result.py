@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from models.heads import HeadRef
 from offline.ablation_rows import Group
 from offline.bootstrap import Interval
 from offline.evaluation_table import UNDEFINED, aligned
@@ -65,7 +66,7 @@ class Row:
 
     difference: AUC minus that of the full method. unseen: AUC on kinds judged apart. raw_auc: without smoothing.
     classes: AUC of each kind of anomaly against the normal videos. sigma, threshold: the locator's, None for a
-    mean. chosen: the candidate that was best on the validation videos. reason: why there are no figures.
+    mean. heads: those that its scorer reads, in that order. chosen: the candidate that was best on the validation videos. reason: why there are no figures.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Row:
     classes: Mapping[str, float | None] = field(default_factory=dict)
     sigma: float | None = None
     threshold: float | None = None
+    heads: tuple[HeadRef, ...] = ()
     chosen: str | None = None
     candidates: tuple[Candidate, ...] = ()
 

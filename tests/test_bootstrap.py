@@ -6,8 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import DatasetError
-from offline.bootstrap import FIGURES, bootstrap_intervals, rank, weighted_figures
-from offline.metrics import average_precision, best_f1, frame_auc, pr_auc_trapezoid
+from offline.bootstrap import (
+    FIGURES,
+    Interval,
+    bootstrap_differences,
+    bootstrap_f1_at,
+    bootstrap_intervals,
+    rank,
+    weighted_figures,
+)
+from offline.metrics import average_precision, best_f1, f1_at, frame_auc, pr_auc_trapezoid
 
 clip = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.2, 0.5, 0.9])), min_size=1, max_size=12)
 
@@ -78,3 +86,39 @@ def test_undefined_is_none() -> None:
         bootstrap_intervals(videos, level=1.0)
     with pytest.raises(DatasetError, match="video 1"):
         bootstrap_intervals([videos[0], (videos[1][0], videos[1][1] * np.nan)])
+
+
+def test_differences_are_paired() -> None:
+    """A constant gain has a narrow interval, however much the figures themselves move with the videos."""
+    videos = random_videos(30, seed=4)
+    assert set(bootstrap_differences(videos, videos, draws=100).values()) == {Interval(0.0, 0.0, 100)}
+    better = [(labels, scores + 0.5 * labels) for labels, scores in videos]
+    gain = bootstrap_differences(better, videos, draws=200, seed=1)["auc"]
+    loss = bootstrap_differences(videos, better, draws=200, seed=1)["auc"]
+    itself = bootstrap_intervals(videos, draws=200, seed=1)["auc"]
+    assert gain is not None
+    assert loss is not None
+    assert itself is not None
+    assert 0 < gain.low < gain.high
+    assert (loss.low, loss.high) == pytest.approx((-gain.high, -gain.low))
+    assert gain.high - gain.low < (itself.high - itself.low) / 2
+    with pytest.raises(ValueError, match="same videos"):
+        bootstrap_differences(videos, videos[::-1])
+    assert bootstrap_differences(videos[:1], videos[:1]) == dict.fromkeys(FIGURES)
+
+
+def test_f1_at_a_threshold_is_around_the_figure() -> None:
+    videos = random_videos(40, seed=5)
+    labels, scores = (np.concatenate(column) for column in zip(*videos, strict=True))
+    point = f1_at(labels, scores, 0.7)
+    interval = bootstrap_f1_at(videos, 0.7, draws=300, seed=2)
+    assert point is not None
+    assert interval is not None
+    assert interval.low < point.f1 < interval.high
+    # All videos alike: whichever are drawn, the figure is the same.
+    same = bootstrap_f1_at([videos[1]] * 5, 0.7, draws=50)
+    of_one = f1_at(*videos[1], 0.7)
+    assert of_one is not None
+    assert same == Interval(pytest.approx(of_one.f1), pytest.approx(of_one.f1), 50)  # type: ignore[arg-type]
+    assert bootstrap_f1_at(videos[0::2], 0.7) is None
+    assert bootstrap_f1_at(videos[:1], 0.7) is None
