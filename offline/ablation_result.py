@@ -66,7 +66,8 @@ class Row:
 
     difference: AUC minus that of the full method. unseen: AUC on kinds judged apart. raw_auc: without smoothing.
     classes: AUC of each kind of anomaly against the normal videos. sigma, threshold: the locator's, None for a
-    mean. heads: those that its scorer reads, in that order. chosen: the candidate that was best on the validation videos. reason: why there are no figures.
+    mean. heads: those that its scorer reads, in that order. chosen: the candidate that was best on the validation
+    videos. reason: why there are no figures.
     """
 
     name: str

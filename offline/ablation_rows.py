@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
 
 from models.heads import HeadRef
 from offline.depth import Fitted
@@ -177,7 +178,9 @@ class _Rows:
         index = self._found.prompts.index(prompt)
         read = read_heads(self._calibration.features, index, heads)
         refs = tuple(HeadRef(ref.layer, ref.head) for ref in heads)
-        return Probe(index, refs, fit(read, self._calibration.labels, self._seed))
+        # On one thread: small products only wait for each other, and rounding then knows no number of cores.
+        with threadpool_limits(limits=1, user_api="blas"):
+            return Probe(index, refs, fit(read, self._calibration.labels, self._seed))
 
     def layer(self, layer: int) -> list[HeadRef]:
         return [HeadRef(layer, head) for head in range(self._found.heads)]

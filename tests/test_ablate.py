@@ -13,6 +13,7 @@ import torch
 from checkpoints import Shape, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from edge_runtime.command import run_command
 from edge_runtime.errors import DatasetError, UsageError
@@ -43,6 +44,16 @@ TWO = (PROMPTS[0], PROMPTS[-1])
 QUIET = Console(quiet=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The model is so small that threads only wait for each other, for a minute on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(limits=1):
+        yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("ablated") / "model", Shape())
@@ -63,12 +74,8 @@ def options(model: Path, dataset_csv: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def ablation(options: AblateOptions) -> Iterator[Ablation]:
-    # The model is so small that threads only wait for each other, for a minute on a busy machine.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield ablate(options, QUIET)
-    torch.set_num_threads(threads)
+def ablation(options: AblateOptions) -> Ablation:
+    return ablate(options, QUIET)
 
 
 def test_full_row_is_what_a_build_would_fit(ablation: Ablation, options: AblateOptions) -> None:
