@@ -12,17 +12,15 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from edge_runtime.backlog import Backlog, Item
-from edge_runtime.capture import Grabbed
 from edge_runtime.detector import Clock, Detector, Stream
 from edge_runtime.errors import FootageIncomplete, HeadHuntError, SourceUnavailable, UsageError, VideoUnreadable
+from edge_runtime.footage import lazy_frames, recall_from
 from edge_runtime.livecamera import LiveCamera
 from edge_runtime.livefeed import CameraFeed
-from edge_runtime.pixels import UInt8Array, prepare
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
 from edge_runtime.segments import FrameSegmenter, TimeSegmenter
 from edge_runtime.sources import Source
@@ -143,14 +141,14 @@ class Runner:
             stream = self._detector.stream(source.name, self._locator, clock, video.frame_count_hint)
             frames, damage = 0, None
             try:
-                for grabbed in video.frames(fallback_fps=segment.fps):
+                for index, frame, seconds in lazy_frames(video, pixels, segment.fps):
                     if self._stop.is_set():
                         # Reading the file again for the tail's own samples could take longer than there is.
                         self._write(source.name, stream.flush(lambda indices: {}))
                         log.info("%s: stopped after %d frames, %s", source.name, frames, self._tally(source.name))
                         return
-                    self._write(source.name, stream.push_lazy(partial(self._prepare, grabbed), grabbed.seconds))
-                    frames = grabbed.index + 1
+                    self._write(source.name, stream.push_lazy(frame, seconds))
+                    frames = index + 1
                     if self._progress is not None:
                         self._progress(source.name, frames, video.frame_count_hint, fps)
                 if not video.complete:
@@ -158,9 +156,7 @@ class Runner:
             except VideoUnreadable as error:
                 damage = error
 
-            def recall(indices: Sequence[int]) -> dict[int, UInt8Array]:
-                return {index: prepare(picture, pixels) for index, picture in video.recall(indices).items()}
-
+            recall = recall_from(video, pixels)
             if damage is not None:
                 # The frame that could not be decoded is part of the gap, whatever the container promised.
                 promised = max(video.frame_count_hint or 0, frames + 1)
@@ -193,9 +189,6 @@ class Runner:
                 expected,
             )
         return fps
-
-    def _prepare(self, grabbed: Grabbed) -> UInt8Array:
-        return prepare(grabbed.retrieve(), self._manifest.pixels)
 
     def _run_cameras(self, sources: Sequence[Source]) -> None:
         started_at = datetime.now(UTC)

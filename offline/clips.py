@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.pixels import PixelSpec, UInt8Array, prepare
+from edge_runtime.footage import lazy_frames, recall_from
+from edge_runtime.pixels import PixelSpec, prepare
 from edge_runtime.segments import Clip, FrameSegmenter, SegmentSpec, sample_indices
 from edge_runtime.videofile import VideoFile
 
@@ -20,16 +21,11 @@ def clips(path: Path, pixels: PixelSpec, segment: SegmentSpec) -> Iterator[Clip]
     """
     with VideoFile(path) as video:
         segmenter = FrameSegmenter(segment, video.frame_count_hint)
-        for grabbed in video.frames(fallback_fps=segment.fps):
-            retrieve = grabbed.retrieve
-            for item in segmenter.push(lambda retrieve=retrieve: prepare(retrieve(), pixels), grabbed.seconds):  # type: ignore[misc]
+        for _, frame, seconds in lazy_frames(video, pixels, segment.fps):
+            for item in segmenter.push(frame, seconds):
                 assert isinstance(item, Clip)
                 yield item
-
-        def recall(indices: Sequence[int]) -> dict[int, UInt8Array]:
-            return {index: prepare(frame, pixels) for index, frame in video.recall(indices).items()}
-
-        yield from (item for item in segmenter.flush(recall) if isinstance(item, Clip))
+        yield from (item for item in segmenter.flush(recall_from(video, pixels)) if isinstance(item, Clip))
         video.check_complete()
 
 

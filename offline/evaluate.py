@@ -11,7 +11,7 @@ from pathlib import Path
 from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import DatasetError, SourceUnavailable
-from edge_runtime.pixels import UInt8Array, prepare
+from edge_runtime.footage import lazy_frames, recall_from
 from edge_runtime.records import GapRecord, Record, SegmentRecord
 from edge_runtime.videofile import VideoFile
 from offline.console import Console
@@ -26,14 +26,9 @@ def run_video(detector: Detector, path: Path, locator: str) -> tuple[list[Record
     with VideoFile(path) as video:
         stream = detector.stream(path.stem, locator=locator, clock="frames", length=video.frame_count_hint)
         records: list[Record] = []
-        for grabbed in video.frames(fallback_fps=segment.fps):
-            retrieve = grabbed.retrieve
-            records += stream.push_lazy(lambda retrieve=retrieve: prepare(retrieve(), pixels), grabbed.seconds)  # type: ignore[misc]
-
-        def recall(indices: Sequence[int]) -> dict[int, UInt8Array]:
-            return {index: prepare(frame, pixels) for index, frame in video.recall(indices).items()}
-
-        records += stream.flush(recall)
+        for _, frame, seconds in lazy_frames(video, pixels, segment.fps):
+            records += stream.push_lazy(frame, seconds)
+        records += stream.flush(recall_from(video, pixels))
         video.check_complete()
         return records, video.count_frames(), segment.fps if video.fps is None else video.fps
 

@@ -16,6 +16,7 @@ from conftest import write_clip
 from edge_command import with_manifest
 from numpy.typing import NDArray
 
+from edge_runtime import footage
 from edge_runtime import runner as runner_module
 from edge_runtime.bundle import Bundle
 from edge_runtime.camerajournal import CameraListener
@@ -79,8 +80,8 @@ def test_only_sampled_frames_are_prepared(
         prepared.append(arguments)
         return original(*arguments)
 
-    original: Callable[..., NDArray[np.uint8]] = runner_module.prepare
-    monkeypatch.setattr(runner_module, "prepare", counting)
+    original: Callable[..., NDArray[np.uint8]] = footage.prepare
+    monkeypatch.setattr(footage, "prepare", counting)
     run_files(detector, clip_path)
     # 16 of each whole segment, and all 34 of a tail whose end nobody knows before it comes.
     assert len(prepared) == 16 + 16 + 34
