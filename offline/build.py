@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,12 @@ class BuildOptions:
     @property
     def cache_folder(self) -> Path:
         """Where extracted features are kept, so that a killed build goes on where it was."""
-        return self.output.with_name(self.output.name + ".cache") if self.cache is None else self.cache
+        return self.target.with_name(self.target.name + ".cache") if self.cache is None else self.cache
+
+    @property
+    def target(self) -> Path:
+        """`output` with a name of its own, for what stands beside it: `.` and `bundle/..` have none."""
+        return Path(os.path.abspath(self.output))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,8 +86,6 @@ def build(options: BuildOptions, console: Console) -> Built:
     Raises HeadHuntError of many kinds; nothing is at `options.output` then that was not there before, and
     what was extracted is found again by the next try.
     """
-    # A name of its own, for the folders beside it: `.` and `bundle/..` have none.
-    options = replace(options, output=Path(os.path.abspath(options.output)))
     dataset = _check(options)
     used = Dataset(dataset.path, (*dataset.split("calibration"), *dataset.split("validation")))
     console.say(f"Loading {options.model}")
@@ -120,7 +123,7 @@ def build(options: BuildOptions, console: Console) -> Built:
         f"{found.depth + 1} of {mllm.geometry.layers} layers will run"
     )
 
-    with workshop(options.output) as work:
+    with workshop(options.target) as work:
         console.say("Exporting the graphs")
         mllm.to("cpu")
         export_graphs(mllm, prompt, experts, segment.sampled, work)
@@ -170,13 +173,13 @@ def build(options: BuildOptions, console: Console) -> Built:
             fitted,
             console,
         )
-        bundle = publish(work, options.output, document)
+        bundle = publish(work, options.target, document)
     return Built(bundle, found, fitted, parity)
 
 
 def _check(options: BuildOptions) -> Dataset:
     """Everything that can be refused before the long work begins. Returns the dataset."""
-    check_target(options.output, options.overwrite)
+    check_target(options.target, options.overwrite)
     if options.prompt is not None and options.prompt not in (names := [prompt.name for prompt in options.prompts]):
         raise UsageError(f"there is no prompt {options.prompt!r}; choose from {', '.join(names)}")
     if options.precision not in TOLERANCE:
