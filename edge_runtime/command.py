@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -13,15 +14,14 @@ from edge_runtime.errors import HeadHuntError
 INTERRUPTED = 130
 
 
-def run_command(cli: click.Command, arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one per way to end
+def run_command(cli: click.Command, arguments: Sequence[str] | None = None) -> int:
     """Run a click command and return its exit code.
 
     0 done, 1 the work failed, 2 wrong usage or a missing extra, 3 a bundle was refused, 4 a source could not be
-    opened, 130 interrupted. A HeadHuntError becomes one line on stderr; with --debug anywhere among the
-    arguments its traceback is shown too.
+    opened, 130 interrupted. Whatever goes wrong is one line on stderr; with --debug anywhere among the arguments
+    its traceback comes before that line.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
     try:
         result = cli.main(args=given, standalone_mode=False)
     except click.exceptions.Exit as end:
@@ -32,21 +32,27 @@ def run_command(cli: click.Command, arguments: Sequence[str] | None = None) -> i
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except HeadHuntError as error:
-        if debug:
-            raise
-        click.echo(f"error: {one_line(error)}", err=True)
-        return error.exit_code
     except BrokenPipeError:
         # The reader of our output has gone; Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        if debug:
-            raise
-        click.echo(f"error: {one_line(error)}", err=True)
-        return 1
+    except Exception as error:
+        return _report(error, debug="--debug" in given)
     return result if isinstance(result, int) else 0
+
+
+def _report(error: Exception, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, HeadHuntError):
+        click.echo(f"error: {one_line(error)}", err=True)
+        return error.exit_code
+    if isinstance(error, OSError):
+        click.echo(f"error: {one_line(error)}", err=True)
+    else:
+        kind = type(error).__name__
+        click.echo(f"error: unexpected {kind}: {one_line(error)}; run it again with --debug and report it", err=True)
+    return 1
 
 
 def one_line(error: BaseException) -> str:

@@ -50,6 +50,8 @@ def extract_features(
     (folder / INDEX).unlink(missing_ok=True)
     with console.bar("Features of all heads", "video") as progress:
         done = extract(used, units, AllHeads(mllm, prompts), mllm.pixels, segment, store, skip_unreadable, progress)
+    # What cannot be read was reported; a class may have gone with it.
+    Dataset(dataset.path, tuple(one.video for one in done)).require_both_classes("calibration")
     calibration = FeatureSet.of([one for one in done if one.video.split == "calibration"], prompts)
     if packed:
         calibration.write(output)

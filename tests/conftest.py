@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import os
 import shutil
@@ -88,6 +89,10 @@ def bundle_dir(dataset_csv: Path) -> Path:
     target = CACHE / f"bundle-{digest}"
     if not target.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
+        lock = (CACHE / "bundle.lock").open("w")
+        # Of several workers one builds, the others wait for it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    if not target.is_dir():
         work = Path(tempfile.mkdtemp(dir=CACHE))
         try:
             (work / "model").mkdir()

@@ -142,17 +142,18 @@ class MjpegServer(_Child):
         command += ["-c:v", "mjpeg", "-q:v", "5", "-f", "mpjpeg", "-listen", "1", self.url]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
         deadline = time.monotonic() + READY_S
-        while not _listens(self.port):
+        while not _serves(self.port):
             if time.monotonic() > deadline or self.process.poll() is not None:
                 self.kill()
                 raise RuntimeError(f"the MJPEG server did not start on port {self.port}")
             time.sleep(0.02)
 
 
-def _listens(port: int) -> bool:
-    state_listen = "0A"
+def _serves(port: int) -> bool:
+    # A camera that tries again all the time may have connected before we look; the server then listens no more.
+    listening, connected = "0A", "01"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return any(row[1].endswith(f":{port:04X}") and row[3] == state_listen for row in rows)
+    return any(row[1].endswith(f":{port:04X}") and row[3] in (listening, connected) for row in rows)
 
 
 @pytest.fixture
