@@ -36,7 +36,7 @@ def run_command(cli: click.Command, arguments: Sequence[str] | None = None) -> i
         # The reader of our output has gone; Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last stop before the user's terminal
         return _report(error, debug="--debug" in given)
     return result if isinstance(result, int) else 0
 

@@ -16,7 +16,6 @@ from conftest import ROOT, write_dataset_folder
 from edge_runtime.bundle import Bundle
 from export.assemble import workshop
 
-
 # A short campaign: every kill costs starting a process anew. The long one is benchmarks/kill_campaign.py.
 KILLS = {"extract": 2, "build": 1}
 
