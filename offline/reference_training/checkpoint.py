@@ -21,3 +21,5 @@ def write_checkpoint(folder: Path, model: Any, tokenizer: Any) -> None:
     shipped.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_preprocessor(folder)
+    # safetensors makes its file readable by its owner alone.
+    (folder / "model.safetensors").chmod(0o644)

@@ -87,7 +87,7 @@ SHIPPED: Final = Recipe(
         # looked rarer than they are. The shipped weights began this way; the last stage corrects it.
         Stage("frames", steps=400, batch=192, rate=1e-3, warmup=30, decay=150, rarity_every=8),
         Stage("clips", steps=600, batch=16, rate=8e-4, warmup=100, decay=1, rarity_every=8),
-        Stage("clips", steps=900, batch=16, rate=1e-3, warmup=30, decay=450, muon=True),
+        Stage("clips", steps=900, batch=16, rate=1e-3, warmup=30, decay=400, muon=True),
     )
 )
 """How the shipped checkpoint was trained."""
