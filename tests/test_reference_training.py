@@ -302,6 +302,6 @@ def test_a_checkpoint_is_small_half_precision_and_gives_finite_features(pool_fol
     write_checkpoint(tmp_path / "out", trainer.net.model, trainer.tokenizer)
     assert (tmp_path / "out" / "model.safetensors").stat().st_size <= 12 * 2**20
     mllm = load(str(tmp_path / "out"), device="cpu")
-    assert 2e6 <= sum(parameter.numel() for parameter in mllm.plain.parameters()) <= 8e6
+    assert 2e6 <= sum(parameter.numel() for parameter in trainer.net.model.parameters()) <= 8e6
     pictures = trainer.pool.clip(0).pictures[None]
     assert np.isfinite(mllm.head_features(np.asarray(pictures), PROMPTS)).all()
