@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -52,10 +53,11 @@ def _shown(test: list[Video]) -> list[Video]:
 
 def _run_edge(bundle: Path, video: Video, records: Path, fps: float) -> list[str]:
     """Run the real command on one video, append its records, and say which events it found."""
-    command = [sys.executable, "-m", "edge_runtime.cli", "run", "--provider", "cpu", "--quiet"]
     name = Path(video.name).stem
+    command = [sys.executable, "-m", "edge_runtime.cli", "run", "--provider", "cpu", "--quiet"]
+    command += ["--bundle", str(bundle), "--camera", f"{name}={video.path}"]
     done = subprocess.run(  # noqa: S603 - our own command on our own files
-        [*command, "--bundle", str(bundle), "--camera", f"{name}={video.path}"],
+        command,
         capture_output=True,
         text=True,
         check=False,
@@ -65,6 +67,8 @@ def _run_edge(bundle: Path, video: Video, records: Path, fps: float) -> list[str
     with records.open("a", encoding="utf-8") as file:
         file.write(done.stdout)
     said: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
+    if not any(record["type"] == "segment" for record in said):
+        raise HeadHuntError(f"hh-edge run said nothing about {video.name}; run it by hand: {shlex.join(command)}")
     truth = ", ".join(f"{start / fps:.1f}-{end / fps:.1f} s" for start, end in video.events)
     lines = [f"  {name} ({'really ' + truth if truth else 'normal'})"]
     events = [record for record in said if record["type"] == "event" and record["state"] == "end"]

@@ -1,0 +1,39 @@
+"""The demo, small: what it says is what lies in its folder, and a second run finds everything done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.command import run_command
+from offline.cli import cli
+from offline.dataset import read_dataset
+
+
+def test_the_whole_story(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "demo"
+    arguments = ["demo", str(folder), "--videos", "8", "--quiet"]
+    assert run_command(cli, arguments) == 0
+    out = capfd.readouterr().out
+    report = folder / "bundle" / "report.html"
+    assert out.rstrip().endswith(f"report   {report.resolve()}")
+    assert "<svg" in report.read_text(encoding="utf-8")
+    manifest = Bundle.open(folder / "bundle").manifest
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    test = read_dataset(folder / "scenes" / "data.csv").split("test")
+    # Every frame of every video that was shown lies in one segment.
+    for camera in {record["camera"] for record in records}:
+        (video,) = [video for video in test if Path(video.name).stem == camera]
+        segments = [r for r in records if r["type"] == "segment" and r["camera"] == camera]
+        ends = [segment["end_frame"] for segment in segments]
+        assert [segment["start_frame"] for segment in segments] == [0, *ends[:-1]]
+        assert ends[-1] == video.frames
+    ended = [record for record in records if record["type"] == "event" and record["state"] == "end"]
+    assert out.count("    event ") == len(ended)
+    assert all(record["id"].startswith(manifest.bundle_id[:8]) for record in ended)
+    assert run_command(cli, arguments) == 0
+    again = Bundle.open(folder / "bundle").manifest
+    assert (again.experts, again.locators) == (manifest.experts, manifest.locators)
