@@ -18,17 +18,20 @@ def write_atomic(path: Path, write: bytes | Callable[[IO[bytes]], object]) -> No
     write: the content, or a function that writes it to an open binary file. What was there before is still
     there if anything fails. Raises OutputFailed that names the path where the disk is full or not writable.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    # What a link points to is written; a device or a pipe is written to, a rename would put a file in its place.
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     try:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            with target.open("wb", buffering=0) as device:
+                _fill(device, write)
+            return
         # Opened like any new file, so that the umask decides who may read it; "x" follows no link laid in its way.
         with temporary.open("xb") as file:
-            if isinstance(write, bytes):
-                file.write(write)
-            else:
-                write(file)
+            _fill(file, write)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         raise OutputFailed(
             f"{path}: cannot be written ({error.strerror or error}); free some space or choose another place"
@@ -36,6 +39,13 @@ def write_atomic(path: Path, write: bytes | Callable[[IO[bytes]], object]) -> No
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _fill(file: IO[bytes], write: bytes | Callable[[IO[bytes]], object]) -> None:
+    if isinstance(write, bytes):
+        file.write(write)
+    else:
+        write(file)
 
 
 def make_folder(path: Path) -> None:

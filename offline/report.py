@@ -5,8 +5,6 @@ Renders a `Report` (see `offline.report_content`) and writes it; decides nothing
 
 from __future__ import annotations
 
-import os
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.atomic import write_atomic
 from edge_runtime.errors import OutputFailed
 from edge_runtime.pixels import check_frame
 from offline.depth import DepthPoint
@@ -46,23 +45,7 @@ def write(report: Report, path: Path) -> None:
 
     Raises `OutputFailed` where that is not possible; what was there before is then still there.
     """
-    html = render(report)
-    temporary: str | None = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(html)
-            file.flush()
-            # A temporary file is its owner's alone; a report is there to be shown.
-            os.chmod(temporary, 0o644)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise OutputFailed(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_atomic(path, render(report).encode())
 
 
 def thumbnail(frame_bgr: NDArray[np.uint8], width: int = 160) -> bytes:

@@ -101,3 +101,22 @@ def test_make_folder(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OutputFailed, match="cannot be created"):
             make_folder(path)
+
+
+def test_a_device_stays_a_device():
+    full = Path("/dev/full")
+    if not full.is_char_device():
+        pytest.skip("no /dev/full")
+    with pytest.raises(OutputFailed, match="No space left"):
+        write_atomic(full, b"new")
+    assert full.is_char_device()
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "hunt.json").symlink_to(tmp_path / "real" / "hunt.json")
+    for content in (b"first", b"second"):
+        write_atomic(tmp_path / "hunt.json", content)
+    assert (tmp_path / "hunt.json").is_symlink()
+    assert (tmp_path / "real" / "hunt.json").read_bytes() == b"second"
+    assert [entry.name for entry in (tmp_path / "real").iterdir()] == ["hunt.json"]
