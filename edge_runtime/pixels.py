@@ -40,9 +40,12 @@ def check_frame(frame: object) -> UInt8Array:
     if not isinstance(frame, np.ndarray):
         raise InvalidFrame(f"a frame must be a numpy array, got {type(frame).__name__}")
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+        grey = frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 1)
+        way_out = (
+            "convert it with cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)" if grey else "convert it before pushing it"
+        )
         raise InvalidFrame(
-            f"a frame must be uint8 of shape (height, width, 3), got {frame.dtype} {frame.shape}; "
-            "convert grey pictures with cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)"
+            f"a frame must be uint8 of shape (height, width, 3), got {frame.dtype} {frame.shape}; {way_out}"
         )
     return frame
 

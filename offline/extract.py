@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 INDEX = "index.json"
 FORMAT = 1
+_LEAVE_OUT = "or leave such videos out with --skip-unreadable"
 Progress = Callable[[int, int, str], None]
 
 
@@ -128,7 +129,7 @@ def extract(
             results.append(_extract_one(video, units[video.name], extractor, pixels, segment, store))
         except SourceUnavailable as error:
             if not skip_unreadable:
-                raise type(error)(f"{error}; or leave such videos out with --skip-unreadable") from error
+                raise type(error)(f"{error}; {_LEAVE_OUT}") from error
             log.warning("left out: %s", error)
     if progress is not None:
         progress(len(videos), len(videos), "")
@@ -141,9 +142,9 @@ def median_rate(videos: Iterable[Video], skip_unreadable: bool = False) -> float
     for video in videos:
         try:
             stated = rate(video.path)
-        except SourceUnavailable:
+        except SourceUnavailable as error:
             if not skip_unreadable:
-                raise
+                raise type(error)(f"{error}; {_LEAVE_OUT}") from error
             continue
         if stated is not None:
             rates.append(stated)
