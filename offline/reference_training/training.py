@@ -41,6 +41,7 @@ class Stage:
     what: `frames` trains the vision tower and the projector on single frames, `clips` the whole model on clips.
     rate: peak rate of learning; warmup, decay: steps of rising and of falling. muon: matrices learn by Muon
     instead of AdamW. rarity_every: how rare things are is estimated on each so-manieth clip of the pool.
+    seeing_share: on clips, what single frames have already taught learns at this share of the rate.
     """
 
     what: Literal["frames", "clips"]
@@ -51,6 +52,7 @@ class Stage:
     decay: int
     muon: bool = False
     rarity_every: int = 7
+    seeing_share: float = 0.5
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.warmup, self.decay, self.rarity_every) < 1 or self.rate <= 0:
@@ -74,7 +76,6 @@ class Recipe:
     held_out: int = 2
     weight_decay: float = 0.05
     clip_norm: float = 1.0
-    seeing_share: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.held_out < self.shards:
@@ -88,6 +89,8 @@ SHIPPED: Final = Recipe(
         Stage("frames", steps=400, batch=192, rate=1e-3, warmup=30, decay=150, rarity_every=8),
         Stage("clips", steps=600, batch=16, rate=8e-4, warmup=100, decay=1, rarity_every=8),
         Stage("clips", steps=900, batch=16, rate=1e-3, warmup=30, decay=400, muon=True),
+        # Sight had hardly improved since single frames, so it learns at the full rate from here on.
+        Stage("clips", steps=4500, batch=16, rate=1e-3, warmup=50, decay=2500, muon=True, seeing_share=1.0),
     )
 )
 """How the shipped checkpoint was trained."""
@@ -214,10 +217,7 @@ class Trainer:
         return [parameter for group in groups for parameter in group["params"]]
 
     def _new_optimizers(self) -> list[torch.optim.Optimizer]:
-        """AdamW, and Muon for the model's matrices where the stage says so; matrices decay, the rest does not.
-
-        On clips, what single frames have already taught learns at a share of the rate.
-        """
+        """AdamW, and Muon for the model's matrices where the stage says so; matrices decay, the rest does not."""
         stage = self.recipe.stages[self.stage]
         seeing = ("model.model.vision_tower", "model.model.multi_modal_projector", "still.")
         groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
@@ -233,7 +233,7 @@ class Trainer:
                 {
                     "params": parameters,
                     "weight_decay": self.recipe.weight_decay if matrix else 0.0,
-                    "share": self.recipe.seeing_share if stage.what == "clips" and sees else 1.0,
+                    "share": stage.seeing_share if stage.what == "clips" and sees else 1.0,
                 }
             )
         optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(kinds[False], lr=stage.rate, betas=(0.9, 0.98))]
