@@ -100,21 +100,36 @@ def demo(folder: Path, videos: int, seed: int, quiet: bool) -> None:
 @click.option(
     "--videos", type=click.IntRange(min=6), default=56, show_default=True, help="How many, over all splits."
 )
+@click.option(
+    "--seconds", type=(float, float), default=(8.0, 20.0), show_default=True, help="Shortest and longest video."
+)
+@click.option(
+    "--event-seconds", type=(float, float), default=(3.0, 6.0), show_default=True, help="Shortest and longest event."
+)
 @click.option("--background", type=EXISTING, help="Real footage to put the actors into.")
 @SEED
 @QUIET
-def scenes(output: Path, videos: int, background: Path | None, seed: int, quiet: bool) -> None:
+def scenes(
+    output: Path,
+    videos: int,
+    seconds: tuple[float, float],
+    event_seconds: tuple[float, float],
+    background: Path | None,
+    seed: int,
+    quiet: bool,
+) -> None:
     """Make labelled street scenes: MP4 clips in three splits, and their data.csv.
 
     \b
     Example:
       hh-offline scenes --output scenes/ --seed 1 --videos 100
+      hh-offline scenes --output scenes/ --videos 200 --seconds 20 40 --event-seconds 4 16
     """
     from offline.console import Console
     from offline.scenes import SceneSet, generate
 
     with Console(quiet).bar("Making scenes", "clip") as progress:
-        plan = SceneSet.of_videos(videos)
+        plan = SceneSet.of_videos(videos, seconds=seconds, event_seconds=event_seconds)
         path = generate(output, seed=seed, scenes=plan, background=background, progress=progress)
     click.echo(str(path))
 

@@ -343,6 +343,13 @@ def test_of_videos_spreads_over_splits_and_labels() -> None:
     assert kinds == {None, *KINDS}
 
 
+def test_videos_and_events_last_as_long_as_asked_for() -> None:
+    for clip in plan(SceneSet.of_videos(40, seconds=(20.0, 40.0), event_seconds=(4.0, 16.0)), seed=3):
+        assert 300 <= clip.spec.frames <= 600
+        if clip.spec.event is not None:
+            assert clip.spec.event[1] - clip.spec.event[0] in range(60, 241)
+
+
 # --- real footage as background ---
 
 
@@ -400,6 +407,10 @@ def test_errors_name_the_thing(tmp_path: Path, checkerboard: Path) -> None:
         SceneSet(SplitSize(0, 0), SplitSize(0, 0), SplitSize(0, 0))
     with pytest.raises(UsageError, match="5 videos are too few"):
         SceneSet.of_videos(5)
+    with pytest.raises(UsageError, match="5 to 3"):
+        replace(TINY, seconds=(5.0, 3.0))
+    with pytest.raises(UsageError, match="event of 16 s leaves too little normal life in a video of 8 s"):
+        SceneSet.of_videos(20, event_seconds=(4.0, 16.0))
     with pytest.raises(UsageError, match=r"even width.*65x48"):
         replace(TINY, sizes=((65, 48),))
     with pytest.raises(UsageError, match="-1"):

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -71,9 +71,24 @@ class SceneSet:
                 raise UsageError(f"videos need an even width and height of 32 or more, got {width}x{height}")
         if self.videos == 0:
             raise UsageError("no videos were asked for; ask for at least one")
+        for what, (low, high) in (("videos", self.seconds), ("events", self.event_seconds)):
+            if not 0 < low <= high < float("inf"):
+                raise UsageError(f"{what} last from a number of seconds to one not below it, got {low:g} to {high:g}")
+        if self.event_seconds[1] > 0.8 * self.seconds[0]:
+            raise UsageError(
+                f"an event of {self.event_seconds[1]:g} s leaves too little normal life in a video of "
+                f"{self.seconds[0]:g} s; ask for longer videos or shorter events"
+            )
 
     @classmethod
-    def of_videos(cls, videos: int, *, kinds: tuple[str, ...] = KINDS) -> SceneSet:
+    def of_videos(
+        cls,
+        videos: int,
+        *,
+        kinds: tuple[str, ...] = KINDS,
+        seconds: tuple[float, float] = (8.0, 20.0),
+        event_seconds: tuple[float, float] = (3.0, 6.0),
+    ) -> SceneSet:
         """Spread a number of videos over the splits, 40 % to calibration and 30 % each to the others, half of
         each normal. Raises UsageError below 6: a split needs both labels.
         """
@@ -81,7 +96,14 @@ class SceneSet:
             raise UsageError(f"{videos} videos are too few: three splits with both labels need at least 6")
         third = max(2, round(0.3 * videos))
         sizes = [SplitSize((n + 1) // 2, n // 2) for n in (videos - 2 * third, third, third)]
-        return cls(calibration=sizes[0], validation=sizes[1], test=sizes[2], kinds=kinds)
+        return cls(
+            calibration=sizes[0],
+            validation=sizes[1],
+            test=sizes[2],
+            kinds=kinds,
+            seconds=seconds,
+            event_seconds=event_seconds,
+        )
 
     @property
     def videos(self) -> int:
@@ -191,10 +213,7 @@ def generate(
 
 def _without_impossible(scenes: SceneSet) -> SceneSet:
     fitting = tuple(kind for kind in scenes.kinds if FOOTAGE in KIND_LAYOUTS[kind])
-    return SceneSet(
-        scenes.calibration, scenes.validation, scenes.test, scenes.sizes, scenes.fps, scenes.seconds,
-        scenes.event_seconds, fitting,
-    )  # fmt: skip
+    return replace(scenes, kinds=fitting)
 
 
 def _footage(spec: SceneSpec, loop: FootageLoop | None) -> Footage | None:
