@@ -18,9 +18,16 @@ from edge_runtime.segments import SegmentSpec
 from models.family import Mllm
 from models.prompts import PROMPTS, Prompt
 from offline.ablation_judge import LEVEL, Judge, Series
-from offline.ablation_peers import baseline_rows, motions, segment_scores, textual_method, textual_scores
+from offline.ablation_peers import (
+    baseline_rows,
+    ceiling_rows,
+    motions,
+    segment_scores,
+    textual_method,
+    textual_scores,
+)
 from offline.ablation_result import Ablation
-from offline.ablation_rows import Method, head_methods
+from offline.ablation_rows import FULL, Method, head_methods
 from offline.build import load_model, segment_spec
 from offline.console import Console
 from offline.dataset import Dataset, Split, Video, read_dataset
@@ -30,7 +37,7 @@ from offline.hunt import Hunt, hunt
 from offline.scores import VideoScores
 from offline.store import EntryStore
 from offline.textual import Speaker, TextualAnswer
-from offline.units import choose_units
+from offline.units import UnitChoice, choose_units
 
 BOOTSTRAP_DRAWS = 1000
 
@@ -39,8 +46,8 @@ BOOTSTRAP_DRAWS = 1000
 class AblateOptions:
     """Everything that decides what an ablation gives. draws: of the random heads.
 
-    unseen: kinds of anomaly (as `class_of` names them) on which every row's AUC is given apart. cache: where
-    features are kept; without it nothing is.
+    unseen: kinds of anomaly (as `class_of` names them) on which every row's AUC is given apart. unit: what
+    one calibration sample is. cache: where features are kept; without it nothing is.
     """
 
     model: str
@@ -51,6 +58,7 @@ class AblateOptions:
     penalty: float = 0.5
     draws: int = 20
     unseen: tuple[str, ...] = ()
+    unit: UnitChoice = "auto"
     cache: Path | None = None
     device: str = "auto"
     seed: int = 0
@@ -97,6 +105,7 @@ def ablate(options: AblateOptions, console: Console) -> Ablation:
         rows = [(method, scores[method.name]) for method in methods]
         rows.append(work.textual(readable))
         rows += work.baselines(list(dataset.split("calibration")), validation, judged)
+        rows += ceiling_rows((*validation, *judged), scores[FULL][FULL])
 
     judge = Judge(validation, judged, unseen=options.unseen, draws=BOOTSTRAP_DRAWS, seed=options.seed)
     results = []
@@ -130,7 +139,7 @@ class _Work:
         with self._console.bar("Features of all heads, calibration", "video") as progress:
             extracted = extract(
                 videos,
-                choose_units(videos),
+                choose_units(videos, options.unit),
                 self._heads,
                 self._mllm.pixels,
                 self._segment,
@@ -187,7 +196,7 @@ class _Work:
         videos = {video.name: video for video in (*calibration, *validation, *judged)}
         with self._console.bar("Trivial baselines", "video") as progress:
             measured = motions(list(videos.values()), self._segment.frames, self._store, progress)
-        return baseline_rows(calibration, validation, judged, measured)
+        return baseline_rows(calibration, validation, judged, measured, self._options.unit)
 
     def _one_by_one(self, extractor: Extractor, videos: Sequence[Video], title: str) -> Iterator[Extracted]:
         """The segments of every readable video, of which only one is in memory."""
@@ -219,6 +228,7 @@ def _check(options: AblateOptions) -> Dataset:
     """Everything that can be refused before a model is loaded. Returns the dataset."""
     dataset = read_dataset(options.manifest)
     _require_splits(dataset, options)
+    choose_units(dataset.split("calibration"), options.unit)
     if not options.skip_unreadable:
         used = (*dataset.split("calibration"), *_to_score(dataset, options.split))
         Dataset(dataset.path, used).require_files()
@@ -280,6 +290,7 @@ def _run(
         "seed": options.seed,
         "intervals": {"over": "videos", "draws": BOOTSTRAP_DRAWS, "level": LEVEL},
         "calibration": {
+            "unit": options.unit,
             "videos": len(set(features.videos)),
             "samples": len(features.labels),
             "anomalous": int(features.labels.sum()),

@@ -1,4 +1,6 @@
-"""The rows that need no heads: the model's own words, and what needs no model at all. Knows videos and stores.
+"""The rows that need no heads: the model's own words, what needs no model, and what no model can exceed.
+
+Knows videos and stores.
 
 Their scores are made to lie in 0 to 1 without changing their order, so that the locator can smooth and
 threshold them like any others.
@@ -20,6 +22,8 @@ from offline.extract import Extracted
 from offline.scores import VideoScores
 from offline.store import Arrays, EntryStore, content_key
 from offline.textual import yes_against_no
+from offline.units import UnitChoice
+from offline.yardsticks import CEILINGS, perfect
 
 TEXTUAL = "the model's own answer"
 _TEXTUAL_HOW = (
@@ -86,10 +90,14 @@ def motions(videos: Sequence[Video], segment_frames: int, store: EntryStore, pro
 
 
 def baseline_rows(
-    calibration: Sequence[Video], validation: Sequence[Video], judged: Sequence[Video], measured: Mapping[str, Motion]
+    calibration: Sequence[Video],
+    validation: Sequence[Video],
+    judged: Sequence[Video],
+    measured: Mapping[str, Motion],
+    unit: UnitChoice = "auto",
 ) -> list[tuple[Method, dict[str, Series]]]:
     """The trivial baselines as rows with their scores, the untrained ones scaled by their validation median."""
-    few_shot = FewShot.fit(calibration, measured)
+    few_shot = FewShot.fit(calibration, measured, unit)
     videos = {video.name: video for video in (*validation, *judged)}
     rows = []
     for name, series in baseline_scores(videos.values(), measured, few_shot).items():
@@ -100,6 +108,16 @@ def baseline_rows(
             how += ", x / (x + its validation median); more is more anomalous, nothing is fitted but the locator"
         rows.append((Method(name, "baseline", how), {name: scores}))
     return rows
+
+
+def ceiling_rows(videos: Sequence[Video], segments: Series) -> list[tuple[Method, dict[str, Series]]]:
+    """What these segments allow at best, as rows. segments: any row's scores, of all validation and judged videos."""
+    once = list({video.name: video for video in videos}.values())
+    return [
+        # Smoothing would only blur what is known.
+        (Method(name, "ceiling", f"{how}; not smoothed", smoothed=False), {name: perfect(name, once, segments)})
+        for name, how in CEILINGS.items()
+    ]
 
 
 def squashed(series: Series, reference: Sequence[str]) -> dict[str, VideoScores]:

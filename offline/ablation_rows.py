@@ -24,7 +24,7 @@ from offline.scorer import REGULARISATION, fit_scorer
 
 #: Which of a row's candidates counts: its only one, the mean of all, or the best on the validation videos.
 Pick = Literal["only", "mean", "best"]
-Group = Literal["paper", "further", "baseline"]
+Group = Literal["paper", "further", "baseline", "ceiling"]
 
 #: Names of the prompts that the rows of one prompt use.
 COARSE, ORACLE = "coarse", "detailed"

@@ -24,6 +24,7 @@ from edge_runtime.segments import cut
 from edge_runtime.videofile import VideoFile
 from offline.dataset import Video, check_frames
 from offline.scores import VideoScores
+from offline.units import UnitChoice
 
 FRAME_DIFFERENCE = "frame difference"
 BRIGHTNESS_CHANGE = "brightness change"
@@ -94,18 +95,19 @@ class FewShot:
     model: Pipeline
 
     @classmethod
-    def fit(cls, videos: Iterable[Video], motions: Mapping[str, Motion]) -> FewShot:
+    def fit(cls, videos: Iterable[Video], motions: Mapping[str, Motion], unit: UnitChoice = "auto") -> FewShot:
         """Fit on calibration videos, measured beforehand.
 
-        One sample a segment, labelled by overlap with events, if every video's timing is known; otherwise one a
-        video, its mean. DatasetError, naming it, for a video that was not measured, and for one class only.
+        One sample a segment, labelled by overlap with events, if every video's timing is known and the unit is not
+        "video"; otherwise one a video, its mean. DatasetError, naming it, for a video that was not measured, and
+        for one class only.
         """
         rows = tuple(videos)
         for video in rows:
             if video.name not in motions:
                 raise DatasetError(f"{video.name}: not measured; measure every calibration video first")
             check_frames(video, motions[video.name].frames)
-        by_segment = all(video.timed for video in rows)
+        by_segment = unit != "video" and all(video.timed for video in rows)
         samples: list[NDArray[np.float64]] = []
         labels: list[bool] = []
         for video in rows:

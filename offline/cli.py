@@ -181,11 +181,13 @@ def import_(
     )
     write_dataset(rows, output)
     anomalous = sum(row.anomalous for row in rows)
-    frames = sum(row.frames or 0 for row in rows)
+    counts = [row.frames for row in rows if row.frames is not None]
+    frames = f"{sum(counts):,} frames" if counts else "frame counts unknown"
+    unknown = f" (in {len(counts)} videos, the others' counts are unknown)" if 0 < len(counts) < len(rows) else ""
     abnormal = sum(end - start for row in rows for start, end in row.events)
     click.echo(
         f"{output}: {len(rows)} videos ({anomalous} anomalous, {len(rows) - anomalous} normal), "
-        f"{frames:,} frames, {abnormal:,} of them abnormal"
+        f"{frames}{unknown}, {abnormal:,} frames abnormal"
     )
 
 
@@ -311,6 +313,9 @@ def build(**options: Any) -> None:
 @click.option("--provider", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt or openvino.")
 @click.option("--threshold", type=float, help="With --scores: an operating point to report beside the best F1.")
 @click.option("--save-scores", type=EXISTING, help="With --bundle: write the raw scores there as scores.json.")
+@click.option(
+    "--baselines/--no-baselines", default=True, show_default=True, help="Trivial baselines beside the result."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.option("--each-video", is_flag=True, help="One line per video.")
 @SKIP
@@ -324,12 +329,17 @@ def evaluate(
     provider: str,
     threshold: float | None,
     save_scores: Path | None,
+    baselines: bool,
     as_json: bool,
     each_video: bool,
     skip_unreadable: bool,
     quiet: bool,
 ) -> None:
     """Frame-level AUC, AP (trapezoid and step) and F1, events, delays and false alarms, with intervals.
+
+    Beside them what to read them against, on the same frames: mean frame difference, brightness change and a
+    logistic regression on both (the video files are decoded for that), and what segments of this length allow at
+    best.
 
     \b
     Example:
@@ -338,9 +348,7 @@ def evaluate(
     """
     from offline.console import Console
     from offline.dataset import Split, read_dataset
-    from offline.evaluate import evaluate_bundle
-    from offline.evaluation import evaluate_scores
-    from offline.scores import read_scores
+    from offline.evaluate import evaluate_bundle, evaluate_stored
 
     if (bundle is None) == (scores is None):
         raise UsageError("give one of --bundle and --scores")
@@ -348,15 +356,22 @@ def evaluate(
     chosen = dataset.split(cast(Split, split))
     if not len(chosen):
         raise UsageError(f"{manifest}: split {split!r} is empty; choose another with --split")
+    chosen.require_two_classes(cast(Split, split))
     if bundle is not None:
         chosen.require_files() if not skip_unreadable else None
         result = evaluate_bundle(
-            bundle, chosen, Console(quiet), locator, provider, skip_unreadable, scores_output=save_scores
+            bundle,
+            chosen,
+            Console(quiet),
+            locator,
+            provider,
+            skip_unreadable,
+            scores_output=save_scores,
+            calibration=dataset.split("calibration") if baselines else None,
         )
     else:
         assert scores is not None
-        points = None if threshold is None else {"given": threshold}
-        result = evaluate_scores(chosen, read_scores(scores, dataset), thresholds=points)
+        result = evaluate_stored(scores, dataset, cast(Split, split), Console(quiet), threshold, baselines)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False))
     else:
@@ -403,6 +418,7 @@ def recalibrate(**options: Any) -> None:
 @click.option(
     "--kinds-unseen", help="Kinds of anomaly, separated by commas: every row's AUC on them alone, in a column."
 )
+@UNIT
 @click.option("--cache", type=EXISTING, help="Where features are kept for the next try, or a build's cache.")
 @click.option("--json", "json_path", type=EXISTING, help="Write everything to this JSON file.")
 @DEVICE
@@ -413,8 +429,9 @@ def ablate(json_path: Path | None, kinds_unseen: str | None, quiet: bool, **opti
     """The paper's ablation table, and more: each row changes one thing of the method.
 
     All heads of the last layer, random heads, one prompt, other scorers, no smoothing, fixed thresholds; single
-    metrics, no stability penalty, the best layer, the model's own answer in words, trivial baselines. Rows are
-    fitted on the calibration split, calibrated on the validation split and judged on --split.
+    metrics, no stability penalty, the best layer, the model's own answer in words, trivial baselines, and what
+    the segments allow at best. Rows are fitted on the calibration split, calibrated on the validation split and
+    judged on --split.
 
     \b
     Example:

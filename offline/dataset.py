@@ -11,7 +11,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, cast, get_args
@@ -142,6 +142,30 @@ class Dataset:
                     f"{self.path}: split {split!r} has no {label} video; "
                     "add one, or move one there from another split"
                 )
+
+    def require_two_classes(self, split: Split, frames: Mapping[str, int] | None = None) -> None:
+        """DatasetError unless the split can be judged: by its frames, or at least by whole videos.
+
+        Normal and abnormal frames, in whichever videos; anomalous videos of unknown timing count as videos only,
+        beside normal ones. frames: decoded counts by name, instead of what the manifest says; where neither knows,
+        an anomalous video is believed to have normal frames as well.
+        """
+        videos = self.split(split)
+        out = "add one, move one there from another split, or choose another split"
+        if not any(video.anomalous for video in videos):
+            raise DatasetError(
+                f"{self.path}: split {split!r} has normal videos only, on which no AUC, AP or F1 is defined; "
+                f"it needs an anomalous one: {out}"
+            )
+        counts = {video.name: (frames or {}).get(video.name, video.frames) for video in videos}
+        if all(
+            video.anomalous and (not video.timed or sum(e - s for s, e in video.events) == counts[video.name])
+            for video in videos
+        ):
+            raise DatasetError(
+                f"{self.path}: split {split!r} has no frame known to be normal, so no AUC, AP or F1 is defined; "
+                f"it needs a normal video: {out}"
+            )
 
 
 def read_dataset(path: str | os.PathLike[str]) -> Dataset:

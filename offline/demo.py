@@ -33,8 +33,9 @@ def run_demo(folder: Path, videos: int, seed: int, console: Console) -> str:
     bundle = folder / "bundle"
     built = build(BuildOptions(model=REFERENCE, manifest=manifest, output=bundle, seed=seed, overwrite=True), console)
     console.say("3/4 Judging it on the test split")
-    test = read_dataset(manifest).split("test")
-    result = evaluate_bundle(bundle, test, console, provider="cpu")
+    dataset = read_dataset(manifest)
+    test = dataset.split("test")
+    result = evaluate_bundle(bundle, test, console, provider="cpu", calibration=dataset.split("calibration"))
     (folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
     console.say("4/4 Running hh-edge on test videos")
     lines = [result.to_text(), "", "What hh-edge said about test videos that it was not built on:"]

@@ -1,23 +1,27 @@
-"""A bundle's scores of whole videos, by the edge's own detector, and how good they are.
+"""How good a bundle is on whole videos, run by the edge's own detector; or any system's stored scores.
 
-Knows bundles and datasets; the ruler is `offline.evaluation`.
+Knows bundles and datasets; the ruler is `offline.evaluation`, what is beside it `offline.yardsticks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
-from edge_runtime.errors import DatasetError, SourceUnavailable
+from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
 from edge_runtime.footage import lazy_frames, recall_from
 from edge_runtime.records import GapRecord, Record, SegmentRecord
 from edge_runtime.videofile import VideoFile
 from offline.console import Console
-from offline.dataset import Dataset, Video, check_frames
+from offline.dataset import Dataset, Split, Video, check_frames
 from offline.evaluation import Evaluation, evaluate_scores
-from offline.scores import VideoScores, write_scores
+from offline.scores import VideoScores, read_scores, write_scores
+from offline.trivial import Baselines, measure_baselines
+from offline.yardsticks import yardsticks
 
 
 def run_video(detector: Detector, path: Path, locator: str) -> tuple[list[Record], int, float]:
@@ -60,10 +64,13 @@ def evaluate_bundle(
     provider: str = "auto",
     skip_unreadable: bool = False,
     scores_output: Path | None = None,
+    calibration: Dataset | None = None,
 ) -> Evaluation:
     """Run a bundle on every video and judge its scores.
 
-    scores_output: write the raw scores there as `scores.json`. Raises HeadHuntError.
+    dataset: one split. scores_output: write the raw scores there as `scores.json`. calibration: the split (it may
+    be empty) that the few-shot one of the trivial baselines is fitted on; None leaves all of them out. Raises
+    HeadHuntError.
     """
     raw: dict[str, VideoScores] = {}
     smoothed: dict[str, VideoScores] = {}
@@ -91,5 +98,48 @@ def evaluate_bundle(
         raise DatasetError(f"{dataset.path}: no video of this split could be scored")
     if scores_output is not None:
         write_scores(raw.values(), scores_output)
-    threshold = bundle.manifest.locators.named(locator).threshold
-    return evaluate_scores(judged, raw, smoothed, thresholds={"calibrated": threshold}, fps=rates)
+    _require_two_classes(dataset.path, judged, raw)
+    at = bundle.manifest.locators.named(locator)
+    series = {"raw": raw, "smoothed": smoothed}
+    measured = Baselines()
+    if calibration is not None:
+        measured = measure_baselines(judged, calibration, console, bundle.manifest.segment.frames)
+    # What smoothing alone gives is given to the baselines, too.
+    calm = {
+        name: {video: scores.smoothed(at.sigma, at.lookahead) for video, scores in of.items()}
+        for name, of in measured.scores.items()
+    }
+    result = evaluate_scores(judged, raw, smoothed, thresholds={"calibrated": at.threshold}, fps=rates)
+    peers = {"raw": measured.scores, "smoothed": calm}
+    return replace(result, beside=yardsticks(judged, series, peers, measured.remarks))
+
+
+def evaluate_stored(
+    scores: Path,
+    dataset: Dataset,
+    split: Split,
+    console: Console,
+    threshold: float | None = None,
+    baselines: bool = True,
+) -> Evaluation:
+    """Judge one split by a `scores.json` of any system.
+
+    dataset: all splits. threshold: an operating point to report. baselines: measure the trivial ones, where the
+    video files are there. Raises HeadHuntError.
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise UsageError(f"threshold {threshold} is no score; give a finite number")
+    videos = dataset.split(split)
+    raw = read_scores(scores, dataset)
+    points = None if threshold is None else {"given": threshold}
+    result = evaluate_scores(videos, raw, thresholds=points)
+    _require_two_classes(dataset.path, videos.videos, raw)
+    measured = measure_baselines(videos.videos, dataset.split("calibration"), console) if baselines else Baselines()
+    beside = yardsticks(videos.videos, {"raw": raw}, {"raw": measured.scores}, measured.remarks)
+    return replace(result, beside=beside)
+
+
+def _require_two_classes(manifest: Path, judged: Sequence[Video], scores: Mapping[str, VideoScores]) -> None:
+    """By what was judged in the end: frames as decoded, without videos that could not be read."""
+    frames = {video.name: scores[video.name].frames for video in judged}
+    Dataset(manifest, tuple(judged)).require_two_classes(judged[0].split, frames)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from offline.metrics import (
     spans,
 )
 from offline.scores import VideoScores, read_scores, write_scores
+from offline.yardsticks import Yardsticks
 
 __all__ = [
     "BEST",
@@ -128,6 +129,7 @@ class Evaluation:
 
     `untimed` are anomalous videos of unknown timing: not in any frame or event figure, only in `video_auc`.
     `unscored` are frames in gaps, by video: in no figure at all. `unscored_events` lie in gaps entirely.
+    `beside`: what to read the figures against, where that was measured.
     """
 
     videos: int
@@ -138,10 +140,17 @@ class Evaluation:
     unscored: dict[str, int]
     unscored_events: int
     series: dict[str, SeriesFigures]
+    beside: Yardsticks | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON takes it: no NaN, None where undefined."""
-        content = asdict(self)
+        """Everything as JSON takes it: no NaN, None where undefined.
+
+        `baselines` and `ceilings` are None where they were not measured, `remarks` says what is not there and why.
+        """
+        content = asdict(replace(self, beside=None))
+        del content["beside"]
+        beside: dict[str, Any] = {"baselines": None, "ceilings": None, "remarks": []}
+        content |= beside if self.beside is None else self.beside.to_dict()
         for name, series in self.series.items():
             for point, figures in series.events.items():
                 content["series"][name]["events"][point]["at_iou"] = {

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from offline.bootstrap import Interval
 from offline.evaluation import Evaluation, EventFigures, SeriesFigures
 from offline.metrics import F1Point
+from offline.yardsticks import CEILINGS, Yardstick
 
 UNDEFINED = "undefined"
 
@@ -19,7 +20,7 @@ _FRAME_ROWS = (
 
 def render(evaluation: Evaluation, *, each_video: bool) -> str:
     """Lines of text, without a newline at the end."""
-    blocks = [_summary(evaluation), _frames(evaluation)]
+    blocks = [_summary(evaluation), _frames(evaluation), _beside(evaluation)]
     first = next(iter(evaluation.series.values()))
     for point in first.events:
         blocks.append(_events(point, {name: series.events[point] for name, series in _with(evaluation, point)}))
@@ -65,6 +66,34 @@ def _frames(evaluation: Evaluation) -> list[str]:
         rows.append([f"F1 at {name}", *(_point(series.f1[name]) for series in evaluation.series.values())])
     rows.append(["AUC of videos (peak score)", *(_number(s.video_auc) for s in evaluation.series.values())])
     return aligned(rows)
+
+
+def _beside(evaluation: Evaluation) -> list[str]:
+    """Baselines under every series, then the ceilings, then what is not there."""
+    beside = evaluation.beside
+    if beside is None:
+        return []
+    lines: list[str] = []
+    for series in evaluation.series:
+        rows = [[f"beside {series}, all frames", "AUC", "system minus it", "AP (step-wise)"]]
+        rows += [[name, *_compared(of[series])] for name, of in beside.baselines.items() if series in of]
+        # A ceiling depends on the segments alone: it is the same for every series, and told once.
+        if series == list(evaluation.series)[-1]:
+            rows += [[name, *_compared(of)] for name, of in beside.ceilings.items()]
+        if len(rows) > 1:
+            lines += ([""] if lines else []) + aligned(rows)
+    lines += [f"{name}: {CEILINGS[name]}" for name in beside.ceilings]
+    return lines + list(beside.remarks)
+
+
+def _compared(of: Yardstick) -> list[str]:
+    minus, interval = of.minus.get("auc"), of.minus_intervals.get("auc")
+    signed = "" if interval is None else f" [{interval.low:+.4f}, {interval.high:+.4f}]"
+    return [
+        _with_interval(of.auc, of.intervals.get("auc")),
+        "" if minus is None else f"{minus:+.4f}{signed}",
+        _with_interval(of.average_precision, of.intervals.get("average_precision")),
+    ]
 
 
 def _events(point: str, figures: Mapping[str, EventFigures]) -> list[str]:

@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,15 @@ ScoredSegment = tuple[int, int, float | None]
 class VideoScores:
     """Scores of one video, (start, end, score) each: half-open, in order, every frame in exactly one.
 
-    A segment that could not be scored has the score None: a gap, never a number. Raises DatasetError, naming
+    A segment that could not be scored has the score None: a gap, never a number. `by_frame`: the scores were given
+    frame by frame, so the segments are runs of equal ones and no unit of the system. Raises DatasetError, naming
     the video, for anything else than that.
     """
 
     name: str
     frames: int
     segments: tuple[ScoredSegment, ...]
+    by_frame: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -78,7 +80,13 @@ class VideoScores:
                 (start, end, None if unscored[start] else float(values[start]))
                 for start, end in itertools.pairwise(edges)
             ),
+            by_frame=True,
         )
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """Bool (frames,): False in a gap."""
+        return ~np.isnan(self.expand())
 
     def expand(self) -> NDArray[np.float64]:
         """Float (frames,): each frame the score of its segment, NaN in a gap (only here, to be masked out)."""
@@ -98,11 +106,8 @@ class VideoScores:
                 f"{self.name}: score {outside[0]} is no probability; scale scores to 0..1 to smooth them"
             )
         scores = smooth([score for _, _, score in self.segments], sigma, lookahead)
-        return VideoScores(
-            self.name,
-            self.frames,
-            tuple((start, end, score) for (start, end, _), score in zip(self.segments, scores, strict=True)),
-        )
+        segments = tuple((start, end, score) for (start, end, _), score in zip(self.segments, scores, strict=True))
+        return replace(self, segments=segments)
 
 
 def read_scores(path: Path | str, videos: Iterable[Video] | None = None) -> dict[str, VideoScores]:

@@ -5,6 +5,7 @@ Knows which datasets there are and what is asked of all of them; how each is ann
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from offline.importers.draw import draw_calibration
 from offline.importers.files import locate
 
 __all__ = ["IMPORTERS", "Importer", "Interval", "draw_calibration", "import_dataset"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,12 @@ def import_dataset(
         except ValueError as error:
             raise DatasetError(f"{video.where}: {error}") from None
     _refuse_repeats(annotated, rows)
+    if unchecked := sum(bool(row.events) and row.frames is None for row in rows):
+        _log.warning(
+            "no frame counts: the events of %d videos are as annotated, compared with no video's length; what ends "
+            "after the last frame will be refused when the video is read. --frame-counts cuts it",
+            unchecked,
+        )
     return rows if calibration_fraction is None else draw_calibration(rows, calibration_fraction, seed)
 
 

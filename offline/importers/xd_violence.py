@@ -7,6 +7,7 @@ counts, or else from the videos' folder.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 
@@ -16,6 +17,8 @@ from offline.importers.annotation import Annotated, Request, events_from, read_f
 from offline.importers.files import index_videos
 
 _CLASS = re.compile(r"_label_(A|(?:B1|B2|B4|B5|B6|G)(?:-(?:0|B1|B2|B4|B5|B6|G)){2})")
+
+_log = logging.getLogger(__name__)
 
 
 def read(request: Request) -> list[Annotated]:
@@ -53,6 +56,12 @@ def _normal(request: Request, counts: Mapping[str, int], listed: Mapping[str, An
     elif request.videos is not None:
         names, source = list(index_videos(request.videos)), request.videos
     else:
+        _log.warning(
+            "%s: only its %d anomalous videos; the test set's normal ones are not in it, and no frame figure can be "
+            "compared without them. Give --frame-counts or --videos",
+            request.annotations,
+            len(listed),
+        )
         return []
     found = []
     for name in names:

@@ -1,0 +1,182 @@
+"""What a result is read against: trivial baselines below it, and above it what its segments allow at best.
+
+Knows labels and scores, on the frames that the judged system scored; measures no video. Every yardstick goes
+over the same frames and the same bootstrap draws as the system, so that the two can be compared in pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.errors import DatasetError
+from offline.bootstrap import Interval, bootstrap_differences, bootstrap_intervals
+from offline.dataset import Video, check_frames
+from offline.metrics import BoolArray, FloatArray, average_precision, frame_auc, pr_auc_trapezoid
+from offline.scores import ScoredSegment, VideoScores
+
+PERFECT_SEGMENTS = "perfect segments"
+PERFECT_SHARES = "perfect shares"
+
+#: What a ceiling is, in a sentence.
+CEILINGS = {
+    PERFECT_SEGMENTS: "knows of every segment whether it overlaps an event, and gives it 1 or 0",
+    PERFECT_SHARES: "gives every segment its share of abnormal frames: no scores of these segments have a higher AUC",
+}
+
+#: Scores by video name.
+Series = Mapping[str, VideoScores]
+_Frames = list[tuple[BoolArray, FloatArray]]
+
+_KEYS = ("auc", "average_precision", "pr_auc_trapezoid")
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """Frame figures of something to compare with. None where undefined.
+
+    intervals: by figure, over videos. minus: the judged system's figure minus this one, and `minus_intervals` of
+    that, paired; empty for a ceiling.
+    """
+
+    auc: float | None
+    average_precision: float | None
+    pr_auc_trapezoid: float | None
+    intervals: Mapping[str, Interval | None]
+    minus: Mapping[str, float | None] = field(default_factory=dict)
+    minus_intervals: Mapping[str, Interval | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Yardsticks:
+    """ceilings: by name, none for scores given frame by frame. baselines: by name and the system's series.
+
+    remarks: why something is not there, a sentence each.
+    """
+
+    ceilings: Mapping[str, Yardstick] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, Yardstick]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it: `ceilings`, `baselines` and `remarks`."""
+        content = asdict(self)
+        content["remarks"] = list(self.remarks)
+        return content
+
+
+def yardsticks(
+    videos: Sequence[Video],
+    system: Mapping[str, Series],
+    baselines: Mapping[str, Mapping[str, Series]],
+    remarks: Sequence[str] = (),
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Yardsticks:
+    """Measure ceilings and baselines on the frames that the system scored.
+
+    videos: those judged; without known timing they are left out. system: its series, `raw` among them. baselines:
+    by series and baseline. draws: of the bootstrap, 0 for none. DatasetError, naming the video, where a baseline
+    has another number of frames than the system.
+    """
+    timed = [video for video in videos if video.timed]
+
+    def measured(series: Series, mask: Series, against: Series | None) -> Yardstick:
+        return _yardstick(timed, series, mask, against, draws, level, seed)
+
+    found: dict[str, dict[str, Yardstick]] = {}
+    for name, peers in baselines.items():
+        for peer, series in peers.items():
+            found.setdefault(peer, {})[name] = measured(series, system[name], system[name])
+    raw = system["raw"]
+    ceilings = {}
+    if not any(raw[video.name].by_frame for video in timed):
+        ceilings = {name: measured(perfect(name, timed, raw), raw, None) for name in CEILINGS}
+    return Yardsticks(ceilings, found, tuple(remarks))
+
+
+def perfect(name: str, videos: Sequence[Video], scored: Series) -> dict[str, VideoScores]:
+    """The scores of a ceiling (a key of `CEILINGS`) on the segments of `scored`.
+
+    Gaps stay gaps, and a video whose timing is unknown is one: nobody knows what would be perfect there.
+    """
+    rule = {PERFECT_SEGMENTS: _overlaps, PERFECT_SHARES: _share}[name]
+    return {video.name: _rescored(video, scored[video.name], rule) for video in videos}
+
+
+def _rescored(video: Video, scores: VideoScores, rule: Callable[[Video, int, int], float]) -> VideoScores:
+    check_frames(video, scores.frames)
+    segments: list[ScoredSegment] = [
+        (start, end, None if score is None or not video.timed else rule(video, start, end))
+        for start, end, score in scores.segments
+    ]
+    return VideoScores(video.name, scores.frames, tuple(segments))
+
+
+def _overlaps(video: Video, start: int, end: int) -> float:
+    return float(video.overlaps(start, end))
+
+
+def _share(video: Video, start: int, end: int) -> float:
+    inside = sum(max(0, min(end, last) - max(start, first)) for first, last in video.events)
+    return inside / (end - start)
+
+
+def _yardstick(
+    videos: Sequence[Video], series: Series, mask: Series, against: Series | None, draws: int, level: float, seed: int
+) -> Yardstick:
+    pairs = _frames(videos, series, mask)
+    figures = _figures(pairs)
+    own = bootstrap_intervals(pairs, draws=draws, level=level, seed=seed) if draws else {}
+    found = Yardstick(
+        auc=figures["auc"],
+        average_precision=figures["average_precision"],
+        pr_auc_trapezoid=figures["pr_auc_trapezoid"],
+        intervals={key: own.get(key) for key in _KEYS},
+    )
+    if against is None:
+        return found
+    judged = _frames(videos, against, mask)
+    system = _figures(judged)
+    both = bootstrap_differences(judged, pairs, draws=draws, level=level, seed=seed) if draws else {}
+    return replace(
+        found,
+        minus={key: _minus(system[key], figures[key]) for key in _KEYS},
+        minus_intervals={key: both.get(key) for key in _KEYS},
+    )
+
+
+def _frames(videos: Sequence[Video], series: Series, mask: Series) -> _Frames:
+    """Labels and scores of the frames that `mask` scored, video by video; videos without any are left out."""
+    pairs: _Frames = []
+    for video in videos:
+        scores, scored = series[video.name], mask[video.name].scored
+        if scores.frames != len(scored):
+            raise DatasetError(
+                f"{video.name}: scores for {len(scored)} frames, but its file has {scores.frames}; "
+                "score the whole file, or leave the baselines out with --no-baselines"
+            )
+        if scored.any():
+            pairs.append((video.frame_labels(scores.frames)[scored], scores.expand()[scored]))
+    return pairs
+
+
+def _figures(pairs: _Frames) -> dict[str, float | None]:
+    if not pairs:
+        return dict.fromkeys(_KEYS)
+    labels = np.concatenate([label for label, _ in pairs])
+    scores = np.concatenate([score for _, score in pairs])
+    return {
+        "auc": frame_auc(labels, scores),
+        "average_precision": average_precision(labels, scores),
+        "pr_auc_trapezoid": pr_auc_trapezoid(labels, scores),
+    }
+
+
+def _minus(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
