@@ -64,6 +64,7 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
     kept = [entry for entry in manifest.files if entry.path.startswith(("vision.", "language."))]
     extractor = ExpertFeatures(graphs, [entry.sha256 for entry in sorted(kept, key=lambda entry: entry.path)])
     cache = options.output.with_name(options.output.name + ".cache") if options.cache is None else options.cache
+    store = EntryStore(cache)
     with workshop(options.output) as work:
         for entry in kept:
             shutil.copyfile(old.path / entry.path, work / entry.path)
@@ -73,7 +74,7 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
             extractor,
             manifest.pixels,
             segment,
-            EntryStore(cache),
+            store,
             work,
             console,
             seed=options.seed,
@@ -89,5 +90,5 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
         del document["files"], document["bundle_id"]
         from offline.build_report import write_recalibration_report
 
-        write_recalibration_report(work / REPORT, options, document, dataset, fitted, console)
+        write_recalibration_report(work / REPORT, options, document, dataset, fitted, store, console)
         return publish(work, options.output, document), fitted

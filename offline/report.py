@@ -17,10 +17,11 @@ from edge_runtime.atomic import write_atomic
 from edge_runtime.errors import OutputFailed
 from edge_runtime.pixels import check_frame
 from offline.depth import DepthPoint
-from offline.report_content import Cell, Embedding, Report, ReportVideo, Table
+from offline.report_content import AblationTable, Cell, Embedding, Report, ReportVideo, Table
 from offline.report_page import not_none, page
 
 __all__ = [
+    "AblationTable",
     "Cell",
     "DepthPoint",
     "Embedding",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.locator import LocatorSpec
 from edge_runtime.manifest import Manifest
 from offline.dataset import LABELS, SPLITS, Label, Span, Split
 from offline.depth import DepthPoint
@@ -128,34 +129,54 @@ class Table:
                 raise ValueError(f"row {row} has {len(row)} cells under {len(self.columns)} columns")
 
 
+@dataclass(frozen=True, slots=True)
+class AblationTable:
+    """An ablation as it is shown. judged_on: one sentence. revision: of the weights. notes: how to read it."""
+
+    table: Table
+    judged_on: str
+    revision: str
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything a report tells; what is None or empty is left out.
 
     manifest: of the bundle; its `bundle_id` and its entry for the report itself are not looked at, since they
-    can only be known after the report. hunt: None for a recalibrated bundle, whose heads were hunted elsewhere.
-    evaluation: or its `to_dict()` form. ablation: a table as it is shown.
-    calibration_curve: (fraction in 0..1, samples, validation AUC). baselines: frame AUC by name, of methods that
-    are too simple to be used. notes: sentences that must be read first. commands: how to repeat it.
+    can only be known after the report. hunt: None where only its experts are known, which the manifest names.
+    locator: the operating point that everything here was scored and judged with. evaluations: by split, or their
+    `to_dict()` forms. calibration_curve: (fraction in 0..1, samples, validation AUC). baselines: by split, frame
+    AUC by name, of methods that are too simple to be used. notes: sentences that must be read first. absent:
+    what a report could show and this one does not, with the way to get it. commands: how to repeat it.
     """
 
     title: str
     manifest: Manifest
     hunt: Hunt | None
+    locator: str = "full"
     videos: tuple[ReportVideo, ...] = ()
     depth: tuple[DepthPoint, ...] = ()
     embedding: Embedding | None = None
-    evaluation: Evaluation | Mapping[str, Any] | None = None
-    ablation: Table | None = None
+    evaluations: Mapping[Split, Evaluation | Mapping[str, Any]] = field(default_factory=dict)
+    ablation: AblationTable | None = None
     calibration_curve: Sequence[tuple[float, int, float | None]] | None = None
-    baselines: Mapping[str, float | None] | None = None
+    baselines: Mapping[Split, Mapping[str, float | None]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+
+    @property
+    def operating_point(self) -> LocatorSpec:
+        """The locator by its name."""
+        return self.manifest.locators.named(self.locator)
 
     def __post_init__(self) -> None:
         experts = [(expert.layer, expert.head) for expert in self.manifest.experts]
         if self.hunt is not None and experts != [(expert.layer, expert.head) for expert in self.hunt.experts]:
             raise ValueError(f"the manifest's experts {experts} are not those of the hunt")
+        if self.locator not in ("full", "low_latency"):
+            raise ValueError(f"there is no locator {self.locator!r}; a bundle has full and low_latency")
         names = [(video.split, video.name) for video in self.videos]
         if len(set(names)) != len(names):
             raise ValueError("a video is in the report twice")

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offline.dataset import SPLITS
 from offline.evaluation import Evaluation
 from offline.metrics import BoolArray, frame_auc
-from offline.report_content import Cell, ReportVideo, Table
+from offline.report_content import Cell, Report, ReportVideo, Table
 
 Titled = tuple[str, Table, str]
 
@@ -26,8 +27,8 @@ _FIGURES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pooled:
-    """The scored frames of all videos with known timing. series: (title, labels (n,), scores (n,)), "
-    "smoothed first."""
+    """The scored frames of all videos with known timing. series: (title, labels (n,), scores (n,)), smoothed
+    first."""
 
     series: tuple[tuple[str, BoolArray, NDArray[np.float64]], ...]
     videos: int
@@ -66,7 +67,7 @@ def evaluation_tables(
     evaluation: Evaluation | Mapping[str, Any],
 ) -> tuple[str, list[Titled], tuple[str, ...]]:
     """(lead, tables with their titles and captions, remarks) of an evaluation or its `to_dict()` form."""
-    content = evaluation.to_dict() if isinstance(evaluation, Evaluation) else evaluation
+    content = as_dict(evaluation)
     series: Mapping[str, Any] = content["series"]
     lead = (
         f"{content['videos']} videos, {content['anomalous']} of them anomalous; {content['frames']} frames, "
@@ -79,15 +80,35 @@ def evaluation_tables(
             (
                 "Events",
                 events,
-                "An event counts as found at an IoU if a detection overlaps it at least so much. The "
-                "delay is the mean time "
-                "from an event's start to its first alarmed frame.",
+                "An event counts as found at an IoU if a detection overlaps it at least so much. "
+                "The delay is the mean time from an event's start to its first alarmed frame.",
             )
         )
     classes = _classes(series)
     if len(classes.rows) > 1:
         tables.append(("By kind of anomaly", classes, "Each kind against all normal videos."))
     return lead, tables, _remarks(content)
+
+
+def as_dict(evaluation: Evaluation | Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `to_dict()` form of what may already be in it."""
+    return evaluation.to_dict() if isinstance(evaluation, Evaluation) else evaluation
+
+
+def against_baselines(report: Report) -> Table | None:
+    """Frame AUC of the bundle and of the trivial baselines, a column for each split. None without baselines."""
+    splits = [split for split in reversed(SPLITS) if report.baselines.get(split)]
+    if not splits:
+        return None
+    rows: dict[str, list[Cell]] = {}
+    for split in splits:
+        evaluation = report.evaluations.get(split)
+        own = {} if evaluation is None else as_dict(evaluation)["series"]
+        aucs = {f"this bundle, {name}": own[name]["auc"] for name in reversed(own)} | dict(report.baselines[split])
+        for name, auc in aucs.items():
+            rows.setdefault(name, [""] * len(splits))[splits.index(split)] = auc
+    columns = ("frame AUC of", *splits)
+    return Table(columns, tuple((name, *cells) for name, cells in rows.items()))
 
 
 def _by_frame(video: ReportVideo, scores: Sequence[float | None]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from markupsafe import Markup
 from edge_runtime.locator import LocatorSpec
 from offline import figures
 from offline.report_content import Cell, Report, ReportVideo, Table
-from offline.report_evaluation import curves, evaluation_tables
+from offline.report_evaluation import against_baselines, as_dict, curves, evaluation_tables
 from offline.saliency import normalise
 from offline.tsne import MAX_SAMPLES, MIN_SAMPLES, place
 
@@ -28,6 +28,8 @@ OPEN_VIDEOS = 8
 MAX_VIDEOS = 400
 
 _METRICS = {"lda": "LDA", "kl": "KL", "mmd": "MMD", "nmi": "NMI"}
+# What was not used to choose anything comes first.
+_ORDER: dict[str, int] = {"test": 0, "validation": 1, "calibration": 2}
 _ONE_CLASS = "all scored frames are of one class"
 
 
@@ -60,7 +62,7 @@ class Titled:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page. `remarks` are sentences on what is not there, and why."""
+    """A part of the page. `remarks` are sentences on what is not there, and why; `points` a list of sentences."""
 
     anchor: str
     title: str
@@ -70,6 +72,7 @@ class Section:
     remarks: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
+    points: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,21 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """Videos that one click shows."""
+
+    title: str
+    cards: tuple[Card, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """The videos of one split."""
 
     title: str
+    tally: str
     open: tuple[Card, ...]
-    folded: tuple[Card, ...]
+    folds: tuple[Fold, ...]
 
 
 def page(report: Report) -> dict[str, Any]:
@@ -123,8 +135,9 @@ def _summary(report: Report) -> str:
     manifest, hunt = report.manifest, report.hunt
     if hunt is None:
         return (
-            f"{len(manifest.experts)} expert heads of {manifest.source_model.name}, hunted when the bundle was first "
-            f"built, with a scorer and a locator of their own for this site. The graphs are unchanged."
+            f"{len(manifest.experts)} expert heads of {manifest.source_model.name} are read to tell normal from "
+            "anomalous footage. The model is frozen and writes no text; at the edge, the layers above the deepest "
+            "expert do not run."
         )
     return (
         f"{len(hunt.experts)} expert heads, found among the {hunt.layers * hunt.heads} heads of {hunt.layers} layers "
@@ -134,36 +147,45 @@ def _summary(report: Report) -> str:
 
 
 def _tiles(report: Report) -> list[Tile]:
-    manifest = report.manifest
-    validation, segment = manifest.validation, manifest.segment
+    manifest, point = report.manifest, report.operating_point
+    segment = manifest.segment
     depth = max(expert.layer for expert in manifest.experts) + 1
-    full, fast = manifest.locators.full, manifest.locators.low_latency
-    footage = f"{not_none(validation.videos)} / {not_none(validation.frames)}"
-    tiles = [
-        Tile(name, not_none(value), note if value is not None else _why_undefined(report))
-        for name, value, note in (
-            ("Frame AUC", validation.auc, "Validation; 0.5 is chance, 1 is perfect"),
-            ("Average precision", validation.ap, "Validation, over frames"),
-            ("F1", validation.f1, "Validation, at the calibrated threshold"),
-        )
-    ]
+    waits = f"After each segment of {segment.duration_s:.1f} s"
+    if report.locator == "full":
+        waits += f"; in low-latency mode {manifest.locators.low_latency.lookahead * segment.duration_s:.1f} s"
     return [
-        *tiles,
-        Tile("Validation", footage, "Videos / frames judged"),
-        Tile(
-            "Decision delay",
-            f"{full.lookahead * segment.duration_s:.1f} s",
-            f"After each segment of {segment.duration_s:.1f} s; in low-latency mode "
-            f"{fast.lookahead * segment.duration_s:.1f} s",
-        ),
+        *_headline(report),
+        Tile("Decision delay", f"{point.lookahead * segment.duration_s:.1f} s", waits),
         Tile("Depth", f"{depth} of {manifest.geometry.layers}", "Decoder layers that run"),
     ]
 
 
-def _why_undefined(report: Report) -> str:
-    if report.manifest.validation.videos == 0:
-        return "There is no validation split with known event times"
-    return f"On the validation split, {_ONE_CLASS}"
+def _headline(report: Report) -> Iterator[Tile]:
+    """The figures on the videos that nothing was chosen on, where there are some; else those of the validation."""
+    if "test" in report.evaluations:
+        content = as_dict(report.evaluations["test"])
+        series = content["series"].get("smoothed", next(iter(content["series"].values())))
+        point = series["f1"].get("calibrated")
+        interval = series["intervals"].get("auc")
+        values = (series["auc"], series["average_precision"], None if point is None else point["f1"])
+        split, videos, frames = "Test", content["videos"], content["frames"]
+        spread = "" if interval is None else f", 95 % between {interval['low']:.3f} and {interval['high']:.3f}"
+        why = f"On the test split, {_ONE_CLASS}"
+    else:
+        validation = report.manifest.validation
+        values = (validation.auc, validation.ap, validation.f1)
+        split, videos, frames, spread = "Validation", validation.videos, validation.frames, ""
+        why = f"On the validation split, {_ONE_CLASS}"
+        if validation.videos == 0:
+            why = "There is no validation split with known event times"
+    notes = (
+        f"{split}; 0.5 is chance, 1 is perfect{spread}",
+        f"{split}, over frames",
+        f"{split}, at the calibrated threshold",
+    )
+    for name, value, note in zip(("Frame AUC", "Average precision", "F1"), values, notes, strict=True):
+        yield Tile(name, not_none(value), why if value is None else note)
+    yield Tile(split, f"{not_none(videos)} / {not_none(frames)}", "Videos / frames judged")
 
 
 def _experts(report: Report) -> Iterator[Section]:
@@ -277,9 +299,9 @@ def _separation(report: Report) -> Iterator[Section]:
 
 
 def _curves(report: Report) -> Iterator[Section]:
-    threshold = report.manifest.locators.full.threshold
+    threshold = report.operating_point.threshold
     drawn, remarks = [], []
-    for split in ("validation", "test"):
+    for split in ("test", "validation"):
         videos = [video for video in report.videos if video.split == split]
         if not videos:
             continue
@@ -310,41 +332,85 @@ def _curves(report: Report) -> Iterator[Section]:
 
 
 def _evaluation(report: Report) -> Iterator[Section]:
-    if report.evaluation is None:
+    if not report.evaluations:
         return
-    lead, tables, remarks = evaluation_tables(report.evaluation)
-    yield Section(
-        "evaluation",
-        "Evaluation",
-        lead,
-        tables=tuple(Titled(title, table, caption) for title, table, caption in tables),
-        remarks=remarks,
-    )
+    leads, tables, remarks = [], [], []
+    if (table := against_baselines(report)) is not None:
+        tables.append(
+            Titled(
+                "Beside what is too simple to be used",
+                table,
+                "The trivial baselines know nothing of what they see. What they reach is no merit of a model.",
+            )
+        )
+    for split in sorted(report.evaluations, key=_ORDER.__getitem__):
+        lead, of_split, left_out = evaluation_tables(report.evaluations[split])
+        leads.append(f"{split.capitalize()}: {lead}")
+        tables += [Titled(f"{split.capitalize()}: {title}", table, caption) for title, table, caption in of_split]
+        remarks += [f"{split.capitalize()}: {remark}" for remark in left_out]
+    yield Section("evaluation", "Evaluation", " ".join(leads), tables=tuple(tables), remarks=tuple(remarks))
+
+
+def drawn_order(videos: Sequence[ReportVideo]) -> list[ReportVideo]:
+    """Test before validation, anomalous before normal. Of very many, only the first `MAX_VIDEOS` are drawn."""
+    return sorted(videos, key=lambda video: (_ORDER[video.split], video.label == "normal"))
 
 
 def _videos(report: Report) -> Iterator[Section]:
     if not report.videos:
         return
-    order = {"test": 0, "validation": 1, "calibration": 2}
-    videos = sorted(report.videos, key=lambda video: (order[video.split], video.label == "normal"))
+    videos = drawn_order(report.videos)
     shown, groups = videos[:MAX_VIDEOS], []
-    for split in order:
-        cards = tuple(
-            _card(video, f"video-{index}", report.manifest.locators.full)
-            for index, video in enumerate(shown)
-            if video.split == split
-        )
-        if cards:
-            title = f"{split.capitalize()}: {len(cards)} video{'s' if len(cards) > 1 else ''}"
-            groups.append(Group(title, cards[:OPEN_VIDEOS], cards[OPEN_VIDEOS:]))
+    numbered = {(video.split, video.name): number for number, video in enumerate(shown)}
+    for split in _ORDER:
+        of_split = [video for video in shown if video.split == split]
+        if not of_split:
+            continue
+        first = _first(of_split)
+
+        def cards(some: Sequence[ReportVideo]) -> tuple[Card, ...]:
+            point = report.operating_point
+            return tuple(_card(one, f"video-{numbered[one.split, one.name]}", point) for one in some)
+
+        rest = [video for video in of_split if video not in first]
+        folds = [
+            Fold(f"{len(folded)} more {label} video{'s' if len(folded) > 1 else ''}", cards(folded))
+            for label in ("anomalous", "normal")
+            if (folded := [video for video in rest if video.label == label])
+        ]
+        title = f"{split.capitalize()}: {len(of_split)} video{'s' if len(of_split) > 1 else ''}"
+        groups.append(Group(title, _tally(of_split), cards(first), tuple(folds)))
     left_out = len(videos) - len(shown)
     yield Section(
         "videos",
         "Video by video",
-        "Good is a curve that rises over the dashed threshold in the shaded stretches and nowhere else.",
+        "Good is a curve that rises over the dashed threshold in the shaded stretches and nowhere else. "
+        "The pictures are taken where the score is highest.",
         remarks=(f"{left_out} further videos are not drawn, to keep this file small.",) if left_out else (),
         groups=tuple(groups),
     )
+
+
+def _first(videos: Sequence[ReportVideo]) -> list[ReportVideo]:
+    """Those that are open from the start: mostly anomalous ones, and some normal ones beside them."""
+    anomalous = [video for video in videos if video.label == "anomalous"]
+    normal = [video for video in videos if video.label == "normal"]
+    quiet = min(len(normal), max(OPEN_VIDEOS // 4, OPEN_VIDEOS - len(anomalous)))
+    return [*anomalous[: OPEN_VIDEOS - quiet], *normal[:quiet]]
+
+
+def _tally(videos: Sequence[ReportVideo]) -> str:
+    """How a split came out, in a sentence."""
+    timed = [video for video in videos if video.timed]
+    events = sum(len(video.events) for video in timed)
+    counts = [_found_and_false(video) for video in timed]
+    found, false = sum(found for found, _ in counts), sum(false for _, false in counts)
+    normal = [video for video in videos if video.label == "normal"]
+    quiet = sum(not video.detected for video in normal)
+    parts = [f"{found} of {events} events found"] if events else []
+    parts += [f"{false} false alarm{'' if false == 1 else 's'}"] if timed else []
+    parts += [f"{quiet} of {len(normal)} normal videos quiet"] if normal else []
+    return ", ".join(parts) + "." if parts else ""
 
 
 def _card(video: ReportVideo, name: str, locator: LocatorSpec) -> Card:
@@ -386,13 +452,18 @@ def _outcome(video: ReportVideo) -> tuple[str, bool | None]:
     if not video.timed:
         found = len(video.detected)
         return (f"{found} detected, real times unknown" if found else "nothing detected"), bool(found)
-    found = sum(any(a < end and start < b for a, b in video.detected) for start, end in video.events)
-    false = sum(all(b <= start or end <= a for start, end in video.events) for a, b in video.detected)
+    found, false = _found_and_false(video)
     alarms = f"{false} false alarm{'s' if false > 1 else ''}" if false else ""
     if video.label == "normal":
         return alarms or "quiet, as it should be", not false
     text = f"{found} of {len(video.events)} event{'s' if len(video.events) > 1 else ''} found"
     return ", ".join(filter(None, (text, alarms))), found == len(video.events) and not false
+
+
+def _found_and_false(video: ReportVideo) -> tuple[int, int]:
+    """Events that a detection touches, and detections that touch no event."""
+    found = sum(any(a < end and start < b for a, b in video.detected) for start, end in video.events)
+    return found, sum(all(b <= start or end <= a for start, end in video.events) for a, b in video.detected)
 
 
 def _depth(report: Report) -> Iterator[Section]:
@@ -447,22 +518,34 @@ def _calibration(report: Report) -> Iterator[Section]:
     )
 
 
-def _comparison(report: Report) -> Iterator[Section]:
-    tables = []
-    if report.ablation is not None:
-        tables.append(
-            Titled("Ablation", report.ablation, "The full method first; each further row changes one thing.")
+def _ablation(report: Report) -> Iterator[Section]:
+    ablation = report.ablation
+    if ablation is None:
+        return
+    remarks = list(ablation.notes)
+    if ablation.revision != report.manifest.source_model.revision:
+        remarks.insert(
+            0,
+            f"The ablation was run with other weights ({ablation.revision}) than this bundle was built from "
+            f"({report.manifest.source_model.revision}).",
         )
-    if report.baselines:
-        tables.append(
-            Titled(
-                "Trivial baselines",
-                Table(("method", "frame AUC"), tuple(report.baselines.items())),
-                "Methods that know nothing of what they see. What they reach is no merit of a model.",
-            )
+    yield Section(
+        "ablation",
+        "What each part of the method is worth",
+        f"The full method first; each further row changes one thing. {ablation.judged_on}",
+        tables=(Titled("Ablation", ablation.table),),
+        remarks=tuple(remarks),
+    )
+
+
+def _absent(report: Report) -> Iterator[Section]:
+    if report.absent:
+        yield Section(
+            "absent",
+            "Not in this report",
+            "What there was nothing to show of, and how to get it.",
+            points=report.absent,
         )
-    if tables:
-        yield Section("comparison", "Compared with other ways", "On the same videos.", tables=tuple(tables))
 
 
 def _parity(report: Report) -> Iterator[Section]:
@@ -523,9 +606,10 @@ _SECTIONS = (
     _experts,
     _separation,
     _evaluation,
-    _comparison,
+    _ablation,
     _depth,
     _calibration,
     _parity,
     _provenance,
+    _absent,
 )

@@ -26,7 +26,7 @@ from offline.dataset import Label, Span, Split, Video
 from offline.evaluation import Evaluation, VideoScores, evaluate_scores
 from offline.hunt import Hunt, select
 from offline.metrics import frame_auc
-from offline.report import DepthPoint, Embedding, Report, ReportVideo, Table, render, thumbnail, write
+from offline.report import AblationTable, DepthPoint, Embedding, Report, ReportVideo, Table, render, thumbnail, write
 from offline.report_evaluation import curves, evaluation_tables
 from offline.report_page import OPEN_VIDEOS, not_none
 from offline.saliency import Saliency
@@ -158,18 +158,24 @@ def a_full_report() -> Report:
             DepthPoint(n, 0.93 - 0.4 * np.exp(-n / 2), 0.8 - 0.4 * np.exp(-n / 2), (n + 1) / L) for n in range(L)
         ),
         embedding=an_embedding(),
-        evaluation=an_evaluation(test),
-        ablation=Table(
-            ("variant", "AUC", "AP", "best F1"),
-            (
-                ("full model", 0.92, 0.85, 0.8),
-                ("all heads of the last layer", 0.84, 0.7, 0.66),
-                ("random heads", 0.7, 0.5, None),
+        evaluations={"validation": an_evaluation(validation), "test": an_evaluation(test)},
+        ablation=AblationTable(
+            table=Table(
+                ("variant", "AUC", "AP", "best F1"),
+                (
+                    ("full model", 0.92, 0.85, 0.8),
+                    ("all heads of the last layer", 0.84, 0.7, 0.66),
+                    ("random heads", 0.7, 0.5, None),
+                ),
             ),
+            judged_on="Judged on 10 videos.",
+            revision="0123abc",
+            notes=("Differences are paired.",),
         ),
         calibration_curve=((0.01, 12, 0.71), (0.1, 40, 0.86), (1.0, 400, 0.92)),
-        baselines={"mean frame difference": 0.61, "brightness change": 0.52},
+        baselines={"test": {"mean frame difference": 0.61}, "validation": {"mean frame difference": 0.58}},
         notes=("The reference model is untrained: these figures say nothing of the method.",),
+        absent=("A thing: get it there.",),
         commands=("hh-offline build --model example/vision-language --manifest data.csv --output bundle --seed 0",),
     )
 
@@ -267,10 +273,15 @@ def test_figures_follow_the_colours_of_the_page(html: str) -> None:
     assert set(re.findall(r"#[0-9a-f]{6}", drawn)) == set()
 
 
-def test_headline_figures_are_those_of_the_manifest(html: str) -> None:
+def test_headline_figures_are_those_of_the_test_split_else_of_the_manifest(full: Report, html: str) -> None:
     text = text_of(html)
-    assert "Frame AUC 0.912 Validation" in text
-    assert "12 / 14\u202f400" in html
+    test = full.evaluations["test"]
+    assert isinstance(test, Evaluation)
+    assert f"Frame AUC {test.series['smoothed'].auc:.3f} Test" in text
+    assert f">{test.videos} / {not_none(test.frames)}</dd>" in html
+    without = render(replace(full, evaluations={}))
+    assert "Frame AUC 0.912 Validation" in text_of(without)
+    assert "12 / 14\u202f400" in without
     # Three segments of 48 frames at 24 fps.
     assert "Decision delay 6.0 s" in text
     assert "8 of 12 Decoder layers that run" in text
@@ -285,17 +296,19 @@ def test_every_expert_has_its_row_and_its_rss(full: Report, html: str) -> None:
 def test_many_videos_fold_but_none_is_lost(full: Report, html: str) -> None:
     for video in full.videos:
         assert html.count(f"<bdi>{video.name}</bdi>") == 1
+    # Ten test videos, five of them normal: six anomalous at most are open, and as many normal ones as find room.
     assert html.count("<details>") == 1
-    assert f"{10 - OPEN_VIDEOS} more</summary>" in html
+    assert f"{10 - OPEN_VIDEOS} more normal videos</summary>" in html
     jpeg = base64.b64encode(full.videos[1].thumbnails[0][2]).decode()
     assert f"data:image/jpeg;base64,{jpeg}" in html
 
 
 def test_the_evaluation_is_the_same_as_an_object_and_from_json(full: Report, html: str) -> None:
-    assert isinstance(full.evaluation, Evaluation)
-    as_json = msgspec.json.decode(msgspec.json.encode(full.evaluation.to_dict()))
-    assert evaluation_tables(as_json) == evaluation_tables(full.evaluation)
-    auc = full.evaluation.series["smoothed"].auc
+    test = full.evaluations["test"]
+    assert isinstance(test, Evaluation)
+    as_json = msgspec.json.decode(msgspec.json.encode(test.to_dict()))
+    assert evaluation_tables(as_json) == evaluation_tables(test)
+    auc = test.series["smoothed"].auc
     assert auc is not None
     assert f"{auc:.3f}" in text_of(html)
 
@@ -305,7 +318,7 @@ def sections(page: str) -> list[str]:
 
 
 def test_what_was_not_measured_is_not_there(html: str, least: Report) -> None:
-    everything = "curves videos experts separation evaluation comparison depth calibration parity provenance"
+    everything = "curves videos experts separation evaluation ablation depth calibration parity provenance absent"
     assert sections(html) == everything.split()
     page = render(least)
     assert sections(page) == ["experts", "provenance"]
@@ -345,8 +358,9 @@ def hostile(least: Report, text: str) -> Report:
         least,
         title=text,
         videos=(replace(video, name=text, thumbnails=shots),),
-        ablation=Table(("a", text), ((text, 1.0),)),
-        baselines={text: 0.5},
+        ablation=AblationTable(Table(("a", text), ((text, 1.0),)), judged_on=text, revision=text, notes=(text,)),
+        baselines={"validation": {text: 0.5}},
+        absent=(text,),
         notes=(text,),
         commands=(text,),
     )
@@ -367,7 +381,9 @@ def test_any_names_leave_the_page_as_it_is(least: Report, texts: list[str]) -> N
     # The same elements in the same order, whatever the names are. Many names in few pages: drawing takes time.
     def named(names: list[str]) -> list[str]:
         report = hostile(least, names[0])
-        report = replace(report, notes=tuple(names), commands=tuple(names), baselines=dict.fromkeys(names, 0.5))
+        report = replace(
+            report, notes=tuple(names), commands=tuple(names), baselines={"test": dict.fromkeys(names, 0.5)}
+        )
         return Outline(render(report)).tags
 
     assert named(texts) == named([str(i) for i in range(len(texts))])

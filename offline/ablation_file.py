@@ -1,0 +1,79 @@
+"""The JSON of `ablate --json`, read back. Knows the file and every way in which it can be something else.
+
+The file may come from another version or another program: what is missing or of another kind is an error that
+names the file and the key. Nothing is filled in.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from edge_runtime.errors import DatasetError
+from offline.ablation_result import Ablation, Row
+from offline.report_content import AblationTable
+
+_OWN = ("unseen_kinds", "notes", "rows")
+_AGAIN = "make it with hh-offline ablate --json"
+
+
+def read_ablation(path: Path) -> Ablation:
+    """What `Ablation.to_dict` wrote. Raises DatasetError, one line that names the file and the key."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise DatasetError(f"{path}: {error.strerror or error}; {_AGAIN}") from None
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: is not JSON ({error}); {_AGAIN}") from None
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: holds no JSON object; {_AGAIN}")
+    rows = _part(path, content, "rows", tuple[Row, ...])
+    unseen = _part(path, content, "unseen_kinds", tuple[str, ...])
+    notes = _part(path, content, "notes", tuple[str, ...])
+    if not rows:
+        raise DatasetError(f"{path}: key 'rows' is empty; {_AGAIN}")
+    names = [row.name for row in rows]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DatasetError(f"{path}: key 'rows' holds {twice!r} twice; {_AGAIN}")
+    run = {key: value for key, value in content.items() if key not in _OWN}
+    return Ablation(run=run, unseen=unseen, rows=rows, notes=notes)
+
+
+def ablation_table(path: Path) -> AblationTable:
+    """The file as a report shows it: the rows, what they were judged on, and its notes.
+
+    Raises DatasetError like `read_ablation`, and where the file does not say what was judged.
+    """
+    found = read_ablation(path)
+    split = _part(path, found.run, "split", str)
+    manifest = _part(path, found.run, "manifest", str)
+    model = _part(path, found.run, "model", dict[str, str])
+    judged = _part(path, found.run, "judged", dict[str, Any])
+    for key in ("name", "revision"):
+        _part(path, model, key, str, "model.")
+    videos = _part(path, judged, "videos", int, "judged.")
+    return AblationTable(
+        table=found.table(),
+        judged_on=f"Judged on {videos} videos: the {split} split of {manifest}, with {model['name']}.",
+        revision=model["revision"],
+        notes=found.notes,
+    )
+
+
+def _part(path: Path, content: Any, key: str, kind: Any, before: str = "") -> Any:
+    if key not in content:
+        raise DatasetError(f"{path}: key '{before}{key}' is missing; {_AGAIN}")
+    try:
+        return msgspec.convert(content[key], kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        # msgspec ends its message with the place, as "… - at `$[0].auc.value`".
+        fault, _, place = str(error).partition(" - at `$")
+        where = f"{before}{key}{place.rstrip('`')}"
+        raise DatasetError(f"{path}: key '{where}': {fault}; {_AGAIN}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")

@@ -1,0 +1,182 @@
+"""The `report` command: an existing bundle, judged and drawn on its validation and test videos.
+
+Knows bundles, datasets and a build's cache. The bundle runs as it would at the edge; no model is loaded, so what
+only a hunt can tell comes from the cache of the build, or stays away and the page says so.
+"""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.detector import Detector
+from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
+from edge_runtime.records import GapRecord
+from offline.ablation_file import ablation_table
+from offline.compose_report import compose
+from offline.console import Console
+from offline.dataset import Dataset, Split, Video, check_frames, read_dataset
+from offline.evaluate import run_video, scores_of
+from offline.evidence import Evidence, recall
+from offline.report import Report, write
+from offline.report_notes import bundle_notes, title_of
+from offline.report_videos import Scored, detected
+from offline.store import EntryStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """Everything that decides what a report shows. cache: of the bundle's build; BUNDLE.cache where not given."""
+
+    bundle: Path
+    manifest: Path
+    output: Path
+    split: Split = "test"
+    ablation: Path | None = None
+    cache: Path | None = None
+    provider: str = "auto"
+    locator: Literal["full", "low_latency"] = "full"
+    skip_unreadable: bool = False
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where the build kept what it found, unless the bundle was moved away from it."""
+        bundle = self.bundle.absolute()
+        return bundle.with_name(bundle.name + ".cache") if self.cache is None else self.cache
+
+
+def report_bundle(options: ReportOptions, console: Console) -> Report:
+    """Run a bundle on its validation videos and on `split`, and write the report. Returns what it tells.
+
+    Raises HeadHuntError; what can be refused is refused before the first video, and without a whole report
+    nothing is written.
+    """
+    bundle = Bundle.open(options.bundle)
+    inside = options.output.absolute().resolve().is_relative_to(bundle.path.resolve())
+    if inside:
+        raise UsageError(f"{options.output}: a bundle holds exactly what its manifest lists; choose another --output")
+    if options.output.is_dir():
+        raise UsageError(f"{options.output}: is a folder; name the file, as in {options.output / 'report.html'}")
+    ablation = None if options.ablation is None else ablation_table(options.ablation)
+    if options.cache is not None and not options.cache.is_dir():
+        raise UsageError(f"{options.cache}: no such folder; give the cache of the bundle's build, or leave it out")
+    dataset = read_dataset(options.manifest)
+    shown = _shown(dataset, options)
+    with _store(options.cache_folder) as (store, kept):
+        evidence = recall(store, bundle.manifest)
+        scored = _scores(bundle, shown, options, console)
+        report = compose(
+            title=f"{title_of(options.manifest)}: what {bundle.manifest.source_model.name} sees",
+            manifest=bundle.manifest,
+            scored=scored,
+            calibration=list(dataset.split("calibration")),
+            evidence=evidence,
+            store=store,
+            console=console,
+            locator=options.locator,
+            ablation=ablation,
+            notes=bundle_notes(bundle.manifest, judged_on_test=any(one.video.split == "test" for one in scored)),
+            absent=_absent(options, evidence, kept, shown, scored),
+            commands=(_command(options),),
+            skip_unreadable=options.skip_unreadable,
+        )
+    console.say("Writing the report")
+    write(report, options.output)
+    return report
+
+
+def _shown(dataset: Dataset, options: ReportOptions) -> Dataset:
+    """The videos to run on, `split` first. DatasetError or UsageError where there are none, or not all there."""
+    if not len(dataset.split(options.split)):
+        raise UsageError(f"{dataset.path}: split {options.split!r} is empty; choose another with --split")
+    splits: list[Split] = [options.split, "validation"] if options.split != "validation" else ["validation"]
+    shown = Dataset(dataset.path, tuple(video for split in splits for video in dataset.split(split)))
+    if not options.skip_unreadable:
+        shown.require_files()
+    return shown
+
+
+def _scores(bundle: Bundle, videos: Dataset, options: ReportOptions, console: Console) -> list[Scored]:
+    scored = []
+    with Detector(bundle, provider=options.provider) as detector, console.bar("Scoring", "video") as progress:
+        for number, video in enumerate(videos):
+            progress(number, len(videos), video.name)
+            try:
+                scored.append(_score(detector, video, options.locator, console))
+            except SourceUnavailable as error:
+                if not options.skip_unreadable:
+                    raise type(error)(f"{error}; or leave such videos out with --skip-unreadable") from error
+                console.say(f"left out: {error}")
+        progress(len(videos), len(videos))
+    if not any(one.video.split == options.split for one in scored):
+        raise DatasetError(f"{videos.path}: no video of split {options.split!r} could be scored")
+    return scored
+
+
+def _score(detector: Detector, video: Video, locator: str, console: Console) -> Scored:
+    records, frames, fps = run_video(detector, video.path, locator)
+    check_frames(video, frames)
+    if any(isinstance(record, GapRecord) for record in records):
+        console.say(f"{video.name}: some segments could not be scored; they are in no figure")
+    raw, smoothed = scores_of(video.name, frames, records)
+    return Scored(video, fps, raw, smoothed, detected(records))
+
+
+@contextmanager
+def _store(folder: Path) -> Iterator[tuple[EntryStore, bool]]:
+    """The build's cache, and whether there is one; nothing is kept where there is none."""
+    if folder.is_dir():
+        yield EntryStore(folder), True
+        return
+    with tempfile.TemporaryDirectory(prefix="hh-report-") as temporary:
+        yield EntryStore(Path(temporary)), False
+
+
+def _absent(
+    options: ReportOptions, evidence: Evidence, kept: bool, shown: Dataset, scored: Sequence[Scored]
+) -> tuple[str, ...]:
+    """What the report lacks, each with the way to get it."""
+    absent = []
+    folder = options.cache_folder.name
+    where = f"the cache {folder} has none of this bundle" if kept else f"there is no cache {folder} beside the bundle"
+    if evidence.hunt is None:
+        absent.append(
+            "Heat maps of RSS and of each metric, stability over prompts, and t-SNE: "
+            f"{where}. Give the cache of its build with --cache; or build the bundle again, which keeps them "
+            "and finds again what it has extracted."
+        )
+    if not evidence.depth:
+        reason = "the build was made without them" if evidence.hunt is not None else where
+        absent.append(
+            f"AUC against depth and against the share of labels: {reason}. A build with validation videos and not "
+            "told --no-depth-curve keeps them; they belong to that build's scorer, not to a recalibrated one."
+        )
+    if options.ablation is None:
+        absent.append(
+            "The ablation table: run hh-offline ablate with --json ablation.json, and give it with --ablation."
+        )
+    left_out = [video.name for video in shown if video.name not in {one.video.name for one in scored}]
+    if left_out:
+        names = ", ".join(left_out[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")
+        absent.append(f"{len(left_out)} videos that could not be read: {names}.")
+    if not any(one.video.split == "validation" for one in scored):
+        absent.append("The validation split: the manifest has no videos of it that could be read.")
+    return tuple(absent)
+
+
+def _command(options: ReportOptions) -> str:
+    words = ["hh-offline", "report", "--bundle", str(options.bundle), "--manifest", str(options.manifest)]
+    words += ["--output", str(options.output), "--split", options.split, "--locator", options.locator]
+    if options.ablation is not None:
+        words += ["--ablation", str(options.ablation)]
+    if options.cache is not None:
+        words += ["--cache", str(options.cache)]
+    if options.skip_unreadable:
+        words.append("--skip-unreadable")
+    return shlex.join(words)

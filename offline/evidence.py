@@ -1,0 +1,134 @@
+"""What a hunt leaves behind for reports of its bundle: maps, curves and features. Knows the store; draws nothing.
+
+A bundle holds what the edge needs, so the evidence stays in the build's cache, under names that follow from the
+bundle's manifest: whoever has the bundle and the cache finds it. The hunt goes by graphs and experts, and serves
+a recalibrated bundle too; the curves were judged on validation videos, and belong to one scorer and those figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edge_runtime.errors import HeadHuntError
+from edge_runtime.manifest import Manifest
+from offline.depth import DepthPoint
+from offline.hunt import Hunt, select
+from offline.report_content import Embedding
+from offline.saliency import Saliency
+from offline.store import Arrays, EntryStore, content_key
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """hunt and embedding: of the calibration samples. depth, learned: on validation videos, where wanted.
+
+    learned: (fraction, samples, validation AUC).
+    """
+
+    hunt: Hunt | None = None
+    embedding: Embedding | None = None
+    depth: tuple[DepthPoint, ...] = ()
+    learned: Sequence[tuple[float, int, float | None]] | None = None
+
+
+def keep(store: EntryStore, manifest: Manifest, evidence: Evidence) -> None:
+    """Write what there is. Raises OutputFailed."""
+    if evidence.hunt is not None and evidence.embedding is not None:
+        found, embedding = evidence.hunt, evidence.embedding
+        store.put(
+            _hunt_key(manifest),
+            {
+                **{f"saliency_{name}": metric for name, metric in found.saliency.items()},
+                "prompts": np.array(found.prompts),
+                "prompt": np.array(found.prompt),
+                "penalty": np.array(found.penalty),
+                "expert": embedding.expert,
+                "last_layer": embedding.last_layer,
+                "labels": embedding.labels,
+                "videos": np.array(embedding.videos),
+            },
+        )
+    if evidence.depth or evidence.learned:
+        store.put(
+            _curves_key(manifest),
+            {
+                "depth": _figures([(p.max_layer, p.auc, p.f1, p.cost) for p in evidence.depth], 4),
+                "learned": _figures(evidence.learned or (), 3),
+            },
+        )
+
+
+def recall(store: EntryStore, manifest: Manifest) -> Evidence:
+    """What the store has of a bundle's evidence; nothing where it has none, or none that fits the bundle."""
+    hunted, drawn = store.get(_hunt_key(manifest)), store.get(_curves_key(manifest))
+    try:
+        found, embedding = (None, None) if hunted is None else _hunt(hunted, manifest)
+        depth, learned = ((), None) if drawn is None else _curves(drawn)
+    except (KeyError, ValueError, IndexError, HeadHuntError):
+        # An entry of this name with other content was not written by this version: as good as none.
+        return Evidence()
+    return Evidence(found, embedding, depth, learned)
+
+
+def _hunt(entry: Arrays, manifest: Manifest) -> tuple[Hunt, Embedding]:
+    found = select(
+        Saliency(**{name: entry[f"saliency_{name}"] for name in ("lda", "kl", "mmd", "nmi")}),
+        tuple(str(name) for name in entry["prompts"]),
+        manifest.geometry.head_dim,
+        top_k=len(manifest.experts),
+        penalty=float(entry["penalty"]),
+        prompt=str(entry["prompt"]),
+    )
+    if [(e.layer, e.head) for e in found.experts] != [(e.layer, e.head) for e in manifest.experts]:
+        raise ValueError("the hunt's experts are not those of the bundle")
+    names = tuple(str(name) for name in entry["videos"])
+    return found, Embedding(entry["expert"], entry["last_layer"], entry["labels"], names)
+
+
+def _curves(entry: Arrays) -> tuple[tuple[DepthPoint, ...], list[tuple[float, int, float | None]]]:
+    depth = tuple(
+        DepthPoint(int(layer), _known(auc), _known(f1), cost) for layer, auc, f1, cost in _rows(entry, "depth")
+    )
+    return depth, [(fraction, int(samples), _known(auc)) for fraction, samples, auc in _rows(entry, "learned")]
+
+
+def _rows(entry: Arrays, name: str) -> list[list[float]]:
+    rows: list[list[float]] = entry[name].tolist()
+    return rows
+
+
+def _figures(rows: Sequence[Sequence[float | None]], columns: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Float (n, columns); what is undefined is NaN, in the file only."""
+    return np.array([[np.nan if x is None else x for x in row] for row in rows], dtype=np.float64).reshape(
+        -1, columns
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _hunt_key(manifest: Manifest) -> str:
+    return content_key(evidence="hunt", format=FORMAT, **_origin(manifest))
+
+
+def _curves_key(manifest: Manifest) -> str:
+    return content_key(
+        evidence="curves",
+        format=FORMAT,
+        scorer=next(entry.sha256 for entry in manifest.files if entry.path == manifest.scorer.file),
+        validation=msgspec.to_builtins(manifest.validation),
+        **_origin(manifest),
+    )
+
+
+def _origin(manifest: Manifest) -> dict[str, Any]:
+    graphs = [[e.path, e.sha256] for e in manifest.files if e.path.startswith(("vision.", "language."))]
+    return {"graphs": sorted(graphs), "experts": [[e.layer, e.head, e.rss] for e in manifest.experts]}

@@ -1,0 +1,42 @@
+"""What a reader must know before the figures: where the model comes from, and on what it was calibrated.
+
+Knows a manifest; nothing of videos or pages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_runtime.manifest import Manifest
+from models.checkpoint import REFERENCE
+from models.reference import is_trained
+
+
+def title_of(manifest: Path) -> str:
+    """What to call a dataset: its file's name, or its folder's where the file is just the data.csv."""
+    return manifest.absolute().parent.name or manifest.stem if manifest.stem == "data" else manifest.stem
+
+
+def bundle_notes(manifest: Manifest, *, judged_on_test: bool) -> tuple[str, ...]:
+    """Sentences for the top of a report. judged_on_test: whether it holds figures of videos that chose nothing."""
+    notes = []
+    if manifest.source_model.name == REFERENCE:
+        notes.append(
+            "The model is the built-in reference model, which is small and was trained on generated scenes only: "
+            "good for trying everything out, not for real cameras."
+            if is_trained()
+            else "The model is the built-in reference model without training: the figures prove the plumbing only."
+        )
+    if not manifest.locators.full.calibrated:
+        notes.append("The locator is not calibrated: there were no validation videos with times of both kinds.")
+    elif judged_on_test:
+        notes.append(
+            "The locator was calibrated on the validation videos, so its figures on them are favourable; those "
+            "of the test split are the ones to judge by."
+        )
+    else:
+        notes.append(
+            "The locator was calibrated on the validation videos, so its figures on them are favourable; "
+            "judge a bundle on the test split, with hh-offline report."
+        )
+    return tuple(notes)
