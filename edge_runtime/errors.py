@@ -72,3 +72,7 @@ class FeatureError(HeadHuntError):
 
 class ParityError(HeadHuntError):
     """An exported graph does not reproduce the model it came from; the message holds the measured difference."""
+
+
+class EndpointFailed(HeadHuntError):
+    """A server that was asked for a description cannot be reached, refuses, or answers with something else."""

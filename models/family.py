@@ -15,7 +15,7 @@ from models.decoder import Decoder, Geometry
 from models.layout import TokenLayout
 from models.prompts import Prompt
 
-__all__ = ["Geometry", "Mllm", "SourceModel"]
+__all__ = ["Answer", "Geometry", "Mllm", "SourceModel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,14 @@ class SourceModel:
     revision: str
     architecture: str
     licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said. cut: the limit on its length ended it, not the model."""
+
+    text: str
+    cut: bool
 
 
 class Mllm(ABC):
@@ -58,6 +66,14 @@ class Mllm(ABC):
         """Features of every head under every prompt.
 
         frames: uint8 (b, F, S, S, 3) RGB. Returns float32 (b, M, L, H, d_h).
+        """
+
+    @abstractmethod
+    def describe(self, frames: NDArray[np.uint8], prompt: Prompt, max_tokens: int) -> Answer:
+        """What the whole model says about one run of frames, the likeliest token every time.
+
+        frames: uint8 (F, S, S, 3) RGB. The sequence is that of `layout`. Raises UsageError for more frames or
+        tokens than the model has positions for.
         """
 
     @abstractmethod

@@ -28,8 +28,8 @@ class Speaker(Protocol):
     def tokenizer(self) -> Any:
         """Its tokenizer, as transformers has it."""
 
-    def first_token_logits(self, frames: NDArray[np.uint8], prompt: Prompt) -> NDArray[np.float32]:
-        """uint8 (b, F, S, S, 3) and a question to (b, vocabulary)."""
+    def first_token_logits(self, frames: NDArray[np.uint8], prompts: Sequence[Prompt]) -> NDArray[np.float32]:
+        """uint8 (b, F, S, S, 3) and M questions to (b, M, vocabulary)."""
 
 
 def token_ids(tokenizer: Any, words: Sequence[str]) -> tuple[int, ...]:
@@ -46,8 +46,8 @@ def token_ids(tokenizer: Any, words: Sequence[str]) -> tuple[int, ...]:
 class TextualAnswer:
     """Log-probabilities of "yes" and of "no" at the first answer token, under every prompt: (M, 2) a unit.
 
-    All spellings that are one token count together. One plain pass of the whole model per prompt. Raises
-    ValueError, with the reason, where the tokenizer has no such words.
+    All spellings that are one token count together. Raises ValueError, with the reason, where the tokenizer has
+    no such words.
     """
 
     def __init__(self, mllm: Speaker, prompts: Sequence[Prompt]) -> None:
@@ -69,12 +69,10 @@ class TextualAnswer:
 
     def extract(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See offline.extract.Extractor."""
-        answers = []
-        for prompt in self.prompts:
-            logits = self.mllm.first_token_logits(frames[None], prompt)[0].astype(np.float64)
-            total = logsumexp(logits)
-            answers.append([logsumexp(logits[list(ids)]) - total for ids in (self.yes, self.no)])
-        return np.array(answers, dtype=np.float32)
+        logits = self.mllm.first_token_logits(frames[None], self.prompts)[0].astype(np.float64)
+        total = logsumexp(logits, axis=-1)
+        answers = [logsumexp(logits[:, list(ids)], axis=-1) - total for ids in (self.yes, self.no)]
+        return np.stack(answers, axis=-1).astype(np.float32)
 
 
 def yes_against_no(answers: NDArray[np.floating]) -> NDArray[np.float64]:
