@@ -6,7 +6,7 @@ keys and values may be grouped, the decoder may be Qwen2, Qwen3 or Llama.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -163,9 +163,28 @@ class InternVL(Mllm):
     def head_features(self, frames: NDArray[np.uint8], prompts: Sequence[Prompt]) -> NDArray[np.float32]:
         """Features of every head under every prompt, on one shared prefix.
 
-        frames: uint8 (b, F, S, S, 3) RGB. Returns float32 (b, M, L, H, d_h). Attention is causal and the
-        frames come before the question, so the key/value cache up to the last frame is the same for all
-        prompts: exact, and about M times cheaper than M passes.
+        frames: uint8 (b, F, S, S, 3) RGB. Returns float32 (b, M, L, H, d_h).
+        """
+        projections = [layer.self_attn.o_proj for layer in self._model.model.language_model.layers]
+        with capture_heads(projections, self.geometry.heads) as caught:
+            # Each pass overwrites what was caught of the one before it.
+            features = [stack_heads(caught) for _ in self._last_states(frames, prompts)]
+        return torch.stack(features, dim=1).numpy()
+
+    @torch.inference_mode()
+    def first_token_logits(self, frames: NDArray[np.uint8], prompts: Sequence[Prompt]) -> NDArray[np.float32]:
+        """Logits of the first answer token under every prompt, on one shared prefix.
+
+        frames: uint8 (b, F, S, S, 3) RGB. Returns float32 (b, M, vocabulary).
+        """
+        logits = [self._model.lm_head(state) for state in self._last_states(frames, prompts)]
+        return torch.stack(logits, dim=1).to("cpu", torch.float32).numpy()
+
+    def _last_states(self, frames: NDArray[np.uint8], prompts: Sequence[Prompt]) -> Iterator[Tensor]:
+        """The decoder's normed output at the last position (b, D), prompt after prompt.
+
+        Attention is causal and the frames come before the question, so the key/value cache up to the last frame
+        is the same for all prompts: exact, and about M times cheaper than M passes.
         """
         batch, count = frames.shape[:2]
         layouts = [self.layout(prompt, count) for prompt in prompts]
@@ -178,24 +197,10 @@ class InternVL(Mllm):
             pieces += [self.embed(run).expand(batch, -1, -1), tokens[:, index]]
         language = self._model.model.language_model
         cache = language(inputs_embeds=torch.cat(pieces, dim=1), use_cache=True).past_key_values
-        features = []
-        projections = [layer.self_attn.o_proj for layer in language.layers]
-        with capture_heads(projections, self.geometry.heads) as caught:
-            for layout in layouts:
-                suffix = self.embed(layout.after).expand(batch, -1, -1)
-                language(inputs_embeds=suffix, past_key_values=cache, use_cache=True)
-                features.append(stack_heads(caught))
-                cache.crop(-len(layout.after))
-        return torch.stack(features, dim=1).numpy()
-
-    @torch.inference_mode()
-    def first_token_logits(self, frames: NDArray[np.uint8], prompt: Prompt) -> NDArray[np.float32]:
-        """Logits of the first answer token, by one plain pass of the whole model.
-
-        frames: uint8 (b, F, S, S, 3) RGB. Returns float32 (b, vocabulary).
-        """
-        outputs = self._model(**self.plain_inputs(frames, prompt), logits_to_keep=1)
-        return outputs.logits[:, -1].to("cpu", torch.float32).numpy()  # type: ignore[no-any-return]
+        for layout in layouts:
+            suffix = self.embed(layout.after).expand(batch, -1, -1)
+            yield language(inputs_embeds=suffix, past_key_values=cache, use_cache=True).last_hidden_state[:, -1]
+            cache.crop(-len(layout.after))
 
     def describe(self, frames: NDArray[np.uint8], prompt: Prompt, max_tokens: int) -> Answer:
         """What the whole model says about one run of frames, uint8 (F, S, S, 3) RGB; see Mllm."""
