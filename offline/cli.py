@@ -185,9 +185,11 @@ def import_(
     frames = f"{sum(counts):,} frames" if counts else "frame counts unknown"
     unknown = f" (in {len(counts)} videos, the others' counts are unknown)" if 0 < len(counts) < len(rows) else ""
     abnormal = sum(end - start for row in rows for start, end in row.events)
+    untimed = sum(not row.timed for row in rows)
     click.echo(
         f"{output}: {len(rows)} videos ({anomalous} anomalous, {len(rows) - anomalous} normal), "
         f"{frames}{unknown}, {abnormal:,} frames abnormal"
+        + (f"; when is unknown of {untimed} anomalous videos" if untimed else "")
     )
 
 

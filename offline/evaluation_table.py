@@ -88,10 +88,10 @@ def _beside(evaluation: Evaluation) -> list[str]:
 
 def _compared(of: Yardstick) -> list[str]:
     minus, interval = of.minus.get("auc"), of.minus_intervals.get("auc")
-    signed = "" if interval is None else f" [{interval.low:+.4f}, {interval.high:+.4f}]"
+    signed = "" if interval is None else f" [{_signed(interval.low)}, {_signed(interval.high)}]"
     return [
         _with_interval(of.auc, of.intervals.get("auc")),
-        "" if minus is None else f"{minus:+.4f}{signed}",
+        "" if minus is None else _signed(minus) + signed,
         _with_interval(of.average_precision, of.intervals.get("average_precision")),
     ]
 
@@ -158,6 +158,11 @@ def _with_interval(value: float | None, interval: Interval | None) -> str:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return UNDEFINED if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: float) -> str:
+    # Rounded first: a difference of rounding errors is no -0.0000.
+    return f"{round(value, 4) + 0.0:+.4f}"
 
 
 def _some(names: Sequence[str]) -> str:

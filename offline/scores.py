@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edge_runtime.atomic import write_atomic
 from edge_runtime.errors import DatasetError
 from edge_runtime.locator import smooth
-from offline.dataset import Video, check_frames
+from offline.dataset import Video
 
 ScoredSegment = tuple[int, int, float | None]
 
@@ -139,7 +139,7 @@ def read_scores(path: Path | str, videos: Iterable[Video] | None = None) -> dict
         try:
             scores[name] = _parse(name, entry)
             if known is not None:
-                check_frames(known[name], scores[name].frames)
+                _check_length(known[name], scores[name].frames)
         except DatasetError as error:
             raise DatasetError(f"{path}: {error}") from None
     return scores
@@ -167,6 +167,22 @@ def _parse(name: str, entry: object) -> VideoScores:
     raise DatasetError(
         f'{name}: holds neither {{"frames": n, "segments": […]}} nor {{"scores": […]}} alone; write one'
     )
+
+
+def _check_length(video: Video, frames: int) -> None:
+    """DatasetError if the scores are of another number of frames than the manifest says, or end before an event."""
+    where = f"{video.name} (line {video.line} of its manifest)" if video.line else video.name
+    if video.frames is not None and video.frames != frames:
+        raise DatasetError(
+            f"{where}: scores for {frames} frames, but the manifest says {video.frames}; score every frame, "
+            "or correct the manifest"
+        )
+    if video.events and video.events[-1][1] > frames:
+        start, end = video.events[-1]
+        raise DatasetError(
+            f"{where}: scores for {frames} frames, but its event {start}-{end} ends after them; score every frame, "
+            "or correct the event"
+        )
 
 
 def _frame(name: str, value: object) -> int:

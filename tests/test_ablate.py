@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from offline.hunt import hunt
 from offline.scorer import fit_scorer
 from offline.scores import VideoScores
 from offline.store import EntryStore
+from offline.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES
 
 # The coarse and the detailed one, by which rows of their own go.
 TWO = (PROMPTS[0], PROMPTS[-1])
@@ -137,7 +139,7 @@ def test_rows_that_share_the_full_scorer_share_its_ranking(ablation: Ablation) -
 
 def test_every_row_is_there_with_figures(ablation: Ablation) -> None:
     names = [row.name for row in ablation.rows]
-    assert len(names) == len(set(names)) == 21
+    assert len(names) == len(set(names)) == 23
     for row in ablation.rows:
         assert row.reason is None
         for figure in (row.auc, row.ap, row.f1, row.unseen):
@@ -179,6 +181,27 @@ def test_baselines_keep_their_own_ranking(ablation: Ablation, options: AblateOpt
     for name in MEASURES:
         raw = {video.name: scores_of(measure(video.path, video.name), name) for video in videos}
         assert ablation[name].raw_auc == evaluate_scores(videos, raw, draws=0).series["raw"].auc
+
+
+def test_no_row_beats_what_the_segments_allow(ablation: Ablation) -> None:
+    shares, segments = ablation[PERFECT_SHARES], ablation[PERFECT_SEGMENTS]
+    assert {row.name for row in ablation.rows if row.group == "ceiling"} == {PERFECT_SHARES, PERFECT_SEGMENTS}
+    assert shares.auc is not None
+    assert shares.auc.value is not None
+    for row in ablation.rows:
+        assert row.auc is not None
+        assert row.auc.value is not None
+        assert row.auc.value <= shares.auc.value + 1e-12
+    assert (shares.raw_auc, shares.sigma) == (shares.auc.value, 0.0)
+    assert segments.raw_auc is not None
+    assert segments.raw_auc > 0.5
+
+
+def test_whole_videos_as_calibration_samples(options: AblateOptions) -> None:
+    result = ablate(replace(options, unit="video", draws=1), QUIET)
+    videos = len(read_dataset(options.manifest).split("calibration"))
+    assert result.run["calibration"]["unit"] == "video"
+    assert result.run["calibration"]["samples"] == result.run["calibration"]["videos"] == videos
 
 
 # --- a planted head ---
@@ -346,13 +369,16 @@ def test_splits_that_cannot_do_their_work_are_refused_first(
         ablate(AblateOptions(model="no/such/model", manifest=manifest), QUIET)
 
 
-def test_arguments_out_of_range_are_refused(model: Path, dataset_csv: Path) -> None:
+def test_arguments_out_of_range_are_refused(model: Path, dataset_csv: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can judge none"):
         AblateOptions(model="m", manifest=dataset_csv, split="calibration")
     with pytest.raises(UsageError, match="penalty nan"):
         AblateOptions(model="m", manifest=dataset_csv, penalty=float("nan"))
     with pytest.raises(UsageError, match="shows 'climbing'; there are test"):
         ablate(AblateOptions(model="m", manifest=dataset_csv, unseen=("climbing",)), QUIET)
+    untimed = _edited(dataset_csv, tmp_path, calibration={"events": ""})
+    with pytest.raises(UsageError, match="its events have no times"):
+        ablate(AblateOptions(model="no/such/model", manifest=untimed, unit="segment"), QUIET)
     with pytest.raises(UsageError, match="the model has 12 heads"):
         ablate(AblateOptions(model=str(model), manifest=dataset_csv, top_k=13), QUIET)
 
@@ -387,6 +413,8 @@ def test_command_prints_the_table_and_writes_json(
     arguments += ["--device", "cpu", "--json", str(tmp_path / "out.json")]
     assert run_command(cli, arguments) == 0
     assert given_options == [options]
-    assert capsys.readouterr().out.rstrip("\n") == ablation.to_text()
+    assert run_command(cli, [*arguments, "--calibration-unit", "video"]) == 0
+    assert given_options.pop() == replace(options, unit="video")
+    assert capsys.readouterr().out == f"{ablation.to_text()}\n" * 2
     assert json.loads((tmp_path / "out.json").read_text())["prompts"] == {p.name: p.text for p in TWO}
     assert run_command(cli, [*arguments[:5], "--kinds-unseen", "test", "--split", "calibration"]) == 2

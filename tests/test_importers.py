@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
+from edge_runtime.command import run_command
 from edge_runtime.errors import DatasetError, HeadHuntError, UsageError
+from offline.cli import cli
 from offline.dataset import Video, read_dataset, write_dataset
 from offline.importers import IMPORTERS, draw_calibration, import_dataset
 from offline.importers.annotation import merged, stem
@@ -98,6 +100,39 @@ def test_ucf_crime_two_events_blanks_and_an_end_after_the_last_frame(put: Write)
     inclusive = import_dataset("ucf-crime", annotations=put("t.txt", UCF), interval="inclusive")
     assert [row.events for row in inclusive] == [((165, 241),), ((150, 421), (680, 1268)), ()]
     assert [row.frames for row in inclusive] == [None] * 3
+
+
+def test_what_could_not_be_checked_is_said(put: Write, caplog: pytest.LogCaptureFixture) -> None:
+    import_dataset("ucf-crime", annotations=put("t.txt", UCF))
+    assert "no frame counts: the events of 2 videos are as annotated" in caplog.text
+    assert "--frame-counts" in caplog.text
+    caplog.clear()
+    import_dataset("ucf-crime", annotations=put("t.txt", UCF), frame_counts=put("f.txt", UCF_FRAMES))
+    assert [record.getMessage().split(": ", 1)[1] for record in caplog.records] == [
+        "event 680-1267 ends after the last frame, cut to 1266"
+    ]
+    caplog.clear()
+    import_dataset("xd-violence", annotations=put("t.txt", XD))
+    assert "only its 2 anomalous videos; the test set's normal ones are not in it" in caplog.text
+    caplog.clear()
+    import_dataset("xd-violence", annotations=put("t.txt", XD), frame_counts=put("f.txt", XD_FRAMES))
+    assert caplog.text == ""
+
+
+def test_the_command_sums_up_only_what_is_known(
+    put: Write, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def said(name: str, text: str, *more: str) -> str:
+        arguments = ["import", name, "--annotations", str(put("t.txt", text)), "--output", str(tmp_path / "o.csv")]
+        assert run_command(cli, [*arguments, *more]) == 0
+        return capfd.readouterr().out.split(": ", 1)[1].strip()
+
+    videos = "3 videos (2 anomalous, 1 normal)"
+    counts = ("--frame-counts", str(put("f.txt", UCF_FRAMES)))
+    assert said("ucf-crime", UCF, *counts) == f"{videos}, 2,778 frames, 931 frames abnormal"
+    assert said("ucf-crime", UCF) == f"{videos}, frame counts unknown, 932 frames abnormal"
+    listed = said("ucf-crime", "Abuse/Abuse001_x264.mp4\nNormal/Normal_Videos001_x264.mp4\n")
+    assert listed.endswith("frame counts unknown, 0 frames abnormal; when is unknown of 1 anomalous videos")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ per_frame = st.lists(st.none() | st.sampled_from([0.0, 0.25, 1.0]) | st.floats(-
 KNOWN = [
     Video(Path("a.mp4"), "a.mp4", "anomalous", "test", events=((2, 6),), frames=10),
     Video(Path("b.mp4"), "b.mp4", "normal", "test"),
+    Video(Path("late.mp4"), "late.mp4", "anomalous", "test", events=((3, 5),)),
 ]
 
 
@@ -70,7 +71,8 @@ def test_smoothing_is_the_locators_and_keeps_gaps() -> None:
         ('{"a.mp4": {"scores": []}}', r"a\.mp4: no scores"),
         ('{"a.mp4": {"scores": ["0.5"]}}', r'a\.mp4: "0\.5" is no score'),
         ('{"a.mp4": {"scores": [true]}}', r"a\.mp4: true is no score"),
-        ('{"a.mp4": {"scores": [0, 1]}}', r"a\.mp4: the manifest says 10 frames, the video has 2"),
+        ('{"a.mp4": {"scores": [0, 1]}}', r"a\.mp4: scores for 2 frames, but the manifest says 10"),
+        ('{"late.mp4": {"scores": [0, 1]}}', r"late\.mp4: scores for 2 frames, but its event 3-5 ends after them"),
         ('{"b.mp4": {"scores": [0]}, "b.mp4": {"scores": [1]}}', r"b\.mp4: is there twice"),
         ('{"b.mp4": {"scores": [0]}, "x/../b.mp4": {"scores": [1]}}', r"x/\.\./b\.mp4: is not in the manifest"),
         ('{"b.mp4": {"scores": [0]}, "./b.mp4": {"scores": [1]}}', r"b\.mp4: is there twice"),
