@@ -14,7 +14,7 @@ import msgspec
 
 from edge_runtime.errors import DatasetError
 from offline.ablation_result import Ablation, Row
-from offline.report_content import AblationTable
+from offline.report_content import AblationTable, Table
 
 _OWN = ("unseen_kinds", "notes", "rows")
 _AGAIN = "make it with hh-offline ablate --json"
@@ -56,10 +56,22 @@ def ablation_table(path: Path) -> AblationTable:
         _part(path, model, key, str, "model.")
     videos = _part(path, judged, "videos", int, "judged.")
     return AblationTable(
-        table=found.table(),
+        table=_for_a_page(found.table()),
         judged_on=f"Judged on {videos} videos: the {split} split of {manifest}, with {model['name']}.",
         revision=model["revision"],
         notes=found.notes,
+    )
+
+
+def _for_a_page(table: Table) -> Table:
+    """Intervals on a line of their own. Nothing where there is no figure: the last column says why."""
+    return Table(
+        table.columns,
+        tuple(
+            tuple("" if c is None else c.replace(" [", "\n[") if isinstance(c, str) else c for c in row[:-1])
+            + row[-1:]
+            for row in table.rows
+        ),
     )
 
 

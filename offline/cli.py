@@ -381,6 +381,43 @@ def evaluate(
 
 
 @cli.command()
+@click.option("--bundle", type=EXISTING, required=True, help="The bundle to show; it runs on the videos.")
+@MANIFEST
+@click.option("--output", type=EXISTING, required=True, help="The HTML file to write.")
+@click.option(
+    "--split",
+    type=click.Choice(["validation", "test"]),
+    default="test",
+    show_default=True,
+    help="What to judge by; the validation split is shown in any case.",
+)
+@click.option("--ablation", type=EXISTING, help="Show this table too, as `ablate --json` wrote it.")
+@click.option(
+    "--cache", type=EXISTING, help="Where the bundle's build kept what it found [default: BUNDLE.cache beside it]."
+)
+@click.option("--locator", type=click.Choice(["full", "low_latency"]), default="full", show_default=True)
+@click.option("--provider", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt or openvino.")
+@SKIP
+@QUIET
+def report(**options: Any) -> None:
+    """One HTML file about a bundle: its heads, its figures, and every video with scores, events and pictures.
+
+    \b
+    Example:
+      hh-offline report --bundle bundle --manifest data.csv --output report.html --ablation ablation.json
+    """
+    from offline.bundle_report import ReportOptions, report_bundle
+    from offline.console import Console
+
+    quiet = options.pop("quiet")
+    chosen = ReportOptions(**options)
+    shown = report_bundle(chosen, Console(quiet))
+    click.echo(f"report {chosen.output}")
+    for sentence in shown.absent:
+        click.echo(f"not in it: {sentence}")
+
+
+@cli.command()
 @click.argument("bundle", type=EXISTING)
 @MANIFEST
 @click.option("--output", type=EXISTING, required=True, help="The new bundle's folder.")

@@ -6,6 +6,7 @@ Knows which figures a report holds and computes those that nothing but a report 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from edge_runtime.errors import SourceUnavailable
 from edge_runtime.manifest import Manifest
@@ -18,6 +19,7 @@ from offline.evidence import Evidence
 from offline.report_content import AblationTable, Report
 from offline.report_videos import Scored, report_videos
 from offline.store import EntryStore
+from offline.yardsticks import yardsticks
 
 
 def compose(
@@ -45,15 +47,12 @@ def compose(
         split: found for split in SPLITS if (found := [one for one in scored if one.video.split == split])
     }
     judged = [one.video for one in scored]
-    baselines: dict[Split, Mapping[str, float | None]] = {}
+    measured: dict[str, Motion] = {}
+    few_shot = None
     if judged:
         there = [video for video in calibration if video.timed and video.path.is_file()]
         measured = _measure([*there, *judged], manifest.segment.frames, store, console, skip_unreadable)
         few_shot = _few_shot([video for video in there if video.name in measured], measured)
-        baselines = {
-            split: _baselines([one.video for one in found if one.video.name in measured], measured, few_shot)
-            for split, found in splits.items()
-        }
     point = manifest.locators.named(locator).threshold
     return Report(
         title=title,
@@ -63,25 +62,34 @@ def compose(
         videos=report_videos(scored, console),
         depth=evidence.depth,
         embedding=evidence.embedding,
-        evaluations={split: _evaluation(found, point) for split, found in splits.items()},
+        evaluations={split: _evaluation(found, point, measured, few_shot) for split, found in splits.items()},
         ablation=ablation,
         calibration_curve=evidence.learned,
-        baselines=baselines,
         notes=notes,
         absent=absent,
         commands=commands,
     )
 
 
-def _evaluation(scored: Sequence[Scored], threshold: float) -> Evaluation:
+def _evaluation(
+    scored: Sequence[Scored], threshold: float, measured: Mapping[str, Motion], few_shot: FewShot | None
+) -> Evaluation:
+    """One split's figures, with the trivial baselines and the ceilings beside them."""
+    videos = [one.video for one in scored]
+    raw = {one.video.name: one.raw for one in scored}
     rates = {one.video.name: one.fps for one in scored if one.fps is not None}
-    return evaluate_scores(
-        [one.video for one in scored],
-        {one.video.name: one.raw for one in scored},
+    result = evaluate_scores(
+        videos,
+        raw,
         {one.video.name: one.smoothed for one in scored},
         thresholds={"calibrated": threshold},
         fps=rates if len(rates) == len(scored) else None,
     )
+    if missing := [video.name for video in videos if video.name not in measured]:
+        remark = f"trivial baselines not computed: {missing[0]} could not be read a second time"
+        return replace(result, beside=yardsticks(videos, {"raw": raw}, {}, (remark,)))
+    peers = {"raw": baseline_scores(videos, measured, few_shot)}
+    return replace(result, beside=yardsticks(videos, {"raw": raw}, peers))
 
 
 def _measure(
@@ -104,18 +112,6 @@ def _measure(
 
 def _silent(_done: int, _total: int, _what: object = "") -> None:
     """One bar counts the videos; that of a single one would be noise."""
-
-
-def _baselines(
-    videos: Sequence[Video], measured: Mapping[str, Motion], few_shot: FewShot | None
-) -> dict[str, float | None]:
-    """Frame AUC by name."""
-    if not videos:
-        return {}
-    return {
-        name: evaluate_scores(videos, scores, draws=0).series["raw"].auc
-        for name, scores in baseline_scores(videos, measured, few_shot).items()
-    }
 
 
 def _few_shot(calibration: Sequence[Video], measured: Mapping[str, Motion]) -> FewShot | None:

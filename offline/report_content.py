@@ -146,8 +146,8 @@ class Report:
     manifest: of the bundle; its `bundle_id` and its entry for the report itself are not looked at, since they
     can only be known after the report. hunt: None where only its experts are known, which the manifest names.
     locator: the operating point that everything here was scored and judged with. evaluations: by split, or their
-    `to_dict()` forms. calibration_curve: (fraction in 0..1, samples, validation AUC). baselines: by split, frame
-    AUC by name, of methods that are too simple to be used. notes: sentences that must be read first. absent:
+    `to_dict()` forms, with trivial baselines and ceilings `beside` them where those were measured.
+    calibration_curve: (fraction in 0..1, samples, validation AUC). notes: sentences that must be read first. absent:
     what a report could show and this one does not, with the way to get it. commands: how to repeat it.
     """
 
@@ -161,7 +161,6 @@ class Report:
     evaluations: Mapping[Split, Evaluation | Mapping[str, Any]] = field(default_factory=dict)
     ablation: AblationTable | None = None
     calibration_curve: Sequence[tuple[float, int, float | None]] | None = None
-    baselines: Mapping[Split, Mapping[str, float | None]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.dataset import SPLITS
+from offline.dataset import SPLITS, Split
 from offline.evaluation import Evaluation
 from offline.metrics import BoolArray, frame_auc
-from offline.report_content import Cell, Report, ReportVideo, Table
+from offline.report_content import Cell, ReportVideo, Table
 
 Titled = tuple[str, Table, str]
 
@@ -95,20 +95,28 @@ def as_dict(evaluation: Evaluation | Mapping[str, Any]) -> Mapping[str, Any]:
     return evaluation.to_dict() if isinstance(evaluation, Evaluation) else evaluation
 
 
-def against_baselines(report: Report) -> Table | None:
-    """Frame AUC of the bundle and of the trivial baselines, a column for each split. None without baselines."""
-    splits = [split for split in reversed(SPLITS) if report.baselines.get(split)]
-    if not splits:
-        return None
+def yardstick_table(evaluations: Mapping[Split, Evaluation | Mapping[str, Any]]) -> Table | None:
+    """Frame AUC of the bundle, of the trivial baselines and of the ceilings; a column a split, the test split first.
+
+    The baselines' scores are raw ones. None where there is nothing to compare with.
+    """
+    splits = [split for split in reversed(SPLITS) if split in evaluations]
     rows: dict[str, list[Cell]] = {}
-    for split in splits:
-        evaluation = report.evaluations.get(split)
-        own = {} if evaluation is None else as_dict(evaluation)["series"]
-        aucs = {f"this bundle, {name}": own[name]["auc"] for name in reversed(own)} | dict(report.baselines[split])
-        for name, auc in aucs.items():
-            rows.setdefault(name, [""] * len(splits))[splits.index(split)] = auc
-    columns = ("frame AUC of", *splits)
-    return Table(columns, tuple((name, *cells) for name, cells in rows.items()))
+    for column, split in enumerate(splits):
+        content = as_dict(evaluations[split])
+        # None, or not there in files of earlier versions, where nothing was measured beside.
+        baselines = {name: of["raw"] for name, of in (content.get("baselines") or {}).items() if "raw" in of}
+        ceilings = {f"ceiling, {name}": of for name, of in (content.get("ceilings") or {}).items()}
+        own = {f"this bundle, {name}": of for name, of in reversed(content["series"].items())}
+        if not (baselines or ceilings):
+            continue
+        for name, figures in (own | baselines | ceilings).items():
+            cells = rows.setdefault(name, [""] * (2 * len(splits)))
+            cells[2 * column : 2 * column + 2] = [figures["auc"], _interval(figures["intervals"].get("auc"))]
+    if not rows:
+        return None
+    columns = [text for split in splits for text in (split, "95 % interval")]
+    return Table(("frame AUC of", *columns), tuple((name, *cells) for name, cells in rows.items()))
 
 
 def _by_frame(video: ReportVideo, scores: Sequence[float | None]) -> NDArray[np.float64]:
@@ -189,4 +197,6 @@ def _remarks(content: Mapping[str, Any]) -> tuple[str, ...]:
         remarks.append(f"{sum(content['unscored'].values())} frames lie in gaps and are in no figure.")
     if content["unscored_events"]:
         remarks.append(f"{content['unscored_events']} events lie in gaps entirely.")
+    # Of evaluations that were compared with something: why some of it is not there.
+    remarks += [f"{remark[:1].upper()}{remark[1:]}." for remark in content.get("remarks", ())]
     return tuple(remarks)

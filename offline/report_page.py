@@ -18,7 +18,7 @@ from markupsafe import Markup
 from edge_runtime.locator import LocatorSpec
 from offline import figures
 from offline.report_content import Cell, Report, ReportVideo, Table
-from offline.report_evaluation import against_baselines, as_dict, curves, evaluation_tables
+from offline.report_evaluation import as_dict, curves, evaluation_tables, yardstick_table
 from offline.saliency import normalise
 from offline.tsne import MAX_SAMPLES, MIN_SAMPLES, place
 
@@ -335,12 +335,13 @@ def _evaluation(report: Report) -> Iterator[Section]:
     if not report.evaluations:
         return
     leads, tables, remarks = [], [], []
-    if (table := against_baselines(report)) is not None:
+    if (table := yardstick_table(report.evaluations)) is not None:
         tables.append(
             Titled(
-                "Beside what is too simple to be used",
+                "Between what is too simple and what is possible",
                 table,
-                "The trivial baselines know nothing of what they see. What they reach is no merit of a model.",
+                "The trivial baselines know nothing of what they see: what they reach is no merit of a model. A "
+                "ceiling knows the truth about every segment: what it misses is lost by cutting into segments.",
             )
         )
     for split in sorted(report.evaluations, key=_ORDER.__getitem__):
@@ -422,6 +423,9 @@ def _card(video: ReportVideo, name: str, locator: LocatorSpec) -> Card:
     facts = [f"{video.frames / video.fps:.1f} s", f"{not_none(video.frames)} frames"]
     if video.peak is not None:
         facts.append(f"peak {video.peak:.2f}")
+    if video.detected:
+        alarmed = sum(end - start for start, end in video.detected) / video.frames
+        facts.append(f"alarm during {100 * alarmed:.0f} %")
     if gaps:
         facts.append(f"{gaps} segment{'s' if gaps > 1 else ''} not scored")
     return Card(
@@ -522,10 +526,9 @@ def _ablation(report: Report) -> Iterator[Section]:
     ablation = report.ablation
     if ablation is None:
         return
-    remarks = list(ablation.notes)
+    remarks = []
     if ablation.revision != report.manifest.source_model.revision:
-        remarks.insert(
-            0,
+        remarks.append(
             f"The ablation was run with other weights ({ablation.revision}) than this bundle was built from "
             f"({report.manifest.source_model.revision}).",
         )
@@ -533,7 +536,7 @@ def _ablation(report: Report) -> Iterator[Section]:
         "ablation",
         "What each part of the method is worth",
         f"The full method first; each further row changes one thing. {ablation.judged_on}",
-        tables=(Titled("Ablation", ablation.table),),
+        tables=(Titled("Ablation", ablation.table, " ".join(ablation.notes)),),
         remarks=tuple(remarks),
     )
 
@@ -549,12 +552,15 @@ def _absent(report: Report) -> Iterator[Section]:
 
 
 def _parity(report: Report) -> Iterator[Section]:
-    if report.manifest.parity:
+    # A count among figures.
+    parity = report.manifest.parity.items()
+    measured = tuple((name, int(value) if name == "segments" else value) for name, value in parity)
+    if measured:
         yield Section(
             "parity",
             "Parity of the exported graphs",
             "Measured at build time: how far the exported graphs are from the model they came from.",
-            tables=(Titled("Parity", Table(("measured", "value"), tuple(report.manifest.parity.items()))),),
+            tables=(Titled("Parity", Table(("measured", "value"), measured)),),
         )
 
 
