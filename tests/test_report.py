@@ -357,7 +357,9 @@ def hostile(least: Report, text: str) -> Report:
         least,
         title=text,
         videos=(replace(video, name=text, thumbnails=shots),),
-        ablation=AblationTable(Table(("a", text), ((text, 1.0),)), judged_on=text, revision=text, notes=(f"{text}.",)),
+        ablation=AblationTable(
+            Table(("a", text), ((text, 1.0),)), judged_on=text, revision=text, notes=(f"{text}.",)
+        ),
         absent=(text,),
         notes=(text,),
         commands=(text,),
