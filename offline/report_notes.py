@@ -31,8 +31,8 @@ def bundle_notes(manifest: Manifest, *, judged_on_test: bool) -> tuple[str, ...]
         notes.append("The locator is not calibrated: there were no validation videos with times of both kinds.")
     elif judged_on_test:
         notes.append(
-            "The locator was calibrated on its build's validation videos, so its figures on them are favourable; those "
-            "of the test split are the ones to judge by."
+            "The locator was calibrated on its build's validation videos, so its figures on them are favourable; "
+            "those of the test split are the ones to judge by."
         )
     else:
         notes.append(
