@@ -71,7 +71,7 @@ class Yardsticks:
 def yardsticks(
     videos: Sequence[Video],
     system: Mapping[str, Series],
-    baselines: Mapping[str, Mapping[str, Series]] | None = None,
+    baselines: Mapping[str, Mapping[str, Series]],
     remarks: Sequence[str] = (),
     *,
     draws: int = 1000,
@@ -81,7 +81,7 @@ def yardsticks(
     """Measure ceilings and baselines on the frames that the system scored.
 
     videos: those judged; without known timing they are left out. system: its series, `raw` among them. baselines:
-    by series and baseline, None for no baselines. draws: of the bootstrap, 0 for none. DatasetError, naming the video, where a baseline
+    by series and baseline. draws: of the bootstrap, 0 for none. DatasetError, naming the video, where a baseline
     has another number of frames than the system.
     """
     timed = [video for video in videos if video.timed]
@@ -90,7 +90,7 @@ def yardsticks(
         return _yardstick(timed, series, mask, against, draws, level, seed)
 
     found: dict[str, dict[str, Yardstick]] = {}
-    for name, peers in ({} if baselines is None else baselines).items():
+    for name, peers in baselines.items():
         for peer, series in peers.items():
             found.setdefault(peer, {})[name] = measured(series, system[name], system[name])
     raw = system["raw"]
