@@ -1,4 +1,7 @@
-"""The whole story in one folder: scenes, bundle, figures, and a run of the edge. Knows only the order."""
+"""The whole story in one folder: scenes, bundle, figures, a run of the edge, events in words, and a page.
+
+Knows only the order.
+"""
 
 from __future__ import annotations
 
@@ -12,38 +15,48 @@ from typing import Any
 from edge_runtime.errors import HeadHuntError
 from models.checkpoint import REFERENCE
 from offline.build import BuildOptions, build
+from offline.bundle_report import ReportOptions, report_bundle
 from offline.console import Console
 from offline.dataset import Video, read_dataset
 from offline.evaluate import evaluate_bundle
+from offline.explain import ExplainOptions, explain
 from offline.scenes import SceneSet, generate
 
 SHOWN = 3
 
 
 def run_demo(folder: Path, videos: int, seed: int, console: Console) -> str:
-    """Make scenes, build a bundle, judge it on the test split, run `hh-edge` on a few test videos.
+    """Make scenes, build a bundle, judge it on the test split, run `hh-edge` on a few test videos, and show it all.
 
     Everything lies in `folder` afterwards, and what an earlier demo left there is used again. Returns what to
     tell the person. Raises HeadHuntError.
     """
-    console.say("1/4 Making labelled street scenes")
+    console.say("1/6 Making labelled street scenes")
     with console.bar("Scenes", "clip") as progress:
         manifest = generate(folder / "scenes", seed=seed, scenes=SceneSet.of_videos(videos), progress=progress)
-    console.say("2/4 Building a bundle")
+    console.say("2/6 Building a bundle")
     bundle = folder / "bundle"
     built = build(BuildOptions(model=REFERENCE, manifest=manifest, output=bundle, seed=seed, overwrite=True), console)
-    console.say("3/4 Judging it on the test split")
+    console.say("3/6 Judging it on the test split")
     dataset = read_dataset(manifest)
     test = dataset.split("test")
     result = evaluate_bundle(bundle, test, console, provider="cpu", calibration=dataset.split("calibration"))
     (folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
-    console.say("4/4 Running hh-edge on test videos")
-    lines = [result.to_text(), "", "What hh-edge said about test videos that it was not built on:"]
+    console.say("4/6 Running hh-edge on test videos")
     records = folder / "records.jsonl"
     records.unlink(missing_ok=True)
-    for video in _shown(list(test)):
-        lines += _run_edge(bundle, video, records, built.bundle.manifest.segment.fps)
-    lines += ["", f"records  {records}", f"bundle   {bundle}", f"report   {(bundle / 'report.html').resolve()}"]
+    shown = _shown(list(test))
+    fps = built.bundle.manifest.segment.fps
+    said = [_run_edge(bundle, video, records) for video in shown]
+    console.say("5/6 Asking the whole model what happened in the events")
+    words = _explain(records, shown, folder / "descriptions.jsonl", console)
+    console.say("6/6 Drawing the report")
+    report = folder / "report.html"
+    report_bundle(ReportOptions(bundle=bundle, manifest=manifest, output=report, provider="cpu"), console)
+    lines = [result.to_text(), "", "What hh-edge said about test videos that it was not built on:"]
+    for video, events in zip(shown, said, strict=True):
+        lines += _told(video, events, words, fps)
+    lines += ["", f"records  {records}", f"bundle   {bundle}", f"report   {report.resolve()}"]
     return "\n".join(lines)
 
 
@@ -52,8 +65,8 @@ def _shown(test: list[Video]) -> list[Video]:
     return [*[v for v in test if v.anomalous][:SHOWN], *[v for v in test if not v.anomalous][:1]]
 
 
-def _run_edge(bundle: Path, video: Video, records: Path, fps: float) -> list[str]:
-    """Run the real command on one video, append its records, and say which events it found."""
+def _run_edge(bundle: Path, video: Video, records: Path) -> list[dict[str, Any]]:
+    """Run the real command on one video and append its records; returns the events that it found."""
     name = Path(video.name).stem
     command = [sys.executable, "-m", "edge_runtime.cli", "run", "--provider", "cpu", "--quiet"]
     command += ["--bundle", str(bundle), "--camera", f"{name}={video.path}"]
@@ -70,8 +83,22 @@ def _run_edge(bundle: Path, video: Video, records: Path, fps: float) -> list[str
     said: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
     if not any(record["type"] == "segment" for record in said):
         raise HeadHuntError(f"hh-edge run said nothing about {video.name}; run it by hand: {shlex.join(command)}")
+    return [record for record in said if record["type"] == "event" and record["state"] == "end"]
+
+
+def _explain(records: Path, videos: list[Video], output: Path, console: Console) -> dict[str, str]:
+    """What the whole model says about every event of the records, by the event's id."""
+    output.unlink(missing_ok=True)
+    paths = tuple(str(video.path) for video in videos)
+    explain(ExplainOptions(records=records, model=REFERENCE, videos=paths, output=output, device="cpu"), console)
+    lines = output.read_text(encoding="utf-8").splitlines() if output.is_file() else []
+    return {line["id"]: line["description"] for line in map(json.loads, lines)}
+
+
+def _told(video: Video, events: list[dict[str, Any]], words: dict[str, str], fps: float) -> list[str]:
     truth = ", ".join(f"{start / fps:.1f}-{end / fps:.1f} s" for start, end in video.events)
-    lines = [f"  {name} ({'really ' + truth if truth else 'normal'})"]
-    events = [record for record in said if record["type"] == "event" and record["state"] == "end"]
-    lines += [f"    event {e['start_s']:.1f}-{e['end_s']:.1f} s, peak {e['peak']:.2f}" for e in events]
+    lines = [f"  {Path(video.name).stem} ({'really ' + truth if truth else 'normal'})"]
+    for event in events:
+        lines.append(f"    event {event['start_s']:.1f}-{event['end_s']:.1f} s, peak {event['peak']:.2f}")
+        lines.append(f"      {words[event['id']]}")
     return lines if events else [*lines, "    no event"]

@@ -18,7 +18,7 @@ def test_the_whole_story(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     arguments = ["demo", str(folder), "--videos", "8", "--quiet"]
     assert run_command(cli, arguments) == 0
     out = capfd.readouterr().out
-    report = folder / "bundle" / "report.html"
+    report = folder / "report.html"
     assert out.rstrip().endswith(f"report   {report.resolve()}")
     assert "<svg" in report.read_text(encoding="utf-8")
     manifest = Bundle.open(folder / "bundle").manifest
@@ -34,6 +34,9 @@ def test_the_whole_story(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     ended = [record for record in records if record["type"] == "event" and record["state"] == "end"]
     assert out.count("    event ") == len(ended)
     assert all(record["id"].startswith(manifest.bundle_id[:8]) for record in ended)
+    described = [json.loads(line) for line in (folder / "descriptions.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in described] == [record["id"] for record in ended]
+    assert all(line["description"] in out for line in described)
     assert run_command(cli, arguments) == 0
     again = Bundle.open(folder / "bundle").manifest
     assert (again.experts, again.locators) == (manifest.experts, manifest.locators)

@@ -1,6 +1,6 @@
 """Train the reference model with one command: `python -m offline.reference_training WORK`.
 
-Renders the pool, trains both stages, measures on held-out scenes, writes the checkpoint. Whatever is done is not
+Renders the pool, trains stage after stage, measures on held-out scenes, writes the checkpoint. Whatever is done is not
 done again: started anew after a stop, it goes on where it was. Under torchrun the workers share each step.
 """
 
@@ -28,7 +28,7 @@ from edge_runtime.errors import HeadHuntError
     help="data.csv of generated scenes with calibration and test split: hunt on it, too, at every measurement.",
 )
 def main(work: Path, output: Path | None, threads: int, measure_every: int, benchmark: Path | None) -> None:
-    """Train the reference model in the folder WORK (about 9 GB, an hour on two idle cores).
+    """Train the reference model in the folder WORK (about 9 GB, two hours on two idle cores).
 
     Example: python -m offline.reference_training /var/tmp/reference --output models/reference/checkpoint
     """
