@@ -146,7 +146,7 @@ class InternVL(Mllm):
 
         frames: uint8 (n, S, S, 3) RGB. Returns (n, T, D).
         """
-        pixels = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).to(torch.float32) / 255.0
+        pixels = _tensor(frames).to(self.device).permute(0, 3, 1, 2).to(torch.float32) / 255.0
         mean = torch.tensor(self._mean, device=self.device).reshape(1, 3, 1, 1)
         std = torch.tensor(self._std, device=self.device).reshape(1, 3, 1, 1)
         config = self._model.config
@@ -214,7 +214,7 @@ class InternVL(Mllm):
         for run in layout.before:
             ids += [*run, *[self._context_id] * self.tokens_per_frame]
         ids += layout.after
-        pixels = torch.from_numpy(frames.reshape(-1, *frames.shape[2:])).to(self.device)
+        pixels = _tensor(frames.reshape(-1, *frames.shape[2:])).to(self.device)
         mean = torch.tensor(self._mean, device=self.device).reshape(1, 3, 1, 1)
         std = torch.tensor(self._std, device=self.device).reshape(1, 3, 1, 1)
         return {
@@ -236,6 +236,11 @@ class InternVL(Mllm):
     def tokenizer(self) -> Any:
         """The transformers tokenizer itself."""
         return self._tokenizer
+
+
+def _tensor(frames: NDArray[np.uint8]) -> Tensor:
+    # torch warns of memory that nobody may write to, such as a mapped file's; it is copied only then.
+    return torch.from_numpy(np.require(frames, requirements="W"))
 
 
 def _special(tokenizer: Any, attribute: str, default: str) -> str:
