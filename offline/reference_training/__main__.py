@@ -1,7 +1,7 @@
 """Train the reference model with one command: `python -m offline.reference_training WORK`.
 
-Renders the pool, trains stage after stage, measures on held-out scenes, writes the checkpoint. Whatever is done is not
-done again: started anew after a stop, it goes on where it was. Under torchrun the workers share each step.
+Renders the pool, trains stage after stage, measures on held-out scenes, writes the checkpoint. Whatever is done is
+not done again: started anew after a stop, it goes on where it was. Under torchrun the workers share each step.
 """
 
 from __future__ import annotations
