@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.detector import Detector
-from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
-from edge_runtime.records import GapRecord
+from edge_runtime.errors import DatasetError, UsageError
 from offline.ablation_file import ablation_table
 from offline.compose_report import compose
 from offline.console import Console
-from offline.dataset import Dataset, Split, Video, check_frames, read_dataset
-from offline.evaluate import run_video, scores_of
+from offline.dataset import Dataset, Split, read_dataset
+from offline.evaluate import run_videos
 from offline.evidence import Evidence, recall
 from offline.report import Report, write
 from offline.report_notes import bundle_notes, title_of
@@ -103,29 +101,10 @@ def _shown(dataset: Dataset, options: ReportOptions) -> Dataset:
 
 
 def _scores(bundle: Bundle, videos: Dataset, options: ReportOptions, console: Console) -> list[Scored]:
-    scored = []
-    with Detector(bundle, provider=options.provider) as detector, console.bar("Scoring", "video") as progress:
-        for number, video in enumerate(videos):
-            progress(number, len(videos), video.name)
-            try:
-                scored.append(_score(detector, video, options.locator, console))
-            except SourceUnavailable as error:
-                if not options.skip_unreadable:
-                    raise type(error)(f"{error}; or leave such videos out with --skip-unreadable") from error
-                console.say(f"left out: {error}")
-        progress(len(videos), len(videos))
-    if not any(one.video.split == options.split for one in scored):
+    runs = run_videos(bundle, videos, console, options.locator, options.provider, options.skip_unreadable)
+    if not any(run.video.split == options.split for run in runs):
         raise DatasetError(f"{videos.path}: no video of split {options.split!r} could be scored")
-    return scored
-
-
-def _score(detector: Detector, video: Video, locator: str, console: Console) -> Scored:
-    records, frames, fps = run_video(detector, video.path, locator)
-    check_frames(video, frames)
-    if any(isinstance(record, GapRecord) for record in records):
-        console.say(f"{video.name}: some segments could not be scored; they are in no figure")
-    raw, smoothed = scores_of(video.name, frames, records)
-    return Scored(video, fps, raw, smoothed, detected(records))
+    return [Scored(run.video, run.fps, run.raw, run.smoothed, detected(run.records)) for run in runs]
 
 
 @contextmanager

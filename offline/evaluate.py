@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_runtime.bundle import Bundle
@@ -56,6 +56,44 @@ def scores_of(name: str, frames: int, records: Sequence[Record]) -> tuple[VideoS
     return VideoScores(name, frames, tuple(raw)), VideoScores(name, frames, tuple(smoothed))
 
 
+@dataclass(frozen=True, slots=True)
+class VideoRun:
+    """What a bundle said about one video. smoothed: by its locator. fps: the segments', if it states none."""
+
+    video: Video
+    fps: float
+    records: tuple[Record, ...]
+    raw: VideoScores
+    smoothed: VideoScores
+
+
+def run_videos(
+    bundle: Bundle, videos: Dataset, console: Console, locator: str, provider: str, skip_unreadable: bool
+) -> list[VideoRun]:
+    """Run a bundle on every video, in their order, by one detector.
+
+    skip_unreadable: leave unreadable videos out and say so; otherwise SourceUnavailable. Raises DatasetError for a
+    file that contradicts the manifest.
+    """
+    runs = []
+    with Detector(bundle, provider=provider) as detector, console.bar("Scoring", "video") as progress:
+        for done, video in enumerate(videos):
+            progress(done, len(videos), video.name)
+            try:
+                records, frames, fps = run_video(detector, video.path, locator)
+            except SourceUnavailable as error:
+                if not skip_unreadable:
+                    raise type(error)(f"{error}; or leave such videos out with --skip-unreadable") from error
+                console.say(f"left out: {error}")
+                continue
+            check_frames(video, frames)
+            if any(isinstance(record, GapRecord) for record in records):
+                console.say(f"{video.name}: some segments could not be scored; they are in no figure")
+            runs.append(VideoRun(video, fps, tuple(records), *scores_of(video.name, frames, records)))
+        progress(len(videos), len(videos))
+    return runs
+
+
 def evaluate_bundle(
     bundle_path: Path,
     dataset: Dataset,
@@ -72,28 +110,12 @@ def evaluate_bundle(
     be empty) that the few-shot one of the trivial baselines is fitted on; None leaves all of them out. Raises
     HeadHuntError.
     """
-    raw: dict[str, VideoScores] = {}
-    smoothed: dict[str, VideoScores] = {}
-    rates: dict[str, float] = {}
-    judged: list[Video] = []
     bundle = Bundle.open(bundle_path)
-    with Detector(bundle, provider=provider) as detector, console.bar("Scoring", "video") as progress:
-        for done, video in enumerate(dataset):
-            progress(done, len(dataset), video.name)
-            try:
-                records, frames, fps = run_video(detector, video.path, locator)
-            except SourceUnavailable as error:
-                if not skip_unreadable:
-                    raise type(error)(f"{error}; or leave such videos out with --skip-unreadable") from error
-                console.say(f"left out: {error}")
-                continue
-            check_frames(video, frames)
-            if any(isinstance(record, GapRecord) for record in records):
-                console.say(f"{video.name}: some segments could not be scored; they are in no figure")
-            raw[video.name], smoothed[video.name] = scores_of(video.name, frames, records)
-            rates[video.name] = fps
-            judged.append(video)
-        progress(len(dataset), len(dataset))
+    runs = run_videos(bundle, dataset, console, locator, provider, skip_unreadable)
+    judged = [run.video for run in runs]
+    raw = {run.video.name: run.raw for run in runs}
+    smoothed = {run.video.name: run.smoothed for run in runs}
+    rates = {run.video.name: run.fps for run in runs}
     if not judged:
         raise DatasetError(f"{dataset.path}: no video of this split could be scored")
     if scores_output is not None:
