@@ -15,7 +15,7 @@ from offline.dataset import read_dataset
 
 def test_the_whole_story(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "demo"
-    arguments = ["demo", str(folder), "--videos", "8", "--quiet"]
+    arguments = ["demo", str(folder), "--videos", "8", "--seed", "1", "--quiet"]
     assert run_command(cli, arguments) == 0
     out = capfd.readouterr().out
     report = folder / "report.html"
@@ -34,8 +34,7 @@ def test_the_whole_story(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     ended = [record for record in records if record["type"] == "event" and record["state"] == "end"]
     assert out.count("    event ") == len(ended)
     assert all(record["id"].startswith(manifest.bundle_id[:8]) for record in ended)
-    descriptions = folder / "descriptions.jsonl"  # only where an event has ended
-    described = [json.loads(line) for line in descriptions.read_text().splitlines()] if ended else []
+    described = [json.loads(line) for line in (folder / "descriptions.jsonl").read_text().splitlines()]
     assert [line["id"] for line in described] == [record["id"] for record in ended]
     assert all(line["description"] in out for line in described)
     assert run_command(cli, arguments) == 0
