@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 from edge_runtime.records import CameraRecord
-from edge_runtime.segments import Clip, Hole
+from edge_runtime.stream.segments import Clip, Hole
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import numpy as np
 from edge_runtime.bundle import Golden
 from edge_runtime.detector import Detector
 from edge_runtime.errors import InferenceFailed
-from edge_runtime.pixels import prepare
+from edge_runtime.stream.pixels import prepare
 
 T = TypeVar("T")
 

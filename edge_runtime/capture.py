@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_runtime.pixels import UInt8Array
+from edge_runtime.stream.pixels import UInt8Array
 
 if TYPE_CHECKING:
     import cv2

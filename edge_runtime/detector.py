@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import InferenceFailed, UsageError
-from edge_runtime.events import EventGrouper
 from edge_runtime.graphs import FeatureGraphs, ScorerGraph
-from edge_runtime.locator import LocatorSpec, Smoother
-from edge_runtime.pixels import Color, UInt8Array, check_color, check_frame, prepare
 from edge_runtime.records import GapReason, GapRecord, Record, SegmentRecord
-from edge_runtime.segments import Clip, Frame, FrameSegmenter, Hole, Recall, SegmentSpec, TimeSegmenter
+from edge_runtime.stream.events import EventGrouper
+from edge_runtime.stream.locator import LocatorSpec, Smoother
+from edge_runtime.stream.pixels import Color, UInt8Array, check_color, check_frame, prepare
+from edge_runtime.stream.segments import Clip, Frame, FrameSegmenter, Hole, Recall, SegmentSpec, TimeSegmenter
 
 log = logging.getLogger(__name__)
 

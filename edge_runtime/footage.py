@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from edge_runtime.capture import Grabbed
-from edge_runtime.pixels import PixelSpec, UInt8Array, prepare
-from edge_runtime.segments import Frame, Recall
+from edge_runtime.stream.pixels import PixelSpec, UInt8Array, prepare
+from edge_runtime.stream.segments import Frame, Recall
 from edge_runtime.videofile import VideoFile
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from edge_runtime.bundle import Bundle, describe
-from edge_runtime.locator import LocatorSpec
 from edge_runtime.manifest import MANIFEST
-from edge_runtime.segments import SegmentSpec
+from edge_runtime.stream.locator import LocatorSpec
+from edge_runtime.stream.segments import SegmentSpec
 
 LOCATORS = ("full", "low_latency")
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import msgspec
 
 from edge_runtime.errors import BundleRefused
-from edge_runtime.locator import LocatorSpec
-from edge_runtime.pixels import PixelSpec
-from edge_runtime.segments import SegmentSpec
+from edge_runtime.stream.locator import LocatorSpec
+from edge_runtime.stream.pixels import PixelSpec
+from edge_runtime.stream.segments import SegmentSpec
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"

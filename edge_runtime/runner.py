@@ -22,8 +22,8 @@ from edge_runtime.footage import lazy_frames, recall_from
 from edge_runtime.livecamera import LiveCamera
 from edge_runtime.livefeed import CameraFeed
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
-from edge_runtime.segments import FrameSegmenter, TimeSegmenter
 from edge_runtime.sources import Source
+from edge_runtime.stream.segments import FrameSegmenter, TimeSegmenter
 from edge_runtime.videofile import VideoFile
 
 log = logging.getLogger(__name__)

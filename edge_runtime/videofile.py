@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Self
 
 from edge_runtime.capture import Grabbed, open_capture, picture_of
 from edge_runtime.errors import UsageError, VideoUnreadable
-from edge_runtime.pixels import UInt8Array
 from edge_runtime.sources import check_file, shown_path
+from edge_runtime.stream.pixels import UInt8Array
 
 if TYPE_CHECKING:
     import cv2

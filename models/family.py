@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_runtime.pixels import PixelSpec
+from edge_runtime.stream.pixels import PixelSpec
 from models.decoder import Decoder, Geometry
 from models.layout import TokenLayout
 from models.prompts import Prompt

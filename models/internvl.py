@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_runtime.errors import CheckpointError
-from edge_runtime.pixels import PixelSpec
+from edge_runtime.stream.pixels import PixelSpec
 from models.capture import capture_heads, stack_heads
 from models.decoder import Decoder
 from models.family import Answer, Geometry, Mllm, SourceModel

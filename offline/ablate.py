@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge_runtime.errors import DatasetError, UsageError
-from edge_runtime.segments import SegmentSpec
+from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.prompts import PROMPTS, Prompt
 from offline.ablation_judge import LEVEL, Judge, Series

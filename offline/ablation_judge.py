@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from edge_runtime.locator import LocatorSpec
+from edge_runtime.stream.locator import LocatorSpec
 from offline.ablation_result import Candidate, Figure, Row
 from offline.ablation_rows import Method
 from offline.bootstrap import bootstrap_differences, bootstrap_f1_at

@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from edge_runtime.errors import DatasetError
-from edge_runtime.segments import cut
+from edge_runtime.stream.segments import cut
 from edge_runtime.videofile import VideoFile
 from offline.dataset import Video, check_frames
 from offline.scores import VideoScores

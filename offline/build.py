@@ -16,7 +16,7 @@ from edge_runtime import manifest as m
 from edge_runtime.bundle import Bundle, Golden, sha256
 from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
 from edge_runtime.graphs import FeatureGraphs, ScorerGraph
-from edge_runtime.segments import SegmentSpec
+from edge_runtime.stream.segments import SegmentSpec
 from export.assemble import LANGUAGE, SCORER, VISION, check_target, now, producer, publish, workshop, write_golden
 from export.model_graphs import export_graphs
 from export.onnx_graph import tensor_specs

@@ -1,6 +1,6 @@
 """The locator's two operating points, chosen on validation videos. Knows segment scores and frame labels.
 
-Smoothing is the edge's own (`edge_runtime.locator.smooth`); this only searches its parameters.
+Smoothing is the edge's own (`edge_runtime.stream.locator.smooth`); this only searches its parameters.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.locator import LocatorSpec, radius, smooth
 from edge_runtime.manifest import Locators
+from edge_runtime.stream.locator import LocatorSpec, radius, smooth
 from offline.dataset import Video
 from offline.scores import VideoScores
 

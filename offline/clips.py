@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.footage import lazy_frames, recall_from
-from edge_runtime.pixels import PixelSpec, prepare
-from edge_runtime.segments import Clip, FrameSegmenter, SegmentSpec, sample_indices
+from edge_runtime.stream.pixels import PixelSpec, prepare
+from edge_runtime.stream.segments import Clip, FrameSegmenter, SegmentSpec, sample_indices
 from edge_runtime.videofile import VideoFile
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from edge_runtime.pixels import UInt8Array, prepare
+from edge_runtime.stream.pixels import UInt8Array, prepare
 from models.family import Answer, Mllm
 from models.prompts import Prompt
 

@@ -20,7 +20,7 @@ import httpx2
 import numpy as np
 
 from edge_runtime.errors import EndpointFailed, UsageError
-from edge_runtime.pixels import UInt8Array
+from edge_runtime.stream.pixels import UInt8Array
 from models.family import Answer
 from models.prompts import Prompt
 

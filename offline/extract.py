@@ -20,8 +20,8 @@ from edge_runtime.atomic import write_atomic
 from edge_runtime.bundle import sha256
 from edge_runtime.errors import FeatureError, SourceUnavailable
 from edge_runtime.graphs import FeatureGraphs
-from edge_runtime.pixels import PixelSpec
-from edge_runtime.segments import SegmentSpec
+from edge_runtime.stream.pixels import PixelSpec
+from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.prompts import Prompt
 from offline.clips import clips, rate, whole

@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 
 from edge_runtime.graphs import ScorerGraph
-from edge_runtime.locator import LocatorSpec
 from edge_runtime.manifest import Locators, Scorer, Validation
-from edge_runtime.pixels import PixelSpec
-from edge_runtime.segments import SegmentSpec
+from edge_runtime.stream.locator import LocatorSpec
+from edge_runtime.stream.pixels import PixelSpec
+from edge_runtime.stream.segments import SegmentSpec
 from export.assemble import SCORER
 from export.scorer_graph import export_scorer
 from offline.calibrate import ScoredVideo, calibrate

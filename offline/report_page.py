@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from edge_runtime.locator import LocatorSpec
+from edge_runtime.stream.locator import LocatorSpec
 from offline import figures
 from offline.report_content import Cell, Report, ReportVideo, Table
 from offline.report_evaluation import as_dict, curves, evaluation_tables, yardstick_table

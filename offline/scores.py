@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.atomic import write_atomic
 from edge_runtime.errors import DatasetError
-from edge_runtime.locator import smooth
+from edge_runtime.stream.locator import smooth
 from offline.dataset import Video
 
 ScoredSegment = tuple[int, int, float | None]

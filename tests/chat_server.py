@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_runtime.pixels import UInt8Array, prepare
+from edge_runtime.stream.pixels import UInt8Array, prepare
 from models.family import Mllm
 from models.prompts import Prompt
 

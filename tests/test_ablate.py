@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from edge_runtime.command import run_command
 from edge_runtime.errors import DatasetError, UsageError
-from edge_runtime.segments import SegmentSpec
+from edge_runtime.stream.segments import SegmentSpec
 from models.checkpoint import load
 from models.heads import HeadRef
 from models.internvl import InternVL

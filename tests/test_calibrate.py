@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from edge_runtime.locator import LocatorSpec
+from edge_runtime.stream.locator import LocatorSpec
 from offline.calibrate import SIGMAS, THRESHOLDS, ScoredVideo, best_threshold, calibrate, default_locators, f1_curve
 
 

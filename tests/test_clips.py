@@ -9,8 +9,8 @@ import pytest
 from conftest import write_clip
 
 from edge_runtime.errors import SourceUnavailable, VideoUnreadable
-from edge_runtime.pixels import PixelSpec, prepare
-from edge_runtime.segments import SegmentSpec, cut, sample_indices
+from edge_runtime.stream.pixels import PixelSpec, prepare
+from edge_runtime.stream.segments import SegmentSpec, cut, sample_indices
 from edge_runtime.videofile import VideoFile
 from offline.clips import clips, rate, whole
 

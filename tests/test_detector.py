@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector, LocatedStream, SegmentTimes, locate
 from edge_runtime.errors import InferenceFailed, InvalidFrame, UsageError
-from edge_runtime.locator import LocatorSpec
 from edge_runtime.manifest import Locators
-from edge_runtime.pixels import prepare
 from edge_runtime.records import EventRecord, GapRecord, SegmentRecord
-from edge_runtime.segments import Hole, SegmentSpec
+from edge_runtime.stream.locator import LocatorSpec
+from edge_runtime.stream.pixels import prepare
+from edge_runtime.stream.segments import Hole, SegmentSpec
 from edge_runtime.videofile import VideoFile
 
 LOW = LocatorSpec(sigma=0.0, threshold=0.5, lookahead=0, calibrated=False)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.events import EventGrouper
 from edge_runtime.records import SegmentRecord
+from edge_runtime.stream.events import EventGrouper
 
 
 def segment(index: int, anomalous: bool, score: float = 0.5) -> SegmentRecord:

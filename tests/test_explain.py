@@ -21,10 +21,10 @@ from oracle import some_frames
 
 from edge_runtime.command import run_command
 from edge_runtime.errors import UsageError
-from edge_runtime.events import EventGrouper
-from edge_runtime.pixels import prepare
 from edge_runtime.records import CameraRecord, Record, SegmentRecord
-from edge_runtime.segments import sample_indices
+from edge_runtime.stream.events import EventGrouper
+from edge_runtime.stream.pixels import prepare
+from edge_runtime.stream.segments import sample_indices
 from edge_runtime.videofile import VideoFile
 from models.checkpoint import load
 from models.internvl import InternVL

@@ -13,8 +13,8 @@ from checkpoints import Shape, write_checkpoint
 from conftest import write_clip
 
 from edge_runtime.errors import DatasetError, FeatureError, SourceUnavailable
-from edge_runtime.pixels import PixelSpec
-from edge_runtime.segments import SegmentSpec
+from edge_runtime.stream.pixels import PixelSpec
+from edge_runtime.stream.segments import SegmentSpec
 from models.checkpoint import load
 from models.family import Mllm
 from models.prompts import PROMPTS, Prompt

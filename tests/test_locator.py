@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import UsageError
-from edge_runtime.locator import LARGEST_SIGMA, LocatorSpec, Smoother, kernel, radius, smooth
+from edge_runtime.stream.locator import LARGEST_SIGMA, LocatorSpec, Smoother, kernel, radius, smooth
 
 probabilities = st.floats(0, 1)
 # None is a gap; a run of them is a hole of any length.

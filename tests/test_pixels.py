@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from edge_runtime.errors import InvalidFrame
-from edge_runtime.pixels import PixelSpec, check_frame, prepare
+from edge_runtime.stream.pixels import PixelSpec, check_frame, prepare
 
 SPEC = PixelSpec(size=24)
 FRAME = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge_runtime.errors import InvalidFrame, OutputFailed
-from edge_runtime.locator import smooth
 from edge_runtime.manifest import Manifest
-from edge_runtime.segments import cut
+from edge_runtime.stream.locator import smooth
+from edge_runtime.stream.segments import cut
 from offline.dataset import Label, Span, Split, Video
 from offline.evaluation import Evaluation, VideoScores, evaluate_scores
 from offline.hunt import Hunt, select

@@ -15,7 +15,7 @@ from test_report import a_hunt, a_manifest, an_embedding
 from edge_runtime.bundle import Bundle
 from edge_runtime.command import run_command
 from edge_runtime.errors import DatasetError
-from edge_runtime.locator import LocatorSpec
+from edge_runtime.stream.locator import LocatorSpec
 from models.heads import HeadRef
 from offline.ablation_file import ablation_table, read_ablation
 from offline.ablation_result import Ablation, Candidate, Figure, Row

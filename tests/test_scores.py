@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import DatasetError, OutputFailed
-from edge_runtime.locator import smooth
+from edge_runtime.stream.locator import smooth
 from offline.dataset import Video
 from offline.scores import VideoScores, read_scores, write_scores
 

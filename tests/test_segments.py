@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import InvalidFrame
-from edge_runtime.segments import (
+from edge_runtime.stream.segments import (
     ROUNDING_S,
     Clip,
     FrameSegmenter,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import DatasetError, UsageError
-from edge_runtime.segments import cut
+from edge_runtime.stream.segments import cut
 from offline.dataset import Video
 from offline.units import choose_units, unit_labels
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_runtime.segments import SegmentSpec
+from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.prompts import PROMPTS
 from offline.baselines import measure

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.atomic import make_folder, write_atomic
-from edge_runtime.pixels import PixelSpec, prepare
-from edge_runtime.segments import sample_indices
+from edge_runtime.stream.pixels import PixelSpec, prepare
+from edge_runtime.stream.segments import sample_indices
 from offline.scenes import KIND_ACTIONS, KINDS, RenderedFrame, Scene, SceneSpec, draw_spec
 
 UNSEEN: Final = ("climbing", "pavement_driving")

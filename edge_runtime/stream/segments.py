@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import InvalidFrame
-from edge_runtime.pixels import UInt8Array
 from edge_runtime.records import GapReason
+from edge_runtime.stream.pixels import UInt8Array
 
 # One frame: called at most once, at once or never, it gives uint8 (S, S, 3).
 Frame = Callable[[], UInt8Array]
