@@ -122,8 +122,8 @@ def run(
     from edge_runtime.detector import Detector
     from edge_runtime.outputs import JsonLines, stdout_for_records_only
     from edge_runtime.runner import Runner, check_sources
-    from edge_runtime.sources import parse_source
     from edge_runtime.stopping import StopRequest
+    from edge_runtime.video.sources import parse_source
 
     console = start_logging(quiet, debug)
     loaded: list[Detector] = []

@@ -6,11 +6,11 @@ import threading
 from functools import partial
 
 from edge_runtime.backlog import Backlog
-from edge_runtime.capture import Grabbed
 from edge_runtime.detector import interrupt
 from edge_runtime.records import CameraRecord, CameraState, GapReason
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array, prepare
 from edge_runtime.stream.segments import Clip, FrameSegmenter, Hole, SegmentSpec, TimeSegmenter
+from edge_runtime.video.capture import Grabbed
 
 
 class CameraFeed:

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from edge_runtime.errors import DatasetError
 from edge_runtime.stream.segments import cut
-from edge_runtime.videofile import VideoFile
+from edge_runtime.video.file import VideoFile
 from offline.dataset import Video, check_frames
 from offline.scores import VideoScores
 from offline.units import UnitChoice

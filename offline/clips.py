@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.footage import lazy_frames, recall_from
 from edge_runtime.stream.pixels import PixelSpec, prepare
 from edge_runtime.stream.segments import Clip, FrameSegmenter, SegmentSpec, sample_indices
-from edge_runtime.videofile import VideoFile
+from edge_runtime.video.file import VideoFile
+from edge_runtime.video.footage import lazy_frames, recall_from
 
 
 def clips(path: Path, pixels: PixelSpec, segment: SegmentSpec) -> Iterator[Clip]:

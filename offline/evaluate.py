@@ -13,9 +13,9 @@ from pathlib import Path
 from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
-from edge_runtime.footage import lazy_frames, recall_from
 from edge_runtime.records import GapRecord, Record, SegmentRecord
-from edge_runtime.videofile import VideoFile
+from edge_runtime.video.file import VideoFile
+from edge_runtime.video.footage import lazy_frames, recall_from
 from offline.console import Console
 from offline.dataset import Dataset, Split, Video, check_frames
 from offline.evaluation import Evaluation, evaluate_scores

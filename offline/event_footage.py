@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from edge_runtime.capture import Grabbed
 from edge_runtime.errors import DatasetError, UsageError
 from edge_runtime.records import EventRecord
-from edge_runtime.sources import check_file, parse_source
 from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.stream.segments import sample_indices
-from edge_runtime.videofile import VideoFile
+from edge_runtime.video.capture import Grabbed
+from edge_runtime.video.file import VideoFile
+from edge_runtime.video.sources import check_file, parse_source
 
 log = logging.getLogger(__name__)
 

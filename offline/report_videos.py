@@ -12,7 +12,7 @@ from edge_runtime.detector import SegmentTimes, locate
 from edge_runtime.errors import HeadHuntError
 from edge_runtime.records import EventRecord, Record
 from edge_runtime.stream.locator import LocatorSpec
-from edge_runtime.videofile import VideoFile
+from edge_runtime.video.file import VideoFile
 from offline.console import Console
 from offline.dataset import Span, Video
 from offline.report import thumbnail

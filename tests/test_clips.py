@@ -11,7 +11,7 @@ from conftest import write_clip
 from edge_runtime.errors import SourceUnavailable, VideoUnreadable
 from edge_runtime.stream.pixels import PixelSpec, prepare
 from edge_runtime.stream.segments import SegmentSpec, cut, sample_indices
-from edge_runtime.videofile import VideoFile
+from edge_runtime.video.file import VideoFile
 from offline.clips import clips, rate, whole
 
 PIXELS = PixelSpec(size=24)

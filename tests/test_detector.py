@@ -21,7 +21,7 @@ from edge_runtime.records import EventRecord, GapRecord, SegmentRecord
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.pixels import prepare
 from edge_runtime.stream.segments import Hole, SegmentSpec
-from edge_runtime.videofile import VideoFile
+from edge_runtime.video.file import VideoFile
 
 LOW = LocatorSpec(sigma=0.0, threshold=0.5, lookahead=0, calibrated=False)
 # Hypothesis runs many examples on one fixture; none of them is changed by an example.

@@ -25,7 +25,7 @@ from edge_runtime.records import CameraRecord, Record, SegmentRecord
 from edge_runtime.stream.events import EventGrouper
 from edge_runtime.stream.pixels import prepare
 from edge_runtime.stream.segments import sample_indices
-from edge_runtime.videofile import VideoFile
+from edge_runtime.video.file import VideoFile
 from models.checkpoint import load
 from models.internvl import InternVL
 from models.prompts import Prompt

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from rtsp import MjpegServer, RtspServer, free_port
 
-from edge_runtime.capture import Grabbed
 from edge_runtime.errors import SourceUnavailable, UsageError
-from edge_runtime.livecamera import LiveCamera, probe
 from edge_runtime.records import CameraState, GapReason
-from edge_runtime.sources import Source, parse_source
+from edge_runtime.video.camera import LiveCamera, probe
+from edge_runtime.video.capture import Grabbed
+from edge_runtime.video.sources import Source, parse_source
 
 QUICK: dict[str, Any] = {"open_timeout_s": 5.0, "read_timeout_s": 1.5, "stall_s": 0.6, "backoff_s": (0.1, 0.2)}
 PATIENCE_S = 15.0
@@ -235,8 +235,8 @@ def test_a_server_that_never_answers_times_out(silent_server: int, recorder: Rec
 def test_stop_does_not_wait_for_a_blocked_capture(silent_server: int) -> None:
     # In a process of its own: it must also be able to exit while the reader is still inside OpenCV.
     program = f"""if True:
-        from edge_runtime.livecamera import LiveCamera
-        from edge_runtime.sources import parse_source
+        from edge_runtime.video.camera import LiveCamera
+        from edge_runtime.video.sources import parse_source
         class Silent:
             def on_frame(self, frame): pass
             def on_outage(self, start_s, end_s, reason): print(reason)
@@ -332,7 +332,7 @@ class FakeCapture:
 def scripted(monkeypatch: pytest.MonkeyPatch, *scripts: list[bool]) -> None:
     """Connections that follow a script each; then the camera is lost for good."""
     captures = iter([FakeCapture(script) for script in scripts])
-    monkeypatch.setattr("edge_runtime.livecamera._open", lambda *options: next(captures, None) or FakeCapture([]))
+    monkeypatch.setattr("edge_runtime.video.camera._open", lambda *options: next(captures, None) or FakeCapture([]))
 
 
 def test_frames_without_a_picture_are_left_out_and_many_are_an_outage(

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import HeadHuntError, SourceUnavailable, UsageError
-from edge_runtime.sources import Source, check_file, parse_source
+from edge_runtime.video.sources import Source, check_file, parse_source
 
 
 @pytest.fixture

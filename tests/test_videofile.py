@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_runtime.errors import SourceUnavailable, UsageError, VideoUnreadable
-from edge_runtime.videofile import VideoFile
+from edge_runtime.video.file import VideoFile
 
 WIDTH, HEIGHT, FRAMES, FPS = 64, 48, 60, 12
 
@@ -255,7 +255,7 @@ def test_the_decoder_keeps_quiet_and_the_environment_stays(folder: Path, whole: 
     broken.write_bytes(data)
     program = (
         "import os, sys\n"
-        "from edge_runtime.videofile import VideoFile\n"
+        "from edge_runtime.video.file import VideoFile\n"
         "assert 'cv2' not in sys.modules\n"
         "VideoFile(sys.argv[1]).count_frames()\n"
         "try: VideoFile(sys.argv[2])\n"

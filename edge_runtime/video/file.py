@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from edge_runtime.capture import Grabbed, open_capture, picture_of
 from edge_runtime.errors import UsageError, VideoUnreadable
-from edge_runtime.sources import check_file, shown_path
 from edge_runtime.stream.pixels import UInt8Array
+from edge_runtime.video.capture import Grabbed, open_capture, picture_of
+from edge_runtime.video.sources import check_file, shown_path
 
 if TYPE_CHECKING:
     import cv2

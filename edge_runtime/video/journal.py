@@ -6,9 +6,9 @@ import logging
 import threading
 from typing import Protocol
 
-from edge_runtime.capture import Grabbed
 from edge_runtime.records import CameraState, GapReason
-from edge_runtime.sources import Source
+from edge_runtime.video.capture import Grabbed
+from edge_runtime.video.sources import Source
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from edge_runtime.capture import Grabbed
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array, prepare
 from edge_runtime.stream.segments import Frame, Recall
-from edge_runtime.videofile import VideoFile
+from edge_runtime.video.capture import Grabbed
+from edge_runtime.video.file import VideoFile
 
 
 def lazy_frames(video: VideoFile, pixels: PixelSpec, fallback_fps: float) -> Iterator[tuple[int, Frame, float]]:

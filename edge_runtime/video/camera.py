@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from edge_runtime.camerajournal import CameraJournal, CameraListener
-from edge_runtime.capture import Grabbed, open_capture, picture_of
 from edge_runtime.errors import InvalidFrame, SourceUnavailable, UsageError
 from edge_runtime.records import CameraState, GapReason
-from edge_runtime.sources import Source
 from edge_runtime.stream.pixels import UInt8Array
+from edge_runtime.video.capture import Grabbed, open_capture, picture_of
+from edge_runtime.video.journal import CameraJournal, CameraListener
+from edge_runtime.video.sources import Source
 
 if TYPE_CHECKING:
     import cv2
