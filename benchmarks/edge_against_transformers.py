@@ -18,7 +18,7 @@ import click
 import numpy as np
 import torch
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from models.checkpoint import load
 from models.internvl import InternVL

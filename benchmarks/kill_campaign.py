@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.reader import Bundle
 
 # Small models lose more by threads than they win, most of all on a busy machine.
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}

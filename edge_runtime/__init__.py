@@ -10,7 +10,7 @@ with Detector(Bundle.open("bundle/"), provider="auto") as detector:
 """
 
 from edge_runtime._version import __version__
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector, Stream
 from edge_runtime.errors import (
     BundleRefused,

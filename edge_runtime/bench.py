@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from edge_runtime.bundle import Golden
+from edge_runtime.bundle.reader import Golden
 from edge_runtime.detector import Detector
 from edge_runtime.errors import InferenceFailed
 from edge_runtime.stream.pixels import prepare

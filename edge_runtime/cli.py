@@ -117,7 +117,7 @@ def run(
       hh-edge run --bundle bundle/ --camera clip.mp4 --output records.jsonl
       hh-edge run --bundle bundle/ --camera gate=rtsp://user:password@10.0.0.7/stream --locator low_latency
     """
-    from edge_runtime.bundle import Bundle
+    from edge_runtime.bundle.reader import Bundle
     from edge_runtime.console import start_logging
     from edge_runtime.detector import Detector
     from edge_runtime.outputs import JsonLines, stdout_for_records_only
@@ -164,9 +164,9 @@ def inspect(bundle: Path, as_json: bool, debug: bool) -> None:
       hh-edge inspect bundle/
       hh-edge inspect bundle/ --json | jq .experts
     """
-    from edge_runtime.bundle import Bundle
+    from edge_runtime.bundle.reader import Bundle
+    from edge_runtime.bundle.summary import as_dict, as_text
     from edge_runtime.console import start_logging
-    from edge_runtime.inspection import as_dict, as_text
 
     start_logging(debug=debug)
     opened = Bundle.open(bundle)
@@ -191,7 +191,7 @@ def verify(bundle: Path, provider: str, threads: int | None, as_json: bool, debu
       hh-edge verify bundle/
       hh-edge verify bundle/ --provider cuda
     """
-    from edge_runtime.bundle import Bundle
+    from edge_runtime.bundle.reader import Bundle
     from edge_runtime.console import start_logging
     from edge_runtime.detector import Detector
     from edge_runtime.selftest import self_test
@@ -258,7 +258,7 @@ def bench(
       hh-edge bench bundle/ --seconds 30 --cameras 4
     """
     from edge_runtime.bench import bench as measure
-    from edge_runtime.bundle import Bundle
+    from edge_runtime.bundle.reader import Bundle
     from edge_runtime.console import start_logging
     from edge_runtime.detector import Detector
 

@@ -15,7 +15,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import InferenceFailed, UsageError
 from edge_runtime.graphs import FeatureGraphs, ScorerGraph
 from edge_runtime.records import GapReason, GapRecord, Record, SegmentRecord

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle import Golden
+from edge_runtime.bundle.reader import Golden
 from edge_runtime.detector import Detector
 from edge_runtime.errors import BundleRefused, InferenceFailed
 

@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from edge_runtime.manifest import TensorSpec
+from edge_runtime.bundle.manifest import TensorSpec
 
 log = logging.getLogger(__name__)
 

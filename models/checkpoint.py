@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from edge_runtime.bundle import sha256
+from edge_runtime.bundle.reader import sha256
 from edge_runtime.errors import CheckpointError, UsageError
 from models.family import Mllm, SourceModel
 from models.files import read_json

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edge_runtime.bundle import sha256
+from edge_runtime.bundle.reader import sha256
 from offline.ablation_judge import Series
 from offline.ablation_rows import Method
 from offline.baselines import FEW_SHOT, MEASURES, FewShot, Motion, baseline_scores, measure

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime import manifest as m
-from edge_runtime.bundle import Bundle, Golden, sha256
+from edge_runtime.bundle import manifest as m
+from edge_runtime.bundle.reader import Bundle, Golden, sha256
 from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
 from edge_runtime.graphs import FeatureGraphs, ScorerGraph
 from edge_runtime.stream.segments import SegmentSpec

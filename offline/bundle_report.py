@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import DatasetError, UsageError
 from offline.ablation_file import ablation_table
 from offline.compose_report import compose

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.manifest import Locators
+from edge_runtime.bundle.manifest import Locators
 from edge_runtime.stream.locator import LocatorSpec, radius, smooth
 from offline.dataset import Video
 from offline.scores import VideoScores

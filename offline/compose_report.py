@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import SourceUnavailable
-from edge_runtime.manifest import Manifest
 from offline.ablation_peers import motions
 from offline.baselines import FewShot, Motion, baseline_scores
 from offline.console import Console

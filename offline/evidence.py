@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import HeadHuntError
-from edge_runtime.manifest import Manifest
 from offline.depth import DepthPoint
 from offline.hunt import Hunt, select
 from offline.report_content import Embedding

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.atomic import write_atomic
-from edge_runtime.bundle import sha256
+from edge_runtime.bundle.reader import sha256
 from edge_runtime.errors import FeatureError, SourceUnavailable
 from edge_runtime.graphs import FeatureGraphs
 from edge_runtime.stream.pixels import PixelSpec

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from edge_runtime.bundle.manifest import Locators, Scorer, Validation
 from edge_runtime.graphs import ScorerGraph
-from edge_runtime.manifest import Locators, Scorer, Validation
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec

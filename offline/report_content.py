@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.manifest import Manifest
+from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.stream.locator import LocatorSpec
 from offline.dataset import LABELS, SPLITS, Label, Span, Split
 from offline.depth import DepthPoint

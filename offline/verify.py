@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import CheckpointError
 from edge_runtime.graphs import FeatureGraphs
 from export.parity import TOLERANCE, Parity, measure_parity

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from rtsp import mjpeg_server, rtsp_server
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.reader import Bundle
 
 __all__ = ["mjpeg_server", "rtsp_server"]
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.manifest import MANIFEST, seal
+from edge_runtime.bundle.manifest import MANIFEST, seal
 
 HH_EDGE = [sys.executable, "-c", "from edge_runtime.cli import main; main()"]
 # What was promised, and what a busy machine takes to see a process end.

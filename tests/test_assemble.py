@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_runtime.bundle import Bundle, Golden
+from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import BundleRefused, OutputFailed, UsageError
 from export.assemble import check_target, publish, workshop, write_golden
 

@@ -25,7 +25,7 @@ from onnx import numpy_helper
 from oracle import plain_head_features
 
 import offline.build
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import (
     DatasetError,
     HeadHuntError,

@@ -15,9 +15,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge_runtime import Detector, sessions
-from edge_runtime.bundle import Bundle, sha256
+from edge_runtime.bundle.manifest import bundle_id, seal
+from edge_runtime.bundle.reader import Bundle, sha256
 from edge_runtime.errors import BundleRefused
-from edge_runtime.manifest import bundle_id, seal
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.command import run_command
 from offline.cli import cli
 from offline.dataset import read_dataset

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import Locators
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector, LocatedStream, SegmentTimes, locate
 from edge_runtime.errors import InferenceFailed, InvalidFrame, UsageError
-from edge_runtime.manifest import Locators
 from edge_runtime.records import EventRecord, GapRecord, SegmentRecord
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.pixels import prepare

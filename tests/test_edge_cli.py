@@ -18,10 +18,10 @@ from conftest import write_clip
 from edge_command import STOP_S, hh_edge, of_type, parsed, start, with_manifest
 from rtsp import free_port
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import MANIFEST, seal
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.doctor import identity_graph
-from edge_runtime.manifest import MANIFEST, seal
 from edge_runtime.selftest import self_test
 
 PIPE_SIZE = 4096

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.bundle import describe
+from edge_runtime.bundle.manifest import Manifest, bundle_id, canonical, check_path, json_schema, read_manifest, seal
+from edge_runtime.bundle.reader import describe
 from edge_runtime.errors import BundleRefused
-from edge_runtime.manifest import Manifest, bundle_id, canonical, check_path, json_schema, read_manifest, seal
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "manifest.schema.json"
 REGENERATE = (
-    'python -c "import json; from edge_runtime.manifest import json_schema; '
+    'python -c "import json; from edge_runtime.bundle.manifest import json_schema; '
     'print(json.dumps(json_schema(), indent=2))" > docs/manifest.schema.json'
 )
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from edge_runtime.onnx_locations import external_locations
+from edge_runtime.bundle.external_data import external_locations
 
 
 def external(location: str, name: str = "w") -> TensorProto:

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import InvalidFrame, OutputFailed
-from edge_runtime.manifest import Manifest
 from edge_runtime.stream.locator import smooth
 from edge_runtime.stream.segments import cut
 from offline.dataset import Label, Span, Split, Video

@@ -17,7 +17,7 @@ from edge_command import with_manifest
 from numpy.typing import NDArray
 
 from edge_runtime import runner as runner_module
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import FootageIncomplete, InferenceFailed, OutputFailed, SourceUnavailable, UsageError
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord

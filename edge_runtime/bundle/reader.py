@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.bundle.external_data import external_locations
+from edge_runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, check_path, read_manifest
 from edge_runtime.errors import BundleRefused
-from edge_runtime.manifest import MANIFEST, FileEntry, Manifest, check_path, read_manifest
-from edge_runtime.onnx_locations import external_locations
 
 GOLDEN = "golden.npz"
 _MANIFEST_LIMIT = 16 * 2**20

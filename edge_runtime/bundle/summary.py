@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_runtime.bundle import Bundle, describe
-from edge_runtime.manifest import MANIFEST
+from edge_runtime.bundle.manifest import MANIFEST
+from edge_runtime.bundle.reader import Bundle, describe
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.segments import SegmentSpec
 
