@@ -13,7 +13,7 @@ import click
 
 from edge_runtime._version import __version__
 from edge_runtime.command import run_command
-from edge_runtime.sessions import PROVIDERS
+from edge_runtime.inference.sessions import PROVIDERS
 
 if TYPE_CHECKING:
     from edge_runtime.detector import Clock
@@ -194,7 +194,7 @@ def verify(bundle: Path, provider: str, threads: int | None, as_json: bool, debu
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.console import start_logging
     from edge_runtime.detector import Detector
-    from edge_runtime.selftest import self_test
+    from edge_runtime.inference.selftest import self_test
 
     start_logging(debug=debug)
     opened = Bundle.open(bundle)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import InferenceFailed, UsageError
-from edge_runtime.graphs import FeatureGraphs, ScorerGraph
+from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
 from edge_runtime.records import GapReason, GapRecord, Record, SegmentRecord
 from edge_runtime.stream.events import EventGrouper
 from edge_runtime.stream.locator import LocatorSpec, Smoother

@@ -16,7 +16,7 @@ from typing import Literal
 
 from edge_runtime._version import __version__
 from edge_runtime.errors import HeadHuntError
-from edge_runtime.sessions import PROVIDERS, available_providers, open_session
+from edge_runtime.inference.sessions import PROVIDERS, available_providers, open_session
 
 Level = Literal["ok", "note", "problem"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import ParityError
-from edge_runtime.graphs import FeatureGraphs
+from edge_runtime.inference.onnx_engine import FeatureGraphs
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt

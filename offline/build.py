@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_runtime.bundle import manifest as m
 from edge_runtime.bundle.reader import Bundle, Golden, sha256
 from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
-from edge_runtime.graphs import FeatureGraphs, ScorerGraph
+from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
 from edge_runtime.stream.segments import SegmentSpec
 from export.assemble import LANGUAGE, SCORER, VISION, check_target, now, producer, publish, workshop, write_golden
 from export.model_graphs import export_graphs

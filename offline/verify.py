@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import CheckpointError
-from edge_runtime.graphs import FeatureGraphs
+from edge_runtime.inference.onnx_engine import FeatureGraphs
 from export.parity import TOLERANCE, Parity, measure_parity
 from models.checkpoint import load
 from models.heads import HeadRef

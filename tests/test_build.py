@@ -35,7 +35,7 @@ from edge_runtime.errors import (
     SourceUnavailable,
     UsageError,
 )
-from edge_runtime.graphs import FeatureGraphs, ScorerGraph
+from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
 from export.assemble import LANGUAGE, VISION
 from export.onnx_graph import save
 from models.checkpoint import load

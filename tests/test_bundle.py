@@ -14,10 +14,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edge_runtime import Detector, sessions
+from edge_runtime import Detector
 from edge_runtime.bundle.manifest import bundle_id, seal
 from edge_runtime.bundle.reader import Bundle, sha256
 from edge_runtime.errors import BundleRefused
+from edge_runtime.inference import sessions
 
 
 @pytest.fixture

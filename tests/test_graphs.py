@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import InferenceFailed
-from edge_runtime.graphs import FeatureGraphs, ScorerGraph
+from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from checkpoints import Shape, write_checkpoint
 from oracle import plain_head_features, some_frames
 
 from edge_runtime.errors import UsageError
-from edge_runtime.graphs import FeatureGraphs
+from edge_runtime.inference.onnx_engine import FeatureGraphs
 from export.assemble import LANGUAGE, VISION
 from export.language import TruncatedLanguage
 from export.model_graphs import export_graphs

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from oracle import plain_head_features, some_frames
 
 from edge_runtime.errors import InferenceFailed, ParityError
-from edge_runtime.graphs import FeatureGraphs
+from edge_runtime.inference.onnx_engine import FeatureGraphs
 from export.assemble import LANGUAGE, VISION
 from export.model_graphs import export_graphs
 from export.onnx_graph import save

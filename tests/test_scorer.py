@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import FeatureError, ParityError
-from edge_runtime.graphs import ScorerGraph
+from edge_runtime.inference.onnx_engine import ScorerGraph
 from export import scorer_graph
 from export.scorer_graph import export_scorer
 from offline.scorer import REGULARISATION, fit_scorer

@@ -1,0 +1,1 @@
+"""What runs the graphs: engines, providers, precisions and the self-test."""
