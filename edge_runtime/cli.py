@@ -120,7 +120,7 @@ def run(
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.console import start_logging
     from edge_runtime.detector import Detector
-    from edge_runtime.outputs import JsonLines, stdout_for_records_only
+    from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
     from edge_runtime.runner import Runner, check_sources
     from edge_runtime.stopping import StopRequest
     from edge_runtime.video.sources import parse_source

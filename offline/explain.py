@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import OutputFailed, UsageError
-from edge_runtime.outputs import JsonLines, stdout_for_records_only
+from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
 from edge_runtime.records import EventRecord, Record
 from models.prompts import Prompt
 from offline.build import load_model

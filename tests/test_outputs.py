@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.errors import OutputFailed
-from edge_runtime.outputs import JsonLines, stdout_for_records_only
+from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
 from edge_runtime.records import CameraRecord
 
 

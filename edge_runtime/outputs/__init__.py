@@ -1,0 +1,1 @@
+"""Where records go: every output is a sink."""
