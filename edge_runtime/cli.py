@@ -121,9 +121,9 @@ def run(
     from edge_runtime.console import start_logging
     from edge_runtime.detector import Detector
     from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
-    from edge_runtime.runner import Runner, check_sources
-    from edge_runtime.stopping import StopRequest
     from edge_runtime.video.sources import parse_source
+    from edge_runtime.watch.run import Runner, check_sources
+    from edge_runtime.watch.stopping import StopRequest
 
     console = start_logging(quiet, debug)
     loaded: list[Detector] = []

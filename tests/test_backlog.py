@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.backlog import Backlog, Item
 from edge_runtime.records import CameraRecord, GapReason
 from edge_runtime.stream.segments import Clip, Hole
+from edge_runtime.watch.backlog import Backlog, Item
 
 PIXELS = np.zeros((1, 1, 1, 3), np.uint8)
 CAMERAS = ("gate", "yard")

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.backlog import Backlog
 from edge_runtime.errors import InvalidFrame
-from edge_runtime.livefeed import CameraFeed
 from edge_runtime.records import CameraRecord
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array
 from edge_runtime.stream.segments import Clip, Hole, SegmentSpec, TimeSegmenter
 from edge_runtime.video.capture import Grabbed
+from edge_runtime.watch.backlog import Backlog
+from edge_runtime.watch.feed import CameraFeed
 
 SEGMENT = SegmentSpec(frames=8, sampled=4, fps=10.0)
 PIXELS = PixelSpec(size=2)

@@ -16,17 +16,17 @@ from conftest import write_clip
 from edge_command import with_manifest
 from numpy.typing import NDArray
 
-from edge_runtime import runner as runner_module
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import FootageIncomplete, InferenceFailed, OutputFailed, SourceUnavailable, UsageError
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
-from edge_runtime.runner import Runner, check_sources
 from edge_runtime.video import footage
 from edge_runtime.video.capture import Grabbed
 from edge_runtime.video.file import VideoFile
 from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import Source, parse_source
+from edge_runtime.watch import run as runner_module
+from edge_runtime.watch.run import Runner, check_sources
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import threading
 
 import pytest
 
-from edge_runtime.stopping import StopRequest
+from edge_runtime.watch.stopping import StopRequest
 
 # A main thread that no Python code can interrupt: it reads a pipe into which nothing is written. Descriptor
 # reads are begun again after a signal, as writes to a full pipe are.
 STUCK = """
 import os, sys
-from edge_runtime.stopping import StopRequest
+from edge_runtime.watch.stopping import StopRequest
 def hurry():
     print("hurry", flush=True)
     os.write(writer, b"x" if sys.argv[1] == "yields" else b"")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from edge_runtime.backlog import Backlog
 from edge_runtime.detector import interrupt
 from edge_runtime.records import CameraRecord, CameraState, GapReason
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array, prepare
 from edge_runtime.stream.segments import Clip, FrameSegmenter, Hole, SegmentSpec, TimeSegmenter
 from edge_runtime.video.capture import Grabbed
+from edge_runtime.watch.backlog import Backlog
 
 
 class CameraFeed:

@@ -15,16 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from edge_runtime.backlog import Backlog, Item
 from edge_runtime.detector import Clock, Detector, Stream
 from edge_runtime.errors import FootageIncomplete, HeadHuntError, SourceUnavailable, UsageError, VideoUnreadable
-from edge_runtime.livefeed import CameraFeed
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
 from edge_runtime.stream.segments import FrameSegmenter, TimeSegmenter
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.file import VideoFile
 from edge_runtime.video.footage import lazy_frames, recall_from
 from edge_runtime.video.sources import Source
+from edge_runtime.watch.backlog import Backlog, Item
+from edge_runtime.watch.feed import CameraFeed
 
 log = logging.getLogger(__name__)
 

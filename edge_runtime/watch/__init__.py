@@ -1,0 +1,1 @@
+"""One run, from sources to records: files one after another, live cameras side by side."""
