@@ -257,8 +257,8 @@ def bench(
     Example:
       hh-edge bench bundle/ --seconds 30 --cameras 4
     """
-    from edge_runtime.bench import bench as measure
     from edge_runtime.bundle.reader import Bundle
+    from edge_runtime.checks.bench import bench as measure
     from edge_runtime.console import start_logging
     from edge_runtime.detector import Detector
 
@@ -298,8 +298,8 @@ def doctor(as_json: bool, debug: bool) -> None:
     """
     from dataclasses import asdict
 
+    from edge_runtime.checks.doctor import Level, examine
     from edge_runtime.console import start_logging
-    from edge_runtime.doctor import Level, examine
 
     start_logging(debug=debug)
     findings = examine()

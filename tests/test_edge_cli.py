@@ -20,8 +20,8 @@ from rtsp import free_port
 
 from edge_runtime.bundle.manifest import MANIFEST, seal
 from edge_runtime.bundle.reader import Bundle
+from edge_runtime.checks.doctor import identity_graph
 from edge_runtime.detector import Detector
-from edge_runtime.doctor import identity_graph
 from edge_runtime.inference.selftest import self_test
 
 PIPE_SIZE = 4096

@@ -1,0 +1,1 @@
+"""What an operator asks of a machine and a bundle before trusting them: bench, doctor, verify."""
