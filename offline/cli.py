@@ -11,7 +11,7 @@ from typing import Any, cast
 import click
 
 from edge_runtime._version import __version__
-from edge_runtime.command import run_command
+from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import UsageError
 
 EXISTING = click.Path(path_type=Path)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from edge_runtime.command import run_command
+from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import DatasetError, UsageError
 from edge_runtime.stream.segments import SegmentSpec
 from models.checkpoint import load

@@ -19,7 +19,7 @@ from checkpoints import Shape, write_checkpoint
 from conftest import write_clip
 from oracle import some_frames
 
-from edge_runtime.command import run_command
+from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import UsageError
 from edge_runtime.records import CameraRecord, Record, SegmentRecord
 from edge_runtime.stream.events import EventGrouper

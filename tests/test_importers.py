@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from edge_runtime.command import run_command
+from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import DatasetError, HeadHuntError, UsageError
 from offline.cli import cli
 from offline.dataset import Video, read_dataset, write_dataset

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.command import run_command
+from edge_runtime.cli.exit_codes import run_command
 from models.reference import write_untrained
 from offline.cli import cli
 

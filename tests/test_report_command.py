@@ -13,7 +13,7 @@ import pytest
 from test_report import a_hunt, a_manifest, an_embedding
 
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.command import run_command
+from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import DatasetError
 from edge_runtime.stream.locator import LocatorSpec
 from models.heads import HeadRef

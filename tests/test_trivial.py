@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.command import run_command
+from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import DatasetError
 from offline.baselines import FEW_SHOT, MEASURES, measure, scores_of
 from offline.cli import cli

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from edge_runtime._version import __version__
-from edge_runtime.command import run_command
+from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.inference.sessions import PROVIDERS
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def run(
       hh-edge run --bundle bundle/ --camera gate=rtsp://user:password@10.0.0.7/stream --locator low_latency
     """
     from edge_runtime.bundle.reader import Bundle
-    from edge_runtime.console import start_logging
+    from edge_runtime.cli.console import start_logging
     from edge_runtime.detector import Detector
     from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
     from edge_runtime.video.sources import parse_source
@@ -166,7 +166,7 @@ def inspect(bundle: Path, as_json: bool, debug: bool) -> None:
     """
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.bundle.summary import as_dict, as_text
-    from edge_runtime.console import start_logging
+    from edge_runtime.cli.console import start_logging
 
     start_logging(debug=debug)
     opened = Bundle.open(bundle)
@@ -192,7 +192,7 @@ def verify(bundle: Path, provider: str, threads: int | None, as_json: bool, debu
       hh-edge verify bundle/ --provider cuda
     """
     from edge_runtime.bundle.reader import Bundle
-    from edge_runtime.console import start_logging
+    from edge_runtime.cli.console import start_logging
     from edge_runtime.detector import Detector
     from edge_runtime.inference.selftest import self_test
 
@@ -259,7 +259,7 @@ def bench(
     """
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.checks.bench import bench as measure
-    from edge_runtime.console import start_logging
+    from edge_runtime.cli.console import start_logging
     from edge_runtime.detector import Detector
 
     start_logging(debug=debug)
@@ -299,7 +299,7 @@ def doctor(as_json: bool, debug: bool) -> None:
     from dataclasses import asdict
 
     from edge_runtime.checks.doctor import Level, examine
-    from edge_runtime.console import start_logging
+    from edge_runtime.cli.console import start_logging
 
     start_logging(debug=debug)
     findings = examine()
