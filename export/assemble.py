@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from edge_runtime._version import __version__
-from edge_runtime.atomic import make_folder
 from edge_runtime.bundle.manifest import MANIFEST, seal
 from edge_runtime.bundle.reader import GOLDEN, Bundle, Golden, sha256
 from edge_runtime.errors import OutputFailed, UsageError
+from edge_runtime.files import make_folder
 
 VISION, LANGUAGE, SCORER = "vision.onnx", "language.onnx", "scorer.onnx"
 # The name of a bundle within the folder where it waits while its successor takes its place.

@@ -476,7 +476,7 @@ def ablate(json_path: Path | None, kinds_unseen: str | None, quiet: bool, **opti
     Example:
       hh-offline ablate --model reference --manifest data.csv --cache features/ --json ablation.json
     """
-    from edge_runtime.atomic import write_atomic
+    from edge_runtime.files import write_atomic
     from offline.ablate import AblateOptions
     from offline.ablate import ablate as run_ablate
     from offline.console import Console

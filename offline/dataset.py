@@ -19,8 +19,8 @@ from typing import IO, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.atomic import write_atomic
 from edge_runtime.errors import DatasetError
+from edge_runtime.files import write_atomic
 
 Label = Literal["normal", "anomalous"]
 Split = Literal["calibration", "validation", "test"]

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.atomic import write_atomic
 from edge_runtime.errors import FeatureError, UsageError
+from edge_runtime.files import write_atomic
 from models.heads import HeadRef
 from offline.saliency import Progress, Saliency, check_labels, combine, robust_saliency, saliency
 from offline.two_means import BoolArray, FloatArray

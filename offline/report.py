@@ -13,8 +13,8 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.atomic import write_atomic
 from edge_runtime.errors import OutputFailed
+from edge_runtime.files import write_atomic
 from edge_runtime.stream.pixels import check_frame
 from offline.depth import DepthPoint
 from offline.report_content import AblationTable, Cell, Embedding, Report, ReportVideo, Table

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.atomic import write_atomic
 from edge_runtime.errors import DatasetError
+from edge_runtime.files import write_atomic
 from edge_runtime.stream.locator import smooth
 from offline.dataset import Video
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.atomic import make_folder, write_atomic
+from edge_runtime.files import make_folder, write_atomic
 
 Arrays = dict[str, NDArray[Any]]
 _MEMBERS = "members"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.atomic import make_folder, write_atomic
 from edge_runtime.errors import OutputFailed
+from edge_runtime.files import make_folder, write_atomic
 
 
 @pytest.mark.parametrize("write", [b"new", lambda file: file.write(b"new")], ids=["bytes", "function"])

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.atomic import make_folder, write_atomic
+from edge_runtime.files import make_folder, write_atomic
 from edge_runtime.stream.pixels import PixelSpec, prepare
 from edge_runtime.stream.segments import sample_indices
 from offline.scenes import KIND_ACTIONS, KINDS, RenderedFrame, Scene, SceneSpec, draw_spec

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
-from edge_runtime.atomic import write_atomic
 from edge_runtime.errors import UsageError
+from edge_runtime.files import write_atomic
 from models.reference.architecture import build_tokenizer
 from offline.reference_training.batches import CLIP_NAMES, Packer, frame_batch
 from offline.reference_training.clips import CELL_NAMES, ClipPool
