@@ -20,8 +20,8 @@ import torch
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
-from models.checkpoint import load
-from models.internvl import InternVL
+from models.families.internvl import InternVL
+from models.loading import load
 from models.prompts import Prompt
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from models.checkpoint import load
+from models.loading import load
 from models.prompts import PROMPTS
 from offline.hunt import hunt
 from offline.reference_training.measure import by_kind, cut_videos, features_of

@@ -21,8 +21,8 @@ from export.assemble import LANGUAGE, SCORER, VISION, check_target, now, produce
 from export.model_graphs import export_graphs
 from export.onnx_graph import tensor_specs
 from export.parity import TOLERANCE, Parity, measure_parity, require_parity
-from models.checkpoint import REFERENCE, choose_device, load
 from models.family import Mllm
+from models.loading import REFERENCE, choose_device, load
 from models.prompts import PROMPTS, Prompt
 from models.reference import is_trained
 from offline.clips import clips

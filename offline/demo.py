@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import HeadHuntError
-from models.checkpoint import REFERENCE
+from models.loading import REFERENCE
 from offline.build import BuildOptions, build
 from offline.bundle_report import ReportOptions, report_bundle
 from offline.console import Console

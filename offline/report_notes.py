@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_runtime.bundle.manifest import Manifest
-from models.checkpoint import REFERENCE
+from models.loading import REFERENCE
 from models.reference import is_trained
 
 

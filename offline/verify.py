@@ -11,8 +11,8 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import CheckpointError
 from edge_runtime.inference.onnx_engine import FeatureGraphs
 from export.parity import TOLERANCE, Parity, measure_parity
-from models.checkpoint import load
 from models.heads import HeadRef
+from models.loading import load
 from models.prompts import Prompt
 from offline.build import sample_segments
 from offline.dataset import read_dataset

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.internvl import InternVL
+from models.families.internvl import InternVL
 from models.prompts import Prompt
 
 

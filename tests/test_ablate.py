@@ -19,9 +19,9 @@ from threadpoolctl import threadpool_limits
 from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import DatasetError, UsageError
 from edge_runtime.stream.segments import SegmentSpec
-from models.checkpoint import load
+from models.families.internvl import InternVL
 from models.heads import HeadRef
-from models.internvl import InternVL
+from models.loading import load
 from models.prompts import PROMPTS
 from offline.ablate import AblateOptions, ablate
 from offline.ablation_judge import Judge

@@ -38,8 +38,8 @@ from edge_runtime.errors import (
 from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
 from export.assemble import LANGUAGE, VISION
 from export.onnx_graph import save
-from models.checkpoint import load
-from models.internvl import InternVL
+from models.families.internvl import InternVL
+from models.loading import load
 from models.prompts import PROMPTS
 from offline.build import BuildOptions, Built, build
 from offline.console import Console

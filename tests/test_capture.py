@@ -12,8 +12,8 @@ from oracle import plain_head_features, some_frames
 from torch import nn
 
 from models.capture import capture_heads, stack_heads
-from models.checkpoint import load
-from models.internvl import InternVL
+from models.families.internvl import InternVL
+from models.loading import load
 from models.prompts import PROMPTS
 
 

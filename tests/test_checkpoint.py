@@ -17,7 +17,7 @@ from oracle import some_frames
 from safetensors.torch import load_file, save_file
 
 from edge_runtime.errors import CheckpointError, UsageError
-from models.checkpoint import choose_device, fingerprint, load
+from models.loading import choose_device, fingerprint, load
 from models.prompts import PROMPTS
 
 WEIGHTS = "model.safetensors"
@@ -169,7 +169,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_hub_id_without_a_network_is_refused_at_once(tmp_path: Path) -> None:
-    code = "import sys\nfrom models.checkpoint import locate\nlocate('nobody/no-such-model')"
+    code = "import sys\nfrom models.loading import locate\nlocate('nobody/no-such-model')"
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False

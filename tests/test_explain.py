@@ -26,8 +26,8 @@ from edge_runtime.stream.events import EventGrouper
 from edge_runtime.stream.pixels import prepare
 from edge_runtime.stream.segments import sample_indices
 from edge_runtime.video.file import VideoFile
-from models.checkpoint import load
-from models.internvl import InternVL
+from models.families.internvl import InternVL
+from models.loading import load
 from models.prompts import Prompt
 from offline import endpoint
 from offline.cli import cli

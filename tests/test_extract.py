@@ -15,8 +15,8 @@ from conftest import write_clip
 from edge_runtime.errors import DatasetError, FeatureError, SourceUnavailable
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
-from models.checkpoint import load
 from models.family import Mllm
+from models.loading import load
 from models.prompts import PROMPTS, Prompt
 from offline.dataset import Video
 from offline.extract import INDEX, AllHeads, Extracted, FeatureSet, extract, median_rate, read_features, write_index

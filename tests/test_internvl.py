@@ -12,8 +12,8 @@ from checkpoints import Shape, write_checkpoint
 from oracle import plain_head_features, some_frames
 
 from edge_runtime.errors import CheckpointError
-from models.checkpoint import load
-from models.internvl import IMAGENET_MEAN, IMAGENET_STD, InternVL
+from models.families.internvl import IMAGENET_MEAN, IMAGENET_STD, InternVL
+from models.loading import load
 from models.prompts import PROMPTS
 
 SHAPES = {

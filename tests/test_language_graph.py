@@ -14,9 +14,9 @@ from edge_runtime.inference.onnx_engine import FeatureGraphs
 from export.assemble import LANGUAGE, VISION
 from export.language import TruncatedLanguage
 from export.model_graphs import export_graphs
-from models.checkpoint import load
+from models.families.internvl import InternVL
 from models.heads import HeadRef
-from models.internvl import InternVL
+from models.loading import load
 from models.prompts import PROMPTS
 
 FRAMES = 3

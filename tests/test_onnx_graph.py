@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from export.assemble import LANGUAGE, VISION
 from export.model_graphs import export_graphs
 from export.onnx_graph import OPSET, export_module, tensor_specs
-from models.checkpoint import load
 from models.heads import HeadRef
+from models.loading import load
 from models.prompts import PROMPTS
 
 ROOT = Path(__file__).parent.parent

@@ -18,9 +18,9 @@ from export.assemble import LANGUAGE, VISION
 from export.model_graphs import export_graphs
 from export.onnx_graph import save
 from export.parity import TOLERANCE, Parity, measure_parity, require_parity
-from models.checkpoint import load
+from models.families.internvl import InternVL
 from models.heads import HeadRef
-from models.internvl import InternVL
+from models.loading import load
 from models.prompts import PROMPTS
 
 EXPERTS = [HeadRef(1, 0), HeadRef(0, 3)]

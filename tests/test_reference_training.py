@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import UsageError
-from models.checkpoint import load
+from models.loading import load
 from models.prompts import PROMPTS
 from models.reference.architecture import build_tokenizer
 from offline.reference_training.attention import attend

@@ -11,8 +11,8 @@ from checkpoints import Shape, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.checkpoint import load
-from models.internvl import InternVL
+from models.families.internvl import InternVL
+from models.loading import load
 from models.prompts import PROMPTS
 from offline.textual import NO, YES, Speaker, TextualAnswer, token_ids, yes_against_no
 

@@ -326,7 +326,3 @@ def main() -> None:
             stream.flush()
         os._exit(code)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -35,7 +35,7 @@ def main(work: Path, output: Path | None, threads: int, measure_every: int, benc
     import torch
     from torch import distributed
 
-    from models.checkpoint import load
+    from models.loading import load
     from offline.reference_training.checkpoint import write_checkpoint
     from offline.reference_training.measure import cut_videos, describe_accuracy, few_shot, table
     from offline.reference_training.pool import write_pool

@@ -88,7 +88,7 @@ def _load_internvl(folder: Path, shown: str, config: dict[str, Any]) -> Mllm:
     from transformers import AutoTokenizer, InternVLForConditionalGeneration
     from transformers.utils import logging as transformers_logging
 
-    from models.internvl import InternVL
+    from models.families.internvl import InternVL
 
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "tokenizer.model")):
         raise CheckpointError(f"{shown}: holds no tokenizer (tokenizer.json); copy the whole checkpoint")
