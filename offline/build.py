@@ -17,10 +17,10 @@ from edge_runtime.bundle.reader import Bundle, Golden, sha256
 from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
 from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
 from edge_runtime.stream.segments import SegmentSpec
-from export.assemble import LANGUAGE, SCORER, VISION, check_target, now, producer, publish, workshop, write_golden
-from export.model_graphs import export_graphs
-from export.onnx_graph import tensor_specs
+from export.graphs import export_graphs
 from export.parity import TOLERANCE, Parity, measure_parity, require_parity
+from export.publish import LANGUAGE, SCORER, VISION, check_target, now, producer, publish, workshop, write_golden
+from export.torch_onnx import tensor_specs
 from models.family import Mllm
 from models.loading import REFERENCE, choose_device, load
 from models.prompts import PROMPTS, Prompt

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from edge_runtime.bundle.manifest import Manifest
-from export.assemble import entries
+from export.publish import entries
 from offline.compose_report import compose
 from offline.console import Console
 from offline.dataset import Dataset

@@ -19,8 +19,8 @@ from edge_runtime.inference.onnx_engine import ScorerGraph
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
-from export.assemble import SCORER
-from export.scorer_graph import export_scorer
+from export.publish import SCORER
+from export.scorer import export_scorer
 from offline.calibrate import ScoredVideo, calibrate
 from offline.console import Console
 from offline.dataset import Dataset, Video

@@ -16,7 +16,7 @@ from edge_runtime.bundle.manifest import REPORT
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
-from export.assemble import SCORER, check_target, now, publish, workshop, write_golden
+from export.publish import SCORER, check_target, now, publish, workshop, write_golden
 from offline.console import Console
 from offline.dataset import Dataset, read_dataset
 from offline.extract import ExpertFeatures, median_rate

@@ -14,7 +14,7 @@ import pytest
 
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import BundleRefused, OutputFailed, UsageError
-from export.assemble import check_target, publish, workshop, write_golden
+from export.publish import check_target, publish, workshop, write_golden
 
 
 def document_of(bundle: Path) -> dict[str, Any]:

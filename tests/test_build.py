@@ -36,8 +36,8 @@ from edge_runtime.errors import (
     UsageError,
 )
 from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
-from export.assemble import LANGUAGE, VISION
-from export.onnx_graph import save
+from export.publish import LANGUAGE, VISION
+from export.torch_onnx import save
 from models.families.internvl import InternVL
 from models.loading import load
 from models.prompts import PROMPTS

@@ -14,7 +14,7 @@ from checkpoints import Shape, write_checkpoint
 from conftest import ROOT, write_dataset_folder
 
 from edge_runtime.bundle.reader import Bundle
-from export.assemble import workshop
+from export.publish import workshop
 
 # A short campaign: every kill costs starting a process anew. The long one is benchmarks/kill_campaign.py.
 KILLS = {"extract": 2, "build": 1}

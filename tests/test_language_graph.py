@@ -11,9 +11,9 @@ from oracle import plain_head_features, some_frames
 
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.onnx_engine import FeatureGraphs
-from export.assemble import LANGUAGE, VISION
+from export.graphs import export_graphs
 from export.language import TruncatedLanguage
-from export.model_graphs import export_graphs
+from export.publish import LANGUAGE, VISION
 from models.families.internvl import InternVL
 from models.heads import HeadRef
 from models.loading import load

@@ -15,9 +15,9 @@ import torch
 from checkpoints import Shape, write_checkpoint
 from torch import Tensor, nn
 
-from export.assemble import LANGUAGE, VISION
-from export.model_graphs import export_graphs
-from export.onnx_graph import OPSET, export_module, tensor_specs
+from export.graphs import export_graphs
+from export.publish import LANGUAGE, VISION
+from export.torch_onnx import OPSET, export_module, tensor_specs
 from models.heads import HeadRef
 from models.loading import load
 from models.prompts import PROMPTS

@@ -14,10 +14,10 @@ from oracle import plain_head_features, some_frames
 
 from edge_runtime.errors import InferenceFailed, ParityError
 from edge_runtime.inference.onnx_engine import FeatureGraphs
-from export.assemble import LANGUAGE, VISION
-from export.model_graphs import export_graphs
-from export.onnx_graph import save
+from export.graphs import export_graphs
 from export.parity import TOLERANCE, Parity, measure_parity, require_parity
+from export.publish import LANGUAGE, VISION
+from export.torch_onnx import save
 from models.families.internvl import InternVL
 from models.heads import HeadRef
 from models.loading import load

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from edge_runtime.errors import FeatureError, ParityError
 from edge_runtime.inference.onnx_engine import ScorerGraph
-from export import scorer_graph
-from export.scorer_graph import export_scorer
+from export import scorer as scorer_graph
+from export.scorer import export_scorer
 from offline.scorer import REGULARISATION, fit_scorer
 
 

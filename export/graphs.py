@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from export.assemble import LANGUAGE, VISION
 from export.language import TruncatedLanguage
-from export.onnx_graph import export_module
+from export.publish import LANGUAGE, VISION
+from export.torch_onnx import export_module
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
