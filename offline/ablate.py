@@ -30,14 +30,14 @@ from offline.ablation_result import Ablation
 from offline.ablation_rows import FULL, Method, head_methods
 from offline.build import load_model, segment_spec
 from offline.console import Console
-from offline.dataset import Dataset, Split, Video, read_dataset
+from offline.data.cache import EntryStore
+from offline.data.dataset import Dataset, Split, Video, read_dataset
+from offline.data.scores import VideoScores
+from offline.data.units import UnitChoice, choose_units
 from offline.evaluation import class_of
 from offline.extract import AllHeads, Extracted, Extractor, FeatureSet, extract
 from offline.hunt import Hunt, hunt
-from offline.scores import VideoScores
-from offline.store import EntryStore
 from offline.textual import Speaker, TextualAnswer
-from offline.units import UnitChoice, choose_units
 
 BOOTSTRAP_DRAWS = 1000
 

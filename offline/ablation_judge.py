@@ -17,10 +17,10 @@ from offline.ablation_result import Candidate, Figure, Row
 from offline.ablation_rows import Method
 from offline.bootstrap import bootstrap_differences, bootstrap_f1_at
 from offline.calibrate import ScoredVideo, best_threshold, calibrate, f1_curve
-from offline.dataset import Video
+from offline.data.dataset import Video
+from offline.data.scores import VideoScores
 from offline.evaluation import SeriesFigures, class_of, evaluate_scores
 from offline.metrics import BoolArray, FloatArray
-from offline.scores import VideoScores
 
 Series = Mapping[str, VideoScores]
 """Raw scores by video name, of all validation and all judged videos."""

@@ -17,12 +17,12 @@ from offline.ablation_judge import Series
 from offline.ablation_rows import Method
 from offline.baselines import FEW_SHOT, MEASURES, FewShot, Motion, baseline_scores, measure
 from offline.console import Progress
-from offline.dataset import Video
+from offline.data.cache import Arrays, EntryStore, content_key
+from offline.data.dataset import Video
+from offline.data.scores import VideoScores
+from offline.data.units import UnitChoice
 from offline.extract import Extracted
-from offline.scores import VideoScores
-from offline.store import Arrays, EntryStore, content_key
 from offline.textual import yes_against_no
-from offline.units import UnitChoice
 from offline.yardsticks import CEILINGS, perfect
 
 TEXTUAL = "the model's own answer"

@@ -22,9 +22,9 @@ from sklearn.preprocessing import StandardScaler
 from edge_runtime.errors import DatasetError
 from edge_runtime.stream.segments import cut
 from edge_runtime.video.file import VideoFile
-from offline.dataset import Video, check_frames
-from offline.scores import VideoScores
-from offline.units import UnitChoice
+from offline.data.dataset import Video, check_frames
+from offline.data.scores import VideoScores
+from offline.data.units import UnitChoice
 
 FRAME_DIFFERENCE = "frame difference"
 BRIGHTNESS_CHANGE = "brightness change"

@@ -25,14 +25,14 @@ from models.family import Mllm
 from models.loading import REFERENCE, choose_device, load
 from models.prompts import PROMPTS, Prompt
 from models.reference import is_trained
-from offline.clips import clips
 from offline.console import Console
-from offline.dataset import Dataset, read_dataset
+from offline.data.cache import EntryStore
+from offline.data.dataset import Dataset, read_dataset
+from offline.data.segments import clips
+from offline.data.units import UnitChoice, choose_units
 from offline.extract import AllHeads, ExpertFeatures, FeatureSet, extract, median_rate
 from offline.fit import Fitted, fit, fitted_document, timed
 from offline.hunt import Hunt, hunt
-from offline.store import EntryStore
-from offline.units import UnitChoice, choose_units
 
 SAMPLED, FRAMES, DEFAULT_FPS = 16, 48, 30.0
 PARITY_SEGMENTS = 8

@@ -14,7 +14,8 @@ from edge_runtime.bundle.manifest import Manifest
 from export.publish import entries
 from offline.compose_report import compose
 from offline.console import Console
-from offline.dataset import Dataset
+from offline.data.cache import EntryStore
+from offline.data.dataset import Dataset
 from offline.depth import Units, depth_curve
 from offline.evidence import Evidence, keep
 from offline.extract import Extracted, FeatureSet
@@ -25,7 +26,6 @@ from offline.report import Embedding, write
 from offline.report_notes import bundle_notes, title_of
 from offline.report_videos import Scored
 from offline.scorer import fit_scorer
-from offline.store import EntryStore
 
 if TYPE_CHECKING:
     from offline.build import BuildOptions

@@ -19,13 +19,13 @@ from edge_runtime.errors import DatasetError, UsageError
 from offline.ablation_file import ablation_table
 from offline.compose_report import compose
 from offline.console import Console
-from offline.dataset import Dataset, Split, read_dataset
+from offline.data.cache import EntryStore
+from offline.data.dataset import Dataset, Split, read_dataset
 from offline.evaluate import run_videos
 from offline.evidence import Evidence, recall
 from offline.report import Report, write
 from offline.report_notes import bundle_notes, title_of
 from offline.report_videos import Scored, detected
-from offline.store import EntryStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

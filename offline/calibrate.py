@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle.manifest import Locators
 from edge_runtime.stream.locator import LocatorSpec, radius, smooth
-from offline.dataset import Video
-from offline.scores import VideoScores
+from offline.data.dataset import Video
+from offline.data.scores import VideoScores
 
 SIGMAS: tuple[float, ...] = (0.0, *(round(float(sigma), 10) for sigma in np.linspace(0.5, 3.0, 11)))
 THRESHOLDS: NDArray[np.float64] = np.round(np.linspace(0.1, 0.9, 81), 10)

@@ -163,8 +163,8 @@ def import_(
     Example:
       hh-offline import ucf-crime --annotations Temporal_Anomaly_Annotation.txt --videos UCF/ --output data.csv
     """
-    from offline.dataset import Split, write_dataset
-    from offline.importers import IMPORTERS, Interval, import_dataset
+    from offline.data.dataset import Split, write_dataset
+    from offline.data.importers import IMPORTERS, Interval, import_dataset
 
     if dataset not in IMPORTERS:
         raise UsageError(f"unknown dataset {dataset!r}; choose from {', '.join(IMPORTERS)}")
@@ -349,7 +349,7 @@ def evaluate(
       hh-offline evaluate --scores scores.json --manifest data.csv --json
     """
     from offline.console import Console
-    from offline.dataset import Split, read_dataset
+    from offline.data.dataset import Split, read_dataset
     from offline.evaluate import evaluate_bundle, evaluate_stored
 
     if (bundle is None) == (scores is None):

@@ -13,12 +13,12 @@ from edge_runtime.errors import SourceUnavailable
 from offline.ablation_peers import motions
 from offline.baselines import FewShot, Motion, baseline_scores
 from offline.console import Console
-from offline.dataset import SPLITS, Split, Video
+from offline.data.cache import EntryStore
+from offline.data.dataset import SPLITS, Split, Video
 from offline.evaluation import Evaluation, evaluate_scores
 from offline.evidence import Evidence
 from offline.report_content import AblationTable, Report
 from offline.report_videos import Scored, report_videos
-from offline.store import EntryStore
 from offline.yardsticks import yardsticks
 
 

@@ -17,7 +17,7 @@ from models.loading import REFERENCE
 from offline.build import BuildOptions, build
 from offline.bundle_report import ReportOptions, report_bundle
 from offline.console import Console
-from offline.dataset import Video, read_dataset
+from offline.data.dataset import Video, read_dataset
 from offline.evaluate import evaluate_bundle
 from offline.explain import ExplainOptions, explain
 from offline.scenes import SceneSet, generate

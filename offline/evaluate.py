@@ -17,9 +17,9 @@ from edge_runtime.records import GapRecord, Record, SegmentRecord
 from edge_runtime.video.file import VideoFile
 from edge_runtime.video.footage import lazy_frames, recall_from
 from offline.console import Console
-from offline.dataset import Dataset, Split, Video, check_frames
+from offline.data.dataset import Dataset, Split, Video, check_frames
+from offline.data.scores import VideoScores, read_scores, write_scores
 from offline.evaluation import Evaluation, evaluate_scores
-from offline.scores import VideoScores, read_scores, write_scores
 from offline.trivial import Baselines, measure_baselines
 from offline.yardsticks import yardsticks
 

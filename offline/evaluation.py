@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import DatasetError
 from offline.bootstrap import Interval, bootstrap_intervals, rank, weighted_figures
-from offline.dataset import Video, check_frames
+from offline.data.dataset import Video, check_frames
+from offline.data.scores import VideoScores, read_scores, write_scores
 from offline.metrics import (
     BoolArray,
     EventCounts,
@@ -33,7 +34,6 @@ from offline.metrics import (
     pr_auc_trapezoid,
     spans,
 )
-from offline.scores import VideoScores, read_scores, write_scores
 from offline.yardsticks import Yardsticks
 
 __all__ = [

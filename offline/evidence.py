@@ -16,11 +16,11 @@ import numpy as np
 
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import HeadHuntError
+from offline.data.cache import Arrays, EntryStore, content_key
 from offline.depth import DepthPoint
 from offline.hunt import Hunt, select
 from offline.report_content import Embedding
 from offline.saliency import Saliency
-from offline.store import Arrays, EntryStore, content_key
 
 FORMAT = 1
 

@@ -24,10 +24,10 @@ from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.prompts import Prompt
-from offline.clips import clips, rate, whole
-from offline.dataset import Video, check_frames
-from offline.store import Arrays, EntryStore, content_key
-from offline.units import Unit, unit_labels
+from offline.data.cache import Arrays, EntryStore, content_key
+from offline.data.dataset import Video, check_frames
+from offline.data.segments import clips, rate, whole
+from offline.data.units import Unit, unit_labels
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from edge_runtime.errors import UsageError
 from models.prompts import PROMPTS, Prompt
 from offline.build import load_model, segment_spec
 from offline.console import Console
-from offline.dataset import Dataset, read_dataset
+from offline.data.cache import EntryStore
+from offline.data.dataset import Dataset, read_dataset
+from offline.data.units import Unit, UnitChoice, choose_units
 from offline.extract import INDEX, AllHeads, FeatureSet, extract, write_index
-from offline.store import EntryStore
-from offline.units import Unit, UnitChoice, choose_units
 
 
 def extract_features(

@@ -23,13 +23,13 @@ from export.publish import SCORER
 from export.scorer import export_scorer
 from offline.calibrate import ScoredVideo, calibrate
 from offline.console import Console
-from offline.dataset import Dataset, Video
+from offline.data.cache import EntryStore
+from offline.data.dataset import Dataset, Video
+from offline.data.scores import VideoScores
+from offline.data.units import Unit
 from offline.extract import ExpertFeatures, Extracted, extract
 from offline.metrics import average_precision, f1_at, frame_auc
 from offline.scorer import fit_scorer
-from offline.scores import VideoScores
-from offline.store import EntryStore
-from offline.units import Unit
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,11 +18,11 @@ from edge_runtime.errors import UsageError
 from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
 from export.publish import SCORER, check_target, now, publish, workshop, write_golden
 from offline.console import Console
-from offline.dataset import Dataset, read_dataset
+from offline.data.cache import EntryStore
+from offline.data.dataset import Dataset, read_dataset
+from offline.data.units import UnitChoice, choose_units
 from offline.extract import ExpertFeatures, median_rate
 from offline.fit import Fitted, fit, fitted_document
-from offline.store import EntryStore
-from offline.units import UnitChoice, choose_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.dataset import SPLITS, Split
+from offline.data.dataset import SPLITS, Split
 from offline.evaluation import Evaluation
 from offline.metrics import BoolArray, frame_auc
 from offline.report_content import Cell, ReportVideo, Table

@@ -14,11 +14,11 @@ from edge_runtime.records import EventRecord, Record
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.video.file import VideoFile
 from offline.console import Console
-from offline.dataset import Span, Video
+from offline.data.dataset import Span, Video
+from offline.data.scores import VideoScores
 from offline.report import thumbnail
 from offline.report_content import ReportVideo
 from offline.report_page import MAX_VIDEOS, drawn_order
-from offline.scores import VideoScores
 
 #: The highest score, and the peaks of the strongest further events.
 PICTURES = 3

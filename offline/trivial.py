@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from edge_runtime.errors import SourceUnavailable
 from offline.baselines import FEW_SHOT, FewShot, Motion, baseline_scores, measure
 from offline.console import Console
-from offline.dataset import Dataset, Video, check_frames
-from offline.scores import VideoScores
+from offline.data.dataset import Dataset, Video, check_frames
+from offline.data.scores import VideoScores
 
 
 @dataclass(frozen=True, slots=True)

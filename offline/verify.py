@@ -15,7 +15,7 @@ from models.heads import HeadRef
 from models.loading import load
 from models.prompts import Prompt
 from offline.build import sample_segments
-from offline.dataset import read_dataset
+from offline.data.dataset import read_dataset
 
 
 @dataclass(frozen=True, slots=True)

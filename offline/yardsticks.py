@@ -14,9 +14,9 @@ import numpy as np
 
 from edge_runtime.errors import DatasetError
 from offline.bootstrap import Interval, bootstrap_differences, bootstrap_intervals
-from offline.dataset import Video, check_frames
+from offline.data.dataset import Video, check_frames
+from offline.data.scores import ScoredSegment, VideoScores
 from offline.metrics import BoolArray, FloatArray, average_precision, frame_auc, pr_auc_trapezoid
-from offline.scores import ScoredSegment, VideoScores
 
 PERFECT_SEGMENTS = "perfect segments"
 PERFECT_SHARES = "perfect shares"

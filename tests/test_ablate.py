@@ -32,13 +32,13 @@ from offline.baselines import MEASURES, measure, scores_of
 from offline.calibrate import ScoredVideo, calibrate
 from offline.cli import cli
 from offline.console import Console
-from offline.dataset import Video, read_dataset
+from offline.data.cache import EntryStore
+from offline.data.dataset import Video, read_dataset
+from offline.data.scores import VideoScores
 from offline.evaluation import evaluate_scores
 from offline.extract import AllHeads, Extracted, FeatureSet, extract
 from offline.hunt import hunt
 from offline.scorer import fit_scorer
-from offline.scores import VideoScores
-from offline.store import EntryStore
 from offline.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES
 
 # The coarse and the detailed one, by which rows of their own go.

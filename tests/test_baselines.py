@@ -18,7 +18,7 @@ from offline.baselines import (
     measure,
     scores_of,
 )
-from offline.dataset import Video
+from offline.data.dataset import Video
 from offline.evaluation import evaluate_scores
 
 FOOTAGE = os.environ.get("HEADHUNT_FOOTAGE")

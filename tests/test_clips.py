@@ -12,7 +12,7 @@ from edge_runtime.errors import SourceUnavailable, VideoUnreadable
 from edge_runtime.stream.pixels import PixelSpec, prepare
 from edge_runtime.stream.segments import SegmentSpec, cut, sample_indices
 from edge_runtime.video.file import VideoFile
-from offline.clips import clips, rate, whole
+from offline.data.segments import clips, rate, whole
 
 PIXELS = PixelSpec(size=24)
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import DatasetError, OutputFailed
-from offline.dataset import (
+from offline.data.dataset import (
     LABELS,
     SPLITS,
     Dataset,

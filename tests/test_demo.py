@@ -10,7 +10,7 @@ import pytest
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli.exit_codes import run_command
 from offline.cli import cli
-from offline.dataset import read_dataset
+from offline.data.dataset import read_dataset
 
 
 def test_the_whole_story(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -18,10 +18,10 @@ from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.loading import load
 from models.prompts import PROMPTS, Prompt
-from offline.dataset import Video
+from offline.data.cache import EntryStore
+from offline.data.dataset import Video
+from offline.data.units import Unit
 from offline.extract import INDEX, AllHeads, Extracted, FeatureSet, extract, median_rate, read_features, write_index
-from offline.store import EntryStore
-from offline.units import Unit
 
 SEGMENT = SegmentSpec(frames=48, sampled=4, fps=15)
 

@@ -16,9 +16,9 @@ from scipy.io import savemat
 from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import DatasetError, HeadHuntError, UsageError
 from offline.cli import cli
-from offline.dataset import Video, read_dataset, write_dataset
-from offline.importers import IMPORTERS, draw_calibration, import_dataset
-from offline.importers.annotation import merged, stem
+from offline.data.dataset import Video, read_dataset, write_dataset
+from offline.data.importers import IMPORTERS, draw_calibration, import_dataset
+from offline.data.importers.annotation import merged, stem
 
 ANNOTATIONS = os.environ.get("HEADHUNT_ANNOTATIONS")
 published = pytest.mark.skipif(

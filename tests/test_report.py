@@ -22,7 +22,7 @@ from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import InvalidFrame, OutputFailed
 from edge_runtime.stream.locator import smooth
 from edge_runtime.stream.segments import cut
-from offline.dataset import Label, Span, Split, Video
+from offline.data.dataset import Label, Span, Split, Video
 from offline.evaluation import Evaluation, VideoScores, evaluate_scores
 from offline.hunt import Hunt, select
 from offline.metrics import frame_auc

@@ -21,14 +21,14 @@ from offline.ablation_file import ablation_table, read_ablation
 from offline.ablation_result import Ablation, Candidate, Figure, Row
 from offline.cli import cli
 from offline.console import Console
-from offline.dataset import Video
+from offline.data.cache import EntryStore
+from offline.data.dataset import Video
+from offline.data.scores import VideoScores
 from offline.depth import DepthPoint
 from offline.evidence import Evidence, keep, recall
 from offline.hunt import Hunt, select
 from offline.report_videos import PICTURES, Scored, report_videos
 from offline.saliency import Saliency
-from offline.scores import VideoScores
-from offline.store import EntryStore
 
 
 def an_ablation() -> Ablation:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from edge_runtime.errors import DatasetError, OutputFailed
 from edge_runtime.stream.locator import smooth
-from offline.dataset import Video
-from offline.scores import VideoScores, read_scores, write_scores
+from offline.data.dataset import Video
+from offline.data.scores import VideoScores, read_scores, write_scores
 
 per_frame = st.lists(st.none() | st.sampled_from([0.0, 0.25, 1.0]) | st.floats(-9, 9), min_size=1, max_size=50)
 KNOWN = [

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import OutputFailed
-from offline.store import EntryStore, content_key
+from offline.data.cache import EntryStore, content_key
 
 ENTRY = {"spans": np.array([[0, 48], [48, 61]]), "features": np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)}
 
@@ -132,6 +132,6 @@ def test_keys_are_equal_exactly_where_the_parts_are(one: object, other: object) 
 
 
 def test_keys_are_the_same_in_another_process() -> None:
-    code = "from offline.store import content_key; print(content_key(b=[1, 'é'], a={'y': 2.5, 'x': None}))"
+    code = "from offline.data.cache import content_key; print(content_key(b=[1, 'é'], a={'y': 2.5, 'x': None}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == content_key(a={"x": None, "y": 2.5}, b=[1, "é"])

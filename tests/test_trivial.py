@@ -14,8 +14,8 @@ from edge_runtime.errors import DatasetError
 from offline.baselines import FEW_SHOT, MEASURES, measure, scores_of
 from offline.cli import cli
 from offline.console import Console
-from offline.dataset import Dataset, read_dataset
-from offline.scores import VideoScores, write_scores
+from offline.data.dataset import Dataset, read_dataset
+from offline.data.scores import VideoScores, write_scores
 from offline.trivial import measure_baselines
 
 QUIET = Console(quiet=True)

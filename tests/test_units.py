@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from edge_runtime.errors import DatasetError, UsageError
 from edge_runtime.stream.segments import cut
-from offline.dataset import Video
-from offline.units import choose_units, unit_labels
+from offline.data.dataset import Video
+from offline.data.units import choose_units, unit_labels
 
 
 def video(name: str, anomalous: bool = False, events: tuple[tuple[int, int], ...] = ()) -> Video:

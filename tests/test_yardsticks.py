@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import DatasetError
-from offline.dataset import Video
+from offline.data.dataset import Video
+from offline.data.scores import VideoScores
 from offline.evaluation import evaluate_scores
 from offline.metrics import frame_auc
-from offline.scores import VideoScores
 from offline.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES, Series, Yardsticks, perfect, yardsticks
 
 SEGMENT = 10

@@ -21,8 +21,8 @@ from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.prompts import PROMPTS
 from offline.baselines import measure
-from offline.clips import clips
-from offline.dataset import Video, read_dataset
+from offline.data.dataset import Video, read_dataset
+from offline.data.segments import clips
 from offline.hunt import hunt
 from offline.metrics import frame_auc
 from offline.reference_training.batches import IGNORED, Batch, Packer

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import DatasetError
 from edge_runtime.files import write_atomic
 from edge_runtime.stream.locator import smooth
-from offline.dataset import Video
+from offline.data.dataset import Video
 
 ScoredSegment = tuple[int, int, float | None]
 

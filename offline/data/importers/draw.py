@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from edge_runtime.errors import DatasetError, UsageError
-from offline.dataset import LABELS, Video
+from offline.data.dataset import LABELS, Video
 
 
 def draw_calibration(rows: Sequence[Video], fraction: float, seed: int) -> list[Video]:

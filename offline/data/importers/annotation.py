@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import DatasetError
-from offline.dataset import Label, Span, Split
+from offline.data.dataset import Label, Span, Split
 from offline.metrics import spans
 
 Interval = Literal["half-open", "inclusive"]

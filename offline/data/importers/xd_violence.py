@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping
 
 from edge_runtime.errors import DatasetError
-from offline.dataset import Label
-from offline.importers.annotation import Annotated, Request, events_from, read_fields, split_or, stem, whole
-from offline.importers.files import index_videos
+from offline.data.dataset import Label
+from offline.data.importers.annotation import Annotated, Request, events_from, read_fields, split_or, stem, whole
+from offline.data.importers.files import index_videos
 
 _CLASS = re.compile(r"_label_(A|(?:B1|B2|B4|B5|B6|G)(?:-(?:0|B1|B2|B4|B5|B6|G)){2})")
 

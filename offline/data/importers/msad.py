@@ -12,8 +12,8 @@ import csv
 from pathlib import Path
 
 from edge_runtime.errors import DatasetError, UsageError
-from offline.dataset import Split
-from offline.importers.annotation import (
+from offline.data.dataset import Split
+from offline.data.importers.annotation import (
     Annotated,
     Request,
     events_from,

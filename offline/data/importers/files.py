@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edge_runtime.errors import DatasetError
-from offline.importers.annotation import VIDEO_SUFFIXES, Annotated, stem
+from offline.data.importers.annotation import VIDEO_SUFFIXES, Annotated, stem
 
 
 def index_videos(folder: Path) -> dict[str, list[Path]]:

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edge_runtime.errors import DatasetError, UsageError
-from offline.dataset import Split, Video
-from offline.importers import frame_masks, msad, ubnormal, ucf_crime, xd_violence
-from offline.importers.annotation import Annotated, Interval, Reader, Request
-from offline.importers.draw import draw_calibration
-from offline.importers.files import locate
+from offline.data.dataset import Split, Video
+from offline.data.importers import frame_masks, msad, ubnormal, ucf_crime, xd_violence
+from offline.data.importers.annotation import Annotated, Interval, Reader, Request
+from offline.data.importers.draw import draw_calibration
+from offline.data.importers.files import locate
 
 __all__ = ["IMPORTERS", "Importer", "Interval", "draw_calibration", "import_dataset"]
 

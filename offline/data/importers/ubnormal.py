@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_runtime.errors import DatasetError, UsageError
-from offline.dataset import Label, Span, Split
-from offline.importers.annotation import (
+from offline.data.dataset import Label, Span, Split
+from offline.data.importers.annotation import (
     Annotated,
     Request,
     events_from,
@@ -22,7 +22,7 @@ from offline.importers.annotation import (
     split_or,
     stem,
 )
-from offline.importers.files import index_videos
+from offline.data.importers.files import index_videos
 
 _SPLITS: dict[str, Split] = {"training": "calibration", "validation": "validation", "test": "test"}
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 
 from edge_runtime.errors import DatasetError
-from offline.dataset import Label
-from offline.importers.annotation import Annotated, Request, events_from, read_fields, split_or, stem, whole
+from offline.data.dataset import Label
+from offline.data.importers.annotation import Annotated, Request, events_from, read_fields, split_or, stem, whole
 
 CLASSES = (
     "Abuse",

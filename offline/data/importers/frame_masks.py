@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from edge_runtime.errors import DatasetError
-from offline.dataset import Label, Span
-from offline.importers.annotation import (
+from offline.data.dataset import Label, Span
+from offline.data.importers.annotation import (
     Annotated,
     Request,
     events_from,

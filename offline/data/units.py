@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import UsageError
-from offline.dataset import Video
+from offline.data.dataset import Video
 
 Unit = Literal["video", "segment"]
 UnitChoice = Literal["auto", "video", "segment"]
