@@ -35,7 +35,7 @@ from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores
 from offline.data.units import UnitChoice, choose_units
 from offline.evaluation import class_of
-from offline.extract import AllHeads, Extracted, Extractor, FeatureSet, extract
+from offline.extraction.extract import AllHeads, Extracted, Extractor, FeatureSet, extract
 from offline.hunt import Hunt, hunt
 from offline.textual import Speaker, TextualAnswer
 

@@ -21,7 +21,7 @@ from offline.data.cache import Arrays, EntryStore, content_key
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
 from offline.data.units import UnitChoice
-from offline.extract import Extracted
+from offline.extraction.extract import Extracted
 from offline.textual import yes_against_no
 from offline.yardsticks import CEILINGS, perfect
 

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # n
 
 from models.heads import HeadRef
 from offline.depth import Fitted
-from offline.extract import FeatureSet
+from offline.extraction.extract import FeatureSet
 from offline.hunt import Hunt, select
 from offline.saliency import Saliency
 from offline.scorer import REGULARISATION, fit_scorer

@@ -30,7 +30,7 @@ from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
 from offline.data.segments import clips
 from offline.data.units import UnitChoice, choose_units
-from offline.extract import AllHeads, ExpertFeatures, FeatureSet, extract, median_rate
+from offline.extraction.extract import AllHeads, ExpertFeatures, FeatureSet, extract, median_rate
 from offline.fit import Fitted, fit, fitted_document, timed
 from offline.hunt import Hunt, hunt
 

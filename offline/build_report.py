@@ -18,7 +18,7 @@ from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset
 from offline.depth import Units, depth_curve
 from offline.evidence import Evidence, keep
-from offline.extract import Extracted, FeatureSet
+from offline.extraction.extract import Extracted, FeatureSet
 from offline.fit import Fitted
 from offline.hunt import Hunt
 from offline.learning_curve import learning_curve

@@ -211,7 +211,7 @@ def extract(**options: Any) -> None:
       hh-offline extract --model reference --manifest data.csv --output features/
     """
     from offline.console import Console
-    from offline.extraction import extract_features
+    from offline.recipes.extract import extract_features
 
     quiet = options.pop("quiet")
     click.echo(extract_features(console=Console(quiet), **_with_prompts(options)))
@@ -241,7 +241,7 @@ def hunt(
       hh-offline hunt --features features/ --output hunt.json --max-layer 17
     """
     from offline.console import Console
-    from offline.extract import read_features
+    from offline.extraction.extract import read_features
     from offline.hunt import hunt as run_hunt
     from offline.hunt import write_hunt
 

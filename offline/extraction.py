@@ -11,7 +11,7 @@ from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
 from offline.data.units import Unit, UnitChoice, choose_units
-from offline.extract import INDEX, AllHeads, FeatureSet, extract, write_index
+from offline.extraction.extract import INDEX, AllHeads, FeatureSet, extract, write_index
 
 
 def extract_features(

@@ -27,7 +27,7 @@ from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Video
 from offline.data.scores import VideoScores
 from offline.data.units import Unit
-from offline.extract import ExpertFeatures, Extracted, extract
+from offline.extraction.extract import ExpertFeatures, Extracted, extract
 from offline.metrics import average_precision, f1_at, frame_auc
 from offline.scorer import fit_scorer
 

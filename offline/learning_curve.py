@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from offline.depth import Fit, Units, unit_figures
-from offline.extract import FeatureSet
+from offline.extraction.extract import FeatureSet
 from offline.hunt import hunt
 
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)

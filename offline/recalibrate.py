@@ -21,7 +21,7 @@ from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
 from offline.data.units import UnitChoice, choose_units
-from offline.extract import ExpertFeatures, median_rate
+from offline.extraction.extract import ExpertFeatures, median_rate
 from offline.fit import Fitted, fit, fitted_document
 
 

@@ -60,7 +60,7 @@ class TextualAnswer:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See offline.extract.Extractor."""
+        """See offline.extraction.extract.Extractor."""
         return {
             "model": self.mllm.fingerprint,
             "answers": [[p.name, p.text] for p in self.prompts],
@@ -68,7 +68,7 @@ class TextualAnswer:
         }
 
     def extract(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See offline.extract.Extractor."""
+        """See offline.extraction.extract.Extractor."""
         logits = self.mllm.first_token_logits(frames[None], self.prompts)[0].astype(np.float64)
         total = logsumexp(logits, axis=-1)
         answers = [logsumexp(logits[:, list(ids)], axis=-1) - total for ids in (self.yes, self.no)]

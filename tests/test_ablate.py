@@ -14,6 +14,7 @@ import torch
 from checkpoints import Shape, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from offline.extraction.extract import AllHeads, Extracted, FeatureSet, extract
 from threadpoolctl import threadpool_limits
 
 from edge_runtime.cli.exit_codes import run_command
@@ -36,7 +37,6 @@ from offline.data.cache import EntryStore
 from offline.data.dataset import Video, read_dataset
 from offline.data.scores import VideoScores
 from offline.evaluation import evaluate_scores
-from offline.extract import AllHeads, Extracted, FeatureSet, extract
 from offline.hunt import hunt
 from offline.scorer import fit_scorer
 from offline.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES
