@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from models.loading import load
 from models.prompts import PROMPTS
-from offline.hunt import hunt
+from offline.hunting.hunt import hunt
 from offline.reference_training.measure import by_kind, cut_videos, features_of
 from offline.scorer import fit_scorer
 

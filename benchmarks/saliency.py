@@ -28,8 +28,8 @@ from sklearn.covariance import LedoitWolf
 from sklearn.metrics import normalized_mutual_info_score
 from tqdm import tqdm
 
-from offline.saliency import saliency
-from offline.two_means import two_means
+from offline.hunting.saliency import saliency
+from offline.hunting.two_means import two_means
 
 
 def synthetic(

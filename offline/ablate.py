@@ -36,7 +36,7 @@ from offline.data.scores import VideoScores
 from offline.data.units import UnitChoice, choose_units
 from offline.evaluation import class_of
 from offline.extraction.extract import AllHeads, Extracted, Extractor, FeatureSet, extract
-from offline.hunt import Hunt, hunt
+from offline.hunting.hunt import Hunt, hunt
 from offline.textual import Speaker, TextualAnswer
 
 BOOTSTRAP_DRAWS = 1000

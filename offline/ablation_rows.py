@@ -16,10 +16,10 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
 
 from models.heads import HeadRef
-from offline.depth import Fitted
 from offline.extraction.extract import FeatureSet
-from offline.hunt import Hunt, select
-from offline.saliency import Saliency
+from offline.hunting.depth import Fitted
+from offline.hunting.hunt import Hunt, select
+from offline.hunting.saliency import Saliency
 from offline.scorer import REGULARISATION, fit_scorer
 
 #: Which of a row's candidates counts: its only one, the mean of all, or the best on the validation videos.

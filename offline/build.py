@@ -32,7 +32,7 @@ from offline.data.segments import clips
 from offline.data.units import UnitChoice, choose_units
 from offline.extraction.extract import AllHeads, ExpertFeatures, FeatureSet, extract, median_rate
 from offline.fit import Fitted, fit, fitted_document, timed
-from offline.hunt import Hunt, hunt
+from offline.hunting.hunt import Hunt, hunt
 
 SAMPLED, FRAMES, DEFAULT_FPS = 16, 48, 30.0
 PARITY_SEGMENTS = 8

@@ -16,12 +16,12 @@ from offline.compose_report import compose
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset
-from offline.depth import Units, depth_curve
-from offline.evidence import Evidence, keep
 from offline.extraction.extract import Extracted, FeatureSet
 from offline.fit import Fitted
-from offline.hunt import Hunt
-from offline.learning_curve import learning_curve
+from offline.hunting.depth import Units, depth_curve
+from offline.hunting.evidence import Evidence, keep
+from offline.hunting.hunt import Hunt
+from offline.hunting.learning_curve import learning_curve
 from offline.report import Embedding, write
 from offline.report_notes import bundle_notes, title_of
 from offline.report_videos import Scored

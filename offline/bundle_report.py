@@ -22,7 +22,7 @@ from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Split, read_dataset
 from offline.evaluate import run_videos
-from offline.evidence import Evidence, recall
+from offline.hunting.evidence import Evidence, recall
 from offline.report import Report, write
 from offline.report_notes import bundle_notes, title_of
 from offline.report_videos import Scored, detected

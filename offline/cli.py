@@ -242,8 +242,8 @@ def hunt(
     """
     from offline.console import Console
     from offline.extraction.extract import read_features
-    from offline.hunt import hunt as run_hunt
-    from offline.hunt import write_hunt
+    from offline.hunting.hunt import hunt as run_hunt
+    from offline.hunting.hunt import write_hunt
 
     found = read_features(features)
     with Console(quiet).bar("Hunting", "head") as progress:

@@ -16,7 +16,7 @@ from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import SPLITS, Split, Video
 from offline.evaluation import Evaluation, evaluate_scores
-from offline.evidence import Evidence
+from offline.hunting.evidence import Evidence
 from offline.report_content import AblationTable, Report
 from offline.report_videos import Scored, report_videos
 from offline.yardsticks import yardsticks

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from models.heads import HeadRef
-from offline.depth import DepthPoint
+from offline.hunting.depth import DepthPoint
 from offline.svg import Ink, inline_svg
 
 Floats = NDArray[np.floating]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import OutputFailed
 from edge_runtime.files import write_atomic
 from edge_runtime.stream.pixels import check_frame
-from offline.depth import DepthPoint
+from offline.hunting.depth import DepthPoint
 from offline.report_content import AblationTable, Cell, Embedding, Report, ReportVideo, Table
 from offline.report_page import not_none, page
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.stream.locator import LocatorSpec
 from offline.data.dataset import LABELS, SPLITS, Label, Span, Split
-from offline.depth import DepthPoint
 from offline.evaluation import Evaluation
-from offline.hunt import Hunt
+from offline.hunting.depth import DepthPoint
+from offline.hunting.hunt import Hunt
 
 BoolArray = NDArray[np.bool_]
 

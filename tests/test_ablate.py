@@ -37,7 +37,7 @@ from offline.data.cache import EntryStore
 from offline.data.dataset import Video, read_dataset
 from offline.data.scores import VideoScores
 from offline.evaluation import evaluate_scores
-from offline.hunt import hunt
+from offline.hunting.hunt import hunt
 from offline.scorer import fit_scorer
 from offline.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from edge_runtime.errors import FeatureError, UsageError
-from offline.depth import DepthPoint, Units, depth_curve, unit_figures
-from offline.hunt import Hunt, hunt
+from offline.hunting.depth import DepthPoint, Units, depth_curve, unit_figures
+from offline.hunting.hunt import Hunt, hunt
 from offline.metrics import best_f1, frame_auc
 
 PROMPTS = ("coarse", "detailed")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import FeatureError, OutputFailed, UsageError
 from models.heads import HeadRef
-from offline.hunt import Expert, Hunt, hunt, read_hunt, select, write_hunt
-from offline.saliency import Saliency
+from offline.hunting.hunt import Expert, Hunt, hunt, read_hunt, select, write_hunt
+from offline.hunting.saliency import Saliency
 
 PROMPTS = ("coarse", "detailed", "yes-no")
 PLANTED = [HeadRef(4, 2), HeadRef(1, 0), HeadRef(2, 5)]  # by strength

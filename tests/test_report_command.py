@@ -24,11 +24,11 @@ from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
-from offline.depth import DepthPoint
-from offline.evidence import Evidence, keep, recall
-from offline.hunt import Hunt, select
+from offline.hunting.depth import DepthPoint
+from offline.hunting.evidence import Evidence, keep, recall
+from offline.hunting.hunt import Hunt, select
+from offline.hunting.saliency import Saliency
 from offline.report_videos import PICTURES, Scored, report_videos
-from offline.saliency import Saliency
 
 
 def an_ablation() -> Ablation:

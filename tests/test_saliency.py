@@ -17,7 +17,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from edge_runtime.errors import FeatureError
-from offline.saliency import (
+from offline.hunting.saliency import (
     VARIANCE_FLOOR,
     Saliency,
     combine,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-from offline.two_means import two_means
+from offline.hunting.two_means import two_means
 
 Array = NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from models.prompts import PROMPTS
 from offline.baselines import measure
 from offline.data.dataset import Video, read_dataset
 from offline.data.segments import clips
-from offline.hunt import hunt
+from offline.hunting.hunt import hunt
 from offline.metrics import frame_auc
 from offline.reference_training.batches import IGNORED, Batch, Packer
 from offline.reference_training.clips import ClipPool

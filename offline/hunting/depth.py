@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import FeatureError, UsageError
 from offline.bootstrap import Ranked, weighted_figures
-from offline.hunt import Hunt, select
+from offline.hunting.hunt import Hunt, select
 
 BoolArray = NDArray[np.bool_]
 Floating = NDArray[np.floating]

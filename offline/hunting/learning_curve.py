@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from offline.depth import Fit, Units, unit_figures
 from offline.extraction.extract import FeatureSet
-from offline.hunt import hunt
+from offline.hunting.depth import Fit, Units, unit_figures
+from offline.hunting.hunt import hunt
 
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 

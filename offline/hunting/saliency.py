@@ -1,7 +1,7 @@
 """How well each attention head separates normal from abnormal: four metrics, their mixture, its stability.
 
 Pure functions over all heads at once. Knows features and labels; nothing of videos, files or which heads are
-chosen (`offline.hunt` does that).
+chosen (`offline.hunting.hunt` does that).
 
 Features of a batch of heads are (N, B, d): N samples, B heads, d features a head; labels are bool (N,), True
 is abnormal. Float64 inside. Every metric is unchanged by a shift or a common scaling of a head's features, so
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
 
 from edge_runtime.errors import FeatureError
-from offline.two_means import BoolArray, FloatArray, two_means
+from offline.hunting.two_means import BoolArray, FloatArray, two_means
 
 Progress = Callable[[int, int], None]
 """Called with the heads done so far and all heads (of all prompts)."""
@@ -102,7 +102,7 @@ def mmd(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
 def nmi(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
     """I(Y, Ŷ) / sqrt(H(Y) H(Ŷ)), Ŷ from K-means with K = 2; 0 where an entropy is 0. (N, B, d) -> (B,).
 
-    k-means++, 10 restarts, fixed seed, the partition of least inertia: see `offline.two_means`.
+    k-means++, 10 restarts, fixed seed, the partition of least inertia: see `offline.hunting.two_means`.
     """
     check_labels(labels, features.shape[0])
     return _nmi(_gram(_standardised(features)), labels)

@@ -17,10 +17,10 @@ import numpy as np
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import HeadHuntError
 from offline.data.cache import Arrays, EntryStore, content_key
-from offline.depth import DepthPoint
-from offline.hunt import Hunt, select
+from offline.hunting.depth import DepthPoint
+from offline.hunting.hunt import Hunt, select
+from offline.hunting.saliency import Saliency
 from offline.report_content import Embedding
-from offline.saliency import Saliency
 
 FORMAT = 1
 

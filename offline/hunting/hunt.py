@@ -1,7 +1,7 @@
 """The hunt: from the features of all heads to the few expert heads, and the prompt that suits them best.
 
 Knows features, labels, names for messages, and the file `hunt.json`. How well a head separates is
-`offline.saliency`'s business; nothing here knows of models, videos' contents or graphs.
+`offline.hunting.saliency`'s business; nothing here knows of models, videos' contents or graphs.
 
 **Depth.** A hunt in layers 0 to N is the hunt in a model that ends at layer N: its metrics are normalised over
 those layers alone, and its arrays, its `layers` and its file hold those layers alone. What the unhunted layers
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from edge_runtime.errors import FeatureError, UsageError
 from edge_runtime.files import write_atomic
 from models.heads import HeadRef
-from offline.saliency import Progress, Saliency, check_labels, combine, robust_saliency, saliency
-from offline.two_means import BoolArray, FloatArray
+from offline.hunting.saliency import Progress, Saliency, check_labels, combine, robust_saliency, saliency
+from offline.hunting.two_means import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
