@@ -18,9 +18,9 @@ from scipy.stats import spearmanr
 
 from models.loading import load
 from models.prompts import PROMPTS
+from offline.calibration.scorer import fit_scorer
 from offline.hunting.hunt import hunt
 from offline.reference_training.measure import by_kind, cut_videos, features_of
-from offline.scorer import fit_scorer
 
 COUNTS = (1, 2, 3, 5, 10)
 DRAWS = 20

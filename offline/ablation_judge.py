@@ -16,7 +16,7 @@ from edge_runtime.stream.locator import LocatorSpec
 from offline.ablation_result import Candidate, Figure, Row
 from offline.ablation_rows import Method
 from offline.bootstrap import bootstrap_differences, bootstrap_f1_at
-from offline.calibrate import ScoredVideo, best_threshold, calibrate, f1_curve
+from offline.calibration.locator import ScoredVideo, best_threshold, calibrate, f1_curve
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
 from offline.evaluation import SeriesFigures, class_of, evaluate_scores

@@ -16,11 +16,11 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
 
 from models.heads import HeadRef
+from offline.calibration.scorer import REGULARISATION, fit_scorer
 from offline.extraction.extract import FeatureSet
 from offline.hunting.depth import Fitted
 from offline.hunting.hunt import Hunt, select
 from offline.hunting.saliency import Saliency
-from offline.scorer import REGULARISATION, fit_scorer
 
 #: Which of a row's candidates counts: its only one, the mean of all, or the best on the validation videos.
 Pick = Literal["only", "mean", "best"]

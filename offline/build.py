@@ -25,13 +25,13 @@ from models.family import Mllm
 from models.loading import REFERENCE, choose_device, load
 from models.prompts import PROMPTS, Prompt
 from models.reference import is_trained
+from offline.calibration.fit import Fitted, fit, fitted_document, timed
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
 from offline.data.segments import clips
 from offline.data.units import UnitChoice, choose_units
 from offline.extraction.extract import AllHeads, ExpertFeatures, FeatureSet, extract, median_rate
-from offline.fit import Fitted, fit, fitted_document, timed
 from offline.hunting.hunt import Hunt, hunt
 
 SAMPLED, FRAMES, DEFAULT_FPS = 16, 48, 30.0

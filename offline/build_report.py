@@ -12,12 +12,13 @@ import numpy as np
 
 from edge_runtime.bundle.manifest import Manifest
 from export.publish import entries
+from offline.calibration.fit import Fitted
+from offline.calibration.scorer import fit_scorer
 from offline.compose_report import compose
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset
 from offline.extraction.extract import Extracted, FeatureSet
-from offline.fit import Fitted
 from offline.hunting.depth import Units, depth_curve
 from offline.hunting.evidence import Evidence, keep
 from offline.hunting.hunt import Hunt
@@ -25,7 +26,6 @@ from offline.hunting.learning_curve import learning_curve
 from offline.report import Embedding, write
 from offline.report_notes import bundle_notes, title_of
 from offline.report_videos import Scored
-from offline.scorer import fit_scorer
 
 if TYPE_CHECKING:
     from offline.build import BuildOptions

@@ -17,12 +17,12 @@ from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
 from export.publish import SCORER, check_target, now, publish, workshop, write_golden
+from offline.calibration.fit import Fitted, fit, fitted_document
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
 from offline.data.units import UnitChoice, choose_units
 from offline.extraction.extract import ExpertFeatures, median_rate
-from offline.fit import Fitted, fit, fitted_document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

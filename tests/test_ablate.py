@@ -30,7 +30,8 @@ from offline.ablation_peers import squashed, textual_method
 from offline.ablation_result import Ablation, Figure
 from offline.ablation_rows import FULL, Method, Probe, head_methods, read_heads
 from offline.baselines import MEASURES, measure, scores_of
-from offline.calibrate import ScoredVideo, calibrate
+from offline.calibration.locator import ScoredVideo, calibrate
+from offline.calibration.scorer import fit_scorer
 from offline.cli import cli
 from offline.console import Console
 from offline.data.cache import EntryStore
@@ -38,7 +39,6 @@ from offline.data.dataset import Video, read_dataset
 from offline.data.scores import VideoScores
 from offline.evaluation import evaluate_scores
 from offline.hunting.hunt import hunt
-from offline.scorer import fit_scorer
 from offline.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES
 
 # The coarse and the detailed one, by which rows of their own go.

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from edge_runtime.stream.locator import LocatorSpec
-from offline.calibrate import SIGMAS, THRESHOLDS, ScoredVideo, best_threshold, calibrate, default_locators, f1_curve
+from offline.calibration.locator import (
+    SIGMAS,
+    THRESHOLDS,
+    ScoredVideo,
+    best_threshold,
+    calibrate,
+    default_locators,
+    f1_curve,
+)
 
 
 @st.composite

@@ -14,7 +14,7 @@ from edge_runtime.errors import FeatureError, ParityError
 from edge_runtime.inference.onnx_engine import ScorerGraph
 from export import scorer as scorer_graph
 from export.scorer import export_scorer
-from offline.scorer import REGULARISATION, fit_scorer
+from offline.calibration.scorer import REGULARISATION, fit_scorer
 
 
 def samples(n: int = 24, width: int = 20, seed: int = 0, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

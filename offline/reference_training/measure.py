@@ -21,6 +21,7 @@ from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.prompts import PROMPTS
 from offline.baselines import measure
+from offline.calibration.scorer import fit_scorer
 from offline.data.dataset import Video, read_dataset
 from offline.data.segments import clips
 from offline.hunting.hunt import hunt
@@ -29,7 +30,6 @@ from offline.reference_training.batches import IGNORED, Batch, Packer
 from offline.reference_training.clips import ClipPool
 from offline.reference_training.network import Trainee
 from offline.reference_training.pool import UNSEEN
-from offline.scorer import fit_scorer
 
 Features = NDArray[np.float32]
 RANDOM_DRAWS: Final = 20

@@ -21,7 +21,8 @@ from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
 from export.publish import SCORER
 from export.scorer import export_scorer
-from offline.calibrate import ScoredVideo, calibrate
+from offline.calibration.locator import ScoredVideo, calibrate
+from offline.calibration.scorer import fit_scorer
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Video
@@ -29,7 +30,6 @@ from offline.data.scores import VideoScores
 from offline.data.units import Unit
 from offline.extraction.extract import ExpertFeatures, Extracted, extract
 from offline.metrics import average_precision, f1_at, frame_auc
-from offline.scorer import fit_scorer
 
 
 @dataclass(frozen=True, slots=True, eq=False)

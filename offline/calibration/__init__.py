@@ -1,0 +1,1 @@
+"""Features to a scorer, scores to a locator: fitted on what will run."""
