@@ -15,12 +15,12 @@ import numpy as np
 from edge_runtime.stream.locator import LocatorSpec
 from offline.ablation_result import Candidate, Figure, Row
 from offline.ablation_rows import Method
-from offline.bootstrap import bootstrap_differences, bootstrap_f1_at
 from offline.calibration.locator import ScoredVideo, best_threshold, calibrate, f1_curve
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
-from offline.evaluation import SeriesFigures, class_of, evaluate_scores
-from offline.metrics import BoolArray, FloatArray
+from offline.evaluation.bootstrap import bootstrap_differences, bootstrap_f1_at
+from offline.evaluation.figures import SeriesFigures, class_of, evaluate_scores
+from offline.evaluation.metrics import BoolArray, FloatArray
 
 Series = Mapping[str, VideoScores]
 """Raw scores by video name, of all validation and all judged videos."""

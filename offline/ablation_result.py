@@ -13,8 +13,8 @@ from typing import Any
 
 from models.heads import HeadRef
 from offline.ablation_rows import Group
-from offline.bootstrap import Interval
-from offline.evaluation_table import UNDEFINED, aligned
+from offline.evaluation.bootstrap import Interval
+from offline.evaluation.table import UNDEFINED, aligned
 from offline.report_content import Cell, Table
 
 _MISSING = "–"

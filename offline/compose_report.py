@@ -11,15 +11,15 @@ from dataclasses import replace
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import SourceUnavailable
 from offline.ablation_peers import motions
-from offline.baselines import FewShot, Motion, baseline_scores
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import SPLITS, Split, Video
-from offline.evaluation import Evaluation, evaluate_scores
+from offline.evaluation.baselines import FewShot, Motion, baseline_scores
+from offline.evaluation.figures import Evaluation, evaluate_scores
+from offline.evaluation.yardsticks import yardsticks
 from offline.hunting.evidence import Evidence
 from offline.report_content import AblationTable, Report
 from offline.report_videos import Scored, report_videos
-from offline.yardsticks import yardsticks
 
 
 def compose(

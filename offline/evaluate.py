@@ -1,6 +1,6 @@
 """How good a bundle is on whole videos, run by the edge's own detector; or any system's stored scores.
 
-Knows bundles and datasets; the ruler is `offline.evaluation`, what is beside it `offline.yardsticks`.
+Knows bundles and datasets; the ruler is `offline.evaluation.figures`, what is beside it `offline.evaluation.yardsticks`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from edge_runtime.video.footage import lazy_frames, recall_from
 from offline.console import Console
 from offline.data.dataset import Dataset, Split, Video, check_frames
 from offline.data.scores import VideoScores, read_scores, write_scores
-from offline.evaluation import Evaluation, evaluate_scores
-from offline.trivial import Baselines, measure_baselines
-from offline.yardsticks import yardsticks
+from offline.evaluation.figures import Evaluation, evaluate_scores
+from offline.evaluation.trivial import Baselines, measure_baselines
+from offline.evaluation.yardsticks import yardsticks
 
 
 def run_video(detector: Detector, path: Path, locator: str) -> tuple[list[Record], int, float]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.stream.locator import LocatorSpec
 from offline.data.dataset import LABELS, SPLITS, Label, Span, Split
-from offline.evaluation import Evaluation
+from offline.evaluation.figures import Evaluation
 from offline.hunting.depth import DepthPoint
 from offline.hunting.hunt import Hunt
 

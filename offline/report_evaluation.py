@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline.data.dataset import SPLITS, Split
-from offline.evaluation import Evaluation
-from offline.metrics import BoolArray, frame_auc
+from offline.evaluation.figures import Evaluation
+from offline.evaluation.metrics import BoolArray, frame_auc
 from offline.report_content import Cell, ReportVideo, Table
 
 Titled = tuple[str, Table, str]

@@ -29,7 +29,6 @@ from offline.ablation_judge import Judge
 from offline.ablation_peers import squashed, textual_method
 from offline.ablation_result import Ablation, Figure
 from offline.ablation_rows import FULL, Method, Probe, head_methods, read_heads
-from offline.baselines import MEASURES, measure, scores_of
 from offline.calibration.locator import ScoredVideo, calibrate
 from offline.calibration.scorer import fit_scorer
 from offline.cli import cli
@@ -37,9 +36,10 @@ from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Video, read_dataset
 from offline.data.scores import VideoScores
-from offline.evaluation import evaluate_scores
+from offline.evaluation.baselines import MEASURES, measure, scores_of
+from offline.evaluation.figures import evaluate_scores
+from offline.evaluation.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES
 from offline.hunting.hunt import hunt
-from offline.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES
 
 # The coarse and the detailed one, by which rows of their own go.
 TWO = (PROMPTS[0], PROMPTS[-1])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import DatasetError, SourceUnavailable
-from offline.baselines import (
+from offline.data.dataset import Video
+from offline.evaluation.baselines import (
     BRIGHTNESS_CHANGE,
     FEW_SHOT,
     FRAME_DIFFERENCE,
@@ -18,8 +19,7 @@ from offline.baselines import (
     measure,
     scores_of,
 )
-from offline.data.dataset import Video
-from offline.evaluation import evaluate_scores
+from offline.evaluation.figures import evaluate_scores
 
 FOOTAGE = os.environ.get("HEADHUNT_FOOTAGE")
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import DatasetError
-from offline.bootstrap import (
+from offline.evaluation.bootstrap import (
     FIGURES,
     Interval,
     bootstrap_differences,
@@ -15,7 +15,7 @@ from offline.bootstrap import (
     rank,
     weighted_figures,
 )
-from offline.metrics import average_precision, best_f1, f1_at, frame_auc, pr_auc_trapezoid
+from offline.evaluation.metrics import average_precision, best_f1, f1_at, frame_auc, pr_auc_trapezoid
 
 clip = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.2, 0.5, 0.9])), min_size=1, max_size=12)
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from edge_runtime.errors import FeatureError, UsageError
+from offline.evaluation.metrics import best_f1, frame_auc
 from offline.hunting.depth import DepthPoint, Units, depth_curve, unit_figures
 from offline.hunting.hunt import Hunt, hunt
-from offline.metrics import best_f1, frame_auc
 
 PROMPTS = ("coarse", "detailed")
 N, V, L, H, D = 24, 30, 5, 3, 6

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from edge_runtime.errors import DatasetError
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
-from offline.evaluation import BEST, class_of, evaluate_scores
+from offline.evaluation.figures import BEST, class_of, evaluate_scores
 
 
 def video(name: str, *events: tuple[int, int], label: str | None = None) -> Video:

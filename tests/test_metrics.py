@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from edge_runtime.errors import DatasetError
-from offline.metrics import (
+from offline.evaluation.metrics import (
     EventCounts,
     average_precision,
     best_f1,

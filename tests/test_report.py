@@ -23,10 +23,10 @@ from edge_runtime.errors import InvalidFrame, OutputFailed
 from edge_runtime.stream.locator import smooth
 from edge_runtime.stream.segments import cut
 from offline.data.dataset import Label, Span, Split, Video
-from offline.evaluation import Evaluation, VideoScores, evaluate_scores
+from offline.evaluation.figures import Evaluation, VideoScores, evaluate_scores
+from offline.evaluation.metrics import frame_auc
 from offline.hunting.hunt import Hunt, select
 from offline.hunting.saliency import Saliency
-from offline.metrics import frame_auc
 from offline.report import AblationTable, DepthPoint, Embedding, Report, ReportVideo, Table, render, thumbnail, write
 from offline.report_evaluation import curves, evaluation_tables
 from offline.report_page import OPEN_VIDEOS, not_none

@@ -11,12 +11,12 @@ import pytest
 
 from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import DatasetError
-from offline.baselines import FEW_SHOT, MEASURES, measure, scores_of
 from offline.cli import cli
 from offline.console import Console
 from offline.data.dataset import Dataset, read_dataset
 from offline.data.scores import VideoScores, write_scores
-from offline.trivial import measure_baselines
+from offline.evaluation.baselines import FEW_SHOT, MEASURES, measure, scores_of
+from offline.evaluation.trivial import measure_baselines
 
 QUIET = Console(quiet=True)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from edge_runtime.errors import DatasetError
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
-from offline.evaluation import evaluate_scores
-from offline.metrics import frame_auc
-from offline.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES, Series, Yardsticks, perfect, yardsticks
+from offline.evaluation.figures import evaluate_scores
+from offline.evaluation.metrics import frame_auc
+from offline.evaluation.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES, Series, Yardsticks, perfect, yardsticks
 
 SEGMENT = 10
 

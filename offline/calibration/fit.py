@@ -28,8 +28,8 @@ from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Video
 from offline.data.scores import VideoScores
 from offline.data.units import Unit
+from offline.evaluation.metrics import average_precision, f1_at, frame_auc
 from offline.extraction.extract import ExpertFeatures, Extracted, extract
-from offline.metrics import average_precision, f1_at, frame_auc
 
 
 @dataclass(frozen=True, slots=True, eq=False)

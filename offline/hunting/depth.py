@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import FeatureError, UsageError
-from offline.bootstrap import Ranked, weighted_figures
+from offline.evaluation.bootstrap import Ranked, weighted_figures
 from offline.hunting.hunt import Hunt, select
 
 BoolArray = NDArray[np.bool_]

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.prompts import PROMPTS
-from offline.baselines import measure
 from offline.calibration.scorer import fit_scorer
 from offline.data.dataset import Video, read_dataset
 from offline.data.segments import clips
+from offline.evaluation.baselines import measure
+from offline.evaluation.metrics import frame_auc
 from offline.hunting.hunt import hunt
-from offline.metrics import frame_auc
 from offline.reference_training.batches import IGNORED, Batch, Packer
 from offline.reference_training.clips import ClipPool
 from offline.reference_training.network import Trainee

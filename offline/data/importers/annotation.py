@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import DatasetError
 from offline.data.dataset import Label, Span, Split
-from offline.metrics import spans
+from offline.evaluation.metrics import spans
 
 Interval = Literal["half-open", "inclusive"]
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge_runtime.errors import SourceUnavailable
-from offline.baselines import FEW_SHOT, FewShot, Motion, baseline_scores, measure
 from offline.console import Console
 from offline.data.dataset import Dataset, Video, check_frames
 from offline.data.scores import VideoScores
+from offline.evaluation.baselines import FEW_SHOT, FewShot, Motion, baseline_scores, measure
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.errors import DatasetError
-from offline.bootstrap import Interval, bootstrap_differences, bootstrap_intervals
 from offline.data.dataset import Video, check_frames
 from offline.data.scores import ScoredSegment, VideoScores
-from offline.metrics import BoolArray, FloatArray, average_precision, frame_auc, pr_auc_trapezoid
+from offline.evaluation.bootstrap import Interval, bootstrap_differences, bootstrap_intervals
+from offline.evaluation.metrics import BoolArray, FloatArray, average_precision, frame_auc, pr_auc_trapezoid
 
 PERFECT_SEGMENTS = "perfect segments"
 PERFECT_SHARES = "perfect shares"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from offline.bootstrap import Interval
-from offline.evaluation import Evaluation, EventFigures, SeriesFigures
-from offline.metrics import F1Point
-from offline.yardsticks import CEILINGS, Yardstick
+from offline.evaluation.bootstrap import Interval
+from offline.evaluation.figures import Evaluation, EventFigures, SeriesFigures
+from offline.evaluation.metrics import F1Point
+from offline.evaluation.yardsticks import CEILINGS, Yardstick
 
 UNDEFINED = "undefined"
 

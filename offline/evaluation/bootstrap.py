@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.metrics import BoolArray, FloatArray, check_scores
+from offline.evaluation.metrics import BoolArray, FloatArray, check_scores
 
 FIGURES = ("auc", "average_precision", "pr_auc_trapezoid", "best_f1")
 
@@ -137,7 +137,7 @@ def _percentiles(
 def weighted_figures(ranked: Ranked, weight: FloatArray) -> tuple[float, float, float, float] | None:
     """The `FIGURES` where video i counts weight[i] times; None with one class only.
 
-    The same definitions as in `offline.metrics`, on curves that need no sorting.
+    The same definitions as in `offline.evaluation.metrics`, on curves that need no sorting.
     """
     factor = weight[ranked.video]
     hits = np.cumsum(factor * ranked.positive)[ranked.last]

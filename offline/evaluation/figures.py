@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import DatasetError
-from offline.bootstrap import Interval, bootstrap_intervals, rank, weighted_figures
 from offline.data.dataset import Video, check_frames
 from offline.data.scores import VideoScores, read_scores, write_scores
-from offline.metrics import (
+from offline.evaluation.bootstrap import Interval, bootstrap_intervals, rank, weighted_figures
+from offline.evaluation.metrics import (
     BoolArray,
     EventCounts,
     F1Point,
@@ -34,7 +34,7 @@ from offline.metrics import (
     pr_auc_trapezoid,
     spans,
 )
-from offline.yardsticks import Yardsticks
+from offline.evaluation.yardsticks import Yardsticks
 
 __all__ = [
     "BEST",
@@ -168,7 +168,7 @@ class Evaluation:
 
     def to_text(self, *, each_video: bool = False) -> str:
         """A table for the terminal; each_video adds one line for every video."""
-        from offline.evaluation_table import render
+        from offline.evaluation.table import render
 
         return render(self, each_video=each_video)
 
