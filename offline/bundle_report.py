@@ -16,7 +16,7 @@ from typing import Literal
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import DatasetError, UsageError
-from offline.ablation_file import ablation_table
+from offline.ablation.file import ablation_table
 from offline.compose_report import compose
 from offline.console import Console
 from offline.data.cache import EntryStore

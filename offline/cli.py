@@ -477,8 +477,8 @@ def ablate(json_path: Path | None, kinds_unseen: str | None, quiet: bool, **opti
       hh-offline ablate --model reference --manifest data.csv --cache features/ --json ablation.json
     """
     from edge_runtime.files import write_atomic
-    from offline.ablate import AblateOptions
-    from offline.ablate import ablate as run_ablate
+    from offline.ablation.ablate import AblateOptions
+    from offline.ablation.ablate import ablate as run_ablate
     from offline.console import Console
 
     unseen = () if kinds_unseen is None else tuple(kind.strip() for kind in kinds_unseen.split(","))

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import SourceUnavailable
-from offline.ablation_peers import motions
+from offline.ablation.peers import motions
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import SPLITS, Split, Video

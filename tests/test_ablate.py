@@ -24,11 +24,11 @@ from models.families.internvl import InternVL
 from models.heads import HeadRef
 from models.loading import load
 from models.prompts import PROMPTS
-from offline.ablate import AblateOptions, ablate
-from offline.ablation_judge import Judge
-from offline.ablation_peers import squashed, textual_method
-from offline.ablation_result import Ablation, Figure
-from offline.ablation_rows import FULL, Method, Probe, head_methods, read_heads
+from offline.ablation.ablate import AblateOptions, ablate
+from offline.ablation.judge import Judge
+from offline.ablation.peers import squashed, textual_method
+from offline.ablation.result import Ablation, Figure
+from offline.ablation.rows import FULL, Method, Probe, head_methods, read_heads
 from offline.calibration.locator import ScoredVideo, calibrate
 from offline.calibration.scorer import fit_scorer
 from offline.cli import cli
@@ -397,7 +397,7 @@ def test_command_prints_the_table_and_writes_json(
         given_options.append(received)
         return ablation
 
-    monkeypatch.setattr("offline.ablate.ablate", recorded)
+    monkeypatch.setattr("offline.ablation.ablate.ablate", recorded)
     prompts = tmp_path / "prompts.json"
     prompts.write_text(json.dumps({prompt.name: prompt.text for prompt in TWO}))
     arguments = [

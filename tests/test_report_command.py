@@ -17,8 +17,8 @@ from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import DatasetError
 from edge_runtime.stream.locator import LocatorSpec
 from models.heads import HeadRef
-from offline.ablation_file import ablation_table, read_ablation
-from offline.ablation_result import Ablation, Candidate, Figure, Row
+from offline.ablation.file import ablation_table, read_ablation
+from offline.ablation.result import Ablation, Candidate, Figure, Row
 from offline.cli import cli
 from offline.console import Console
 from offline.data.cache import EntryStore

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from models.families.internvl import InternVL
 from models.loading import load
 from models.prompts import PROMPTS
-from offline.textual import NO, YES, Speaker, TextualAnswer, token_ids, yes_against_no
+from offline.ablation.textual import NO, YES, Speaker, TextualAnswer, token_ids, yes_against_no
 
 
 @pytest.fixture(scope="module")

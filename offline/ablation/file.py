@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from edge_runtime.errors import DatasetError
-from offline.ablation_result import Ablation, Row
+from offline.ablation.result import Ablation, Row
 from offline.report_content import AblationTable, Table
 
 _OWN = ("unseen_kinds", "notes", "rows")

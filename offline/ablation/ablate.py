@@ -17,8 +17,8 @@ from edge_runtime.errors import DatasetError, UsageError
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.prompts import PROMPTS, Prompt
-from offline.ablation_judge import LEVEL, Judge, Series
-from offline.ablation_peers import (
+from offline.ablation.judge import LEVEL, Judge, Series
+from offline.ablation.peers import (
     baseline_rows,
     ceiling_rows,
     motions,
@@ -26,8 +26,9 @@ from offline.ablation_peers import (
     textual_method,
     textual_scores,
 )
-from offline.ablation_result import Ablation
-from offline.ablation_rows import FULL, Method, head_methods
+from offline.ablation.result import Ablation
+from offline.ablation.rows import FULL, Method, head_methods
+from offline.ablation.textual import Speaker, TextualAnswer
 from offline.build import load_model, segment_spec
 from offline.console import Console
 from offline.data.cache import EntryStore
@@ -37,7 +38,6 @@ from offline.data.units import UnitChoice, choose_units
 from offline.evaluation.figures import class_of
 from offline.extraction.extract import AllHeads, Extracted, Extractor, FeatureSet, extract
 from offline.hunting.hunt import Hunt, hunt
-from offline.textual import Speaker, TextualAnswer
 
 BOOTSTRAP_DRAWS = 1000
 

@@ -1,7 +1,7 @@
 """The rows of the ablation that read heads: which heads, which prompt, which scorer. Knows features and labels.
 
 Everything is fitted on calibration features here, once; what a row reaches is judged elsewhere
-(`offline.ablation_judge`), so that the features of only one video need to be in memory at a time.
+(`offline.ablation.judge`), so that the features of only one video need to be in memory at a time.
 """
 
 from __future__ import annotations

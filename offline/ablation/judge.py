@@ -13,8 +13,8 @@ from statistics import fmean, stdev
 import numpy as np
 
 from edge_runtime.stream.locator import LocatorSpec
-from offline.ablation_result import Candidate, Figure, Row
-from offline.ablation_rows import Method
+from offline.ablation.result import Candidate, Figure, Row
+from offline.ablation.rows import Method
 from offline.calibration.locator import ScoredVideo, best_threshold, calibrate, f1_curve
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edge_runtime.bundle.reader import sha256
-from offline.ablation_judge import Series
-from offline.ablation_rows import Method
+from offline.ablation.judge import Series
+from offline.ablation.rows import Method
+from offline.ablation.textual import yes_against_no
 from offline.console import Progress
 from offline.data.cache import Arrays, EntryStore, content_key
 from offline.data.dataset import Video
@@ -23,7 +24,6 @@ from offline.data.units import UnitChoice
 from offline.evaluation.baselines import FEW_SHOT, MEASURES, FewShot, Motion, baseline_scores, measure
 from offline.evaluation.yardsticks import CEILINGS, perfect
 from offline.extraction.extract import Extracted
-from offline.textual import yes_against_no
 
 TEXTUAL = "the model's own answer"
 _TEXTUAL_HOW = (

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models.heads import HeadRef
-from offline.ablation_rows import Group
+from offline.ablation.rows import Group
 from offline.evaluation.bootstrap import Interval
 from offline.evaluation.table import UNDEFINED, aligned
 from offline.report_content import Cell, Table
