@@ -1,4 +1,4 @@
-"""From a build's results to its report. Knows both; what a report holds is `offline.compose_report`'s business."""
+"""From a build's results to its report. Knows both; what a report holds is `offline.report.compose`'s business."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from edge_runtime.bundle.manifest import Manifest
 from export.publish import entries
 from offline.calibration.fit import Fitted
 from offline.calibration.scorer import fit_scorer
-from offline.compose_report import compose
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset
@@ -23,9 +22,10 @@ from offline.hunting.depth import Units, depth_curve
 from offline.hunting.evidence import Evidence, keep
 from offline.hunting.hunt import Hunt
 from offline.hunting.learning_curve import learning_curve
-from offline.report import Embedding, write
-from offline.report_notes import bundle_notes, title_of
-from offline.report_videos import Scored
+from offline.report.compose import compose
+from offline.report.notes import bundle_notes, title_of
+from offline.report.render import Embedding, write
+from offline.report.videos import Scored
 
 if TYPE_CHECKING:
     from offline.build import BuildOptions

@@ -17,15 +17,15 @@ from typing import Literal
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import DatasetError, UsageError
 from offline.ablation.file import ablation_table
-from offline.compose_report import compose
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Split, read_dataset
 from offline.evaluate import run_videos
 from offline.hunting.evidence import Evidence, recall
-from offline.report import Report, write
-from offline.report_notes import bundle_notes, title_of
-from offline.report_videos import Scored, detected
+from offline.report.compose import compose
+from offline.report.notes import bundle_notes, title_of
+from offline.report.render import Report, write
+from offline.report.videos import Scored, detected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,10 +27,20 @@ from offline.evaluation.figures import Evaluation, VideoScores, evaluate_scores
 from offline.evaluation.metrics import frame_auc
 from offline.hunting.hunt import Hunt, select
 from offline.hunting.saliency import Saliency
-from offline.report import AblationTable, DepthPoint, Embedding, Report, ReportVideo, Table, render, thumbnail, write
-from offline.report_evaluation import curves, evaluation_tables
-from offline.report_page import OPEN_VIDEOS, not_none
-from offline.tsne import place
+from offline.report.evaluation import curves, evaluation_tables
+from offline.report.page import OPEN_VIDEOS, not_none
+from offline.report.render import (
+    AblationTable,
+    DepthPoint,
+    Embedding,
+    Report,
+    ReportVideo,
+    Table,
+    render,
+    thumbnail,
+    write,
+)
+from offline.report.tsne import place
 
 L, H, D = 12, 8, 16
 THRESHOLD = 0.55

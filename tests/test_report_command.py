@@ -28,7 +28,7 @@ from offline.hunting.depth import DepthPoint
 from offline.hunting.evidence import Evidence, keep, recall
 from offline.hunting.hunt import Hunt, select
 from offline.hunting.saliency import Saliency
-from offline.report_videos import PICTURES, Scored, report_videos
+from offline.report.videos import PICTURES, Scored, report_videos
 
 
 def an_ablation() -> Ablation:

@@ -14,7 +14,7 @@ import msgspec
 
 from edge_runtime.errors import DatasetError
 from offline.ablation.result import Ablation, Row
-from offline.report_content import AblationTable, Table
+from offline.report.content import AblationTable, Table
 
 _OWN = ("unseen_kinds", "notes", "rows")
 _AGAIN = "make it with hh-offline ablate --json"

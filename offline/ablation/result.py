@@ -15,7 +15,7 @@ from models.heads import HeadRef
 from offline.ablation.rows import Group
 from offline.evaluation.bootstrap import Interval
 from offline.evaluation.table import UNDEFINED, aligned
-from offline.report_content import Cell, Table
+from offline.report.content import Cell, Table
 
 _MISSING = "–"
 

@@ -20,7 +20,7 @@ from offline.data.cache import Arrays, EntryStore, content_key
 from offline.hunting.depth import DepthPoint
 from offline.hunting.hunt import Hunt, select
 from offline.hunting.saliency import Saliency
-from offline.report_content import Embedding
+from offline.report.content import Embedding
 
 FORMAT = 1
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from offline.data.dataset import SPLITS, Split
 from offline.evaluation.figures import Evaluation
 from offline.evaluation.metrics import BoolArray, frame_auc
-from offline.report_content import Cell, ReportVideo, Table
+from offline.report.content import Cell, ReportVideo, Table
 
 Titled = tuple[str, Table, str]
 

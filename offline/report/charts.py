@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.heads import HeadRef
 from offline.hunting.depth import DepthPoint
-from offline.svg import Ink, inline_svg
+from offline.report.svg import Ink, inline_svg
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]

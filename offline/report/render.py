@@ -1,6 +1,6 @@
 """`report.html`: what was hunted and how well it does, in one file that needs no network.
 
-Renders a `Report` (see `offline.report_content`) and writes it; decides nothing about what it says.
+Renders a `Report` (see `offline.report.content`) and writes it; decides nothing about what it says.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from edge_runtime.errors import OutputFailed
 from edge_runtime.files import write_atomic
 from edge_runtime.stream.pixels import check_frame
 from offline.hunting.depth import DepthPoint
-from offline.report_content import AblationTable, Cell, Embedding, Report, ReportVideo, Table
-from offline.report_page import not_none, page
+from offline.report.content import AblationTable, Cell, Embedding, Report, ReportVideo, Table
+from offline.report.page import not_none, page
 
 __all__ = [
     "AblationTable",

@@ -16,9 +16,9 @@ from edge_runtime.video.file import VideoFile
 from offline.console import Console
 from offline.data.dataset import Span, Video
 from offline.data.scores import VideoScores
-from offline.report import thumbnail
-from offline.report_content import ReportVideo
-from offline.report_page import MAX_VIDEOS, drawn_order
+from offline.report.content import ReportVideo
+from offline.report.page import MAX_VIDEOS, drawn_order
+from offline.report.render import thumbnail
 
 #: The highest score, and the peaks of the strongest further events.
 PICTURES = 3

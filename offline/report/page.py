@@ -16,11 +16,11 @@ import numpy as np
 from markupsafe import Markup
 
 from edge_runtime.stream.locator import LocatorSpec
-from offline import figures
 from offline.hunting.saliency import normalise
-from offline.report_content import Cell, Report, ReportVideo, Table
-from offline.report_evaluation import as_dict, curves, evaluation_tables, yardstick_table
-from offline.tsne import MAX_SAMPLES, MIN_SAMPLES, place
+from offline.report import charts as figures
+from offline.report.content import Cell, Report, ReportVideo, Table
+from offline.report.evaluation import as_dict, curves, evaluation_tables, yardstick_table
+from offline.report.tsne import MAX_SAMPLES, MIN_SAMPLES, place
 
 #: So many score curves of a split are open; the others are one click away.
 OPEN_VIDEOS = 8

@@ -18,8 +18,8 @@ from offline.evaluation.baselines import FewShot, Motion, baseline_scores
 from offline.evaluation.figures import Evaluation, evaluate_scores
 from offline.evaluation.yardsticks import yardsticks
 from offline.hunting.evidence import Evidence
-from offline.report_content import AblationTable, Report
-from offline.report_videos import Scored, report_videos
+from offline.report.content import AblationTable, Report
+from offline.report.videos import Scored, report_videos
 
 
 def compose(

@@ -1,0 +1,1 @@
+"""One HTML page of a bundle: what a report tells, its charts, its template."""
