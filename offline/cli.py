@@ -530,8 +530,8 @@ def explain(quiet: bool, **options: Any) -> None:
       hh-offline explain events.jsonl --model qwen --endpoint http://localhost:8000/v1 --video gate.mp4
     """
     from offline.console import Console
-    from offline.explain import ExplainOptions
-    from offline.explain import explain as run_explain
+    from offline.explain.explain import ExplainOptions
+    from offline.explain.explain import explain as run_explain
 
     run_explain(ExplainOptions(**options), Console(quiet))
 

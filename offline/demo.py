@@ -19,7 +19,7 @@ from offline.bundle_report import ReportOptions, report_bundle
 from offline.console import Console
 from offline.data.dataset import Video, read_dataset
 from offline.evaluate import evaluate_bundle
-from offline.explain import ExplainOptions, explain
+from offline.explain.explain import ExplainOptions, explain
 from offline.scenes import SceneSet, generate
 
 SHOWN = 3

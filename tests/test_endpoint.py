@@ -19,7 +19,7 @@ from chat_server import ChatServer, Fault, chat_server
 from edge_runtime.errors import EndpointFailed, UsageError
 from models.family import Answer
 from models.prompts import Prompt
-from offline.endpoint import ATTEMPTS, ApiKey, Endpoint
+from offline.explain.endpoint import ATTEMPTS, ApiKey, Endpoint
 
 ASK = Prompt("question", "What happens in this video?")
 KEY = ApiKey("SOME_KEY", "s3cret-key")

@@ -29,9 +29,9 @@ from edge_runtime.video.file import VideoFile
 from models.families.internvl import InternVL
 from models.loading import load
 from models.prompts import Prompt
-from offline import endpoint
 from offline.cli import cli
-from offline.explain import QUESTION
+from offline.explain import endpoint
+from offline.explain.explain import QUESTION
 from offline.reference_training.questions import DESCRIBE
 
 FRAMES = 8

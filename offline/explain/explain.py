@@ -20,10 +20,10 @@ from edge_runtime.records import EventRecord, Record
 from models.prompts import Prompt
 from offline.build import load_model
 from offline.console import Console
-from offline.describer import Describer, LocalModel
-from offline.ended_events import EndedEvent, parse_line, read_events
-from offline.endpoint import ApiKey, Endpoint
-from offline.event_footage import Footage, footage_of
+from offline.explain.describer import Describer, LocalModel
+from offline.explain.ended_events import EndedEvent, parse_line, read_events
+from offline.explain.endpoint import ApiKey, Endpoint
+from offline.explain.footage import Footage, footage_of
 
 # A neutral sentence, which the reference model was trained on too.
 QUESTION = "What happens in this video?"

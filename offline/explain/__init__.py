@@ -1,0 +1,1 @@
+"""Events back through the whole model, to a sentence each."""
