@@ -90,7 +90,7 @@ def demo(folder: Path, videos: int, seed: int, quiet: bool) -> None:
       hh-offline demo demo/
     """
     from offline.console import Console
-    from offline.demo import run_demo
+    from offline.recipes.demo import run_demo
 
     click.echo(run_demo(folder, videos=videos, seed=seed, console=Console(quiet)))
 
@@ -293,9 +293,9 @@ def build(**options: Any) -> None:
     Example:
       hh-offline build --model OpenGVLab/InternVL3-1B-hf --manifest data.csv --output bundle --max-layer 17
     """
-    from offline.build import BuildOptions
-    from offline.build import build as run_build
     from offline.console import Console
+    from offline.recipes.build import BuildOptions
+    from offline.recipes.build import build as run_build
 
     quiet = options.pop("quiet")
     built = run_build(BuildOptions(**_with_prompts(options)), Console(quiet))
@@ -350,7 +350,7 @@ def evaluate(
     """
     from offline.console import Console
     from offline.data.dataset import Split, read_dataset
-    from offline.evaluate import evaluate_bundle, evaluate_stored
+    from offline.recipes.evaluate import evaluate_bundle, evaluate_stored
 
     if (bundle is None) == (scores is None):
         raise UsageError("give one of --bundle and --scores")
@@ -406,8 +406,8 @@ def report(**options: Any) -> None:
     Example:
       hh-offline report --bundle bundle --manifest data.csv --output report.html --ablation ablation.json
     """
-    from offline.bundle_report import ReportOptions, report_bundle
     from offline.console import Console
+    from offline.recipes.report import ReportOptions, report_bundle
 
     quiet = options.pop("quiet")
     chosen = ReportOptions(**options)
@@ -436,8 +436,8 @@ def recalibrate(**options: Any) -> None:
       hh-offline recalibrate bundle --manifest site.csv --output bundle-gate
     """
     from offline.console import Console
-    from offline.recalibrate import RecalibrateOptions
-    from offline.recalibrate import recalibrate as run_recalibrate
+    from offline.recipes.recalibrate import RecalibrateOptions
+    from offline.recipes.recalibrate import recalibrate as run_recalibrate
 
     quiet = options.pop("quiet")
     bundle, _ = run_recalibrate(RecalibrateOptions(**options), Console(quiet))
@@ -549,7 +549,7 @@ def verify(bundle: Path, model: str | None, manifest: Path | None, device: str) 
       hh-offline verify bundle --model OpenGVLab/InternVL3-1B-hf --manifest data.csv
     """
     from export.parity import require_parity
-    from offline.verify import verify as run_verify
+    from offline.recipes.verify import verify as run_verify
 
     result = run_verify(bundle, model, manifest, device=device)
     parity = result.parity

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from edge_runtime.errors import UsageError
 from models.prompts import PROMPTS, Prompt
-from offline.build import load_model, segment_spec
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
 from offline.data.units import Unit, UnitChoice, choose_units
 from offline.extraction.extract import INDEX, AllHeads, FeatureSet, extract, write_index
+from offline.recipes.build import load_model, segment_spec
 
 
 def extract_features(

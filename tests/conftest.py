@@ -82,8 +82,8 @@ def dataset_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle_dir(dataset_csv: Path) -> Path:
     """A real bundle: untrained reference model, exported graphs, everything that a build does. Do not change it."""
     from models.reference import write_untrained
-    from offline.build import BuildOptions, build
     from offline.console import Console
+    from offline.recipes.build import BuildOptions, build
 
     digest = code_digest("edge_runtime", "models", "export", "offline")
     target = CACHE / f"bundle-{digest}"

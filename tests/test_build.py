@@ -24,7 +24,7 @@ from conftest import ROOT, write_clip, write_dataset_folder
 from onnx import numpy_helper
 from oracle import plain_head_features
 
-import offline.build
+import offline.recipes.build
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import (
     DatasetError,
@@ -41,8 +41,8 @@ from export.torch_onnx import save
 from models.families.internvl import InternVL
 from models.loading import load
 from models.prompts import PROMPTS
-from offline.build import BuildOptions, Built, build
 from offline.console import Console
+from offline.recipes.build import BuildOptions, Built, build
 
 QUIET = Console(quiet=True)
 SPLITS = {"calibration": 6, "validation": 4}
@@ -92,7 +92,7 @@ def exported_before(built: Built, monkeypatch: pytest.MonkeyPatch) -> Callable[.
             if change is not None:
                 change(folder)
 
-        monkeypatch.setattr(offline.build, "export_graphs", export)
+        monkeypatch.setattr(offline.recipes.build, "export_graphs", export)
 
     return use
 

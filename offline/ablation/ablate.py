@@ -29,7 +29,6 @@ from offline.ablation.peers import (
 from offline.ablation.result import Ablation
 from offline.ablation.rows import FULL, Method, head_methods
 from offline.ablation.textual import Speaker, TextualAnswer
-from offline.build import load_model, segment_spec
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Split, Video, read_dataset
@@ -38,6 +37,7 @@ from offline.data.units import UnitChoice, choose_units
 from offline.evaluation.figures import class_of
 from offline.extraction.extract import AllHeads, Extracted, Extractor, FeatureSet, extract
 from offline.hunting.hunt import Hunt, hunt
+from offline.recipes.build import load_model, segment_spec
 
 BOOTSTRAP_DRAWS = 1000
 

@@ -18,12 +18,12 @@ from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
 from edge_runtime.records import EventRecord, Record
 from models.prompts import Prompt
-from offline.build import load_model
 from offline.console import Console
 from offline.explain.describer import Describer, LocalModel
 from offline.explain.ended_events import EndedEvent, parse_line, read_events
 from offline.explain.endpoint import ApiKey, Endpoint
 from offline.explain.footage import Footage, footage_of
+from offline.recipes.build import load_model
 
 # A neutral sentence, which the reference model was trained on too.
 QUESTION = "What happens in this video?"

@@ -149,7 +149,7 @@ def build(options: BuildOptions, console: Console) -> Built:
         )
         write_golden(work, golden(graphs, ScorerGraph(work / SCORER), samples))
         document = manifest_document(mllm, prompt, found, segment, options.precision, parity, fitted, work)
-        from offline.build_report import write_build_report
+        from offline.recipes.build_report import write_build_report
 
         validation = None
         if options.depth_curve and fitted.validation_units:

@@ -20,8 +20,8 @@ from offline.ablation.file import ablation_table
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Split, read_dataset
-from offline.evaluate import run_videos
 from offline.hunting.evidence import Evidence, recall
+from offline.recipes.evaluate import run_videos
 from offline.report.compose import compose
 from offline.report.notes import bundle_notes, title_of
 from offline.report.render import Report, write

@@ -14,12 +14,12 @@ from typing import Any
 
 from edge_runtime.errors import HeadHuntError
 from models.loading import REFERENCE
-from offline.build import BuildOptions, build
-from offline.bundle_report import ReportOptions, report_bundle
 from offline.console import Console
 from offline.data.dataset import Video, read_dataset
-from offline.evaluate import evaluate_bundle
 from offline.explain.explain import ExplainOptions, explain
+from offline.recipes.build import BuildOptions, build
+from offline.recipes.evaluate import evaluate_bundle
+from offline.recipes.report import ReportOptions, report_bundle
 from offline.scenes import SceneSet, generate
 
 SHOWN = 3

@@ -14,8 +14,8 @@ from export.parity import TOLERANCE, Parity, measure_parity
 from models.heads import HeadRef
 from models.loading import load
 from models.prompts import Prompt
-from offline.build import sample_segments
 from offline.data.dataset import read_dataset
+from offline.recipes.build import sample_segments
 
 
 @dataclass(frozen=True, slots=True)

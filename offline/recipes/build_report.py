@@ -28,8 +28,8 @@ from offline.report.render import Embedding, write
 from offline.report.videos import Scored
 
 if TYPE_CHECKING:
-    from offline.build import BuildOptions
-    from offline.recalibrate import RecalibrateOptions
+    from offline.recipes.build import BuildOptions
+    from offline.recipes.recalibrate import RecalibrateOptions
 
 
 def write_build_report(

@@ -88,7 +88,7 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
         document |= fitted_document(fitted) | {"created": now(), "segment": msgspec.to_builtins(segment)}
         document["parity"]["scorer_max_abs"] = fitted.scorer_difference
         del document["files"], document["bundle_id"]
-        from offline.build_report import write_recalibration_report
+        from offline.recipes.build_report import write_recalibration_report
 
         write_recalibration_report(work / REPORT, options, document, dataset, fitted, store, console)
         return publish(work, options.output, document), fitted
