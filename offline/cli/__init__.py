@@ -573,7 +573,3 @@ def _with_prompts(options: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Entry point."""
     sys.exit(run_command(cli))
-
-
-if __name__ == "__main__":
-    main()
