@@ -1,6 +1,6 @@
 """How good a bundle is on whole videos, run by the edge's own detector; or any system's stored scores.
 
-Knows bundles and datasets; the ruler is `offline.evaluation.figures`, what is beside it `offline.evaluation.yardsticks`.
+Knows bundles and datasets; the ruler is `evaluation.figures`, what is beside it `evaluation.yardsticks`.
 """
 
 from __future__ import annotations
