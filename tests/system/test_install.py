@@ -14,7 +14,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from conftest import CACHE, ROOT, code_digest
+from clips import CACHE, ROOT, code_digest
 
 CONSTRAINTS = ROOT / "constraints.txt"
 

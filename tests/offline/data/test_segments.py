@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_clip
+from clips import write_clip
 
 from edge_runtime.errors import SourceUnavailable, VideoUnreadable
 from edge_runtime.stream.pixels import PixelSpec, prepare

@@ -14,7 +14,6 @@ import torch
 from checkpoints import Shape, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
-from offline.extraction.extract import AllHeads, Extracted, FeatureSet, extract
 from threadpoolctl import threadpool_limits
 
 from edge_runtime.cli.exit_codes import run_command
@@ -39,6 +38,7 @@ from offline.data.scores import VideoScores
 from offline.evaluation.baselines import MEASURES, measure, scores_of
 from offline.evaluation.figures import evaluate_scores
 from offline.evaluation.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES
+from offline.extraction.extract import AllHeads, Extracted, FeatureSet, extract
 from offline.hunting.hunt import hunt
 
 # The coarse and the detailed one, by which rows of their own go.

@@ -16,7 +16,7 @@ import pytest
 import torch
 from chat_server import ChatServer, Fault, chat_server, completion
 from checkpoints import Shape, write_checkpoint
-from conftest import write_clip
+from clips import write_clip
 from oracle import some_frames
 
 from edge_runtime.cli.exit_codes import run_command

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import pytest
 from checkpoints import Shape, write_checkpoint
-from conftest import ROOT, write_clip, write_dataset_folder
+from clips import ROOT, write_clip, write_dataset_folder
 from onnx import numpy_helper
 from oracle import plain_head_features
 

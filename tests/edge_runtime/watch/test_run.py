@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import write_clip
+from clips import write_clip
 from edge_command import with_manifest
 from numpy.typing import NDArray
 

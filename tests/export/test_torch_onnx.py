@@ -22,7 +22,7 @@ from models.heads import HeadRef
 from models.loading import load
 from models.prompts import PROMPTS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EXPERTS = [HeadRef(1, 2), HeadRef(0, 1)]
 GRAPH_FILES = (VISION, VISION + ".data", LANGUAGE, LANGUAGE + ".data")
 

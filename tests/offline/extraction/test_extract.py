@@ -10,17 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import Shape, write_checkpoint
-from conftest import write_clip
-from offline.extraction.extract import (
-    INDEX,
-    AllHeads,
-    Extracted,
-    FeatureSet,
-    extract,
-    median_rate,
-    read_features,
-    write_index,
-)
+from clips import write_clip
 
 from edge_runtime.errors import DatasetError, FeatureError, SourceUnavailable
 from edge_runtime.stream.pixels import PixelSpec
@@ -31,6 +21,16 @@ from models.prompts import PROMPTS, Prompt
 from offline.data.cache import EntryStore
 from offline.data.dataset import Video
 from offline.data.units import Unit
+from offline.extraction.extract import (
+    INDEX,
+    AllHeads,
+    Extracted,
+    FeatureSet,
+    extract,
+    median_rate,
+    read_features,
+    write_index,
+)
 
 SEGMENT = SegmentSpec(frames=48, sampled=4, fps=15)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_clip
+from clips import write_clip
 from edge_command import STOP_S, hh_edge, of_type, parsed, start, with_manifest
 from rtsp import free_port
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from pathlib import Path
 
 import msgspec
 import pytest
+from clips import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ from edge_runtime.bundle.manifest import Manifest, bundle_id, canonical, check_p
 from edge_runtime.bundle.reader import describe
 from edge_runtime.errors import BundleRefused
 
-SCHEMA = Path(__file__).parent.parent / "docs" / "manifest.schema.json"
+SCHEMA = ROOT / "docs" / "manifest.schema.json"
 REGENERATE = (
     'python -c "import json; from edge_runtime.bundle.manifest import json_schema; '
     'print(json.dumps(json_schema(), indent=2))" > docs/manifest.schema.json'

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 from checkpoints import Shape, write_checkpoint
-from conftest import ROOT, write_dataset_folder
+from clips import ROOT, write_dataset_folder
 
 from edge_runtime.bundle.reader import Bundle
 from export.publish import workshop
