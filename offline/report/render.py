@@ -69,7 +69,7 @@ def thumbnail(frame_bgr: NDArray[np.uint8], width: int = 160) -> bytes:
 def _template() -> jinja2.Template:
     # Names of videos are written by strangers: everything is escaped, and a missing value is an error.
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("offline"),
+        loader=jinja2.PackageLoader("offline.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
