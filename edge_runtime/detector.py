@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,87 +16,22 @@ from numpy.typing import NDArray
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import InferenceFailed, UsageError
 from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
-from edge_runtime.records import GapReason, GapRecord, Record, SegmentRecord
-from edge_runtime.stream.events import EventGrouper
-from edge_runtime.stream.locator import LocatorSpec, Smoother
+from edge_runtime.records import GapReason, Record
+from edge_runtime.stream.locator import LOCATORS
 from edge_runtime.stream.pixels import Color, UInt8Array, check_color, check_frame, prepare
-from edge_runtime.stream.segments import Clip, Frame, FrameSegmenter, Hole, Recall, SegmentSpec, TimeSegmenter
+from edge_runtime.stream.segments import (
+    Clock,
+    FrameSegmenter,
+    Gap,
+    PreparePixels,
+    ReadAgain,
+    Segment,
+    SegmentSpec,
+    TimeSegmenter,
+)
+from edge_runtime.stream.track import LocatedStream, SegmentTimes
 
 log = logging.getLogger(__name__)
-
-Clock = Literal["frames", "time"]
-LOCATORS = ("full", "low_latency")
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentTimes:
-    """Where a segment lies, without its pixels: what is left of a Clip once it has a score."""
-
-    index: int
-    start_frame: int
-    end_frame: int
-    start_s: float
-    end_s: float
-
-    @classmethod
-    def of(cls, clip: Clip) -> SegmentTimes:
-        """The times of a clip."""
-        return cls(clip.index, clip.start_frame, clip.end_frame, clip.start_s, clip.end_s)
-
-
-class LocatedStream:
-    """The part of a stream behind the scorer: scores and gaps in, records out.
-
-    Offline evaluation drives this class too, with scores it has computed beforehand.
-    """
-
-    def __init__(self, camera: str, locator: LocatorSpec, event_prefix: str) -> None:
-        self._camera = camera
-        self._locator = locator
-        self._smoother = Smoother(locator.sigma, locator.lookahead)
-        self._grouper = EventGrouper(camera, event_prefix)
-        self._waiting: dict[int, tuple[SegmentTimes, float]] = {}
-        self._newest = -1
-
-    def push(self, segment: SegmentTimes, score: float) -> list[Record]:
-        """Take a scored segment; returns the records that became final. Indices only grow."""
-        self._waiting[segment.index] = (segment, score)
-        self._newest = segment.index
-        return self._locate(self._smoother.push(segment.index, score))
-
-    def gap(self, hole: Hole) -> list[Record]:
-        """Take a stretch that could not be scored."""
-        gap = GapRecord(camera=self._camera, start_s=hole.start_s, end_s=hole.end_s, reason=hole.reason)
-        return [*self.pass_by(hole.index + hole.segments - 1), gap]
-
-    def pass_by(self, index: int) -> list[Record]:
-        """Nothing more will come up to segment `index`: what waited only for that becomes final."""
-        records = self._locate(self._smoother.reach(index))
-        if index > self._newest and not self._waiting:
-            records += self._grouper.close()
-        return records
-
-    def flush(self) -> list[Record]:
-        """The stream has ended; returns the rest."""
-        return [*self._locate(self._smoother.flush()), *self._grouper.close()]
-
-    def _locate(self, final: list[tuple[int, float]]) -> list[Record]:
-        records: list[Record] = []
-        for index, smoothed in final:
-            segment, score = self._waiting.pop(index)
-            record = SegmentRecord(
-                camera=self._camera,
-                index=index,
-                start_frame=segment.start_frame,
-                end_frame=segment.end_frame,
-                start_s=segment.start_s,
-                end_s=segment.end_s,
-                score=score,
-                smoothed=smoothed,
-                anomalous=smoothed > self._locator.threshold,
-            )
-            records += [record, *self._grouper.push(record)]
-        return records
 
 
 class Stream:
@@ -131,20 +64,20 @@ class Stream:
         check_color(color)
         return self.push_lazy(lambda: prepare(frame, self._pixels, color), seconds)
 
-    def push_lazy(self, frame: Frame, seconds: float) -> list[Record]:
+    def push_lazy(self, frame: PreparePixels, seconds: float) -> list[Record]:
         """As `push`, for a frame that is prepared only if the model will see it."""
         self._check_open()
         records: list[Record] = []
         for item in self.segmenter.push(frame, seconds):
-            records += self.accept(item)
+            records += self.score_item(item)
         return records
 
     def gap(
-        self, start_s: float, end_s: float, reason: GapReason = "lost", recall: Recall | None = None
+        self, start_s: float, end_s: float, reason: GapReason = "lost", read_again: ReadAgain | None = None
     ) -> list[Record]:
         """Say that no frames came from `start_s` to `end_s`; the running segment ends before it.
 
-        recall: as of `FrameSegmenter.flush`.
+        read_again: as of `FrameSegmenter.flush`.
         """
         self._check_open()
         start_s, end_s = float(start_s), float(end_s)
@@ -154,8 +87,8 @@ class Stream:
         if not (math.isfinite(start_s) and math.isfinite(end_s) and end_s >= start_s):
             raise UsageError(f"a gap ends after it starts and after the newest frame, got {start_s} to {end_s}")
         records: list[Record] = []
-        for item in interrupt(self.segmenter, self._spec, start_s, end_s, reason, recall):
-            records += self.accept(item)
+        for item in interrupt(self.segmenter, self._spec, start_s, end_s, reason, read_again):
+            records += self.score_item(item)
         return records
 
     def idle(self, seconds: float) -> list[Record]:
@@ -169,20 +102,20 @@ class Stream:
         records: list[Record] = []
         if isinstance(self.segmenter, TimeSegmenter):
             for item in self.segmenter.idle(seconds):
-                records += self.accept(item)
+                records += self.score_item(item)
         if self._last is None or self.segmenter.is_open:
             return records
         index, end_s = self._last
         passed = int((seconds - end_s) // self._spec.duration_s)
         # The hole will take round(pause / duration) places, and at least one.
-        return records + (self._located.pass_by(index + passed - 1) if passed > 1 else [])
+        return records + (self._located.advance_to(index + passed - 1) if passed > 1 else [])
 
-    def accept(self, item: Clip | Hole) -> list[Record]:
+    def score_item(self, item: Segment | Gap) -> list[Record]:
         """Score one finished segment, or note a hole; for callers that cut segments elsewhere.
 
         A segment that the graphs cannot score becomes a gap (reason `dropped`), never a score.
         """
-        if isinstance(item, Hole):
+        if isinstance(item, Gap):
             self._last = (item.index + item.segments - 1, item.end_s)
             return self._located.gap(item)
         self._last = (item.index, item.end_s)
@@ -190,19 +123,19 @@ class Stream:
             score = float(self._detector.score(item.pixels[None])[0])
         except InferenceFailed as error:
             log.error("%s: segment %d could not be scored: %s", self.camera, item.index, error)
-            return self._located.gap(Hole(item.index, 1, item.start_s, item.end_s, "dropped"))
+            return self._located.gap(Gap(item.index, 1, item.start_s, item.end_s, "dropped"))
         return self._located.push(SegmentTimes.of(item), score)
 
-    def flush(self, recall: Recall | None = None) -> list[Record]:
+    def flush(self, read_again: ReadAgain | None = None) -> list[Record]:
         """End the stream: the tail is scored, what waited for later segments becomes final, events end."""
         if self._flushed:
             return []
         records: list[Record] = []
         # Where a file cannot give its frames again this raises, and the stream can still be flushed.
-        clips = self.segmenter.flush(recall)
+        clips = self.segmenter.flush(read_again)
         self._flushed = True
         for clip in clips:
-            records += self.accept(clip)
+            records += self.score_item(clip)
         return records + self._located.flush()
 
     def _check_open(self) -> None:
@@ -216,12 +149,12 @@ def interrupt(
     start_s: float,
     end_s: float,
     reason: GapReason,
-    recall: Recall | None = None,
-) -> list[Clip | Hole]:
+    read_again: ReadAgain | None = None,
+) -> list[Segment | Gap]:
     """End the running segment of `segmenter` and put a hole behind it."""
     places = spec.places(end_s - start_s)
-    clips = segmenter.interrupt(places, start_s, recall)
-    return [*clips, Hole(segmenter.next_index - places, places, start_s, end_s, reason)]
+    done = segmenter.interrupt(places, start_s, read_again)
+    return [*done, Gap(segmenter.next_index - places, places, start_s, end_s, reason)]
 
 
 class Detector:
@@ -307,20 +240,3 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def locate(
-    segments: Sequence[SegmentTimes],
-    scores: Sequence[float | None],
-    locator: LocatorSpec,
-    camera: str = "video",
-) -> list[Record]:
-    """Batch is stream run to the end: a whole video's records from its segments' scores (None is a gap)."""
-    stream = LocatedStream(camera, locator, "batch")
-    records: list[Record] = []
-    for segment, score in zip(segments, scores, strict=True):
-        if score is None:
-            records += stream.gap(Hole(segment.index, 1, segment.start_s, segment.end_s, "dropped"))
-        else:
-            records += stream.push(segment, score)
-    return records + stream.flush()

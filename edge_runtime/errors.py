@@ -76,3 +76,13 @@ class ParityError(HeadHuntError):
 
 class EndpointFailed(HeadHuntError):
     """A server that was asked for a description cannot be reached, refuses, or answers with something else."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks; its type where it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; its type where it says nothing, as a MemoryError does."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,8 +1,9 @@
-"""Files that are whole or not there. Knows bytes and renames; nothing of what is written."""
+"""Files written whole or not at all, their hashes, and their names as one printable line."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Callable
@@ -54,3 +55,15 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputFailed(f"{path}: cannot be created ({error.strerror or error}); choose another place") from error
+
+
+def sha256(path: Path) -> str:
+    """sha256 of a file's content, in lower-case hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shown_path(path: Path | str) -> str:
+    """A path as one printable line: line breaks and undecodable bytes are escaped."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)

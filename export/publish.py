@@ -20,9 +20,9 @@ import numpy as np
 
 from edge_runtime._version import __version__
 from edge_runtime.bundle.manifest import MANIFEST, seal
-from edge_runtime.bundle.reader import GOLDEN, Bundle, Golden, sha256
+from edge_runtime.bundle.reader import GOLDEN, Bundle, Golden
 from edge_runtime.errors import OutputFailed, UsageError
-from edge_runtime.files import make_folder
+from edge_runtime.files import make_folder, sha256
 
 VISION, LANGUAGE, SCORER = "vision.onnx", "language.onnx", "scorer.onnx"
 # The name of a bundle within the folder where it waits while its successor takes its place.
@@ -41,7 +41,7 @@ def check_target(target: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def workshop(target: Path) -> Iterator[Path]:
+def staging_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target`, removed at the end unless it was published.
 
     What a killed build left behind is cleared first: its half-made folder goes, and a bundle that it had set

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from edge_runtime.bundle.reader import sha256
-from edge_runtime.errors import CheckpointError, UsageError
+from edge_runtime.errors import CheckpointError, UsageError, first_line
+from edge_runtime.files import sha256
 from models.family import Mllm, SourceModel
 from models.files import read_json
 from models.prompts import PROMPTS
@@ -71,7 +71,7 @@ def locate(name: str) -> tuple[Path, str]:
     try:
         return Path(snapshot_download(name, allow_patterns=patterns)), name
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise CheckpointError(f"{name}: neither a folder here nor to be had from the hub ({reason})") from error
 
 
@@ -103,7 +103,7 @@ def _load_internvl(folder: Path, shown: str, config: dict[str, Any]) -> Mllm:
             folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, output_loading_info=True
         )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise CheckpointError(f"{shown}: transformers cannot load it ({reason})") from error
     # transformers fills what is missing with random numbers and only warns.
     for kind in ("missing_keys", "mismatched_keys"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from edge_runtime.bundle.external_data import external_locations
 from edge_runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, check_path, read_manifest
 from edge_runtime.errors import BundleRefused
+from edge_runtime.files import sha256
 
 GOLDEN = "golden.npz"
 _MANIFEST_LIMIT = 16 * 2**20
@@ -75,12 +75,6 @@ class Bundle:
                 return Golden(data["frames"], data["tokens"], data["features"], data["probabilities"])
         except Exception as error:  # numpy, zipfile and zlib raise their own each
             raise BundleRefused(f"{GOLDEN}: cannot be read ({error}); build the bundle again") from error
-
-
-def sha256(path: Path) -> str:
-    """sha256 of a file's content, in lower-case hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_listing(root: Path, files: list[FileEntry]) -> None:

@@ -6,10 +6,8 @@ from typing import Any
 
 from edge_runtime.bundle.manifest import MANIFEST
 from edge_runtime.bundle.reader import Bundle, describe
-from edge_runtime.stream.locator import LocatorSpec
+from edge_runtime.stream.locator import LOCATORS, LocatorSpec
 from edge_runtime.stream.segments import SegmentSpec
-
-LOCATORS = ("full", "low_latency")
 
 
 def latency_s(locator: LocatorSpec, segment: SegmentSpec) -> float:

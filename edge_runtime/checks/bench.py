@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_runtime.bundle.reader import Golden
 from edge_runtime.detector import Detector
-from edge_runtime.errors import InferenceFailed
+from edge_runtime.errors import InferenceFailed, first_line
 from edge_runtime.stream.pixels import prepare
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ def bench(detector: Detector, golden: Golden, seconds: float = 10.0) -> Speed:
             tokens = _timed(times["vision"], lambda: graphs.tokens(frames))
             features = _timed(times["language"], lambda: graphs.language(tokens))
         except Exception as error:
-            raise InferenceFailed(f"the graphs failed: {str(error).strip().splitlines()[0]}") from error
+            raise InferenceFailed(f"the graphs failed: {first_line(error)}") from error
         _timed(times["scorer"], lambda: detector.probabilities(features))
         times["segment"].append(time.perf_counter() - begun)
 

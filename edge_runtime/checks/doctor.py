@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_runtime._version import __version__
-from edge_runtime.errors import HeadHuntError
+from edge_runtime.errors import HeadHuntError, first_line
 from edge_runtime.inference.sessions import PROVIDERS, available_providers, open_session
 
 Level = Literal["ok", "note", "problem"]
@@ -88,7 +88,9 @@ def _providers() -> Iterator[Finding]:
                     if name in ("cuda", "tensorrt")
                     else "reinstall ONNX Runtime, or use --provider cpu"
                 )
-                yield Finding("problem", f"provider {name}", f"built in, but does not load ({_first(error)})", advice)
+                yield Finding(
+                    "problem", f"provider {name}", f"built in, but does not load ({first_line(error)})", advice
+                )
             else:
                 yield Finding("ok", f"provider {name}", "loads and runs")
 
@@ -98,7 +100,7 @@ def _video() -> Iterator[Finding]:
         import cv2
     except ImportError as error:
         yield Finding(
-            "problem", "opencv", f"cannot be imported ({_first(error)})", "pip install opencv-python-headless"
+            "problem", "opencv", f"cannot be imported ({first_line(error)})", "pip install opencv-python-headless"
         )
         return
     registry = cv2.videoio_registry
@@ -148,7 +150,9 @@ def _gpu() -> Iterator[Finding]:
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603  its own path
     except (OSError, subprocess.TimeoutExpired) as error:
-        yield Finding("problem", "gpu", f"nvidia-smi does not answer ({_first(error)})", "check the NVIDIA driver")
+        yield Finding(
+            "problem", "gpu", f"nvidia-smi does not answer ({first_line(error)})", "check the NVIDIA driver"
+        )
         return
     rows = [row.strip() for row in done.stdout.splitlines() if row.strip()]
     if done.returncode or not rows:
@@ -219,7 +223,3 @@ def _read(path: str) -> str:
         return Path(path).read_text(errors="replace")
     except OSError:
         return ""
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -16,7 +16,7 @@ from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.inference.sessions import PROVIDERS
 
 if TYPE_CHECKING:
-    from edge_runtime.detector import Clock
+    from edge_runtime.stream.segments import Clock
 
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 PROVIDER = click.option(

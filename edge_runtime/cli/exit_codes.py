@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from edge_runtime.errors import HeadHuntError
+from edge_runtime.errors import HeadHuntError, one_line
 
 INTERRUPTED = 130
 
@@ -53,8 +53,3 @@ def _report(error: Exception, debug: bool) -> int:
         kind = type(error).__name__
         click.echo(f"error: unexpected {kind}: {one_line(error)}; run it again with --debug and report it", err=True)
     return 1
-
-
-def one_line(error: BaseException) -> str:
-    """An error's text without line breaks; its type where it has no text."""
-    return " ".join(str(error).split()) or type(error).__name__

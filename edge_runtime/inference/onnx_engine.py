@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.errors import InferenceFailed
-from edge_runtime.inference.sessions import choose_provider, first_line, load_onnxruntime, open_session
+from edge_runtime.errors import InferenceFailed, first_line
+from edge_runtime.inference.sessions import choose_provider, load_onnxruntime, open_session
 from edge_runtime.stream.pixels import UInt8Array
 
 FloatArray = NDArray[np.float32]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle.reader import Golden
 from edge_runtime.detector import Detector
-from edge_runtime.errors import BundleRefused, InferenceFailed
+from edge_runtime.errors import BundleRefused, InferenceFailed, first_line
 
 # How far a value may be from the builder's, as a share of the largest value of its kind. Weights of 16 or 8 bits
 # are rounded at every layer, in an order that differs between processors; so is float32 where a provider
@@ -58,7 +58,7 @@ def self_test(detector: Detector, golden: Golden) -> list[Difference]:
         tokens = graphs.tokens(golden.frames)
         features = graphs.language(tokens)
     except Exception as error:
-        raise InferenceFailed(f"the graphs failed: {str(error).strip().splitlines()[0]}") from error
+        raise InferenceFailed(f"the graphs failed: {first_line(error)}") from error
     probabilities = detector.score(golden.frames)
     return [
         _difference("tokens", tokens, golden.tokens, allowed),

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, UsageError
+from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, UsageError, first_line
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -21,11 +21,6 @@ PROVIDERS = {
 }
 # `auto` never picks TensorRT: it compiles engines for minutes, which somebody should have asked for.
 _AUTO = ("cuda", "openvino", "cpu")
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first; its type where it says nothing, as a MemoryError does."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def load_onnxruntime() -> Any:

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from edge_runtime.errors import OutputFailed
+from edge_runtime.files import shown_path
 from edge_runtime.records import Record
-from edge_runtime.video.sources import shown_path
 
 log = logging.getLogger(__name__)
 

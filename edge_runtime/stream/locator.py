@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import UsageError
 
+#: Names of the two operating points.
+LOCATORS = ("full", "low_latency")
+
 # Far beyond any use (half an hour at the default segment), and a kernel that still fits into memory.
 LARGEST_SIGMA = 1000
 
@@ -82,13 +85,13 @@ class Smoother:
         if not math.isfinite(score):
             raise ValueError(f"segment {index} has the score {score}; what could not be scored is a gap")
         # Older segments are out of reach of every smoothed score that is still to come.
-        done = self.reach(index - 1)
+        done = self.advance_to(index - 1)
         self._scores[index] = score
         self._pending.append(index)
-        done += self.reach(index)
+        done += self.advance_to(index)
         return done
 
-    def reach(self, index: int) -> list[tuple[int, float]]:
+    def advance_to(self, index: int) -> list[tuple[int, float]]:
         """Every segment up to `index` has come or is a gap; returns what became final by that."""
         done = []
         while self._pending and self._pending[0] + self._lookahead <= index:
@@ -100,7 +103,7 @@ class Smoother:
 
     def flush(self) -> list[tuple[int, float]]:
         """The stream has ended; returns the rest."""
-        return self.reach(self._pending[-1] + self._lookahead) if self._pending else []
+        return self.advance_to(self._pending[-1] + self._lookahead) if self._pending else []
 
     def _finish(self, index: int) -> tuple[int, float]:
         total = weights = 0.0
@@ -121,7 +124,7 @@ def smooth(scores: Sequence[float | None], sigma: float, lookahead: int) -> list
     out: list[float | None] = [None] * len(scores)
     final: list[tuple[int, float]] = []
     for index, score in enumerate(scores):
-        final += smoother.reach(index) if score is None else smoother.push(index, score)
+        final += smoother.advance_to(index) if score is None else smoother.push(index, score)
     for index, value in final + smoother.flush():
         out[index] = value
     return out

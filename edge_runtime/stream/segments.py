@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -20,9 +21,11 @@ from edge_runtime.errors import InvalidFrame
 from edge_runtime.records import GapReason
 from edge_runtime.stream.pixels import UInt8Array
 
+Clock = Literal["frames", "time"]
+
 # One frame: called at most once, at once or never, it gives uint8 (S, S, 3).
-Frame = Callable[[], UInt8Array]
-Recall = Callable[[Sequence[int]], dict[int, UInt8Array]]
+PreparePixels = Callable[[], UInt8Array]
+ReadAgain = Callable[[Sequence[int]], dict[int, UInt8Array]]
 
 # Times come from a clock or from index / fps: a smaller difference is rounding, not distance.
 ROUNDING_S = 1e-6
@@ -58,7 +61,7 @@ class SegmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class Segment:
     """One finished segment: half-open in frames and seconds, with the pixels of its sampled frames.
 
     pixels: uint8 (F, S, S, 3). `index` counts the segments of a stream, gaps included.
@@ -73,7 +76,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class Gap:
     """A stretch that cannot be scored, `segments` places long in the count of segments, from `index` on."""
 
     index: int
@@ -148,7 +151,7 @@ class FrameSegmenter:
         """Whether the running segment holds a frame."""
         return self._count > 0
 
-    def push(self, frame: Frame, seconds: float) -> list[Clip | Hole]:
+    def push(self, frame: PreparePixels, seconds: float) -> list[Segment | Gap]:
         """Take one frame; returns the segment that it completed, if it did. Raises InvalidFrame."""
         seconds = _check_seconds(seconds, self._last_s)
         place = self._count
@@ -161,12 +164,12 @@ class FrameSegmenter:
         self._last_s = seconds
         return [self._close()] if self._count == self._spec.frames else []
 
-    def flush(self, recall: Recall | None = None) -> list[Clip | Hole]:
+    def flush(self, read_again: ReadAgain | None = None) -> list[Segment | Gap]:
         """End the stream: the tail is a segment like any other.
 
-        recall: prepares frames again by their index in the stream. Needed only where `length` promised more
+        read_again: prepares frames again by their index in the stream. Needed only where `length` promised more
         frames than came, so that frames of the tail were not prepared. In place of a frame that it leaves out
-        stands the nearest one that was prepared; where there is none, the tail is a hole. Without recall such a
+        stands the nearest one that was prepared; where there is none, the tail is a gap. Without read_again such a
         tail is InvalidFrame, and the stream is unchanged.
         """
         if self._count == 0:
@@ -177,12 +180,12 @@ class FrameSegmenter:
             if place not in self._pixels
         ]
         if missing:
-            if recall is None:
+            if read_again is None:
                 raise InvalidFrame(
                     f"the stream ended after {self._start + self._count} frames but {self._length} were announced; "
-                    "flush with recall=…, or open the stream without a length"
+                    "flush with read_again=…, or open the stream without a length"
                 )
-            again = recall([self._start + place for place in missing])
+            again = read_again([self._start + place for place in missing])
             self._pixels |= {index - self._start: pixels for index, pixels in again.items()}
             if not self._pixels:
                 return [self._lose()]
@@ -193,14 +196,16 @@ class FrameSegmenter:
                     self._pixels[place] = self._pixels[int(prepared[closest])]
         return [self._close()]
 
-    def interrupt(self, segments: int, end_s: float | None = None, recall: Recall | None = None) -> list[Clip | Hole]:
-        """End the running segment before a gap of `segments` places. recall: as of `flush`."""
-        clips = self.flush(recall)
+    def interrupt(
+        self, segments: int, end_s: float | None = None, read_again: ReadAgain | None = None
+    ) -> list[Segment | Gap]:
+        """End the running segment before a gap of `segments` places. read_again: as of `flush`."""
+        done = self.flush(read_again)
         self._index += segments
-        return clips
+        return done
 
-    def _close(self) -> Clip:
-        clip = Clip(
+    def _close(self) -> Segment:
+        segment = Segment(
             index=self._index,
             start_frame=self._start,
             end_frame=self._start + self._count,
@@ -209,12 +214,12 @@ class FrameSegmenter:
             pixels=np.stack([self._pixels[i] for i in sample_indices(self._count, self._spec.sampled).tolist()]),
         )
         self._next()
-        return clip
+        return segment
 
-    def _lose(self) -> Hole:
-        hole = Hole(self._index, 1, self._first_s, self._end_s(), "dropped")
+    def _lose(self) -> Gap:
+        gap = Gap(self._index, 1, self._first_s, self._end_s(), "dropped")
         self._next()
-        return hole
+        return gap
 
     def _end_s(self) -> float:
         assert self._last_s is not None
@@ -233,7 +238,7 @@ class TimeSegmenter:
     """Cuts by timestamps: segments of `frames / fps` seconds, counted from the stream's first frame.
 
     The sampled frames are those nearest to the bin centres in time (the earlier one where two are equally
-    near). A pause of more than one segment is a hole: the running segment ends with its last frame, and a new
+    near). A pause of more than one segment is a gap: the running segment ends with its last frame, and a new
     one begins with the next. `sparing` is for frames whose preparation is costly and must be decided at once
     (a live decoder): frames that, by the camera's rhythm so far, are not nearest to any centre are passed
     over, and an unforeseen drop then takes the nearest frame that was prepared.
@@ -255,7 +260,7 @@ class TimeSegmenter:
         # Where the silence began that `idle` ended a segment for; the next frame says how long it was.
         self._silent_s: float | None = None
         # Closed by a frame that then had no picture: handed out with the next call.
-        self._ready: list[Clip | Hole] = []
+        self._ready: list[Segment | Gap] = []
 
     @property
     def last_s(self) -> float | None:
@@ -272,8 +277,8 @@ class TimeSegmenter:
         """Whether the running segment holds a frame."""
         return self._count > 0
 
-    def push(self, frame: Frame, seconds: float) -> list[Clip | Hole]:
-        """Take one frame; returns what its arrival made final: a segment, or a segment and a hole.
+    def push(self, frame: PreparePixels, seconds: float) -> list[Segment | Gap]:
+        """Take one frame; returns what its arrival made final: a segment, or a segment and a gap.
 
         Raises InvalidFrame for a time that is not finite or goes back, or as `frame()` does for a frame without
         a picture. Such a frame does not count; a segment that ended before it comes with the next call.
@@ -291,7 +296,7 @@ class TimeSegmenter:
                 self._period_s += 0.1 * (pause - self._period_s)
         if self._silent_s is not None:
             places = self._spec.places(seconds - self._silent_s)
-            done.append(Hole(self._index, places, self._silent_s, seconds, "lost"))
+            done.append(Gap(self._index, places, self._silent_s, seconds, "lost"))
             self._index += places
             self._silent_s = None
         # Of several frames at one time the earliest is taken: a clock that stands still must not fill the memory.
@@ -305,7 +310,7 @@ class TimeSegmenter:
         self._ready = []
         return done
 
-    def idle(self, seconds: float) -> list[Clip | Hole]:
+    def idle(self, seconds: float) -> list[Segment | Gap]:
         """No frame has come until `seconds`: where that is more than a segment, the running one is final.
 
         The same segment would come with the next frame; without one it would wait for it. Raises InvalidFrame.
@@ -317,18 +322,20 @@ class TimeSegmenter:
             return []
         # No segment reaches beyond its bound, even if its last frame would have stood for longer.
         self._silent_s = min(self._last_s + self._period_s, self._bound_s(1)) if self._count else self._bound_s(0)
-        done: list[Clip | Hole] = [self._close(self._silent_s)] if self._count else []
+        done: list[Segment | Gap] = [self._close(self._silent_s)] if self._count else []
         self._anchor_s, self._last_s = None, seconds
         return done
 
-    def flush(self, recall: Recall | None = None) -> list[Clip | Hole]:
+    def flush(self, read_again: ReadAgain | None = None) -> list[Segment | Gap]:
         """End the stream: what there is of the running segment is a segment like any other."""
         return self.interrupt(0)
 
-    def interrupt(self, segments: int, end_s: float | None = None, recall: Recall | None = None) -> list[Clip | Hole]:
+    def interrupt(
+        self, segments: int, end_s: float | None = None, read_again: ReadAgain | None = None
+    ) -> list[Segment | Gap]:
         """End the running segment before a gap of `segments` places; a new one begins with the next frame.
 
-        end_s: where it ends, by default a frame's length after its last frame. recall: not needed here.
+        end_s: where it ends, by default a frame's length after its last frame. read_again: not needed here.
         """
         done, self._ready = self._ready, []
         if self._count and self._last_s is not None:
@@ -355,13 +362,13 @@ class TimeSegmenter:
         before, last = (math.floor((edge_s - self._bound_s(0)) / bin_s - 0.5) for edge_s in halfway_s)
         return max(before + 1, 0) <= min(last, self._spec.sampled - 1)
 
-    def _close(self, end_s: float) -> Clip:
+    def _close(self, end_s: float) -> Segment:
         start_s = self._bound_s(0)
         end_s = min(end_s, self._bound_s(1))
         times = np.array([seconds for seconds, _ in self._kept])
         bins = (np.arange(self._spec.sampled) + 0.5) / self._spec.sampled
         centres = start_s + bins * (end_s - start_s)
-        clip = Clip(
+        segment = Segment(
             index=self._index,
             start_frame=self._start_frame,
             end_frame=self._frame,
@@ -374,7 +381,7 @@ class TimeSegmenter:
         self._cell += 1
         self._kept = []
         self._count = 0
-        return clip
+        return segment
 
 
 def nearest(times: NDArray[np.float64], centres: NDArray[np.float64]) -> list[int]:

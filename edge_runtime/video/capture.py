@@ -25,7 +25,7 @@ _quiet = False
 
 
 @dataclass(frozen=True, slots=True)
-class Grabbed:
+class DecodedFrame:
     """One decoded frame, not yet converted to a picture.
 
     `index` counts from 0; `seconds` is the frame's time on the clock of whoever grabbed it. `retrieve()` gives

@@ -14,14 +14,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edge_runtime.errors import UsageError, VideoUnreadable
+from edge_runtime.files import shown_path
 from edge_runtime.stream.pixels import UInt8Array
-from edge_runtime.video.capture import Grabbed, open_capture, picture_of
-from edge_runtime.video.sources import check_file, shown_path
+from edge_runtime.video.capture import DecodedFrame, open_capture, picture_of
+from edge_runtime.video.sources import check_file
 
 if TYPE_CHECKING:
     import cv2
 
-__all__ = ["Grabbed", "VideoFile"]
+__all__ = ["DecodedFrame", "VideoFile"]
 
 # Above this no camera records; containers without a rate state their tick rate (90000) instead.
 _HIGHEST_FPS = 1000.0
@@ -78,7 +79,7 @@ class VideoFile:
             capture.release()
         self._captures.clear()
 
-    def frames(self, stop: int | None = None, *, fallback_fps: float | None = None) -> Iterator[Grabbed]:
+    def frames(self, stop: int | None = None, *, fallback_fps: float | None = None) -> Iterator[DecodedFrame]:
         """Every frame in order, from 0 up to `stop` (exclusive) or the end; `seconds` is index / fps.
 
         fallback_fps: the rate where the container states none; without it such a file is VideoUnreadable.
@@ -123,7 +124,7 @@ class VideoFile:
         highest index: seeking lands on other frames in some containers. Raises VideoUnreadable for an index
         past the end and ValueError for a negative one.
         """
-        pictures = self.recall(indices)
+        pictures = self.read_again(indices)
         missing = [index for index in indices if index not in pictures]
         if missing:
             raise VideoUnreadable(
@@ -131,7 +132,7 @@ class VideoFile:
             )
         return [pictures[index] for index in indices]
 
-    def recall(self, indices: Sequence[int]) -> dict[int, UInt8Array]:
+    def read_again(self, indices: Sequence[int]) -> dict[int, UInt8Array]:
         """Read frames again by index, as BGR uint8 (h, w, 3); an index past the end is left out.
 
         For frames that went by before they were known to be needed, as when a container's count was wrong.
@@ -147,7 +148,7 @@ class VideoFile:
             if grabbed.index in wanted
         }
 
-    def _frames(self, stop: int | None, fps: float) -> Iterator[Grabbed]:
+    def _frames(self, stop: int | None, fps: float) -> Iterator[DecodedFrame]:
         import cv2
 
         with self._capture() as capture:
@@ -167,7 +168,7 @@ class VideoFile:
                     current += 1
                     now_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                     last_s, longest_step_s = now_s, max(longest_step_s, now_s - last_s)
-                    yield Grabbed(current, current / fps, retrieve_at(current))
+                    yield DecodedFrame(current, current / fps, retrieve_at(current))
                 if self._closed:
                     raise ValueError(f"{self.shown}: this VideoFile was closed while its frames were read")
                 if stop is None or current + 1 < stop:

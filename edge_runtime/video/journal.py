@@ -7,7 +7,7 @@ import threading
 from typing import Protocol
 
 from edge_runtime.records import CameraState, GapReason
-from edge_runtime.video.capture import Grabbed
+from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.sources import Source
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class CameraListener(Protocol):
     except the InvalidFrame of a `retrieve()` that found no picture, which may pass through.
     """
 
-    def on_frame(self, frame: Grabbed) -> None:
+    def on_frame(self, frame: DecodedFrame) -> None:
         """A frame arrived; `retrieve()` it now or never."""
 
     def on_outage(self, start_s: float, end_s: float, reason: GapReason) -> None:

@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from edge_runtime.errors import SourceUnavailable, UsageError
+from edge_runtime.files import shown_path
 
 SourceKind = Literal["file", "rtsp", "http", "device"]
 
@@ -111,12 +112,6 @@ def check_file(path: Path) -> None:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SourceUnavailable(f"{shown}: cannot be read ({reason}); check the path and its permissions") from None
-
-
-def shown_path(path: Path | str) -> str:
-    """A path as one printable line: line breaks and undecodable bytes are escaped."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
 
 
 def _is_file(text: str) -> bool:

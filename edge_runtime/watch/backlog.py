@@ -12,11 +12,11 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 from edge_runtime.records import CameraRecord
-from edge_runtime.stream.segments import Clip, Hole
+from edge_runtime.stream.segments import Gap, Segment
 
 log = logging.getLogger(__name__)
 
-Item = Clip | Hole | CameraRecord
+Item = Segment | Gap | CameraRecord
 
 
 class Backlog:
@@ -36,10 +36,10 @@ class Backlog:
         with self._changed:
             queue = self._waiting[camera]
             queue.append(item)
-            clips = [place for place, waiting in enumerate(queue) if isinstance(waiting, Clip)]
+            clips = [place for place, waiting in enumerate(queue) if isinstance(waiting, Segment)]
             if len(clips) > self._clips:
                 oldest = queue[clips[0]]
-                assert isinstance(oldest, Clip)
+                assert isinstance(oldest, Segment)
                 queue[clips[0]] = _hole(oldest)
                 log.warning(
                     "camera %s: scoring falls behind, the segment from %.1f s is dropped", camera, oldest.start_s
@@ -68,17 +68,17 @@ class Backlog:
 
 def sum_up(items: Sequence[Item]) -> list[Item]:
     """Items in order as one hole over all of them, and the last state change; either only if there was one."""
-    stretches = [_hole(item) if isinstance(item, Clip) else item for item in items]
-    holes = [item for item in stretches if isinstance(item, Hole)]
+    stretches = [_hole(item) if isinstance(item, Segment) else item for item in items]
+    holes = [item for item in stretches if isinstance(item, Gap)]
     states = [item for item in stretches if isinstance(item, CameraRecord)]
     summary: list[Item] = []
     if holes:
         first, last = holes[0], holes[-1]
         segments = last.index + last.segments - first.index
         reason = first.reason if {hole.reason for hole in holes} == {first.reason} else "dropped"
-        summary.append(Hole(first.index, segments, first.start_s, last.end_s, reason))
+        summary.append(Gap(first.index, segments, first.start_s, last.end_s, reason))
     return [*summary, *states[-1:]]
 
 
-def _hole(clip: Clip) -> Hole:
-    return Hole(clip.index, 1, clip.start_s, clip.end_s, "dropped")
+def _hole(clip: Segment) -> Gap:
+    return Gap(clip.index, 1, clip.start_s, clip.end_s, "dropped")

@@ -8,8 +8,8 @@ from functools import partial
 from edge_runtime.detector import interrupt
 from edge_runtime.records import CameraRecord, CameraState, GapReason
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array, prepare
-from edge_runtime.stream.segments import Clip, FrameSegmenter, Hole, SegmentSpec, TimeSegmenter
-from edge_runtime.video.capture import Grabbed
+from edge_runtime.stream.segments import FrameSegmenter, Gap, Segment, SegmentSpec, TimeSegmenter
+from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.watch.backlog import Backlog
 
 
@@ -52,7 +52,7 @@ class CameraFeed:
         """Whether it has ever given a frame."""
         return self._answered
 
-    def on_frame(self, frame: Grabbed) -> None:
+    def on_frame(self, frame: DecodedFrame) -> None:
         """Take one frame. Raises InvalidFrame where it turns out to have no picture."""
         with self._lock:
             if not self._closed:
@@ -84,10 +84,10 @@ class CameraFeed:
                 self._put(self._segmenter.flush())
                 self._closed = True
 
-    def _prepare(self, frame: Grabbed) -> UInt8Array:
+    def _prepare(self, frame: DecodedFrame) -> UInt8Array:
         return prepare(frame.retrieve(), self._pixels)
 
-    def _put(self, items: list[Clip] | list[Clip | Hole]) -> None:
+    def _put(self, items: list[Segment] | list[Segment | Gap]) -> None:
         for item in items:
             self._end_s = item.end_s
             self._backlog.put(self.camera, item)

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from edge_runtime.detector import Clock, Detector, Stream
+from edge_runtime.detector import Detector, Stream
 from edge_runtime.errors import FootageIncomplete, HeadHuntError, SourceUnavailable, UsageError, VideoUnreadable
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
-from edge_runtime.stream.segments import FrameSegmenter, TimeSegmenter
+from edge_runtime.stream.segments import Clock, FrameSegmenter, TimeSegmenter
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.file import VideoFile
-from edge_runtime.video.footage import lazy_frames, recall_from
+from edge_runtime.video.footage import lazy_frames, read_again_from
 from edge_runtime.video.sources import Source
 from edge_runtime.watch.backlog import Backlog, Item
 from edge_runtime.watch.feed import CameraFeed
@@ -156,12 +156,12 @@ class Runner:
             except VideoUnreadable as error:
                 damage = error
 
-            recall = recall_from(video, pixels)
+            read_again = read_again_from(video, pixels)
             if damage is not None:
                 # The frame that could not be decoded is part of the gap, whatever the container promised.
                 promised = max(video.frame_count_hint or 0, frames + 1)
-                self._write(source.name, stream.gap(frames / fps, promised / fps, "undecodable", recall))
-            self._write(source.name, stream.flush(recall))
+                self._write(source.name, stream.gap(frames / fps, promised / fps, "undecodable", read_again))
+            self._write(source.name, stream.flush(read_again))
         tally = self._tally(source.name)
         log.info("%s: %d frames, %s, in %.1f s", source.name, frames, tally, time.monotonic() - begun)
         if damage is not None:
@@ -244,7 +244,7 @@ class Runner:
                 cameras[0].require_online(1.0)
 
     def _handle(self, stream: Stream, item: Item) -> None:
-        self._write(stream.camera, [item] if isinstance(item, CameraRecord) else stream.accept(item))
+        self._write(stream.camera, [item] if isinstance(item, CameraRecord) else stream.score_item(item))
 
     def _write(self, camera: str, records: Iterable[Record]) -> None:
         tally = self._tally(camera)

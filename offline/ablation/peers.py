@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edge_runtime.bundle.reader import sha256
+from edge_runtime.files import sha256
 from offline.ablation.judge import Series
 from offline.ablation.rows import Method
 from offline.ablation.textual import yes_against_no

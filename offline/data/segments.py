@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.stream.pixels import PixelSpec, prepare
-from edge_runtime.stream.segments import Clip, FrameSegmenter, SegmentSpec, sample_indices
+from edge_runtime.stream.segments import FrameSegmenter, Segment, SegmentSpec, sample_indices
 from edge_runtime.video.file import VideoFile
-from edge_runtime.video.footage import lazy_frames, recall_from
+from edge_runtime.video.footage import lazy_frames, read_again_from
 
 
-def clips(path: Path, pixels: PixelSpec, segment: SegmentSpec) -> Iterator[Clip]:
+def clips(path: Path, pixels: PixelSpec, segment: SegmentSpec) -> Iterator[Segment]:
     """Every segment of a video, the tail included. Raises SourceUnavailable or VideoUnreadable.
 
     A damaged video is refused after its last segment: what came before it is real, but incomplete.
@@ -23,9 +23,9 @@ def clips(path: Path, pixels: PixelSpec, segment: SegmentSpec) -> Iterator[Clip]
         segmenter = FrameSegmenter(segment, video.frame_count_hint)
         for _, frame, seconds in lazy_frames(video, pixels, segment.fps):
             for item in segmenter.push(frame, seconds):
-                assert isinstance(item, Clip)
+                assert isinstance(item, Segment)
                 yield item
-        yield from (item for item in segmenter.flush(recall_from(video, pixels)) if isinstance(item, Clip))
+        yield from (item for item in segmenter.flush(read_again_from(video, pixels)) if isinstance(item, Segment))
         video.check_complete()
 
 

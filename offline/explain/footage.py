@@ -13,7 +13,7 @@ from edge_runtime.errors import DatasetError, UsageError
 from edge_runtime.records import EventRecord
 from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.stream.segments import sample_indices
-from edge_runtime.video.capture import Grabbed
+from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.file import VideoFile
 from edge_runtime.video.sources import check_file, parse_source
 
@@ -116,7 +116,7 @@ class _Reader:
 
     def _begin(self) -> None:
         # The rate plays no part: events are found by their frames.
-        self._frames: Iterator[Grabbed] = self.video.frames(fallback_fps=_ANY_RATE)
+        self._frames: Iterator[DecodedFrame] = self.video.frames(fallback_fps=_ANY_RATE)
         self._next = 0
 
 

@@ -16,9 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.reader import sha256
 from edge_runtime.errors import FeatureError, SourceUnavailable
-from edge_runtime.files import write_atomic
+from edge_runtime.files import sha256, write_atomic
 from edge_runtime.inference.onnx_engine import FeatureGraphs
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec

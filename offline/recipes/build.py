@@ -13,13 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle import manifest as m
-from edge_runtime.bundle.reader import Bundle, Golden, sha256
+from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
+from edge_runtime.files import sha256
 from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
 from edge_runtime.stream.segments import SegmentSpec
 from export.graphs import export_graphs
 from export.parity import TOLERANCE, Parity, measure_parity, require_parity
-from export.publish import LANGUAGE, SCORER, VISION, check_target, now, producer, publish, workshop, write_golden
+from export.publish import (
+    LANGUAGE,
+    SCORER,
+    VISION,
+    check_target,
+    now,
+    producer,
+    publish,
+    staging_folder,
+    write_golden,
+)
 from export.torch_onnx import tensor_specs
 from models.family import Mllm
 from models.loading import REFERENCE, choose_device, load
@@ -123,7 +134,7 @@ def build(options: BuildOptions, console: Console) -> Built:
         f"{found.depth + 1} of {mllm.geometry.layers} layers will run"
     )
 
-    with workshop(options.target) as work:
+    with staging_folder(options.target) as work:
         console.say("Exporting the graphs")
         mllm.to("cpu")
         export_graphs(mllm, prompt, experts, segment.sampled, work)

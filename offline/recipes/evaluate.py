@@ -15,7 +15,7 @@ from edge_runtime.detector import Detector
 from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
 from edge_runtime.records import GapRecord, Record, SegmentRecord
 from edge_runtime.video.file import VideoFile
-from edge_runtime.video.footage import lazy_frames, recall_from
+from edge_runtime.video.footage import lazy_frames, read_again_from
 from offline.console import Console
 from offline.data.dataset import Dataset, Split, Video, check_frames
 from offline.data.scores import VideoScores, read_scores, write_scores
@@ -32,7 +32,7 @@ def run_video(detector: Detector, path: Path, locator: str) -> tuple[list[Record
         records: list[Record] = []
         for _, frame, seconds in lazy_frames(video, pixels, segment.fps):
             records += stream.push_lazy(frame, seconds)
-        records += stream.flush(recall_from(video, pixels))
+        records += stream.flush(read_again_from(video, pixels))
         video.check_complete()
         return records, video.count_frames(), segment.fps if video.fps is None else video.fps
 

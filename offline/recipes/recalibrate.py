@@ -16,7 +16,7 @@ from edge_runtime.bundle.manifest import REPORT
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
-from export.publish import SCORER, check_target, now, publish, workshop, write_golden
+from export.publish import SCORER, check_target, now, publish, staging_folder, write_golden
 from offline.calibration.fit import Fitted, fit, fitted_document
 from offline.console import Console
 from offline.data.cache import EntryStore
@@ -65,7 +65,7 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
     extractor = ExpertFeatures(graphs, [entry.sha256 for entry in sorted(kept, key=lambda entry: entry.path)])
     cache = options.output.with_name(options.output.name + ".cache") if options.cache is None else options.cache
     store = EntryStore(cache)
-    with workshop(options.output) as work:
+    with staging_folder(options.output) as work:
         for entry in kept:
             shutil.copyfile(old.path / entry.path, work / entry.path)
         fitted = fit(

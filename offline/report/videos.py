@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edge_runtime.detector import SegmentTimes, locate
 from edge_runtime.errors import HeadHuntError
 from edge_runtime.records import EventRecord, Record
 from edge_runtime.stream.locator import LocatorSpec
+from edge_runtime.stream.track import SegmentTimes, locate
 from edge_runtime.video.file import VideoFile
 from offline.console import Console
 from offline.data.dataset import Span, Video

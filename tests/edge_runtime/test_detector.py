@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from edge_runtime.bundle.manifest import Locators
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.detector import Detector, LocatedStream, SegmentTimes, locate
+from edge_runtime.detector import Detector
 from edge_runtime.errors import InferenceFailed, InvalidFrame, UsageError
 from edge_runtime.records import EventRecord, GapRecord, SegmentRecord
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.pixels import prepare
-from edge_runtime.stream.segments import Hole, SegmentSpec
+from edge_runtime.stream.segments import Gap, SegmentSpec
+from edge_runtime.stream.track import LocatedStream, SegmentTimes, locate
 from edge_runtime.video.file import VideoFile
 
 LOW = LocatorSpec(sigma=0.0, threshold=0.5, lookahead=0, calibrated=False)
@@ -133,7 +134,7 @@ def test_one_hole_of_many_segments_is_many_holes_of_one(scores, locator):
         indices = list(members)
         if is_gap:
             first, last = segment_times(indices[0][0]), segment_times(indices[-1][0])
-            records += stream.gap(Hole(first.index, len(indices), first.start_s, last.end_s, "lost"))
+            records += stream.gap(Gap(first.index, len(indices), first.start_s, last.end_s, "lost"))
         else:
             for index, score in indices:
                 records += stream.push(segment_times(index), score)
@@ -193,7 +194,7 @@ def test_pushing_is_processing_the_file(detector, clip_path, hint):
         pictures = video.read_frames(range(130))
         records = push_all(stream, pictures)
         records += stream.flush(
-            lambda indices: {i: prepare(picture, spec) for i, picture in video.recall(indices).items()}
+            lambda indices: {i: prepare(picture, spec) for i, picture in video.read_again(indices).items()}
         )
     expected = []
     for start, end in [(0, 48), (48, 96), (96, 130)]:

@@ -14,7 +14,7 @@ import pytest
 
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import BundleRefused, OutputFailed, UsageError
-from export.publish import check_target, publish, workshop, write_golden
+from export.publish import check_target, publish, staging_folder, write_golden
 
 
 def document_of(bundle: Path) -> dict[str, Any]:
@@ -25,14 +25,14 @@ def document_of(bundle: Path) -> dict[str, Any]:
 
 
 def fill(work: Path, bundle: Path) -> None:
-    """The bundle's files but the manifest, copied into a workshop."""
+    """The bundle's files but the manifest, copied into a staging_folder."""
     for path in bundle.iterdir():
         if path.name != "manifest.json":
             shutil.copy(path, work / path.name)
 
 
 def put(target: Path, bundle: Path, created: str = "2020-01-01T00:00:00Z") -> Bundle:
-    with workshop(target) as work:
+    with staging_folder(target) as work:
         fill(work, bundle)
         return publish(work, target, document_of(bundle) | {"created": created})
 
@@ -71,7 +71,7 @@ def test_an_error_half_way_leaves_the_older_bundle_and_nothing_else(bundle_dir: 
     put(tmp_path / "bundle", bundle_dir)
 
     def break_off(reason: BaseException) -> None:
-        with workshop(tmp_path / "bundle") as work:
+        with staging_folder(tmp_path / "bundle") as work:
             fill(work, bundle_dir)
             raise reason
 
@@ -134,7 +134,7 @@ def test_what_is_no_bundle_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_a_parent_that_is_a_file_is_an_output_that_failed(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputFailed, match="file"), workshop(tmp_path / "file" / "bundle"):
+    with pytest.raises(OutputFailed, match="file"), staging_folder(tmp_path / "file" / "bundle"):
         pass
 
 

@@ -14,7 +14,7 @@ from checkpoints import Shape, write_checkpoint
 from clips import ROOT, write_dataset_folder
 
 from edge_runtime.bundle.reader import Bundle
-from export.publish import workshop
+from export.publish import staging_folder
 
 # A short campaign: every kill costs starting a process anew. The long one is benchmarks/kill_campaign.py.
 KILLS = {"extract": 2, "build": 1}
@@ -59,7 +59,7 @@ def test_a_build_killed_between_its_two_renames_lost_no_bundle(bundle_dir: Path,
     subprocess.run(["cp", "-r", str(bundle_dir), str(aside / "bundle")], check=True)
     half = tmp_path / f".bundle.building-{dead_process()}-y"
     half.mkdir()
-    with workshop(target) as work:
+    with staging_folder(target) as work:
         assert Bundle.open(target).manifest == Bundle.open(bundle_dir).manifest
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted([work.name, "bundle"])
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
@@ -71,7 +71,7 @@ def test_what_a_running_build_or_a_stranger_has_there_is_left_alone(tmp_path: Pa
     names |= {".bundle.building-1-a"}
     for name in names:
         (tmp_path / name).mkdir()
-    with workshop(tmp_path / "bundle"):
+    with staging_folder(tmp_path / "bundle"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == names - {".bundle.building-x"}
 
@@ -79,6 +79,6 @@ def test_what_a_running_build_or_a_stranger_has_there_is_left_alone(tmp_path: Pa
 def test_a_targets_name_is_no_pattern(tmp_path: Path) -> None:
     other = tmp_path / f".bundle.building-{dead_process()}-a"
     other.mkdir()
-    with workshop(tmp_path / "b*"):
+    with staging_folder(tmp_path / "b*"):
         pass
     assert other.is_dir()

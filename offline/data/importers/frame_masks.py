@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from edge_runtime.errors import DatasetError
+from edge_runtime.errors import DatasetError, first_line
 from offline.data.dataset import Label, Span
 from offline.data.importers.annotation import (
     Annotated,
@@ -134,7 +134,7 @@ def _variable(path: Path, name: str) -> NDArray[Any]:
     try:
         content = loadmat(path, appendmat=False)
     except Exception as error:  # noqa: BLE001 - on a damaged file SciPy raises whatever it trips over
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise DatasetError(f"{path}: not readable as a MATLAB file ({reason}); download it again") from None
     if name not in content:
         raise DatasetError(f"{path}: no variable {name!r} in it; is this the dataset's own annotation?")

@@ -16,8 +16,9 @@ from onnx import TensorProto, helper
 
 from edge_runtime import Detector
 from edge_runtime.bundle.manifest import bundle_id, seal
-from edge_runtime.bundle.reader import Bundle, sha256
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import BundleRefused
+from edge_runtime.files import sha256
 from edge_runtime.inference import sessions
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, UsageError
+from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, UsageError, first_line
 from edge_runtime.inference import sessions
-from edge_runtime.inference.sessions import available_providers, choose_provider, first_line, open_session
+from edge_runtime.inference.sessions import available_providers, choose_provider, open_session
 
 
 @pytest.fixture

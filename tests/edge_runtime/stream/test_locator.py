@@ -57,7 +57,7 @@ def test_holes_of_any_length_told_or_not(stretches, point, told):
         # Beyond the kernel's reach the length of a hole makes no difference.
         squeezed += [None] * min(hole, 30)
         if told:
-            final += smoother.reach(index - 1)
+            final += smoother.advance_to(index - 1)
         for score in scores:
             final += smoother.push(index, score)
             index += 1
@@ -94,7 +94,7 @@ def test_memory_does_not_grow():
         smoother.push(index, 0.5)
     assert len(smoother._scores) <= 2 * radius(2.0) + 1
     assert len(smoother._pending) == 6
-    smoother.reach(20_000)
+    smoother.advance_to(20_000)
     assert not smoother._scores
     assert not smoother._pending
 

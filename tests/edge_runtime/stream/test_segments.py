@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from edge_runtime.errors import InvalidFrame
 from edge_runtime.stream.segments import (
     ROUNDING_S,
-    Clip,
     FrameSegmenter,
-    Hole,
+    Gap,
+    Segment,
     SegmentSpec,
     TimeSegmenter,
     cut,
@@ -33,7 +33,7 @@ def picture(number: int) -> np.ndarray:
     return np.array([[[number >> 16, number >> 8 & 255, number & 255]]], dtype=np.uint8)
 
 
-def numbers(clip: Clip) -> list[int]:
+def numbers(clip: Segment) -> list[int]:
     return [int(r) << 16 | int(g) << 8 | int(b) for (((r, g, b),),) in clip.pixels]
 
 
@@ -49,7 +49,7 @@ def told(items) -> list[tuple]:
     """Everything an item says, comparable."""
     return [
         (item.index, item.start_frame, item.end_frame, item.start_s, item.end_s, numbers(item))
-        if isinstance(item, Clip)
+        if isinstance(item, Segment)
         else item
         for item in items
     ]
@@ -159,7 +159,7 @@ class TestFrameSegmenter:
         segmenter = FrameSegmenter(SPEC, 96)
         feed(segmenter, [i / 30 for i in range(49)])
         (hole,) = segmenter.flush(lambda indices: {})
-        assert hole == Hole(1, 1, 48 / 30, pytest.approx(49 / 30), "dropped")
+        assert hole == Gap(1, 1, 48 / 30, pytest.approx(49 / 30), "dropped")
 
     @given(before=st.integers(0, 100), after=st.integers(0, 100), places=st.integers(0, 9))
     def test_an_interruption_takes_places_and_no_frames(self, before, after, places):
@@ -195,20 +195,20 @@ class TestTimeSegmenter:
         times = [tick * TICK_S for tick in ticks]
         segmenter = TimeSegmenter(SPEC)
         items = feed(segmenter, times) + segmenter.flush()
-        clips = [item for item in items if isinstance(item, Clip)]
+        clips = [item for item in items if isinstance(item, Segment)]
         runs = runs_of(ticks, 1600)
         assert [list(range(clip.start_frame, clip.end_frame)) for clip in clips] == [
             members for run in runs for members in run
         ]
         # Every place in the count is taken by one segment or one hole, in order.
-        places = [range(item.index, item.index + (item.segments if isinstance(item, Hole) else 1)) for item in items]
+        places = [range(item.index, item.index + (item.segments if isinstance(item, Gap) else 1)) for item in items]
         assert list(itertools.chain(*places)) == list(range(sum(map(len, places))))
-        assert [isinstance(item, Hole) for item in items] == [
+        assert [isinstance(item, Gap) for item in items] == [
             hole for i, run in enumerate(runs) for hole in [True] * (i > 0) + [False] * len(run)
         ]
         for item, following in itertools.pairwise(items):
             assert item.end_s == pytest.approx(following.start_s, abs=1e-6)
-        for hole in (item for item in items if isinstance(item, Hole)):
+        for hole in (item for item in items if isinstance(item, Gap)):
             assert hole.segments == max(1, round((hole.end_s - hole.start_s) / SPEC.duration_s))
         for clip in clips:
             own = np.array(times[clip.start_frame : clip.end_frame])
@@ -222,7 +222,7 @@ class TestTimeSegmenter:
     def test_segments_of_a_run_keep_their_grid(self, steps_ms):
         ticks = list(itertools.accumulate(steps_ms, initial=0))
         segmenter = TimeSegmenter(SPEC)
-        clips = [item for item in feed(segmenter, at(steps_ms)) + segmenter.flush() if isinstance(item, Clip)]
+        clips = [item for item in feed(segmenter, at(steps_ms)) + segmenter.flush() if isinstance(item, Segment)]
         starts = iter(clips)
         for run in runs_of(ticks, 1600):
             anchor_s = ticks[run[0][0]] * TICK_S
@@ -276,7 +276,7 @@ class TestTimeSegmenter:
         items = []
         for i, seconds in enumerate(at(steps_ms)):
             items += segmenter.push(lambda i=i: prepared.add(i) or picture(i), seconds)
-        for clip in (item for item in items + segmenter.flush() if isinstance(item, Clip)):
+        for clip in (item for item in items + segmenter.flush() if isinstance(item, Segment)):
             assert set(numbers(clip)) <= prepared & set(range(clip.start_frame, clip.end_frame))
             assert numbers(clip) == sorted(numbers(clip))
 
@@ -308,7 +308,7 @@ class TestTimeSegmenter:
         """Even where the last frame, by the camera's rhythm, would have stood for longer than its segment."""
         items = feed(TimeSegmenter(SPEC), [0.0, 0.5, 1.0, 1.5, 9.0])
         assert [(item.start_s, item.end_s) for item in items[:1]] == [(0.0, pytest.approx(1.6))]
-        assert items[1] == Hole(1, 5, items[0].end_s, 9.0, "lost")
+        assert items[1] == Gap(1, 5, items[0].end_s, 9.0, "lost")
 
     @pytest.mark.parametrize("clock", [FrameSegmenter, TimeSegmenter])
     @pytest.mark.parametrize("wrong", [-1.0, 0.99, math.nan, math.inf, -math.inf, None, "now", [1.0], 10**400])
@@ -335,7 +335,7 @@ class TestTimeSegmenter:
             except InvalidFrame:
                 assert i in broken
         items += segmenter.flush()
-        clips = [item for item in items if isinstance(item, Clip)]
+        clips = [item for item in items if isinstance(item, Segment)]
         assert sum(clip.end_frame - clip.start_frame for clip in clips) == given_frames
         assert [item.index for item in items] == sorted({item.index for item in items})
         assert all(number not in broken for clip in clips for number in numbers(clip))

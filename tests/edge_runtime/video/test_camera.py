@@ -18,7 +18,7 @@ from rtsp import MjpegServer, RtspServer, free_port
 from edge_runtime.errors import SourceUnavailable, UsageError
 from edge_runtime.records import CameraState, GapReason
 from edge_runtime.video.camera import LiveCamera, probe
-from edge_runtime.video.capture import Grabbed
+from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.sources import Source, parse_source
 
 QUICK: dict[str, Any] = {"open_timeout_s": 5.0, "read_timeout_s": 1.5, "stall_s": 0.6, "backoff_s": (0.1, 0.2)}
@@ -33,10 +33,10 @@ class Recorder:
         self.outages: list[tuple[float, float, GapReason]] = []
         self.states: list[tuple[CameraState, str, float]] = []
         self.told: list[str] = []
-        self.kept: Grabbed | None = None
+        self.kept: DecodedFrame | None = None
         self.changed = threading.Condition()
 
-    def on_frame(self, frame: Grabbed) -> None:
+    def on_frame(self, frame: DecodedFrame) -> None:
         with self.changed:
             self.frames.append((frame.index, frame.seconds, frame.retrieve().shape))
             self.kept = frame
@@ -261,7 +261,7 @@ def test_garbage_is_an_outage_and_never_a_frame(answer: bytes | None, recorder: 
         def serve() -> None:
             while True:
                 try:
-                    client, _ = server.accept()
+                    client, _ = server.score_item()
                 except OSError:
                     return
                 with client:

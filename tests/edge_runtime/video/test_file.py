@@ -116,18 +116,18 @@ def test_frames_are_read_again_by_index(whole: Path, oracle: list[NDArray[np.uin
         read = video.read_frames(indices)
         assert len(read) == len(indices)
         assert all(same(got, oracle[index]) for got, index in zip(read, indices, strict=True))
-        recalled = video.recall(indices)
+        recalled = video.read_again(indices)
     assert recalled.keys() == set(indices)
     assert all(same(got, oracle[index]) for index, got in recalled.items())
 
 
 def test_indices_outside_the_file(whole: Path) -> None:
     with VideoFile(whole) as video:
-        assert video.recall([2, FRAMES, 10**6]).keys() == {2}
+        assert video.read_again([2, FRAMES, 10**6]).keys() == {2}
         with pytest.raises(VideoUnreadable, match=f"frame {FRAMES} cannot be decoded"):
             video.read_frames([2, FRAMES])
         with pytest.raises(ValueError, match="start at 0"):
-            video.recall([-1])
+            video.read_again([-1])
 
 
 def test_a_closed_file_reads_nothing(whole: Path) -> None:

@@ -7,27 +7,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.records import CameraRecord, GapReason
-from edge_runtime.stream.segments import Clip, Hole
+from edge_runtime.stream.segments import Gap, Segment
 from edge_runtime.watch.backlog import Backlog, Item
 
 PIXELS = np.zeros((1, 1, 1, 3), np.uint8)
 CAMERAS = ("gate", "yard")
 
 
-def clip(index: int) -> Clip:
-    return Clip(index, 10 * index, 10 * index + 10, float(index), index + 1.0, PIXELS)
+def clip(index: int) -> Segment:
+    return Segment(index, 10 * index, 10 * index + 10, float(index), index + 1.0, PIXELS)
 
 
-def hole(index: int, segments: int, reason: GapReason) -> Hole:
-    return Hole(index, segments, float(index), float(index + segments), reason)
+def hole(index: int, segments: int, reason: GapReason) -> Gap:
+    return Gap(index, segments, float(index), float(index + segments), reason)
 
 
 def state(camera: str) -> CameraRecord:
     return CameraRecord(camera=camera, state="offline", detail="")
 
 
-def places(item: Clip | Hole) -> range:
-    return range(item.index, item.index + (item.segments if isinstance(item, Hole) else 1))
+def places(item: Segment | Gap) -> range:
+    return range(item.index, item.index + (item.segments if isinstance(item, Gap) else 1))
 
 
 # What a camera does (a segment, an outage of n places, a change of state), or that one item is taken.
@@ -67,11 +67,11 @@ def test_what_comes_out_is_contiguous_and_what_waits_is_bounded(
     for camera in CAMERAS:
         waiting[camera] = sum(name == camera for name, _ in rest)
         assert waiting[camera] <= items + 1
-        assert sum(name == camera and isinstance(item, Clip) for name, item in rest) <= clips
+        assert sum(name == camera and isinstance(item, Segment) for name, item in rest) <= clips
         covered = [
             place
             for name, item in out + rest
-            if name == camera and isinstance(item, Clip | Hole)
+            if name == camera and isinstance(item, Segment | Gap)
             for place in places(item)
         ]
         assert covered == list(range(next_index[camera]))
@@ -84,7 +84,7 @@ def test_the_oldest_segment_makes_room_in_its_place() -> None:
         backlog.put("gate", item)
     taken = [backlog.take(0.0) for _ in range(4)]
     assert taken[:2] == [("gate", hole(0, 1, "dropped")), ("gate", hole(1, 2, "stalled"))]
-    assert [item.index for _, item in filter(None, taken[2:]) if isinstance(item, Clip)] == [3, 4]
+    assert [item.index for _, item in filter(None, taken[2:]) if isinstance(item, Segment)] == [3, 4]
 
 
 def test_cameras_take_turns() -> None:

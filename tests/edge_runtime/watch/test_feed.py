@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from edge_runtime.errors import InvalidFrame
 from edge_runtime.records import CameraRecord
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array
-from edge_runtime.stream.segments import Clip, Hole, SegmentSpec, TimeSegmenter
-from edge_runtime.video.capture import Grabbed
+from edge_runtime.stream.segments import Gap, Segment, SegmentSpec, TimeSegmenter
+from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.watch.backlog import Backlog
 from edge_runtime.watch.feed import CameraFeed
 
@@ -33,7 +33,7 @@ def feed_of(backlog: Backlog) -> CameraFeed:
     return CameraFeed("gate", TimeSegmenter(SEGMENT, sparing=True), SEGMENT, PIXELS, backlog)
 
 
-def drain(backlog: Backlog) -> list[Clip | Hole]:
+def drain(backlog: Backlog) -> list[Segment | Gap]:
     items = []
     while (taken := backlog.take(0.0)) is not None:
         if not isinstance(taken[1], CameraRecord):
@@ -59,13 +59,13 @@ def test_segments_and_holes_follow_each_other(life: list[tuple[int, set[int], fl
             if number in bad and number > 0:
                 # LiveCamera lets such a frame take no index, and the next one comes all the same.
                 try:
-                    feed.on_frame(Grabbed(frames, now, broken))
+                    feed.on_frame(DecodedFrame(frames, now, broken))
                     frames += 1  # passed over: it was none of those that the model sees
                     good = now
                 except InvalidFrame:
                     pass
             else:
-                feed.on_frame(Grabbed(frames, now, picture))
+                feed.on_frame(DecodedFrame(frames, now, picture))
                 frames += 1
                 good = now
             now += 0.1
@@ -76,11 +76,11 @@ def test_segments_and_holes_follow_each_other(life: list[tuple[int, set[int], fl
     feed.finish()
     items = drain(backlog)
     for before, after in itertools.pairwise(items):
-        places = before.segments if isinstance(before, Hole) else 1
+        places = before.segments if isinstance(before, Gap) else 1
         assert after.index == before.index + places
         assert after.start_s >= before.end_s - 1e-9
-    assert sum(item.end_frame - item.start_frame for item in items if isinstance(item, Clip)) == frames
-    holes = [item for item in items if isinstance(item, Hole)]
+    assert sum(item.end_frame - item.start_frame for item in items if isinstance(item, Segment)) == frames
+    holes = [item for item in items if isinstance(item, Gap)]
     assert len(holes) >= len(life)
 
 
@@ -89,7 +89,7 @@ def test_a_camera_that_goes_away_leaves_no_frames_waiting() -> None:
     feed = feed_of(backlog)
     feed.on_state("online", "", 0.0)
     for number in range(3):
-        feed.on_frame(Grabbed(number, number / 10, picture))
+        feed.on_frame(DecodedFrame(number, number / 10, picture))
     assert backlog.take(0.0) == ("gate", CameraRecord(camera="gate", state="online", detail=""))
     assert backlog.is_empty("gate")
     assert not feed.silent
@@ -97,7 +97,7 @@ def test_a_camera_that_goes_away_leaves_no_frames_waiting() -> None:
     assert feed.silent
     taken = backlog.take(0.0)
     assert taken is not None
-    assert isinstance(taken[1], Clip)
+    assert isinstance(taken[1], Segment)
     assert (taken[1].start_frame, taken[1].end_frame) == (0, 3)
 
 
@@ -105,13 +105,13 @@ def test_a_frame_without_picture_does_not_swallow_a_segment() -> None:
     backlog = Backlog(["gate"])
     feed = feed_of(backlog)
     for number in range(SEGMENT.frames):
-        feed.on_frame(Grabbed(number, number / 10, picture))
+        feed.on_frame(DecodedFrame(number, number / 10, picture))
     assert backlog.is_empty("gate")
     with pytest.raises(InvalidFrame):
-        feed.on_frame(Grabbed(SEGMENT.frames, SEGMENT.frames / 10, broken))
-    feed.on_frame(Grabbed(SEGMENT.frames, SEGMENT.frames / 10 + 0.1, picture))
+        feed.on_frame(DecodedFrame(SEGMENT.frames, SEGMENT.frames / 10, broken))
+    feed.on_frame(DecodedFrame(SEGMENT.frames, SEGMENT.frames / 10 + 0.1, picture))
     (first,) = drain(backlog)
-    assert isinstance(first, Clip)
+    assert isinstance(first, Segment)
     assert (first.start_frame, first.end_frame) == (0, SEGMENT.frames)
 
 
@@ -129,10 +129,10 @@ def test_refused_until_the_first_frame() -> None:
 def test_nothing_comes_after_the_end() -> None:
     backlog = Backlog(["gate"])
     feed = feed_of(backlog)
-    feed.on_frame(Grabbed(0, 0.0, picture))
+    feed.on_frame(DecodedFrame(0, 0.0, picture))
     feed.finish()
     assert len(drain(backlog)) == 1
-    feed.on_frame(Grabbed(1, 0.1, picture))
+    feed.on_frame(DecodedFrame(1, 0.1, picture))
     feed.on_outage(0.1, 5.0, "lost")
     feed.on_state("offline", "", 5.0)
     feed.finish()

@@ -21,7 +21,7 @@ from edge_runtime.detector import Detector
 from edge_runtime.errors import FootageIncomplete, InferenceFailed, OutputFailed, SourceUnavailable, UsageError
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
 from edge_runtime.video import footage
-from edge_runtime.video.capture import Grabbed
+from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.file import VideoFile
 from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import Source, parse_source
@@ -250,7 +250,7 @@ def picture() -> NDArray[np.uint8]:
 
 def flow(listener: CameraListener, first: int, count: int, since_s: float, fps: float = 15.0) -> None:
     for index in range(count):
-        listener.on_frame(Grabbed(first + index, since_s + index / fps, picture))
+        listener.on_frame(DecodedFrame(first + index, since_s + index / fps, picture))
 
 
 def run_script(
