@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import InferenceFailed, UsageError
-from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
+from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.records import GapReason, Record
 from edge_runtime.stream.locator import LOCATORS
 from edge_runtime.stream.pixels import Color, UInt8Array, check_color, check_frame, prepare
@@ -168,7 +169,7 @@ class Detector:
     def __init__(self, bundle: Bundle, provider: str = "auto", threads: int | None = None) -> None:
         self.bundle = bundle
         graphs = bundle.manifest.graphs
-        self.graphs: FeatureGraphs | None = FeatureGraphs(
+        self.engine: OnnxEngine | None = OnnxEngine(
             bundle.file(graphs.vision.file),
             bundle.file(graphs.language.file),
             provider,
@@ -208,7 +209,7 @@ class Detector:
 
     def score(self, frames: UInt8Array) -> NDArray[np.float32]:
         """Probability that each segment is anomalous. frames: uint8 (b, F, S, S, 3). Returns (b,)."""
-        graphs = self.graphs  # another thread may close the detector meanwhile
+        graphs = self.engine  # another thread may close the detector meanwhile
         if graphs is None:
             raise UsageError("the detector was closed")
         return self.probabilities(graphs.features(frames))
@@ -225,13 +226,13 @@ class Detector:
 
         What streams still hold then comes out as gaps (reason `dropped`): for a program that must end at once.
         """
-        graphs = self.graphs
+        graphs = self.engine
         if graphs is not None:
             graphs.abandon()
 
     def close(self) -> None:
         """Give the graphs' memory back. Streams of this detector cannot score any more."""
-        self.graphs = self._scorer = None
+        self.engine = self._scorer = None
 
     def __enter__(self) -> Self:
         return self

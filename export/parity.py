@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import ParityError
-from edge_runtime.inference.onnx_engine import FeatureGraphs
+from edge_runtime.inference.onnx_engine import OnnxEngine
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
@@ -47,7 +47,7 @@ class Parity:
 
 def measure_parity(
     mllm: Mllm,
-    graphs: FeatureGraphs,
+    graphs: OnnxEngine,
     prompt: Prompt,
     experts: Sequence[HeadRef],
     frames: NDArray[np.uint8],

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_runtime.errors import ParityError
-from edge_runtime.inference.onnx_engine import ScorerGraph
+from edge_runtime.inference.scorer import ScorerGraph
 
 # skl2onnx knows no newer one; the scorer stays a graph of its own, so the others need not care.
 OPSET = 22

@@ -59,7 +59,7 @@ def bench(detector: Detector, golden: Golden, seconds: float = 10.0) -> Speed:
 
     One thread, decoding left out. The first segment, which warms up, is not counted. Raises InferenceFailed.
     """
-    graphs = detector.graphs
+    graphs = detector.engine
     if graphs is None:
         raise InferenceFailed("the detector was closed")
     manifest = detector.bundle.manifest

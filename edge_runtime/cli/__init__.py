@@ -201,8 +201,8 @@ def verify(bundle: Path, provider: str, threads: int | None, as_json: bool, debu
     golden = opened.golden()
     with Detector(opened, provider, threads) as detector:
         differences = self_test(detector, golden)
-        assert detector.graphs is not None
-        used = detector.graphs.provider
+        assert detector.engine is not None
+        used = detector.engine.provider
     passed = all(difference.passed for difference in differences)
     if as_json:
         stages = {

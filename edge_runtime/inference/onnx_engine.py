@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.errors import InferenceFailed, first_line
+from edge_runtime.inference.engine import FloatArray
 from edge_runtime.inference.sessions import choose_provider, load_onnxruntime, open_session
 from edge_runtime.stream.pixels import UInt8Array
 
-FloatArray = NDArray[np.float32]
 
-
-class FeatureGraphs:
+class OnnxEngine:
     """Frames to expert features: `vision` and `language`. The scorer is fitted on what this gives."""
 
     def __init__(
@@ -58,22 +56,3 @@ class FeatureGraphs:
         if not np.isfinite(features).all():
             raise InferenceFailed("the language graph gave features that are not finite")
         return features
-
-
-class ScorerGraph:
-    """Expert features to the probability of an anomaly."""
-
-    def __init__(self, path: Path, threads: int | None = 1) -> None:
-        # A few thousand multiplications: the CPU is the right place whatever runs the model.
-        self._session = open_session(path, "cpu", threads)
-
-    def probabilities(self, features: FloatArray) -> FloatArray:
-        """features: float32 (b, K·d). Returns (b,), in [0, 1]. Raises InferenceFailed where it is not."""
-        try:
-            (both,) = self._session.run(["probabilities"], {"features": features})
-            column = np.asarray(both, dtype=np.float32).reshape(len(features), 2)[:, 1]
-        except Exception as error:
-            raise InferenceFailed(f"the scorer failed: {first_line(error)}") from error
-        if not ((column >= 0) & (column <= 1)).all():
-            raise InferenceFailed("the scorer gave a probability outside 0..1")
-        return column

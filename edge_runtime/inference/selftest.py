@@ -48,7 +48,7 @@ def self_test(detector: Detector, golden: Golden) -> list[Difference]:
 
     Raises InferenceFailed where a graph fails, BundleRefused where the golden arrays do not fit the graphs.
     """
-    graphs = detector.graphs
+    graphs = detector.engine
     if graphs is None:
         raise InferenceFailed("the detector was closed")
     stages = detector.bundle.manifest.graphs

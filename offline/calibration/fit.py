@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from edge_runtime.bundle.manifest import Locators, Scorer, Validation
-from edge_runtime.inference.onnx_engine import ScorerGraph
+from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec

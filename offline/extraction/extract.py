@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import FeatureError, SourceUnavailable
 from edge_runtime.files import sha256, write_atomic
-from edge_runtime.inference.onnx_engine import FeatureGraphs
+from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
@@ -68,7 +68,7 @@ class AllHeads:
 class ExpertFeatures:
     """Expert features of the exported graphs: (K·d_h,) a unit."""
 
-    def __init__(self, graphs: FeatureGraphs, hashes: Sequence[str]) -> None:
+    def __init__(self, graphs: OnnxEngine, hashes: Sequence[str]) -> None:
         self.graphs = graphs
         self._hashes = list(hashes)
 

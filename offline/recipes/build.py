@@ -16,7 +16,8 @@ from edge_runtime.bundle import manifest as m
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
 from edge_runtime.files import sha256
-from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
+from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.stream.segments import SegmentSpec
 from export.graphs import export_graphs
 from export.parity import TOLERANCE, Parity, measure_parity, require_parity
@@ -138,7 +139,7 @@ def build(options: BuildOptions, console: Console) -> Built:
         console.say("Exporting the graphs")
         mllm.to("cpu")
         export_graphs(mllm, prompt, experts, segment.sampled, work)
-        graphs = FeatureGraphs(work / VISION, work / LANGUAGE, provider="cpu", group=mllm.frames_per_group)
+        graphs = OnnxEngine(work / VISION, work / LANGUAGE, provider="cpu", group=mllm.frames_per_group)
         samples = sample_segments(used, mllm, segment, PARITY_SEGMENTS, options.skip_unreadable)
         parity = measure_parity(mllm, graphs, prompt, experts, samples, TOLERANCE[options.precision])
         require_parity(parity)
@@ -251,7 +252,7 @@ def sample_segments(
     return np.stack(chosen)
 
 
-def golden(graphs: FeatureGraphs, scorer: ScorerGraph, samples: NDArray[np.uint8]) -> Golden:
+def golden(graphs: OnnxEngine, scorer: ScorerGraph, samples: NDArray[np.uint8]) -> Golden:
     """What the first two of `samples` give, for the edge's self-test."""
     frames = samples[:2] if len(samples) > 1 else np.concatenate([samples, samples])
     tokens = np.concatenate([graphs.tokens(one[None]) for one in frames])

@@ -15,7 +15,8 @@ import numpy as np
 from edge_runtime.bundle.manifest import REPORT
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
-from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
+from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.scorer import ScorerGraph
 from export.publish import SCORER, check_target, now, publish, staging_folder, write_golden
 from offline.calibration.fit import Fitted, fit, fitted_document
 from offline.console import Console
@@ -52,7 +53,7 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
     if not options.skip_unreadable:
         used.require_files()
     manifest = old.manifest
-    graphs = FeatureGraphs(
+    graphs = OnnxEngine(
         old.file(manifest.graphs.vision.file),
         old.file(manifest.graphs.language.file),
         options.provider,

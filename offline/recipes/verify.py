@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import CheckpointError
-from edge_runtime.inference.onnx_engine import FeatureGraphs
+from edge_runtime.inference.onnx_engine import OnnxEngine
 from export.parity import TOLERANCE, Parity, measure_parity
 from models.heads import HeadRef
 from models.loading import load
@@ -48,7 +48,7 @@ def verify(
         frames = bundle.golden().frames
     else:
         frames = sample_segments(read_dataset(manifest), mllm, stated.segment, segments)
-    graphs = FeatureGraphs(
+    graphs = OnnxEngine(
         bundle.file(stated.graphs.vision.file),
         bundle.file(stated.graphs.language.file),
         "cpu",

@@ -10,7 +10,7 @@ from checkpoints import Shape, write_checkpoint
 from oracle import plain_head_features, some_frames
 
 from edge_runtime.errors import UsageError
-from edge_runtime.inference.onnx_engine import FeatureGraphs
+from edge_runtime.inference.onnx_engine import OnnxEngine
 from export.graphs import export_graphs
 from export.language import TruncatedLanguage
 from export.publish import LANGUAGE, VISION
@@ -63,7 +63,7 @@ def test_the_exported_graphs_give_what_hooks_on_the_plain_model_see(name: str, t
     experts = [HeadRef(layer, head) for layer, head in heads]
     prompt = PROMPTS[-1]
     export_graphs(mllm, prompt, experts, FRAMES, tmp_path)
-    graphs = FeatureGraphs(tmp_path / VISION, tmp_path / LANGUAGE, provider="cpu")
+    graphs = OnnxEngine(tmp_path / VISION, tmp_path / LANGUAGE, provider="cpu")
     for batch in (1, 2, 3):
         frames = some_frames(batch, FRAMES, mllm.pixels.size, seed=batch)
         every = plain_head_features(mllm, frames, prompt)

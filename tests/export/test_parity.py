@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from oracle import plain_head_features, some_frames
 
 from edge_runtime.errors import InferenceFailed, ParityError
-from edge_runtime.inference.onnx_engine import FeatureGraphs
+from edge_runtime.inference.onnx_engine import OnnxEngine
 from export.graphs import export_graphs
 from export.parity import TOLERANCE, Parity, measure_parity, require_parity
 from export.publish import LANGUAGE, VISION
@@ -42,7 +42,7 @@ def exported(mllm: InternVL, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def measured(mllm: InternVL, folder: Path) -> Parity:
-    graphs = FeatureGraphs(folder / VISION, folder / LANGUAGE, provider="cpu")
+    graphs = OnnxEngine(folder / VISION, folder / LANGUAGE, provider="cpu")
     return measure_parity(mllm, graphs, PROMPTS[0], EXPERTS, FRAMES, TOLERANCE["fp32"])
 
 
@@ -62,7 +62,7 @@ def test_a_true_export_passes_and_its_figures_are_those_of_the_plain_model(mllm:
     require_parity(parity)
     every = plain_head_features(mllm, FRAMES, PROMPTS[0]).astype(np.float64)
     original = np.concatenate([every[:, one.layer, one.head] for one in EXPERTS], axis=1)
-    found = FeatureGraphs(exported / VISION, exported / LANGUAGE, provider="cpu").features(FRAMES)
+    found = OnnxEngine(exported / VISION, exported / LANGUAGE, provider="cpu").features(FRAMES)
     scale = np.abs(original).max()
     assert parity.segments == 4
     assert parity.scale == pytest.approx(scale, rel=1e-5)

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import InferenceFailed
-from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
+from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.scorer import ScorerGraph
 
 
 @pytest.fixture(scope="module")
 def graphs(bundle):
     files = bundle.manifest.graphs
-    return FeatureGraphs(bundle.file(files.vision.file), bundle.file(files.language.file), "cpu", threads=1)
+    return OnnxEngine(bundle.file(files.vision.file), bundle.file(files.language.file), "cpu", threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_probabilities_at_the_very_ends(scorer, monkeypatch):
 
 def test_abandoning_fails_every_run(bundle):
     files = bundle.manifest.graphs
-    graphs = FeatureGraphs(bundle.file(files.vision.file), bundle.file(files.language.file), "cpu", threads=1)
+    graphs = OnnxEngine(bundle.file(files.vision.file), bundle.file(files.language.file), "cpu", threads=1)
     graphs.abandon()
     with pytest.raises(InferenceFailed, match="the graphs failed"):
         graphs.features(bundle.golden().frames[:1])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import FeatureError, ParityError
-from edge_runtime.inference.onnx_engine import ScorerGraph
+from edge_runtime.inference.scorer import ScorerGraph
 from export import scorer as scorer_graph
 from export.scorer import export_scorer
 from offline.calibration.scorer import REGULARISATION, fit_scorer

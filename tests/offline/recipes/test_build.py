@@ -35,7 +35,8 @@ from edge_runtime.errors import (
     SourceUnavailable,
     UsageError,
 )
-from edge_runtime.inference.onnx_engine import FeatureGraphs, ScorerGraph
+from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.scorer import ScorerGraph
 from export.publish import LANGUAGE, VISION
 from export.torch_onnx import save
 from models.families.internvl import InternVL
@@ -149,7 +150,7 @@ def test_the_bundle_gives_the_features_of_the_plain_model_in_expert_order(
     every = plain_head_features(mllm, golden.frames, prompt)
     wanted = np.concatenate([every[:, one.layer, one.head] for one in manifest.experts], axis=1)
     assert np.abs(golden.features - wanted).max() <= 1e-5 * np.abs(wanted).max()
-    graphs = FeatureGraphs(built.bundle.file(VISION), built.bundle.file(LANGUAGE), provider="cpu")
+    graphs = OnnxEngine(built.bundle.file(VISION), built.bundle.file(LANGUAGE), provider="cpu")
     np.testing.assert_array_equal(graphs.features(golden.frames[:1]), golden.features[:1])
     scorer = ScorerGraph(built.bundle.file("scorer.onnx"))
     np.testing.assert_allclose(scorer.probabilities(golden.features), golden.probabilities, atol=1e-6)

@@ -1,0 +1,64 @@
+"""What runs the two graphs of a bundle, as a protocol: ONNX Runtime here, a server elsewhere, a table in a test.
+
+An engine turns the sampled frames of segments into expert features. The scorer is not part of it: a few thousand
+multiplications stay in this process, whatever runs the model.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.stream.pixels import UInt8Array
+
+FloatArray = NDArray[np.float32]
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Frames to tokens to expert features. Any thread may call any method; batches are segments."""
+
+    @property
+    def provider(self) -> str:
+        """What really runs the graphs, by its name in the table of providers."""
+
+    def tokens(self, frames: UInt8Array) -> FloatArray:
+        """Visual tokens of segments.
+
+        Args:
+            frames: uint8 (b, F, H, W, 3), RGB, at the bundle's picture size.
+
+        Returns:
+            float32 (b, n·T, D), n = F / g groups of g frames.
+        """
+
+    def language(self, tokens: FloatArray) -> FloatArray:
+        """Expert features of visual tokens.
+
+        Args:
+            tokens: float32 (b, n·T, D).
+
+        Returns:
+            float32 (b, K·d), in expert order.
+        """
+
+    def features(self, frames: UInt8Array) -> FloatArray:
+        """Both in one call: the path of every scored segment.
+
+        Args:
+            frames: uint8 (b, F, H, W, 3).
+
+        Returns:
+            float32 (b, K·d), in expert order.
+
+        Raises:
+            InferenceFailed: A graph failed, or a value is not finite.
+        """
+
+    def abandon(self) -> None:
+        """Fail every call from now on, the one in progress included; from any thread, and for good."""
+
+    def close(self) -> None:
+        """Give the memory back. Calls after this fail."""
