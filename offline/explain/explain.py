@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
@@ -81,11 +81,10 @@ class Asked:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class DescribedEvent(Record):
+class DescribedEvent(Record, frozen=True, tag="event"):
     """An event's record, with what a model says about it. cut: the limit on its length ended the answer."""
 
-    type = EventRecord.type
+    type: ClassVar[str] = EventRecord.type
     event: EndedEvent
     description: str
     cut: bool
