@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 from edge_runtime.errors import InvalidFrame, SourceUnavailable, UsageError
 from edge_runtime.records import CameraState, GapReason
+from edge_runtime.stream.clock import RunClock
 from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.video.capture import DecodedFrame, open_capture, picture_of
 from edge_runtime.video.journal import CameraJournal, CameraListener
@@ -48,6 +49,7 @@ class _Ended:
 class LiveCamera:
     """One live source, kept open until `stop()`; a context manager around start and stop.
 
+    clock: of the run; the times of frames and outages are its seconds, also of a camera that is started later.
     open_timeout_s, read_timeout_s: limits of FFmpeg for one attempt and for one frame; devices have none.
     stall_s: a camera that gave frames and then none for so long is reported as stalled, and opened again as
     soon as its read returns. backoff_s: waits between attempts, the last one repeats; it starts over once a
@@ -61,12 +63,12 @@ class LiveCamera:
         self,
         source: Source,
         listener: CameraListener,
+        clock: RunClock,
         *,
         open_timeout_s: float = 10.0,
         read_timeout_s: float = 5.0,
         stall_s: float = 3.0,
         backoff_s: Sequence[float] = (1, 2, 5, 10, 30),
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if not source.live:
             raise UsageError(f"{source.shown}: is a file, and a live camera has no end; read it as a video file")
@@ -80,15 +82,14 @@ class LiveCamera:
         self._listener = listener
         self._open_timeout_s, self._read_timeout_s, self._stall_s = open_timeout_s, read_timeout_s, stall_s
         self._backoff_s = tuple(backoff_s)
-        self._monotonic = monotonic
+        self._clock = clock
         self._journal = CameraJournal(source, listener)
         self._stopping = threading.Event()
         self._answered = threading.Event()  # the first frame came, or the first attempt failed
         self._first_failure: str | None = None
         self._failure: BaseException | None = None
         self._threads: tuple[threading.Thread, ...] = ()
-        self._started_at = 0.0
-        self._last_s = 0.0  # when the last good frame came
+        self._last_s = 0.0  # when the last good frame came; before the first, when the camera was started
         self._index = 0
         self._turn = threading.Lock()  # the two below: the reader and the watchdog
         self._waiting_since: float | None = None
@@ -109,7 +110,7 @@ class LiveCamera:
         """Begin; returns at once. A camera that is down is reported as `offline` and tried again."""
         if self._threads:
             raise RuntimeError(f"camera {self.source.name} was started before; make a new LiveCamera")
-        self._started_at = self._monotonic()
+        self._last_s = self._clock.now_s()
         self._threads = (
             threading.Thread(target=self._guard, args=(self._read,), name=f"camera-{self.source.name}", daemon=True),
             threading.Thread(target=self._guard, args=(self._watch,), name=f"watch-{self.source.name}", daemon=True),
@@ -156,14 +157,11 @@ class LiveCamera:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
         if self._threads:
-            self._guard(lambda: self._journal.close(self._now()))
+            self._guard(lambda: self._journal.close(self._clock.now_s()))
         ended = not any(thread.is_alive() for thread in self._threads)
         if not ended:
             log.warning("camera %s: still blocked in a read, left behind", self.source.name)
         return ended
-
-    def _now(self) -> float:
-        return self._monotonic() - self._started_at
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
@@ -185,7 +183,7 @@ class LiveCamera:
             if self._stopping.is_set():
                 return
             state: CameraState = "stalled" if ended.reason == "stalled" else "offline"
-            self._journal.went(state, ended.reason, ended.detail, self._last_s, self._now())
+            self._journal.went(state, ended.reason, ended.detail, self._last_s, self._clock.now_s())
             if not self._answered.is_set():
                 self._first_failure = ended.detail
                 self._answered.set()
@@ -216,14 +214,14 @@ class LiveCamera:
         with self._turn:
             self._stalled = False
         while True:
-            waiting_s = self._now()
+            waiting_s = self._clock.now_s()
             with self._turn:
                 self._waiting_since = waiting_s
             grabbed = capture.grab()
             with self._turn:
                 self._waiting_since = None
                 stalled = self._stalled
-            seconds = self._now()
+            seconds = self._clock.now_s()
             good_s = 0.0 if first_s is None else self._last_s - first_s
             if stalled or self._stopping.is_set():
                 # A frame that comes after the stall was declared is old: what follows it is a dead connection.
@@ -290,14 +288,14 @@ class LiveCamera:
                 since = self._waiting_since
                 if since is None or self._stalled or not self._journal.flowing:
                     continue
-                delay = since + self._stall_s - self._now()
+                delay = since + self._stall_s - self._clock.now_s()
                 if delay > 0:
                     continue
                 self._stalled = True
                 delay = self._stall_s
                 # Told inside the turn: the reader cannot come back online before the stall has been reported.
                 detail = f"no frame for {self._stall_s:g} s"
-                self._journal.went("stalled", "stalled", detail, self._last_s, self._now())
+                self._journal.went("stalled", "stalled", detail, self._last_s, self._clock.now_s())
 
 
 def probe(source: Source, timeout_s: float = 10.0) -> tuple[int, int]:

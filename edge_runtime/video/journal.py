@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class CameraListener(Protocol):
-    """Who is told. Seconds count from the camera's `start()`, on its monotonic clock.
+    """Who is told. Seconds are those of the run's clock.
 
     `on_frame` and, but for the last one, `on_outage` come from the reader thread, in the order of time;
     `on_state` comes from any thread. States and outages never overlap each other. Every call holds up the

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from edge_runtime.detector import Detector, Stream
 from edge_runtime.errors import FootageIncomplete, HeadHuntError, SourceUnavailable, UsageError, VideoUnreadable
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
+from edge_runtime.stream.clock import RunClock
 from edge_runtime.stream.segments import Clock, FrameSegmenter, TimeSegmenter
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.file import VideoFile
@@ -191,7 +191,8 @@ class Runner:
         return fps
 
     def _run_cameras(self, sources: Sequence[Source]) -> None:
-        started_at = datetime.now(UTC)
+        clock = RunClock()
+        started_at = clock.started_at
         # Ids of events must differ from run to run: index and camera repeat, the moment of the start does not.
         token = f"{self._manifest.bundle_id[:8]}-{started_at:%Y%m%dT%H%M%S}{started_at.microsecond // 1000:03d}"
         backlog = Backlog([source.name for source in sources])
@@ -200,13 +201,12 @@ class Runner:
             for source in sources
         }
         feeds = [self._feed(source, backlog) for source in sources]
-        cameras = [LiveCamera(source, feed) for source, feed in zip(sources, feeds, strict=True)]
+        cameras = [LiveCamera(source, feed, clock) for source, feed in zip(sources, feeds, strict=True)]
         log.info("started at %s; start_s and end_s count from here", started_at.isoformat(timespec="milliseconds"))
-        started_s = time.monotonic()
         try:
             for camera in cameras:
                 camera.start()
-            self._serve(cameras, feeds, streams, backlog, started_s)
+            self._serve(cameras, feeds, streams, backlog, clock)
         finally:
             _stop_all(cameras)
         for feed in feeds:
@@ -215,7 +215,7 @@ class Runner:
             self._handle(streams[taken[0]], taken[1])
         for name, stream in streams.items():
             self._write(name, stream.flush())
-            log.info("%s: %s, in %.1f s", name, self._tally(name), time.monotonic() - started_s)
+            log.info("%s: %s, in %.1f s", name, self._tally(name), clock.now_s())
 
     def _feed(self, source: Source, backlog: Backlog) -> CameraFeed:
         segment = self._manifest.segment
@@ -228,7 +228,7 @@ class Runner:
         feeds: Sequence[CameraFeed],
         streams: dict[str, Stream],
         backlog: Backlog,
-        started_s: float,
+        clock: RunClock,
     ) -> None:
         while not self._stop.is_set():
             taken = backlog.take(_TICK_S)
@@ -238,7 +238,7 @@ class Runner:
                 camera.raise_if_failed()
                 # Asked in this order: once silent, a feed puts nothing more in before it says otherwise.
                 if feed.silent and backlog.is_empty(feed.camera):
-                    self._write(feed.camera, streams[feed.camera].idle(time.monotonic() - started_s))
+                    self._write(feed.camera, streams[feed.camera].idle(clock.now_s()))
             if all(feed.refused for feed in feeds):
                 # One camera that is down must not keep the others from running; none at all is a mistake.
                 cameras[0].require_online(1.0)

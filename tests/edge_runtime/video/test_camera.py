@@ -17,6 +17,7 @@ from rtsp import MjpegServer, RtspServer, free_port
 
 from edge_runtime.errors import SourceUnavailable, UsageError
 from edge_runtime.records import CameraState, GapReason
+from edge_runtime.stream.clock import RunClock
 from edge_runtime.video.camera import LiveCamera, probe
 from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.sources import Source, parse_source
@@ -99,7 +100,7 @@ def test_a_killed_camera_is_lost_and_comes_back_at_another_size(
     rtsp_server: Callable[..., RtspServer], recorder: Recorder
 ) -> None:
     server = rtsp_server(size=(320, 240), fps=30)
-    with LiveCamera(camera(server.url), recorder, **QUICK) as live:
+    with LiveCamera(camera(server.url), recorder, RunClock(), **QUICK) as live:
         live.require_online()
         recorder.wait_frames(10)
         server.kill()
@@ -124,7 +125,7 @@ def test_a_paused_camera_stalls_while_the_read_still_blocks_and_comes_back(
 ) -> None:
     server = rtsp_server(fps=30, codec="mjpeg")
     options = QUICK | {"read_timeout_s": 60.0}  # only the watchdog can see it
-    with LiveCamera(camera(server.url), recorder, **options) as live:
+    with LiveCamera(camera(server.url), recorder, RunClock(), **options) as live:
         live.require_online()
         recorder.wait_frames(5)
         server.pause()
@@ -146,7 +147,9 @@ def test_a_stall_that_does_not_end_becomes_offline_and_stays_one_outage(
     rtsp_server: Callable[..., RtspServer], recorder: Recorder
 ) -> None:
     server = rtsp_server(fps=30)
-    live = LiveCamera(camera(server.url), recorder, **QUICK | {"open_timeout_s": 1.0, "read_timeout_s": 0.9})
+    live = LiveCamera(
+        camera(server.url), recorder, RunClock(), **QUICK | {"open_timeout_s": 1.0, "read_timeout_s": 0.9}
+    )
     live.start()
     recorder.wait_frames(5)
     server.pause()
@@ -160,7 +163,7 @@ def test_a_stall_that_does_not_end_becomes_offline_and_stays_one_outage(
 
 def test_a_picture_is_gone_after_on_frame(rtsp_server: Callable[..., RtspServer], recorder: Recorder) -> None:
     server = rtsp_server(fps=30)
-    with LiveCamera(camera(server.url), recorder, **QUICK):
+    with LiveCamera(camera(server.url), recorder, RunClock(), **QUICK):
         recorder.wait_frames(1)
     assert recorder.kept is not None
     with pytest.raises(RuntimeError, match="only inside on_frame"):
@@ -171,7 +174,7 @@ def test_an_mjpeg_camera_that_ends_is_lost_and_comes_back(
     mjpeg_server: Callable[..., MjpegServer], recorder: Recorder
 ) -> None:
     server = mjpeg_server(size=(160, 120), fps=20)
-    with LiveCamera(camera(server.url), recorder, **QUICK) as live:
+    with LiveCamera(camera(server.url), recorder, RunClock(), **QUICK) as live:
         live.require_online()
         recorder.wait_frames(10)
         server.kill()
@@ -188,7 +191,10 @@ def test_a_camera_that_is_down_at_the_start_is_offline_then_online(
 ) -> None:
     server = rtsp_server(fps=30)
     server.kill()
-    with LiveCamera(camera(server.url), recorder, **QUICK) as live:
+    clock = RunClock()
+    before_s = clock.now_s()
+    with LiveCamera(camera(server.url), recorder, clock, **QUICK) as live:
+        after_s = clock.now_s()
         with pytest.raises(SourceUnavailable, match="refused, or no video there"):
             live.require_online()
         recorder.wait_state("offline")
@@ -197,7 +203,8 @@ def test_a_camera_that_is_down_at_the_start_is_offline_then_online(
         recorder.wait_frames(1)
         live.require_online()
     [(start_s, end_s, reason)] = recorder.outages
-    assert (start_s, end_s, reason) == (0.0, recorder.frames[0][1], "lost")
+    assert before_s <= start_s <= after_s
+    assert (end_s, reason) == (recorder.frames[0][1], "lost")
 
 
 def test_a_wrong_password_is_offline_and_never_shown(
@@ -210,7 +217,7 @@ def test_a_wrong_password_is_offline_and_never_shown(
     assert probe(camera(server.url)) == (320, 240)
     server.login = ("viewer", "s3cret-but-wrong")
     caplog.set_level(logging.DEBUG)
-    with LiveCamera(camera(server.url), recorder, **QUICK) as live:
+    with LiveCamera(camera(server.url), recorder, RunClock(), **QUICK) as live:
         with pytest.raises(SourceUnavailable) as refused:
             live.require_online()
         names = [thread.name for thread in threading.enumerate()]
@@ -223,25 +230,27 @@ def test_a_wrong_password_is_offline_and_never_shown(
 
 def test_a_server_that_never_answers_times_out(silent_server: int, recorder: Recorder) -> None:
     url = f"rtsp://127.0.0.1:{silent_server}/stream"
-    with LiveCamera(camera(url), recorder, **QUICK | {"open_timeout_s": 0.5}) as live:
+    with LiveCamera(camera(url), recorder, RunClock(), **QUICK | {"open_timeout_s": 0.5}) as live:
         with pytest.raises(SourceUnavailable, match=r"no video within 0\.5 s"):
             live.require_online()
         recorder.wait_state("offline")
     assert not recorder.frames
     [(start_s, _, reason)] = recorder.outages
-    assert (start_s, reason) == (0.0, "lost")
+    assert 0 <= start_s < 0.5
+    assert reason == "lost"
 
 
 def test_stop_does_not_wait_for_a_blocked_capture(silent_server: int) -> None:
     # In a process of its own: it must also be able to exit while the reader is still inside OpenCV.
     program = f"""if True:
+        from edge_runtime.stream.clock import RunClock
         from edge_runtime.video.camera import LiveCamera
         from edge_runtime.video.sources import parse_source
         class Silent:
             def on_frame(self, frame): pass
             def on_outage(self, start_s, end_s, reason): print(reason)
             def on_state(self, state, detail, seconds): print(state)
-        live = LiveCamera(parse_source("http://127.0.0.1:{silent_server}/"), Silent(), open_timeout_s=60)
+        live = LiveCamera(parse_source("http://127.0.0.1:{silent_server}/"), Silent(), RunClock(), open_timeout_s=60)
         live.start()
         print(live.stop(timeout_s=0.5), flush=True)
     """
@@ -261,7 +270,7 @@ def test_garbage_is_an_outage_and_never_a_frame(answer: bytes | None, recorder: 
         def serve() -> None:
             while True:
                 try:
-                    client, _ = server.score_item()
+                    client, _ = server.accept()
                 except OSError:
                     return
                 with client:
@@ -272,7 +281,7 @@ def test_garbage_is_an_outage_and_never_a_frame(answer: bytes | None, recorder: 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        with LiveCamera(camera(url), recorder, **QUICK) as live:
+        with LiveCamera(camera(url), recorder, RunClock(), **QUICK) as live:
             with pytest.raises(SourceUnavailable):
                 live.require_online()
             recorder.wait_state("offline")
@@ -294,7 +303,7 @@ def test_what_a_listener_raises_comes_out_of_stop(
         raise ZeroDivisionError("the listener's own mistake")
 
     monkeypatch.setattr(recorder, method, broken)
-    live = LiveCamera(camera(server.url), recorder, **QUICK)
+    live = LiveCamera(camera(server.url), recorder, RunClock(), **QUICK)
     live.start()
     if method == "on_outage":
         recorder.wait_state("offline")
@@ -340,7 +349,7 @@ def test_frames_without_a_picture_are_left_out_and_many_are_an_outage(
 ) -> None:
     # OpenCV hardly ever grabs a frame that it then cannot convert, so that no server can be made to cause it.
     scripted(monkeypatch, [True] * 3 + [False] * 9 + [True] * 2 + [False] * 10 + [True] * 100, [True] * 4)
-    with LiveCamera(camera("rtsp://host/"), recorder, **QUICK):
+    with LiveCamera(camera("rtsp://host/"), recorder, RunClock(), **QUICK):
         recorder.wait_state("online", "offline", "reconnected", "offline")
     check_story(recorder)
     assert len(recorder.frames) == 3 + 2 + 4
@@ -361,7 +370,7 @@ def test_the_waits_between_attempts_grow_and_start_over_after_good_frames(
         return clock[0]
 
     scripted(monkeypatch, dead, dead, dead, dead, [True] * 4, [True] * 100, dead)
-    live = LiveCamera(camera("rtsp://host/"), recorder, **QUICK | {"backoff_s": (1, 2, 5), "monotonic": tick})
+    live = LiveCamera(camera("rtsp://host/"), recorder, RunClock(tick), **QUICK | {"backoff_s": (1, 2, 5)})
 
     class Stopping(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
@@ -379,6 +388,22 @@ def test_the_waits_between_attempts_grow_and_start_over_after_good_frames(
     live.stop()
     # Four frames are a shorter stretch than the 5 s before them; a hundred are longer.
     assert waits == [1, 2, 5, 5, 5, 1, 2, 5]
+
+
+def test_a_camera_that_is_added_an_hour_later_has_the_time_axis_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, recorder: Recorder
+) -> None:
+    now_s = [100.0]
+    clock = RunClock(lambda: now_s[0])
+    now_s[0] += 3600
+    scripted(monkeypatch, [], [True] * 4)
+    with LiveCamera(camera("rtsp://host/"), recorder, clock, **QUICK):
+        recorder.wait_state("offline", "online", "offline")
+        now_s[0] += 7
+    assert [seconds for _, seconds, _ in recorder.frames] == [3600.0] * 4
+    assert [seconds for _, _, seconds in recorder.states] == [3600.0] * 3
+    # Down since it was added, not since the run began.
+    assert recorder.outages == [(3600.0, 3600.0, "undecodable"), (3600.0, 3607.0, "lost")]
 
 
 def test_a_device_that_is_not_there() -> None:
@@ -403,18 +428,18 @@ def test_nothing_listens() -> None:
 )
 def test_limits_that_make_no_sense(options: dict[str, Any], recorder: Recorder) -> None:
     with pytest.raises(UsageError, match="gate"):
-        LiveCamera(camera("rtsp://host/"), recorder, **options)
+        LiveCamera(camera("rtsp://host/"), recorder, RunClock(), **options)
 
 
 def test_a_file_is_no_live_camera(recorder: Recorder) -> None:
     with pytest.raises(UsageError, match="is a file"):
-        LiveCamera(parse_source(__file__), recorder)
+        LiveCamera(parse_source(__file__), recorder, RunClock())
 
 
 def test_a_camera_starts_once_and_stops_as_often_as_asked(recorder: Recorder) -> None:
-    live = LiveCamera(camera(f"rtsp://127.0.0.1:{free_port()}/"), recorder, **QUICK)
+    live = LiveCamera(camera(f"rtsp://127.0.0.1:{free_port()}/"), recorder, RunClock(), **QUICK)
     assert live.stop()
-    live = LiveCamera(camera(f"rtsp://127.0.0.1:{free_port()}/"), recorder, **QUICK)
+    live = LiveCamera(camera(f"rtsp://127.0.0.1:{free_port()}/"), recorder, RunClock(), **QUICK)
     begun = time.monotonic()
     live.start()
     with pytest.raises(RuntimeError, match="started before"):

@@ -20,6 +20,7 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import FootageIncomplete, InferenceFailed, OutputFailed, SourceUnavailable, UsageError
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
+from edge_runtime.stream.clock import RunClock
 from edge_runtime.video import footage
 from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.file import VideoFile
@@ -222,7 +223,7 @@ def test_sources_that_cannot_run_together(texts: list[str], words: str, clip_pat
 class ScriptedCamera:
     """Stands in for LiveCamera: what happens is a function that runs in the reader's thread."""
 
-    def __init__(self, source: Source, listener: CameraListener) -> None:
+    def __init__(self, source: Source, listener: CameraListener, clock: RunClock) -> None:
         self.source, self.listener = source, listener
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=lambda: self.script(self.listener, self.stopping), daemon=True)
