@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import InferenceFailed, UsageError
-from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.engine import Engine
+from edge_runtime.inference.engines import open_engine
 from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.records import GapReason, Record
+from edge_runtime.repeats import RepeatedTrouble
 from edge_runtime.stream.locator import LOCATORS
 from edge_runtime.stream.pixels import Color, UInt8Array, check_color, check_frame, prepare
 from edge_runtime.stream.segments import (
@@ -30,7 +33,7 @@ from edge_runtime.stream.segments import (
     SegmentSpec,
     TimeSegmenter,
 )
-from edge_runtime.stream.track import LocatedStream, SegmentTimes
+from edge_runtime.stream.track import LocatedStream
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +54,21 @@ class Stream:
         self._located = located
         self._spec = detector.bundle.manifest.segment
         self._pixels = detector.bundle.manifest.pixels
-        self._last: tuple[int, float] | None = None
         self._flushed = False
 
     def push(self, frame: UInt8Array, seconds: float, color: Color = "bgr") -> list[Record]:
         """Take one frame; returns the records that became final with it, most often none.
 
-        frame: uint8 (h, w, 3), its channels in the order `color`; it may change its size from frame to frame,
-        and its memory may be reused afterwards. seconds: its time, which never goes back (with `clock="time"`
-        it cuts the segments; use a monotonic clock). Raises InvalidFrame, and the stream is unchanged.
+        Args:
+            frame: uint8 (h, w, 3). It may change its size from frame to frame, and its memory may be reused
+                afterwards.
+            seconds: Its time, which never goes back. With `clock="time"` it cuts the segments: use a monotonic
+                clock.
+            color: Order of its channels, `bgr` or `rgb`.
+
+        Raises:
+            InvalidFrame: No such picture, or no such time; the stream is unchanged.
+            UsageError: The stream was flushed, or its detector was closed.
         """
         check_frame(frame)
         check_color(color)
@@ -68,76 +77,67 @@ class Stream:
     def push_lazy(self, frame: PreparePixels, seconds: float) -> list[Record]:
         """As `push`, for a frame that is prepared only if the model will see it."""
         self._check_open()
-        records: list[Record] = []
-        for item in self.segmenter.push(frame, seconds):
-            records += self.score_item(item)
-        return records
+        return self._take(self.segmenter.push(frame, seconds))
 
     def gap(
         self, start_s: float, end_s: float, reason: GapReason = "lost", read_again: ReadAgain | None = None
     ) -> list[Record]:
         """Say that no frames came from `start_s` to `end_s`; the running segment ends before it.
 
-        read_again: as of `FrameSegmenter.flush`.
+        Args:
+            start_s: On the clock of the pushed frames.
+            end_s: Not before `start_s`, nor before the newest frame.
+            reason: `stalled`, `lost`, `undecodable` or `dropped`.
+            read_again: As of `FrameSegmenter.flush`.
+
+        Raises:
+            UsageError: No such times or reason, or the stream was flushed; the stream is unchanged.
         """
         self._check_open()
-        start_s, end_s = float(start_s), float(end_s)
+        if reason not in get_args(GapReason):
+            raise UsageError(f"unknown reason of a gap {reason!r}; choose from {', '.join(get_args(GapReason))}")
+        start, end = _seconds(start_s), _seconds(end_s)
         if (last_s := self.segmenter.last_s) is not None:
             # A watchdog's clock reading may lie a little before the newest frame's.
-            start_s = max(start_s, last_s)
-        if not (math.isfinite(start_s) and math.isfinite(end_s) and end_s >= start_s):
-            raise UsageError(f"a gap ends after it starts and after the newest frame, got {start_s} to {end_s}")
-        records: list[Record] = []
-        for item in interrupt(self.segmenter, self._spec, start_s, end_s, reason, read_again):
-            records += self.score_item(item)
-        return records
+            start = max(start, last_s)
+        if not (math.isfinite(start) and math.isfinite(end) and end >= start):
+            raise UsageError(f"a gap ends after it starts and after the newest frame, got {start_s!r} to {end_s!r}")
+        return self._take(interrupt(self.segmenter, self._spec, start, end, reason, read_again))
 
     def idle(self, seconds: float) -> list[Record]:
-        """Say that no frame has come until `seconds`: an event must not stay open until a lost camera returns.
-
-        Whoever cuts segments elsewhere calls that segmenter's `idle` first: a segment that is running there would
-        come too late for its neighbours' smoothed scores.
-        """
+        """Say that no frame has come until `seconds`: an event must not stay open until a lost camera returns."""
         if self._flushed:
             return []
         records: list[Record] = []
         if isinstance(self.segmenter, TimeSegmenter):
-            for item in self.segmenter.idle(seconds):
-                records += self.score_item(item)
-        if self._last is None or self.segmenter.is_open:
+            records += self._take(self.segmenter.idle(seconds))
+        if self.segmenter.is_open:
             return records
-        index, end_s = self._last
-        passed = int((seconds - end_s) // self._spec.duration_s)
-        # The hole will take round(pause / duration) places, and at least one.
-        return records + (self._located.advance_to(index + passed - 1) if passed > 1 else [])
+        return records + self._located.idle(seconds, self._spec.duration_s)
 
     def score_item(self, item: Segment | Gap) -> list[Record]:
-        """Score one finished segment, or note a hole; for callers that cut segments elsewhere.
+        """Score one finished segment, or note a gap; for callers that cut segments elsewhere.
 
         A segment that the graphs cannot score becomes a gap (reason `dropped`), never a score.
         """
-        if isinstance(item, Gap):
-            self._last = (item.index + item.segments - 1, item.end_s)
-            return self._located.gap(item)
-        self._last = (item.index, item.end_s)
-        try:
-            score = float(self._detector.score(item.pixels[None])[0])
-        except InferenceFailed as error:
-            log.error("%s: segment %d could not be scored: %s", self.camera, item.index, error)
-            return self._located.gap(Gap(item.index, 1, item.start_s, item.end_s, "dropped"))
-        return self._located.push(SegmentTimes.of(item), score)
+        score = self._detector.score_segment(self.camera, item) if isinstance(item, Segment) else None
+        return self._located.take(item, score)
 
     def flush(self, read_again: ReadAgain | None = None) -> list[Record]:
-        """End the stream: the tail is scored, what waited for later segments becomes final, events end."""
+        """End the stream: the tail is scored, what waited for later segments becomes final, events end.
+
+        Args:
+            read_again: As of `FrameSegmenter.flush`.
+        """
         if self._flushed:
             return []
-        records: list[Record] = []
         # Where a file cannot give its frames again this raises, and the stream can still be flushed.
-        clips = self.segmenter.flush(read_again)
+        rest = self.segmenter.flush(read_again)
         self._flushed = True
-        for clip in clips:
-            records += self.score_item(clip)
-        return records + self._located.flush()
+        return [*self._take(rest), *self._located.flush()]
+
+    def _take(self, items: Sequence[Segment | Gap]) -> list[Record]:
+        return [record for item in items for record in self.score_item(item)]
 
     def _check_open(self) -> None:
         if self._flushed:
@@ -159,24 +159,40 @@ def interrupt(
 
 
 class Detector:
-    """One loaded bundle for any number of streams.
+    """One loaded bundle for any number of streams; a context manager around its memory.
 
-    provider: `auto`, `cpu`, `cuda`, `tensorrt` or `openvino`. threads: of ONNX Runtime, default its own choice.
-    Raises BundleRefused, MissingExtra, ProviderUnavailable. Streams of one detector may run in different
-    threads; the graphs are shared.
+    Streams of one detector may run in different threads; the graphs are shared.
+
+    Args:
+        bundle: What `Bundle.open` returned.
+        provider: `auto`, or a name of the table of providers, such as `cpu` or `cuda`.
+        threads: Processor threads of ONNX Runtime for one segment; its own choice by default.
+        engine: What runs the graphs instead of ONNX Runtime here. It stays the caller's: `close` leaves it open.
+        self_test: Run one golden segment and compare it with what the builder's machine computed.
+
+    Raises:
+        BundleRefused: A graph cannot be loaded, or golden segments are missing.
+        MissingExtra: ONNX Runtime is not installed.
+        ProviderUnavailable: The provider is not the one that would run.
+        InferenceFailed: The self-test gave other values than the builder's machine.
     """
 
-    def __init__(self, bundle: Bundle, provider: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        provider: str = "auto",
+        threads: int | None = None,
+        *,
+        engine: Engine | None = None,
+        self_test: bool = True,
+    ) -> None:
         self.bundle = bundle
-        graphs = bundle.manifest.graphs
-        self.engine: OnnxEngine | None = OnnxEngine(
-            bundle.file(graphs.vision.file),
-            bundle.file(graphs.language.file),
-            provider,
-            threads,
-            group=graphs.frames_per_group,
-        )
+        self._owns_engine = engine is None
+        self.engine: Engine | None = engine if engine is not None else open_engine(bundle, provider, threads)
         self._scorer: ScorerGraph | None = ScorerGraph(bundle.file(bundle.manifest.scorer.file))
+        self._unscored = RepeatedTrouble(
+            log, logging.ERROR, "{count} more segments could not be scored in the last {seconds} s"
+        )
 
     def stream(
         self,
@@ -189,33 +205,81 @@ class Detector:
     ) -> Stream:
         """Open a stream of frames.
 
-        locator: `full` smooths over later segments too and answers later; `low_latency` answers at once.
-        clock: `time` cuts by the pushed timestamps (live cameras), `frames` counts frames (files).
-        length: a file's number of frames, where known, spares work. sparing: see TimeSegmenter.
-        run: goes into the events' ids, so that those of a camera differ from run to run.
+        Args:
+            name: Of the camera, in its records.
+            locator: `full` smooths over later segments too and answers later; `low_latency` answers at once.
+            clock: `time` cuts by the pushed timestamps (live cameras), `frames` counts frames (files).
+            length: A file's number of frames, where known, spares work.
+            sparing: See TimeSegmenter.
+            run: Goes into the events' ids, so that those of a camera differ from run to run.
+
+        Raises:
+            UsageError: No such name, locator or clock, or the detector was closed.
         """
+        segment = self.bundle.manifest.segment
+        if clock not in get_args(Clock):
+            raise UsageError(f"unknown clock {clock!r}; choose from {', '.join(get_args(Clock))}")
+        segmenter = FrameSegmenter(segment, length) if clock == "frames" else TimeSegmenter(segment, sparing)
+        return Stream(name, self, segmenter, self.located(name, locator, run))
+
+    def located(self, name: str, locator: str = "full", run: str = "") -> LocatedStream:
+        """The second step of a stream alone, for callers that cut and score segments themselves.
+
+        Args:
+            name: Of the camera, in its records.
+            locator: As of `stream`.
+            run: As of `stream`.
+
+        Raises:
+            UsageError: As of `stream`.
+        """
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"a stream's name must be a text that is not empty, got {name!r}")
         if locator not in LOCATORS:
             raise UsageError(f"unknown locator {locator!r}; choose from {', '.join(LOCATORS)}")
-        if clock not in ("frames", "time"):
-            raise UsageError(f"unknown clock {clock!r}; choose from frames, time")
+        if self.engine is None:
+            raise UsageError("the detector was closed")
         manifest = self.bundle.manifest
-        segmenter = (
-            FrameSegmenter(manifest.segment, length)
-            if clock == "frames"
-            else TimeSegmenter(manifest.segment, sparing)
-        )
-        located = LocatedStream(name, manifest.locators.named(locator), run or manifest.bundle_id[:8])
-        return Stream(name, self, segmenter, located)
+        return LocatedStream(name, manifest.locators.named(locator), run or manifest.bundle_id[:8])
 
     def score(self, frames: UInt8Array) -> NDArray[np.float32]:
-        """Probability that each segment is anomalous. frames: uint8 (b, F, S, S, 3). Returns (b,)."""
-        graphs = self.engine  # another thread may close the detector meanwhile
-        if graphs is None:
+        """Probability that each segment is anomalous.
+
+        Args:
+            frames: uint8 (b, F, S, S, 3).
+
+        Returns:
+            float32 (b,).
+
+        Raises:
+            InferenceFailed: A graph failed, or gave values that are not finite.
+            UsageError: The detector was closed.
+        """
+        engine = self.engine  # another thread may close the detector meanwhile
+        if engine is None:
             raise UsageError("the detector was closed")
-        return self.probabilities(graphs.features(frames))
+        return self.probabilities(engine.features(frames))
+
+    def score_segment(self, camera: str, segment: Segment) -> float | None:
+        """The first step behind a segmenter: a segment's probability, None where the graphs could not give one.
+
+        The first segment that fails is logged at once, those after it as a sum once a minute.
+        """
+        try:
+            return float(self.score(segment.pixels[None])[0])
+        except InferenceFailed as error:
+            self._unscored.happened(f"{camera}: segment {segment.index} could not be scored: {error}")
+            return None
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The scorer alone. features: float32 (b, K·d). Returns (b,)."""
+        """The scorer alone.
+
+        Args:
+            features: float32 (b, K·d), in expert order.
+
+        Returns:
+            float32 (b,).
+        """
         scorer = self._scorer
         if scorer is None:
             raise UsageError("the detector was closed")
@@ -226,13 +290,15 @@ class Detector:
 
         What streams still hold then comes out as gaps (reason `dropped`): for a program that must end at once.
         """
-        graphs = self.engine
-        if graphs is not None:
-            graphs.abandon()
+        engine = self.engine
+        if engine is not None:
+            engine.abandon()
 
     def close(self) -> None:
         """Give the graphs' memory back. Streams of this detector cannot score any more."""
-        self.engine = self._scorer = None
+        engine, self.engine, self._scorer = self.engine, None, None
+        if engine is not None and self._owns_engine:
+            engine.close()
 
     def __enter__(self) -> Self:
         return self
@@ -241,3 +307,11 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _seconds(value: object) -> float:
+    """A caller's time as a float; NaN for what is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return math.nan

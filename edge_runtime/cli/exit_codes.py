@@ -14,8 +14,8 @@ from edge_runtime.errors import HeadHuntError, one_line
 INTERRUPTED = 130
 
 
-def run_command(cli: click.Command, arguments: Sequence[str] | None = None) -> int:
-    """Run a click command and return its exit code.
+def run_command(cli: click.Command, arguments: Sequence[str] | None = None, obj: object = None) -> int:
+    """Run a click command and return its exit code. `obj` is what its commands get by `click.pass_obj`.
 
     0 done, 1 the work failed, 2 wrong usage or a missing extra, 3 a bundle was refused, 4 a source could not be
     opened, 130 interrupted. Whatever goes wrong is one line on stderr; with --debug anywhere among the arguments
@@ -23,7 +23,7 @@ def run_command(cli: click.Command, arguments: Sequence[str] | None = None) -> i
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        result = cli.main(args=given, standalone_mode=False)
+        result = cli.main(args=given, standalone_mode=False, obj=obj)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:

@@ -28,6 +28,10 @@ class OnnxEngine:
         """Fail every run from now on, the one in progress included; from any thread, and for good."""
         self._run.terminate = True
 
+    def close(self) -> None:
+        """Give the graphs' memory back; calls after this fail."""
+        self._vision = self._language = None
+
     def tokens(self, frames: UInt8Array) -> FloatArray:
         """Visual tokens of segments.
 

@@ -22,9 +22,9 @@ class SegmentTimes:
     end_s: float
 
     @classmethod
-    def of(cls, clip: Segment) -> SegmentTimes:
-        """The times of a clip."""
-        return cls(clip.index, clip.start_frame, clip.end_frame, clip.start_s, clip.end_s)
+    def of(cls, segment: Segment) -> SegmentTimes:
+        """The times of a segment."""
+        return cls(segment.index, segment.start_frame, segment.end_frame, segment.start_s, segment.end_s)
 
 
 class LocatedStream:
@@ -40,17 +40,49 @@ class LocatedStream:
         self._grouper = EventGrouper(camera, event_prefix)
         self._waiting: dict[int, tuple[SegmentTimes, float]] = {}
         self._newest = -1
+        # Index and end of what came last, a gap included.
+        self._last: tuple[int, float] | None = None
+
+    @property
+    def camera(self) -> str:
+        """Name in the records."""
+        return self._camera
 
     def push(self, segment: SegmentTimes, score: float) -> list[Record]:
         """Take a scored segment; returns the records that became final. Indices only grow."""
+        self._last = (segment.index, segment.end_s)
         self._waiting[segment.index] = (segment, score)
         self._newest = segment.index
         return self._locate(self._smoother.push(segment.index, score))
 
-    def gap(self, hole: Gap) -> list[Record]:
+    def gap(self, gap: Gap) -> list[Record]:
         """Take a stretch that could not be scored."""
-        gap = GapRecord(camera=self._camera, start_s=hole.start_s, end_s=hole.end_s, reason=hole.reason)
-        return [*self.advance_to(hole.index + hole.segments - 1), gap]
+        self._last = (gap.index + gap.segments - 1, gap.end_s)
+        record = GapRecord(camera=self._camera, start_s=gap.start_s, end_s=gap.end_s, reason=gap.reason)
+        return [*self.advance_to(gap.index + gap.segments - 1), record]
+
+    def take(self, item: Segment | Gap, score: float | None) -> list[Record]:
+        """The second step behind a segmenter: a gap, or a segment with its score.
+
+        A segment whose score is None could not be scored and becomes a gap (reason `dropped`), never a score.
+        """
+        if isinstance(item, Gap):
+            return self.gap(item)
+        if score is None:
+            return self.gap(Gap(item.index, 1, item.start_s, item.end_s, "dropped"))
+        return self.push(SegmentTimes.of(item), score)
+
+    def idle(self, seconds: float, duration_s: float) -> list[Record]:
+        """Nothing has come until `seconds`: what waited for later segments becomes final without them.
+
+        An event must not stay open until a lost camera returns. duration_s: of a full segment.
+        """
+        if self._last is None:
+            return []
+        index, end_s = self._last
+        passed = int((seconds - end_s) // duration_s)
+        # The gap will take round(pause / duration) places, and at least one.
+        return self.advance_to(index + passed - 1) if passed > 1 else []
 
     def advance_to(self, index: int) -> list[Record]:
         """Nothing more will come up to segment `index`: what waited only for that becomes final."""

@@ -67,8 +67,8 @@ def parse_source(text: str) -> Source:
 
     A name is letters, digits, `_`, `.` and `-` before the first `=`; a file that is called like the whole text
     is that file. Without a name: the file's stem, the URL's host, `camera<N>` for a device. A folder or a file
-    called by a bare number is reached as `./0`. Raises SourceUnavailable for a file that is not there and
-    UsageError for anything that no source looks like.
+    called by a bare number is reached as `./0`. Whether a file is there is seen when it is opened: of many files
+    the others are still scored. Raises UsageError for anything that no source looks like.
     """
     name, rest = None, text
     named = _NAMED.fullmatch(text)
@@ -127,7 +127,6 @@ def _file_source(name: str | None, text: str) -> Source:
         # A camera's address with its scheme forgotten or mistyped: naming it as a file would show the password.
         label = f"{name}={_HIDDEN}" if name else _HIDDEN
         raise UsageError(f"{label}: no such file, and no URL either; write rtsp://user:password@host/path")
-    check_file(path)
     stem = path.stem if path.stem.isprintable() else ascii(path.stem)
     return Source(name or stem, "file", text, shown_path(text))
 

@@ -1,7 +1,7 @@
-"""What cameras have finished and nobody has scored yet, in bounded memory. Knows clips and holes; no model.
+"""What cameras have finished and nobody has scored yet, in bounded memory.
 
-A camera cannot be asked to wait. When scoring falls behind, the oldest waiting segment of that camera becomes a
-hole in its place: what is scored is recent, what is not is said, and the order is kept.
+A camera cannot be asked to wait. When a camera's queue is full, its oldest segment becomes a gap in the same
+place: the order is kept, and what is scored is recent.
 """
 
 from __future__ import annotations
@@ -10,75 +10,123 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from edge_runtime.records import CameraRecord
+from edge_runtime.repeats import RepeatedTrouble
 from edge_runtime.stream.segments import Gap, Segment
 
 log = logging.getLogger(__name__)
 
-Item = Segment | Gap | CameraRecord
+
+@dataclass(frozen=True, slots=True)
+class CameraEnd:
+    """The camera was removed: nothing of it comes after this."""
+
+
+Item = Segment | Gap | CameraRecord | CameraEnd
+
+
+@dataclass(slots=True, eq=False)
+class _Queue:
+    items: deque[Item]
+    drops: RepeatedTrouble
 
 
 class Backlog:
     """One queue a camera, and the cameras in turn. Any thread may call anything.
 
-    cameras: their names. clips: how many segments of one camera may wait with their pixels. Holes and state
-    changes take little, but a consumer may stand still for days: beyond `items` the older half is summed up.
+    Args:
+        segments: How many segments of one camera may wait with their pixels.
+        items: How much may wait of one camera in all. Gaps and state changes take little, but a consumer may
+            stand still for days: beyond this the older half is summed up.
     """
 
-    def __init__(self, cameras: Sequence[str], clips: int = 2, items: int = 64) -> None:
-        self._clips, self._items = clips, items
-        self._waiting: OrderedDict[str, deque[Item]] = OrderedDict((name, deque()) for name in cameras)
+    def __init__(self, segments: int = 2, items: int = 64) -> None:
+        self._segments, self._items = segments, items
+        self._waiting: OrderedDict[str, _Queue] = OrderedDict()
         self._changed = threading.Condition()
 
-    def put(self, camera: str, item: Item) -> None:
-        """Add what comes next from `camera`; never waits."""
+    def add(self, camera: str) -> None:
+        """Give a camera a queue. A name that has one is a ValueError."""
         with self._changed:
-            queue = self._waiting[camera]
-            queue.append(item)
-            clips = [place for place, waiting in enumerate(queue) if isinstance(waiting, Segment)]
-            if len(clips) > self._clips:
-                oldest = queue[clips[0]]
-                assert isinstance(oldest, Segment)
-                queue[clips[0]] = _hole(oldest)
-                log.warning(
-                    "camera %s: scoring falls behind, the segment from %.1f s is dropped", camera, oldest.start_s
-                )
-            if len(queue) > self._items:
-                half = len(queue) // 2
-                summary = sum_up([queue.popleft() for _ in range(half)])
-                queue.extendleft(reversed(summary))
+            if camera in self._waiting:
+                raise ValueError(f"camera {camera} has a queue already")
+            more = f"camera {camera}: {{count}} more segments were dropped in the last {{seconds}} s"
+            self._waiting[camera] = _Queue(deque(), RepeatedTrouble(log, logging.WARNING, more))
+
+    def remove(self, camera: str) -> None:
+        """Take a camera's queue away, with what waits in it."""
+        with self._changed:
+            queue = self._waiting.pop(camera, None)
+        if queue is not None:
+            queue.drops.sum_up(at_once=True)
+
+    def put(self, camera: str, item: Item) -> None:
+        """Add what comes next from `camera`; never waits. Of a camera that was removed nothing is taken."""
+        with self._changed:
+            queue = self._waiting.get(camera)
+            if queue is None:
+                return
+            dropped = self._append(queue.items, item)
             self._changed.notify()
+        if dropped is not None:
+            queue.drops.happened(
+                f"camera {camera}: scoring falls behind, the segment from {dropped.start_s:.1f} s is dropped"
+            )
 
     def take(self, timeout_s: float) -> tuple[str, Item] | None:
         """The oldest item of the camera whose turn it is; None where nothing comes within `timeout_s`."""
         with self._changed:
-            self._changed.wait_for(lambda: any(self._waiting.values()), timeout_s)
+            self._changed.wait_for(lambda: any(queue.items for queue in self._waiting.values()), timeout_s)
             for camera, queue in self._waiting.items():
-                if queue:
+                if queue.items:
                     self._waiting.move_to_end(camera)
-                    return camera, queue.popleft()
+                    return camera, queue.items.popleft()
             return None
 
     def is_empty(self, camera: str) -> bool:
         """Whether nothing waits from `camera`."""
         with self._changed:
-            return not self._waiting[camera]
+            return camera not in self._waiting or not self._waiting[camera].items
+
+    def sum_up_drops(self) -> None:
+        """Log how many segments were dropped since that was last said, at most once a minute a camera."""
+        with self._changed:
+            queues = list(self._waiting.values())
+        for queue in queues:
+            queue.drops.sum_up()
+
+    def _append(self, queue: deque[Item], item: Item) -> Segment | None:
+        """Add an item within the bounds; returns the segment that became a gap for it."""
+        queue.append(item)
+        dropped = None
+        places = [place for place, waiting in enumerate(queue) if isinstance(waiting, Segment)]
+        if len(places) > self._segments:
+            oldest = queue[places[0]]
+            assert isinstance(oldest, Segment)
+            queue[places[0]], dropped = _gap(oldest), oldest
+        if len(queue) > self._items:
+            half = len(queue) // 2
+            summary = sum_up([queue.popleft() for _ in range(half)])
+            queue.extendleft(reversed(summary))
+        return dropped
 
 
 def sum_up(items: Sequence[Item]) -> list[Item]:
-    """Items in order as one hole over all of them, and the last state change; either only if there was one."""
-    stretches = [_hole(item) if isinstance(item, Segment) else item for item in items]
-    holes = [item for item in stretches if isinstance(item, Gap)]
+    """Items in order as one gap over all of them, and the last state change; either only if there was one."""
+    stretches = [_gap(item) if isinstance(item, Segment) else item for item in items]
+    gaps = [item for item in stretches if isinstance(item, Gap)]
     states = [item for item in stretches if isinstance(item, CameraRecord)]
+    ends = [item for item in stretches if isinstance(item, CameraEnd)]
     summary: list[Item] = []
-    if holes:
-        first, last = holes[0], holes[-1]
+    if gaps:
+        first, last = gaps[0], gaps[-1]
         segments = last.index + last.segments - first.index
-        reason = first.reason if {hole.reason for hole in holes} == {first.reason} else "dropped"
+        reason = first.reason if {gap.reason for gap in gaps} == {first.reason} else "dropped"
         summary.append(Gap(first.index, segments, first.start_s, last.end_s, reason))
-    return [*summary, *states[-1:]]
+    return [*summary, *states[-1:], *ends]
 
 
-def _hole(clip: Segment) -> Gap:
-    return Gap(clip.index, 1, clip.start_s, clip.end_s, "dropped")
+def _gap(segment: Segment) -> Gap:
+    return Gap(segment.index, 1, segment.start_s, segment.end_s, "dropped")

@@ -14,13 +14,20 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # An orderly stop by a service manager is a success; an interruption from the keyboard is not.
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0}
+
+
+class Stop(Protocol):
+    """Whether to stop; a threading.Event will do."""
+
+    def is_set(self) -> bool:
+        """True from the moment on when the run should end."""
 
 
 class StopRequest:

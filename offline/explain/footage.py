@@ -129,6 +129,7 @@ def _parse(text: str, cameras: set[str]) -> tuple[str, Path]:
     source = parse_source(text)
     if source.kind != "file":
         raise UsageError(f"--video {source.shown}: is no file; give the footage of camera {source.name} as a file")
+    check_file(Path(source.target))
     return source.name, Path(source.target)
 
 

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.records import CameraRecord, GapReason
 from edge_runtime.stream.segments import Gap, Segment
-from edge_runtime.watch.backlog import Backlog, Item
+from edge_runtime.watch.backlog import Backlog, CameraEnd, Item
 
 PIXELS = np.zeros((1, 1, 1, 3), np.uint8)
 CAMERAS = ("gate", "yard")
 
 
-def clip(index: int) -> Segment:
+def segment(index: int) -> Segment:
     return Segment(index, 10 * index, 10 * index + 10, float(index), index + 1.0, PIXELS)
 
 
-def hole(index: int, segments: int, reason: GapReason) -> Gap:
+def gap(index: int, segments: int, reason: GapReason) -> Gap:
     return Gap(index, segments, float(index), float(index + segments), reason)
 
 
 def state(camera: str) -> CameraRecord:
     return CameraRecord(camera=camera, state="offline", detail="")
+
+
+def backlog_of(*cameras: str, segments: int = 2, items: int = 64) -> Backlog:
+    backlog = Backlog(segments, items)
+    for camera in cameras:
+        backlog.add(camera)
+    return backlog
 
 
 def places(item: Segment | Gap) -> range:
@@ -34,7 +44,7 @@ def places(item: Segment | Gap) -> range:
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(CAMERAS),
-        st.one_of(st.just("clip"), st.integers(1, 4), st.just("state"), st.just("take")),
+        st.one_of(st.just("segment"), st.integers(1, 4), st.just("state"), st.just("take")),
     ),
     max_size=200,
 )
@@ -42,9 +52,9 @@ STEPS = st.lists(
 
 @given(STEPS, st.integers(1, 3), st.integers(4, 12))
 def test_what_comes_out_is_contiguous_and_what_waits_is_bounded(
-    steps: list[tuple[str, str | int]], clips: int, items: int
+    steps: list[tuple[str, str | int]], segments: int, items: int
 ) -> None:
-    backlog = Backlog(CAMERAS, clips, items)
+    backlog = backlog_of(*CAMERAS, segments=segments, items=items)
     next_index = dict.fromkeys(CAMERAS, 0)
     waiting: dict[str, int] = dict.fromkeys(CAMERAS, 0)
     out: list[tuple[str, Item]] = []
@@ -53,11 +63,11 @@ def test_what_comes_out_is_contiguous_and_what_waits_is_bounded(
         if step == "take":
             taken = backlog.take(0.0)
             out += [taken] if taken else []
-        elif step == "clip":
-            backlog.put(camera, clip(index))
+        elif step == "segment":
+            backlog.put(camera, segment(index))
             next_index[camera] += 1
         elif isinstance(step, int):
-            backlog.put(camera, hole(index, step, "lost"))
+            backlog.put(camera, gap(index, step, "lost"))
             next_index[camera] += step
         else:
             backlog.put(camera, state(camera))
@@ -67,7 +77,7 @@ def test_what_comes_out_is_contiguous_and_what_waits_is_bounded(
     for camera in CAMERAS:
         waiting[camera] = sum(name == camera for name, _ in rest)
         assert waiting[camera] <= items + 1
-        assert sum(name == camera and isinstance(item, Segment) for name, item in rest) <= clips
+        assert sum(name == camera and isinstance(item, Segment) for name, item in rest) <= segments
         covered = [
             place
             for name, item in out + rest
@@ -79,17 +89,53 @@ def test_what_comes_out_is_contiguous_and_what_waits_is_bounded(
 
 
 def test_the_oldest_segment_makes_room_in_its_place() -> None:
-    backlog = Backlog(["gate"], clips=2)
-    for item in (clip(0), hole(1, 2, "stalled"), clip(3), clip(4)):
+    backlog = backlog_of("gate", segments=2)
+    for item in (segment(0), gap(1, 2, "stalled"), segment(3), segment(4)):
         backlog.put("gate", item)
     taken = [backlog.take(0.0) for _ in range(4)]
-    assert taken[:2] == [("gate", hole(0, 1, "dropped")), ("gate", hole(1, 2, "stalled"))]
+    assert taken[:2] == [("gate", gap(0, 1, "dropped")), ("gate", gap(1, 2, "stalled"))]
     assert [item.index for _, item in filter(None, taken[2:]) if isinstance(item, Segment)] == [3, 4]
 
 
 def test_cameras_take_turns() -> None:
-    backlog = Backlog(CAMERAS)
+    backlog = backlog_of(*CAMERAS)
     for index in range(2):
         for camera in CAMERAS:
-            backlog.put(camera, clip(index))
+            backlog.put(camera, segment(index))
     assert [taken[0] for _ in range(4) if (taken := backlog.take(0.0))] == ["gate", "yard", "gate", "yard"]
+
+
+def test_a_camera_that_was_removed_puts_nothing_in_and_comes_back_with_an_empty_queue() -> None:
+    backlog = backlog_of(*CAMERAS)
+    backlog.put("gate", segment(0))
+    backlog.remove("gate")
+    backlog.put("gate", segment(1))
+    assert backlog.take(0.0) is None
+    assert backlog.is_empty("gate")
+    backlog.add("gate")
+    backlog.put("gate", segment(2))
+    assert backlog.take(0.0) == ("gate", segment(2))
+    with pytest.raises(ValueError, match="gate"):
+        backlog.add("gate")
+
+
+def test_the_end_of_a_camera_survives_a_full_queue() -> None:
+    backlog = backlog_of("gate", items=4)
+    backlog.put("gate", CameraEnd())
+    for index in range(20):
+        backlog.put("gate", gap(index, 1, "lost"))
+    taken = [item for item in iter(lambda: backlog.take(0.0), None) if isinstance(item[1], CameraEnd)]
+    assert len(taken) == 1
+
+
+def test_drops_are_said_once_and_then_summed_up(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "edge_runtime")
+    backlog = backlog_of("gate")
+    for index in range(500):
+        backlog.put("gate", segment(index))
+    assert len(caplog.messages) == 1
+    assert "the segment from 0.0 s is dropped" in caplog.messages[0]
+    backlog.remove("gate")
+    assert len(caplog.messages) == 2
+    # 500 came, 2 may wait, 1 was said before.
+    assert "497 more segments were dropped" in caplog.messages[1]

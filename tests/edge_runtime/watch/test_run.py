@@ -15,18 +15,16 @@ import pytest
 from clips import write_clip
 from edge_command import with_manifest
 from numpy.typing import NDArray
+from scripted_camera import Script, ScriptedCamera, flow
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import FootageIncomplete, InferenceFailed, OutputFailed, SourceUnavailable, UsageError
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
-from edge_runtime.stream.clock import RunClock
 from edge_runtime.video import footage
-from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.file import VideoFile
 from edge_runtime.video.journal import CameraListener
-from edge_runtime.video.sources import Source, parse_source
-from edge_runtime.watch import run as runner_module
+from edge_runtime.video.sources import parse_source
 from edge_runtime.watch.run import Runner, check_sources
 
 
@@ -146,6 +144,24 @@ def test_one_bad_file_does_not_keep_the_next_from_running(
     assert spans(records)[-3:] == [(0, 48), (48, 96), (96, 130)]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_each_file_that_can_be_scored_is_scored_in_any_order(
+    detector: Detector, truncated: Path, clip_path: Path, tmp_path: Path, order: int
+) -> None:
+    """Twenty files with an empty, a missing and a truncated one among them: what outweighs is told, in any order."""
+    (tmp_path / "empty.mp4").touch()
+    good = [f"good{number}={clip_path}" for number in range(17)]
+    bad = [f"empty={tmp_path / 'empty.mp4'}", f"gone={tmp_path / 'gone.mp4'}", f"cut={truncated}"]
+    texts = [*good[:5], bad[0], *good[5:11], bad[2], *good[11:], bad[1]][::order]
+    records: list[Record] = []
+    runner = Runner(detector, records.append, threading.Event())
+    with pytest.raises(SourceUnavailable, match="3 of 20 files") as caught:
+        runner.run([parse_source(text) for text in texts])
+    assert caught.value.exit_code == 4
+    scored = {record.camera for record in records if isinstance(record, SegmentRecord)}
+    assert scored == {"cut", *(f"good{number}" for number in range(17))}
+
+
 def test_a_file_without_a_rate_takes_the_bundles(
     detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -220,49 +236,12 @@ def test_sources_that_cannot_run_together(texts: list[str], words: str, clip_pat
 # ---- live cameras, from a script instead of a network
 
 
-class ScriptedCamera:
-    """Stands in for LiveCamera: what happens is a function that runs in the reader's thread."""
-
-    def __init__(self, source: Source, listener: CameraListener, clock: RunClock) -> None:
-        self.source, self.listener = source, listener
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=lambda: self.script(self.listener, self.stopping), daemon=True)
-
-    script: Callable[[CameraListener, threading.Event], None]
-
-    def start(self) -> None:
-        self.thread.start()
-
-    def stop(self, timeout_s: float | None = None) -> bool:
-        self.stopping.set()
-        self.thread.join(timeout_s)
-        return not self.thread.is_alive()
-
-    def raise_if_failed(self) -> None:
-        pass
-
-    def require_online(self, timeout_s: float | None = None) -> None:
-        raise SourceUnavailable(f"camera {self.source.name}: cannot open {self.source.shown}: refused")
-
-
-def picture() -> NDArray[np.uint8]:
-    return np.full((90, 160, 3), 90, np.uint8)
-
-
-def flow(listener: CameraListener, first: int, count: int, since_s: float, fps: float = 15.0) -> None:
-    for index in range(count):
-        listener.on_frame(DecodedFrame(first + index, since_s + index / fps, picture))
-
-
 def run_script(
-    monkeypatch: pytest.MonkeyPatch,
     detector: Detector,
-    script: Callable[[CameraListener, threading.Event], None],
+    script: Script,
     done: Callable[[list[Record]], bool],
     *sources: str,
 ) -> list[Record]:
-    monkeypatch.setattr(ScriptedCamera, "script", staticmethod(script), raising=False)
-    monkeypatch.setattr(runner_module, "LiveCamera", ScriptedCamera)
     records: list[Record] = []
     stop = threading.Event()
     deadline = time.monotonic() + 60
@@ -274,7 +253,8 @@ def run_script(
 
     watchdog = threading.Timer(deadline - time.monotonic(), stop.set)
     watchdog.start()
-    Runner(detector, write, stop).run([parse_source(text) for text in sources or ("gate=rtsp://camera/",)])
+    runner = Runner(detector, write, stop, open_reader=ScriptedCamera.of(script))
+    runner.run([parse_source(text) for text in sources or ("gate=rtsp://camera/",)])
     watchdog.cancel()
     return records
 
@@ -304,7 +284,7 @@ def test_scoring_that_is_too_slow_drops_the_oldest_and_says_so(
     def done(records: list[Record]) -> bool:
         return sum(isinstance(record, SegmentRecord) for record in records) == 3
 
-    records = run_script(monkeypatch, detector, script, done)
+    records = run_script(detector, script, done)
     segments = [record.index for record in records if isinstance(record, SegmentRecord)]
     gaps = [(round(record.start_s / 3.2), record.reason) for record in records if isinstance(record, GapRecord)]
     assert segments[:3] == [0, 8, 9]
@@ -337,7 +317,7 @@ def test_an_event_ends_although_the_camera_stays_away(
     with Detector(Bundle.open(path), "cpu", threads=1) as detector:
         monkeypatch.setattr(detector, "score", lambda frames: np.full(len(frames), 0.75, np.float32))
         before = time.monotonic()
-        records = run_script(monkeypatch, detector, script, done)
+        records = run_script(detector, script, done)
     assert time.monotonic() - before < 60  # not ended by the watchdog
     assert [type(record) for record in records[-2:]] == [EventRecord, EventRecord]
     assert spans(records) == [(0, 48), (48, 49)]
@@ -357,7 +337,7 @@ def test_several_cameras_each_in_its_own_order(detector: Detector, monkeypatch: 
         return sum(isinstance(record, SegmentRecord) for record in records) == 9
 
     sources = [f"{name}=rtsp://camera/" for name in ("gate", "yard", "hall")]
-    records = run_script(monkeypatch, detector, script, done, *sources)
+    records = run_script(detector, script, done, *sources)
     for name in ("gate", "yard", "hall"):
         own = [record for record in records if isinstance(record, SegmentRecord) and record.camera == name]
         assert [(record.start_frame, record.end_frame) for record in own] == [
@@ -374,7 +354,7 @@ def test_ids_of_events_differ_from_run_to_run(detector: Detector, monkeypatch: p
 
     ids = set()
     for _ in range(2):
-        records = run_script(monkeypatch, detector, script, lambda records: isinstance(records[-1], EventRecord))
+        records = run_script(detector, script, lambda records: isinstance(records[-1], EventRecord))
         ids |= {record.id for record in records if isinstance(record, EventRecord)}
         time.sleep(0.002)  # ids hold the start in milliseconds
     assert len(ids) == 2
@@ -400,9 +380,9 @@ def test_only_when_no_camera_answers_the_run_is_refused(
 
     sources = ["down=rtsp://user:s3cret@camera/", "good=rtsp://camera/"][: 1 + others]
     if others:
-        records = run_script(monkeypatch, detector, script, done, *sources)
+        records = run_script(detector, script, done, *sources)
         assert {record.state for record in records if isinstance(record, CameraRecord)} == {"offline", "online"}
     else:
         with pytest.raises(SourceUnavailable, match="camera down") as caught:
-            run_script(monkeypatch, detector, script, done, *sources)
+            run_script(detector, script, done, *sources)
         assert "s3cret" not in str(caught.value)

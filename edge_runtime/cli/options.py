@@ -1,0 +1,30 @@
+"""Options that several commands share, and their JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_runtime.inference.sessions import PROVIDERS
+
+BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
+PROVIDER = click.option(
+    "--provider",
+    type=click.Choice(["auto", *PROVIDERS]),
+    default="auto",
+    show_default=True,
+    help="What runs the graphs. A provider that is asked for by name and does not load is an error.",
+)
+THREADS = click.option(
+    "--threads", type=click.IntRange(min=1), help="Processor threads for one segment [default: one a core]."
+)
+DEBUG = click.option("--debug", is_flag=True, help="Debug logs, and a traceback for an error.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text.")
+
+
+def as_json_text(value: Any) -> str:
+    """What `--json` prints: strict JSON, a number that is not finite is a ValueError."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,134 @@
+"""`hh-edge run`: detection, from sources to records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_runtime.cli.exit_codes import INTERRUPTED
+from edge_runtime.cli.options import DEBUG, PROVIDER, THREADS
+
+if TYPE_CHECKING:
+    from edge_runtime.stream.segments import Clock
+
+
+@click.command("run")
+@click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Folder that `hh-offline build` made.")
+@click.option(
+    "--camera",
+    "cameras",
+    multiple=True,
+    required=True,
+    metavar="SRC",
+    help="A video file, rtsp://…, http://… (MJPEG) or a device number; name=SRC gives it a name. Repeat it for "
+    "several cameras at once, or several files one after another.",
+)
+@click.option(
+    "--locator",
+    type=click.Choice(["full", "low_latency"]),
+    default="full",
+    show_default=True,
+    help="full smooths over later segments too and answers later; low_latency answers at once. "
+    "`hh-edge inspect` gives the seconds.",
+)
+@click.option(
+    "--clock",
+    type=click.Choice(["frames", "time"]),
+    help="Cut segments by counting frames or by time [default: frames for files, time for live cameras].",
+)
+@PROVIDER
+@THREADS
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write records to this file instead of stdout (`-`); a file that exists is appended to, with a warning.",
+)
+@click.option("--no-self-test", is_flag=True, help="Start without running one golden segment of the bundle first.")
+@DEBUG
+@click.option("--quiet", is_flag=True, help="Only warnings and errors on stderr, no progress line.")
+@click.pass_obj
+def command(
+    left_behind: list[str] | None,
+    bundle: Path,
+    cameras: tuple[str, ...],
+    locator: str,
+    clock: Clock | None,
+    provider: str,
+    threads: int | None,
+    output: Path | None,
+    no_self_test: bool,
+    debug: bool,
+    quiet: bool,
+) -> int:
+    """Detect anomalies and write records, one JSON object a line.
+
+    You get a `segment` record for every stretch of 48 frames (or what the bundle says) once its score is final,
+    `event` records when consecutive segments are anomalous (new, update, end), a `gap` record for what could not
+    be scored, and `camera` records when a live camera comes, stalls, goes or returns.
+
+    A file ends the run; with a live camera it lasts until SIGINT (Ctrl-C) or SIGTERM: what is open is then scored
+    and written, within 3 seconds. A second signal ends at once. In records of live cameras, start_s and end_s are
+    seconds since the start of the run on a monotonic clock; the log gives the start in UTC.
+
+    A live camera that goes away is tried again for ever, after 1, 2, 5, 10, 30, 30 … seconds. When scoring is
+    slower than the cameras, the oldest waiting segments become gaps (reason `dropped`). Of several files each one
+    that can be scored is scored, whatever is wrong with the others.
+
+    \b
+    Exit codes:
+      0    done, or stopped by SIGTERM
+      1    the work failed: a file that is truncated, records that could not be written, a failed self-test
+      2    wrong usage, or a missing extra
+      3    the bundle was refused
+      4    a file could not be opened, or no live camera answered at the start
+      130  interrupted (SIGINT), whatever failed before
+
+    \b
+    Example:
+      hh-edge run --bundle bundle/ --camera clip.mp4 --output records.jsonl
+      hh-edge run --bundle bundle/ --camera gate=rtsp://user:password@10.0.0.7/stream --locator low_latency
+    """
+    from edge_runtime.bundle.reader import Bundle
+    from edge_runtime.cli.console import start_logging
+    from edge_runtime.detector import Detector
+    from edge_runtime.errors import FootageIncomplete, SourceUnavailable, one_line
+    from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
+    from edge_runtime.outputs.sink import Output, Outputs
+    from edge_runtime.video.sources import parse_source
+    from edge_runtime.watch.files import check_files
+    from edge_runtime.watch.run import Runner, check_sources
+    from edge_runtime.watch.stopping import StopRequest
+
+    console = start_logging(quiet, debug)
+    loaded: list[Detector] = []
+
+    def hurry() -> None:
+        for detector in loaded:
+            detector.abandon()
+
+    with StopRequest(hurry) as stop:
+        sources = [parse_source(text) for text in cameras]
+        check_sources(sources)
+        check_files(sources)
+        opened = Bundle.open(bundle)
+        with (
+            stdout_for_records_only() if output is None or str(output) == "-" else JsonLines.to_file(output) as lines,
+            Detector(opened, provider, threads, self_test=not no_self_test) as detector,
+            # Files can wait for a slow reader of their records, cameras cannot.
+            Outputs([Output(lines, required=True, waits=not sources[0].live)]) as outputs,
+        ):
+            loaded.append(detector)
+            runner = Runner(detector, outputs.emit, stop, locator=locator, clock=clock, progress=console.progress)
+            try:
+                runner.run(sources)
+            except (SourceUnavailable, FootageIncomplete) as error:
+                if stop.exit_code != INTERRUPTED:
+                    raise
+                click.echo(f"error: {one_line(error)}", err=True)
+            finally:
+                console.close()
+                if left_behind is not None:
+                    left_behind += runner.left_behind
+        return stop.exit_code

@@ -1,0 +1,270 @@
+"""Live cameras side by side: added and removed while running, scored by one loop, on one clock.
+
+One thread reads each camera. One loop, the caller's, scores what they finish and emits every record, so that the
+records of a camera are in order and no two threads write.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from edge_runtime.detector import Detector
+from edge_runtime.errors import UsageError
+from edge_runtime.records import CameraRecord, Record
+from edge_runtime.stream.clock import RunClock
+from edge_runtime.stream.segments import FrameSegmenter, Gap, Segment, TimeSegmenter
+from edge_runtime.video.camera import LiveCamera
+from edge_runtime.video.journal import CameraListener
+from edge_runtime.video.sources import Source
+from edge_runtime.watch.backlog import Backlog, CameraEnd
+from edge_runtime.watch.feed import CameraFeed
+from edge_runtime.watch.options import RunOptions
+from edge_runtime.watch.stopping import Stop
+from edge_runtime.watch.tally import Tally
+
+log = logging.getLogger(__name__)
+
+# How often the loop looks at the stop request and at cameras that say nothing.
+_TICK_S = 0.2
+# A camera whose read blocks is left behind after this long.
+_STOP_CAMERA_S = 0.5
+
+
+class Reader(Protocol):
+    """What reads one live camera; `LiveCamera` for real."""
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """End; False when it still blocks after `timeout_s` and is left behind."""
+
+    def raise_if_failed(self) -> None:
+        """Raise what ended the reader, if something did."""
+
+    def require_online(self, timeout_s: float | None = None) -> None:
+        """Wait for the first frame. SourceUnavailable if the first attempt failed."""
+
+
+OpenReader = Callable[[Source, CameraListener, RunClock], Reader]
+
+
+class CameraRun:
+    """One live camera of a run: its source, reader, segmenter, located stream and tally, on the run's clock.
+
+    Args:
+        source: The camera.
+        detector: What scores it.
+        backlog: Where its finished segments wait. The camera's queue is made here.
+        clock: The run's.
+        options: The run's.
+        run: Goes into the ids of events.
+        open_reader: Makes the reader.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        detector: Detector,
+        backlog: Backlog,
+        clock: RunClock,
+        options: RunOptions,
+        run: str,
+        open_reader: OpenReader = LiveCamera,
+    ) -> None:
+        manifest = detector.bundle.manifest
+        self.source = source
+        self.tally = Tally()
+        self.leaving = False
+        self._clock = clock
+        self._backlog = backlog
+        self._duration_s = manifest.segment.duration_s
+        self._located = detector.located(source.name, options.locator, run)
+        counting = options.clock == "frames"
+        segmenter = FrameSegmenter(manifest.segment) if counting else TimeSegmenter(manifest.segment, sparing=True)
+        self.feed = CameraFeed(source.name, segmenter, manifest.segment, manifest.pixels, backlog)
+        self.reader = open_reader(source, self.feed, clock)
+        backlog.add(source.name)
+
+    @property
+    def name(self) -> str:
+        """The camera's name."""
+        return self.source.name
+
+    def take(self, item: Segment | Gap | CameraRecord, score: float | None) -> list[Record]:
+        """Take what comes next out of the backlog, a segment with its score; returns what became final."""
+        return [item] if isinstance(item, CameraRecord) else self._located.take(item, score)
+
+    def idle(self) -> list[Record]:
+        """Ask a camera that gives no frames for what became final by that."""
+        # Asked in this order: once silent, a feed puts nothing more in before it says otherwise.
+        if not self.feed.silent or not self._backlog.is_empty(self.name):
+            return []
+        return self._located.idle(self._clock.now_s(), self._duration_s)
+
+    def stop(self) -> bool:
+        """Stop reading, and put what there is of the running segment into the backlog. False: left behind."""
+        try:
+            return self.reader.stop(_STOP_CAMERA_S)
+        finally:
+            self.feed.finish()
+
+    def flush(self) -> list[Record]:
+        """The camera has ended; returns the rest."""
+        return self._located.flush()
+
+
+class LiveRun:
+    """A run over live cameras. `serve` is the loop; `add` and `remove` may be called from other threads meanwhile.
+
+    Args:
+        detector: What scores.
+        emit: Takes every record, in each camera's order, in the thread of `serve`; what it raises ends the run.
+        options: Of the run.
+        clock: Of the run; all times count from its start.
+        open_reader: Makes the reader of a camera.
+
+    Attributes:
+        left_behind: Names of cameras whose reader was still blocked when it was stopped. Its thread is a daemon
+            in native code: the process should end without taking the interpreter apart.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        emit: Callable[[Record], None],
+        options: RunOptions,
+        clock: RunClock | None = None,
+        open_reader: OpenReader = LiveCamera,
+    ) -> None:
+        self._detector = detector
+        self._emit = emit
+        self._options = options
+        self._clock = clock or RunClock()
+        self._open_reader = open_reader
+        self._backlog = Backlog()
+        self._cameras: dict[str, CameraRun] = {}
+        self._changing = threading.Lock()
+        self._times: Counter[str] = Counter()
+        self._answered = False
+        self.left_behind: list[str] = []
+        started = self._clock.started_at
+        # Ids of events must differ from run to run: index and camera repeat, the moment of the start does not.
+        bundle_id = detector.bundle.manifest.bundle_id[:8]
+        self._token = f"{bundle_id}-{started:%Y%m%dT%H%M%S}{started.microsecond // 1000:03d}"
+        log.info("started at %s; start_s and end_s count from here", started.isoformat(timespec="milliseconds"))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the cameras, in the order in which they were added."""
+        with self._changing:
+            return list(self._cameras)
+
+    def add(self, source: Source) -> None:
+        """Start a camera. Its times are on the run's axis, whenever it comes.
+
+        Raises:
+            UsageError: A camera of that name is there already.
+        """
+        with self._changing:
+            if source.name in self._cameras:
+                raise UsageError(f"a camera called {source.name!r} is running already; give this one another name")
+            self._times[source.name] += 1
+            # A camera that comes a second time counts its segments from 0 again: its events need other ids.
+            run = self._token if (times := self._times[source.name]) == 1 else f"{self._token}.{times}"
+            camera = CameraRun(
+                source, self._detector, self._backlog, self._clock, self._options, run, self._open_reader
+            )
+            self._cameras[source.name] = camera
+        camera.reader.start()
+
+    def remove(self, name: str) -> None:
+        """Stop a camera. What it finished is still scored and emitted by `serve`, then its stream ends.
+
+        Raises:
+            UsageError: There is no camera of that name.
+        """
+        with self._changing:
+            camera = self._cameras.get(name)
+            if camera is None or camera.leaving:
+                others = [other for other, run in self._cameras.items() if not run.leaving]
+                raise UsageError(f"there is no camera called {name!r}; there are {', '.join(others) or 'none'}")
+            camera.leaving = True
+        self._stop_reading([camera])
+        self._backlog.put(name, CameraEnd())
+
+    def close(self) -> None:
+        """Stop all cameras at once; what they had not finished is lost. For a run that never came to `serve`."""
+        self._stop_reading(self._running())
+
+    def serve(self, stop: Stop) -> None:
+        """Score and emit until `stop` is set, then what the cameras have finished by then.
+
+        Raises:
+            SourceUnavailable: No camera answered its first attempt.
+            Exception: What `emit` raises, at once; the cameras are stopped all the same.
+        """
+        try:
+            while not stop.is_set():
+                self._score_one(_TICK_S)
+                self._look_after()
+        finally:
+            self._stop_reading(self._running())
+        while self._score_one(0.0):
+            pass
+        for camera in self._running():
+            self._end(camera)
+
+    def _score_one(self, timeout_s: float) -> bool:
+        """Score and emit the next thing that waits; False where nothing came."""
+        taken = self._backlog.take(timeout_s)
+        if taken is None:
+            return False
+        name, item = taken
+        camera = self._cameras[name]
+        if isinstance(item, CameraEnd):
+            self._end(camera)
+            return True
+        # Two steps, so that one call can score segments of several cameras.
+        score = self._detector.score_segment(name, item) if isinstance(item, Segment) else None
+        self._tell(camera, camera.take(item, score))
+        return True
+
+    def _look_after(self) -> None:
+        cameras = self._running()
+        for camera in cameras:
+            camera.reader.raise_if_failed()
+            self._tell(camera, camera.idle())
+        self._backlog.sum_up_drops()
+        self._answered = self._answered or any(camera.feed.answered for camera in cameras)
+        if cameras and not self._answered and all(camera.feed.refused for camera in cameras):
+            # One camera that is down must not keep the others from running; none at all is a mistake.
+            cameras[0].reader.require_online(1.0)
+
+    def _tell(self, camera: CameraRun, records: Iterable[Record]) -> None:
+        for record in records:
+            self._emit(record)
+            camera.tally.add(record)
+
+    def _end(self, camera: CameraRun) -> None:
+        self._tell(camera, camera.flush())
+        log.info("%s: %s, in %.1f s", camera.name, camera.tally, self._clock.now_s())
+        with self._changing:
+            del self._cameras[camera.name]
+            self._backlog.remove(camera.name)
+
+    def _running(self) -> list[CameraRun]:
+        with self._changing:
+            return list(self._cameras.values())
+
+    def _stop_reading(self, cameras: Sequence[CameraRun]) -> None:
+        if not cameras:
+            return
+        with ThreadPoolExecutor(len(cameras)) as pool:
+            stopped = list(pool.map(CameraRun.stop, cameras))
+        self.left_behind += [camera.name for camera, ended in zip(cameras, stopped, strict=True) if not ended]

@@ -1,0 +1,26 @@
+"""How a run is run, as one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_runtime.stream.segments import Clock
+
+# progress(camera, frames done, frames in all or None, frames a second of the file)
+FileProgress = Callable[[str, int, int | None, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What an operator chose for a run.
+
+    Attributes:
+        locator: As of `Detector.stream`.
+        clock: How segments are cut; by default `frames` for files and `time` for live cameras.
+        progress: Told how far a file has got.
+    """
+
+    locator: str = "full"
+    clock: Clock | None = None
+    progress: FileProgress | None = None
