@@ -1,4 +1,4 @@
-"""A live camera from a script instead of a network: it stands in for LiveCamera where its real faults are not the point."""
+"""A live camera from a script instead of a network, for tests where real faults are not the point."""
 
 from __future__ import annotations
 

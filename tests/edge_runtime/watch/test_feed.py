@@ -21,6 +21,12 @@ SEGMENT = SegmentSpec(frames=8, sampled=4, fps=10.0)
 PIXELS = PixelSpec(size=2)
 
 
+def backlog_of(segments: int = 2, items: int = 64) -> Backlog:
+    backlog = Backlog(segments, items)
+    backlog.add("gate")
+    return backlog
+
+
 def picture() -> UInt8Array:
     return np.zeros((4, 4, 3), np.uint8)
 
@@ -49,7 +55,7 @@ LIFE = st.lists(
 
 @given(LIFE)
 def test_segments_and_holes_follow_each_other(life: list[tuple[int, set[int], float]]) -> None:
-    backlog = Backlog(["gate"], clips=1000, items=10000)
+    backlog = backlog_of(segments=1000, items=10000)
     feed = feed_of(backlog)
     now = good = 0.0
     frames = 0
@@ -85,7 +91,7 @@ def test_segments_and_holes_follow_each_other(life: list[tuple[int, set[int], fl
 
 
 def test_a_camera_that_goes_away_leaves_no_frames_waiting() -> None:
-    backlog = Backlog(["gate"])
+    backlog = backlog_of()
     feed = feed_of(backlog)
     feed.on_state("online", "", 0.0)
     for number in range(3):
@@ -102,7 +108,7 @@ def test_a_camera_that_goes_away_leaves_no_frames_waiting() -> None:
 
 
 def test_a_frame_without_picture_does_not_swallow_a_segment() -> None:
-    backlog = Backlog(["gate"])
+    backlog = backlog_of()
     feed = feed_of(backlog)
     for number in range(SEGMENT.frames):
         feed.on_frame(DecodedFrame(number, number / 10, picture))
@@ -116,7 +122,7 @@ def test_a_frame_without_picture_does_not_swallow_a_segment() -> None:
 
 
 def test_refused_until_the_first_frame() -> None:
-    feed = feed_of(Backlog(["gate"]))
+    feed = feed_of(backlog_of())
     assert not feed.refused
     feed.on_state("offline", "refused", 0.1)
     assert feed.refused
@@ -127,7 +133,7 @@ def test_refused_until_the_first_frame() -> None:
 
 
 def test_nothing_comes_after_the_end() -> None:
-    backlog = Backlog(["gate"])
+    backlog = backlog_of()
     feed = feed_of(backlog)
     feed.on_frame(DecodedFrame(0, 0.0, picture))
     feed.finish()
