@@ -1,4 +1,4 @@
-# Sourced by scripts/demo and scripts/test: an environment in .env, made once and reused while nothing changed.
+# Sourced by the other scripts: an environment in .env, made once and reused while nothing changed.
 # Needs git, and python3 >= 3.11 with venv (PYTHON names another interpreter).
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
