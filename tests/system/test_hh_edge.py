@@ -65,6 +65,25 @@ def test_several_files_one_after_another(bundle_dir: Path, clip_path: Path, tmp_
     assert [record["camera"] for record in of_type(parsed(done.stdout), "segment")] == ["clip"] * 3 + ["second"] * 3
 
 
+def test_each_file_that_can_be_scored_is_scored(bundle_dir: Path, clip_path: Path, tmp_path: Path) -> None:
+    """An empty file among others: the others are scored, and the code does not depend on the order."""
+    (tmp_path / "empty.mp4").touch()
+    cameras = [f"a={clip_path}", tmp_path / "empty.mp4", f"b={clip_path}"]
+    for order in (cameras, cameras[::-1]):
+        done = hh_edge("run", "--bundle", bundle_dir, *(text for camera in order for text in ("--camera", camera)))
+        assert done.returncode == 4
+        assert "empty.mp4: the file is empty" in done.stderr
+        assert {record["camera"] for record in of_type(parsed(done.stdout), "segment")} == {"a", "b"}
+
+
+def test_a_dash_is_standard_output(bundle_dir: Path, clip_path: Path, tmp_path: Path) -> None:
+    plain = hh_edge("run", "--bundle", bundle_dir, "--camera", clip_path, cwd=tmp_path)
+    dash = hh_edge("run", "--bundle", bundle_dir, "--camera", clip_path, "--output", "-", cwd=tmp_path)
+    assert (dash.returncode, dash.stdout) == (0, plain.stdout)
+    assert plain.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("camera", "code", "words"),
     [
