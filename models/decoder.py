@@ -139,5 +139,5 @@ def split_visual(tokens: Tensor, width: int, additions_after: Sequence[int]) -> 
     """
     if not additions_after:
         return tokens, {}
-    first, *others = torch.split(tokens, width, dim=-1)  # type: ignore[no-untyped-call]
+    first, *others = torch.split(tokens, width, dim=-1)
     return first, dict(zip(additions_after, others, strict=True))

@@ -83,6 +83,14 @@ def test_the_oracle_notices_what_is_left_out(left_out: str, toy: Toy, monkeypatc
     assert np.abs(found[:, above:] - wanted[:, above:]).max() > 1e-2 * np.abs(wanted).max()
 
 
+def test_additions_that_no_decoder_takes_are_never_left_out_silently(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Toy, "addition_arguments")
+    with pytest.raises(NotImplementedError, match="additions"):
+        toy.head_features(some_frames(1, FRAMES, SIZE), PROMPTS[:1])
+
+
 @pytest.mark.parametrize("kind", ["llava", "InternVL", "", None, 3, ["internvl"]])
 def test_an_unknown_model_type_is_named_beside_those_that_are_known(kind: object) -> None:
     with pytest.raises(CheckpointError) as caught:
