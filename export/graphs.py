@@ -1,4 +1,4 @@
-"""The two graphs of a model, written into a folder. Knows which module becomes which file."""
+"""The two graphs of a model, written into a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from models.prompts import Prompt
 def export_graphs(mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], frames: int, folder: Path) -> None:
     """Write `vision.onnx` and `language.onnx` with their weights beside them, float32.
 
-    experts: in rank order. frames: F, which is static in the language graph; batches are dynamic.
+    Args:
+        mllm: The model.
+        prompt: Baked into the language graph.
+        experts: In rank order.
+        frames: F, which is static in the language graph; batches are dynamic.
+        folder: An existing folder.
+
+    Raises:
+        UsageError: An expert does not exist or comes twice.
     """
     size, group = mllm.pixels.size, mllm.frames_per_group
     # The content of a sample does not matter, its shape does; two of each, because one would become a constant.

@@ -1,4 +1,4 @@
-"""The truncated decoder: visual tokens to expert features. Knows layers and heads; writes no file.
+"""The truncated decoder: visual tokens to expert features.
 
 Layers above the deepest expert do not exist here. In the deepest layer only the expert heads' own columns of
 q, k and v are computed, and q only for the last position. The prompt is baked in as constant embeddings, the
@@ -16,16 +16,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_runtime.errors import UsageError
-from models.decoder import Geometry
+from models.decoder import Geometry, interleave, split_visual
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
 
 
 class TruncatedLanguage(nn.Module):
-    """tokens (b, n·T, D) to features (b, K·d_h), in the experts' order.
+    """The decoder as far as the deepest expert, with a prompt baked in.
 
-    experts: HeadRefs in rank order, distinct, within the geometry; UsageError otherwise.
+    Args:
+        mllm: The model; its modules are shared, not copied.
+        prompt: The question behind the frames.
+        experts: In rank order, distinct, within the geometry.
+        frames: F.
+
+    Raises:
+        UsageError: An expert does not exist or comes twice.
     """
 
     def __init__(self, mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], frames: int) -> None:
@@ -39,7 +46,8 @@ class TruncatedLanguage(nn.Module):
         self.deepest = max(expert.layer for expert in experts)
         self.before = nn.ParameterList([_constant(mllm.embed(run)) for run in layout.before])
         self.after = _constant(mllm.embed(layout.after))
-        cos, sin = mllm.decoder.rotation(layout.length)
+        self.additions_after = mllm.additions_after
+        cos, sin = mllm.decoder.rotation(mllm.positions(layout))
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.layers = nn.ModuleList([DecoderLayer(layer, geometry) for layer in mllm.decoder.layers[: self.deepest]])
@@ -48,20 +56,32 @@ class TruncatedLanguage(nn.Module):
         self.eval()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """See the class. The batch is dynamic, everything else is static."""
-        batch, width = tokens.shape[0], tokens.shape[2]
-        frames = tokens.reshape(batch, len(self.before), self.tokens_per_frame, width)
-        pieces = []
-        for index, run in enumerate(self.before):
-            pieces += [run.expand(batch, -1, -1), frames[:, index]]
-        hidden = torch.cat([*pieces, self.after.expand(batch, -1, -1)], dim=1)
+        """Run what is left of the decoder. The batch is dynamic, everything else is static.
+
+        Args:
+            tokens: (b, n·T, D·(1 + additions)), as the vision graph gives them.
+
+        Returns:
+            float32 (b, K·d_h), in the experts' order.
+        """
+        visual, additions = split_visual(tokens, self.geometry.width, self.additions_after)
+        hidden = self._in_sequence(visual, list(self.before), self.after)
         found: dict[HeadRef, Tensor] = {}
         for number, layer in enumerate(self.layers):
             hidden, heads = layer(hidden, self.cos, self.sin)
             found |= {ref: heads[:, ref.head] for ref in self.experts if ref.layer == number}
+            if number in additions:
+                nothing = [torch.zeros_like(run) for run in self.before]
+                hidden = hidden + self._in_sequence(additions[number], nothing, torch.zeros_like(self.after))
         last = self.last(hidden, self.cos, self.sin)
         found |= {HeadRef(self.deepest, head): last[:, place] for place, head in enumerate(self.last.heads)}
         return torch.cat([found[ref] for ref in self.experts], dim=1).to(torch.float32)
+
+    def _in_sequence(self, visual: Tensor, before: Sequence[Tensor], after: Tensor) -> Tensor:
+        """Visual tokens (b, n·T, D) between runs of text (1, s, D): the whole sequence, (b, s, D)."""
+        batch, width = visual.shape[0], visual.shape[2]
+        groups = visual.reshape(batch, len(before), self.tokens_per_frame, width)
+        return torch.cat([*interleave(before, groups), after.expand(batch, -1, -1)], dim=1)
 
 
 class DecoderLayer(nn.Module):
@@ -73,7 +93,16 @@ class DecoderLayer(nn.Module):
         self.geometry = geometry
 
     def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        """hidden: (b, s, D). Returns the layer's output (b, s, D) and the head features (b, H, d_h)."""
+        """Run the layer.
+
+        Args:
+            hidden: (b, s, D).
+            cos: (1, s, d_h).
+            sin: (1, s, d_h).
+
+        Returns:
+            The layer's output (b, s, D), and the head features at the last position (b, H, d_h).
+        """
         attention = self.layer.self_attn
         normed = self.layer.input_layernorm(hidden)
         batch, length = hidden.shape[0], hidden.shape[1]
@@ -99,7 +128,13 @@ class DecoderLayer(nn.Module):
 
 
 class ExpertHeads(nn.Module):
-    """The deepest layer's expert heads and nothing else: their rows of q, k and v, the query at one position."""
+    """The deepest layer's expert heads and nothing else: their rows of q, k and v, the query at one position.
+
+    Args:
+        layer: The model's own decoder layer.
+        geometry: Its sizes.
+        heads: The experts in it.
+    """
 
     def __init__(self, layer: Any, geometry: Geometry, heads: Sequence[int]) -> None:
         super().__init__()
@@ -118,7 +153,16 @@ class ExpertHeads(nn.Module):
         self.value = _rows(attention.v_proj, groups, geometry.head_dim)
 
     def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """hidden: (b, s, D). Returns (b, heads, d_h)."""
+        """Run the expert heads.
+
+        Args:
+            hidden: (b, s, D).
+            cos: (1, s, d_h).
+            sin: (1, s, d_h).
+
+        Returns:
+            Their features at the last position (b, heads, d_h), in the order of `heads`.
+        """
         batch, length, width = hidden.shape[0], hidden.shape[1], self.geometry.head_dim
         normed = self.norm(hidden)
         query = self.query(normed[:, -1:]).reshape(batch, 1, len(self.heads), width).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Whether the exported graphs give what the model gives. Knows features; an export only counts when this holds."""
+"""Whether the exported graphs give what the model gives; an export only counts when they do."""
 
 from __future__ import annotations
 
@@ -22,8 +22,13 @@ TOLERANCE = {"fp32": 1e-4}
 class Parity:
     """Exported features against hooks on the plain model.
 
-    segments: how many were compared. scale: largest magnitude of a feature. max_abs: largest difference.
-    relative: max_abs / scale. min_cosine: of the worst segment.
+    Attributes:
+        segments: How many were compared.
+        scale: Largest magnitude of a feature of the model.
+        max_abs: Largest difference.
+        relative: max_abs / scale.
+        min_cosine: Cosine between the two, of the worst segment.
+        tolerance: What `relative` may be.
     """
 
     segments: int
@@ -53,7 +58,19 @@ def measure_parity(
     frames: NDArray[np.uint8],
     tolerance: float,
 ) -> Parity:
-    """Compare on real segments, one at a time. frames: uint8 (B, F, S, S, 3), B >= 1."""
+    """Compare on real segments, one at a time.
+
+    Args:
+        mllm: The model that was exported.
+        graphs: Its graphs.
+        prompt: The one baked into them.
+        experts: In rank order.
+        frames: uint8 (B, F, S, S, 3), B >= 1.
+        tolerance: What the difference may be, of the features' scale.
+
+    Raises:
+        InferenceFailed: A graph fails, or gives values that are not finite.
+    """
     wanted, got = [], []
     for segment in frames:
         heads = mllm.head_features(segment[None], [prompt])[0, 0]  # (L, H, d)
@@ -75,7 +92,11 @@ def measure_parity(
 
 
 def require_parity(parity: Parity) -> None:
-    """The gate. Raises ParityError with the measured figure."""
+    """Let only a true export pass.
+
+    Raises:
+        ParityError: The difference is beyond the tolerance or not a number; the message holds it.
+    """
     # Written so that a NaN does not pass.
     if not parity.relative <= parity.tolerance:
         raise ParityError(

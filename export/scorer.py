@@ -1,4 +1,4 @@
-"""A fitted scikit-learn scorer to `scorer.onnx`. Knows the pipeline as skl2onnx sees it; fits nothing."""
+"""A fitted scikit-learn scorer to `scorer.onnx`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,18 @@ TOLERANCE = 1e-5
 
 
 def export_scorer(scorer: Any, features: NDArray[np.float32], path: Path) -> float:
-    """Write the scorer and compare it with scikit-learn on `features` (N, K·d_h).
+    """Write a scorer, and compare it with scikit-learn.
 
-    Returns the largest difference of a probability. Raises ParityError beyond 1e-5.
+    Args:
+        scorer: A fitted classifier or pipeline of two classes, the second anomalous.
+        features: (N, K·d_h), on which the two are compared.
+        path: The file.
+
+    Returns:
+        The largest difference of a probability.
+
+    Raises:
+        ParityError: It is beyond 1e-5 or not a number.
     """
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType

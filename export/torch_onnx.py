@@ -1,4 +1,4 @@
-"""A torch module to an ONNX file with its weights beside it. Knows files and tensors; not what they compute."""
+"""A torch module to an ONNX file with its weights beside it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ OPSET = 23
 def export_module(module: nn.Module, sample: Tensor, path: Path, input_name: str, output_name: str) -> None:
     """Export with a dynamic first dimension to `path`, weights in `<path>.data`.
 
-    sample: an input with a first dimension of at least 2 (with 1 the exporter would take it for a constant).
+    Args:
+        module: What is exported; it takes one tensor and gives one.
+        sample: An input with a first dimension of at least 2 (with 1 the exporter would take it for a constant).
+        path: The file.
+        input_name: The name of the graph's input.
+        output_name: The name of its output.
     """
     assert sample.shape[0] >= 2
     quiet = logging.getLogger("torch.onnx")
@@ -51,6 +56,10 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
     The exporter notes source files and line numbers at every node: they would put this machine's paths into a
     bundle and make equal graphs differ in their bytes.
+
+    Args:
+        model: The graph; its notes are removed.
+        path: The file; weights go to `<path>.data`, which is there even where it is empty.
     """
     _forget(model.graph)
     del model.metadata_props[:]

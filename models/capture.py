@@ -1,4 +1,4 @@
-"""Head features of a decoder, caught where they enter the output projection. Knows modules; not what is shown.
+"""Head features of a decoder, caught where they enter the output projection.
 
 The feature of head k is its slice of the input of `self_attn.o_proj` at the last position (the head's output
 before the heads are mixed), of width d_h.
@@ -18,8 +18,14 @@ from torch import Tensor, nn
 def capture_heads(output_projections: Sequence[nn.Module], heads: int) -> Iterator[list[Tensor | None]]:
     """While open, every forward pass leaves each layer's head features in the yielded list.
 
-    output_projections: `o_proj` of every layer. Yields a list of L tensors (b, H, d_h), None until the first
-    pass. The hooks are removed at the end, whatever happens in between.
+    The hooks are removed at the end, whatever happens in between.
+
+    Args:
+        output_projections: `o_proj` of every layer.
+        heads: H.
+
+    Yields:
+        A list of L tensors (b, H, d_h), None until the first pass.
     """
     caught: list[Tensor | None] = [None] * len(output_projections)
 

@@ -1,4 +1,4 @@
-"""JSON files of a checkpoint folder. Knows that they are objects; nothing of what they say."""
+"""JSON files of a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from edge_runtime.errors import CheckpointError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises CheckpointError that names the file."""
+    """Read the object in a JSON file.
+
+    Raises:
+        CheckpointError: It names the file that is missing, cannot be read or holds something else.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Answers in words by transformers' own generate. Knows tokens and how an answer ends; nothing of pictures."""
+"""Answers in words by transformers' own generate."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ from models.family import Answer
 
 @torch.inference_mode()
 def likeliest_answer(model: Any, tokenizer: Any, inputs: dict[str, Any], max_tokens: int) -> Answer:
-    """The likeliest token every time, until the model ends its answer or max_tokens are there.
+    """Take the likeliest token every time, until the model ends its answer or `max_tokens` are there.
 
-    inputs: what the model's forward takes, with `input_ids` (1, n). Raises UsageError where the model has too few
-    positions for them and the answer, CheckpointError where nothing says which token ends an answer.
+    Args:
+        model: The transformers model; its generation config is replaced.
+        tokenizer: Its tokenizer.
+        inputs: What the model's forward takes, with `input_ids` (1, n).
+        max_tokens: The longest answer.
+
+    Raises:
+        UsageError: The model has too few positions for the inputs and the answer.
+        CheckpointError: Nothing says which token ends an answer.
     """
     from transformers import GenerationConfig
 

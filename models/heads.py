@@ -1,4 +1,4 @@
-"""The address of an attention head. Knows two indices; nothing of models, features or scores."""
+"""The address of an attention head."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ class HeadRef:
     """One attention head, addressed as in the MLLM: both counted from zero.
 
     Ordered by layer, then head, which is the order that breaks ties in the hunt.
+
+    Attributes:
+        layer: The decoder layer, from the lowest.
+        head: The query head within it.
     """
 
     layer: int

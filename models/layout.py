@@ -1,8 +1,7 @@
-"""The static token sequence of a segment and a question. Knows tokenizers and templates; runs no model.
+"""The static token sequence of a segment and a question, in the model's own chat template.
 
-Frames are told as `Frame1: …` to `FrameF: …`, then the question, in the model's own chat template. Nothing in
-the sequence depends on what the frames show, so it is worked out once and both the hunt and the exported graph
-assemble their inputs from it.
+Nothing in the sequence depends on what the frames show, so it is worked out once, and both the hunt and the exported
+graph assemble their inputs from it.
 """
 
 from __future__ import annotations
@@ -15,11 +14,14 @@ from edge_runtime.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class TokenLayout:
-    """Token ids around the visual tokens of F frames.
+    """Token ids around the visual tokens of a segment's frames.
 
-    before: F runs of ids, run i standing directly before the visual tokens of frame i. after: the ids behind
-    the last frame: the question and whatever the template puts before the answer. Everything but `after` is
-    the same for every prompt, which is why several prompts cost little more than one.
+    Everything but `after` is the same for every prompt, which is why several prompts cost little more than one.
+
+    Attributes:
+        before: One run of ids for each group of frames, standing directly before its visual tokens; may be empty.
+        after: The ids behind the last frame: the question and whatever the template puts before the answer.
+        tokens_per_frame: T, visual tokens of one group.
     """
 
     before: tuple[tuple[int, ...], ...]
@@ -40,14 +42,36 @@ class TokenLayout:
         """All positions; the last one is where the head features are taken."""
         return self.prefix_length + len(self.after)
 
+    def ids(self, visual_id: int) -> list[int]:
+        """The whole sequence as transformers' own forward takes it, `visual_id` standing for every visual token."""
+        found: list[int] = []
+        for run in self.before:
+            found += [*run, *[visual_id] * self.tokens_per_frame]
+        return [*found, *self.after]
+
 
 @dataclass(frozen=True, slots=True)
 class FrameMarkup:
-    """How a family writes one frame: `start`, then `context` once per visual token, then `end`."""
+    """How a family writes frames into a user's text.
+
+    Attributes:
+        start: Before the visual tokens of a frame.
+        context: The token that stands once for every visual token.
+        end: Behind them.
+        label: Before each frame, with its `{number}` from 1.
+        between: Between two frames.
+    """
 
     start: str
     context: str
     end: str
+    label: str = "Frame{number}: "
+    between: str = "\n"
+
+    def write(self, frames: int, tokens_per_frame: int) -> str:
+        """All frames as text."""
+        picture = self.start + self.context * tokens_per_frame + self.end
+        return self.between.join(self.label.format(number=number) + picture for number in range(1, frames + 1))
 
 
 def build_layout(
@@ -55,12 +79,19 @@ def build_layout(
 ) -> TokenLayout:
     """Tokenise the whole conversation and cut it at the visual tokens.
 
-    Raises CheckpointError where the template or the tokenizer does not reproduce the visual tokens.
+    Args:
+        tokenizer: transformers' tokenizer, with a chat template.
+        markup: How frames are written.
+        context_id: The id of `markup.context`.
+        frames: How many are written (groups, where the vision tower merges frames).
+        tokens_per_frame: T, visual tokens of each.
+        question: What stands behind the frames.
+
+    Raises:
+        CheckpointError: The template or the tokenizer does not reproduce the visual tokens.
     """
-    picture = markup.start + markup.context * tokens_per_frame + markup.end
-    lines = "\n".join(f"Frame{number}: {picture}" for number in range(1, frames + 1))
     # Templates trim what a user says.
-    text = _apply_template(tokenizer, f"{lines}\n{question.strip()}")
+    text = _apply_template(tokenizer, f"{markup.write(frames, tokens_per_frame)}\n{question.strip()}")
     ids = [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
     if (found := ids.count(context_id)) != frames * tokens_per_frame:
         raise CheckpointError(

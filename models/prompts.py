@@ -11,7 +11,12 @@ from edge_runtime.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One phrasing. `name` is short and goes into file names and tables."""
+    """One phrasing of the task.
+
+    Attributes:
+        name: Short, of letters, digits, - and _; it goes into file names and tables.
+        text: The question, as it stands behind the frames.
+    """
 
     name: str
     text: str
@@ -51,7 +56,14 @@ PROMPTS: tuple[Prompt, ...] = (
 
 
 def read_prompts(path: Path) -> tuple[Prompt, ...]:
-    """Prompts from a JSON file: an object {name: text}, or a list of texts. Raises UsageError."""
+    """Read prompts from a JSON file.
+
+    Args:
+        path: An object {name: text}, or a list of texts, which are then called prompt1, prompt2, …
+
+    Raises:
+        UsageError: The file cannot be read or holds something else.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

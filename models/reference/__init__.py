@@ -24,7 +24,7 @@ def is_trained() -> bool:
 
 
 def reference_checkpoint() -> Path:
-    """Folder of the reference checkpoint; the untrained one is made on first use."""
+    """The folder of the reference checkpoint; an untrained one is made on first use."""
     if is_trained():
         return _SHIPPED
     home = os.environ.get("XDG_CACHE_HOME")
@@ -37,7 +37,12 @@ def reference_checkpoint() -> Path:
 
 
 def write_untrained(folder: Path, seed: int = _SEED) -> None:
-    """Write a seeded, untrained checkpoint of the reference architecture into an existing folder."""
+    """Write a seeded, untrained checkpoint of the reference architecture.
+
+    Args:
+        folder: An existing folder.
+        seed: Equal seeds give equal weights.
+    """
     import torch
     from transformers import InternVLForConditionalGeneration
     from transformers.utils import logging as transformers_logging

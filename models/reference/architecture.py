@@ -1,7 +1,7 @@
 """The reference model's shape and tokenizer: a small InternVL checkpoint in plain Hugging Face format.
 
-Knows sizes and words; nothing of training. A vision tower of 4 layers on 96 x 96 pixels gives 16 tokens a frame
-to a decoder of 6 layers with 6 heads in 2 key/value groups.
+A vision tower of 4 layers on 96 x 96 pixels gives 16 tokens a frame to a decoder of 6 layers with 6 heads in 2
+key/value groups.
 """
 
 from __future__ import annotations

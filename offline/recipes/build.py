@@ -21,17 +21,8 @@ from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.stream.segments import SegmentSpec
 from export.graphs import export_graphs
 from export.parity import TOLERANCE, Parity, measure_parity, require_parity
-from export.publish import (
-    LANGUAGE,
-    SCORER,
-    VISION,
-    check_target,
-    now,
-    producer,
-    publish,
-    staging_folder,
-    write_golden,
-)
+from export.publish import LANGUAGE, SCORER, VISION, now, producer, publish, write_golden
+from export.staging import check_target, staging_folder
 from export.torch_onnx import tensor_specs
 from models.family import Mllm
 from models.loading import REFERENCE, choose_device, load

@@ -17,7 +17,8 @@ from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.scorer import ScorerGraph
-from export.publish import SCORER, check_target, now, publish, staging_folder, write_golden
+from export.publish import SCORER, now, publish, write_golden
+from export.staging import check_target, staging_folder
 from offline.calibration.fit import Fitted, fit, fitted_document
 from offline.console import Console
 from offline.data.cache import EntryStore

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from edge_runtime.bundle.reader import Bundle, Golden
-from edge_runtime.errors import BundleRefused, OutputFailed, UsageError
-from export.publish import check_target, publish, staging_folder, write_golden
+from edge_runtime.errors import BundleRefused, OutputFailed
+from export.publish import publish, write_golden
+from export.staging import staging_folder
 
 
 def document_of(bundle: Path) -> dict[str, Any]:
@@ -109,33 +110,6 @@ def test_a_rename_that_fails_puts_the_older_bundle_back(
     with pytest.raises(OutputFailed):
         put(target, bundle_dir, created="2021-01-01T00:00:00Z")
     assert Bundle.open(target).manifest.created == "2020-01-01T00:00:00Z"
-
-
-def test_where_a_bundle_may_be_written(bundle_dir: Path, tmp_path: Path) -> None:
-    check_target(tmp_path / "new", overwrite=False)
-    (tmp_path / "empty").mkdir()
-    check_target(tmp_path / "empty", overwrite=False)
-    put(tmp_path / "bundle", bundle_dir)
-    with pytest.raises(UsageError, match="--overwrite"):
-        check_target(tmp_path / "bundle", overwrite=False)
-    check_target(tmp_path / "bundle", overwrite=True)
-
-
-def test_what_is_no_bundle_is_never_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "thesis.tex").write_text("mine")
-    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    for name in ("file", "folder", "link"):
-        for overwrite in (True, False):
-            with pytest.raises(UsageError, match="is not a bundle"):
-                check_target(tmp_path / name, overwrite)
-
-
-def test_a_parent_that_is_a_file_is_an_output_that_failed(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputFailed, match="file"), staging_folder(tmp_path / "file" / "bundle"):
-        pass
 
 
 def test_golden_segments_come_back_the_same_from_equal_bytes(bundle_dir: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_head_feature_is_its_head_of_attention_written_out_by_hand(tmp_path: P
         mllm.plain(**mllm.plain_inputs(frames, prompt))
         handle.remove()
         x = seen["x"][0].double()  # (s, D), after the norm
-        cos, sin = (part[0].double() for part in mllm.decoder.rotation(len(x)))
+        cos, sin = (part[0].double() for part in mllm.decoder.rotation(torch.arange(len(x))[None]))
 
         def project(module: nn.Linear, head: int) -> torch.Tensor:
             rows = slice(10 * head, 10 * head + 10)

@@ -70,7 +70,7 @@ def test_the_layout_is_what_transformers_processor_expands_a_video_to(frames: in
     text = conversation.replace("<video>", expanded_by_transformers(frames, tokens))
     wanted = tokenizer(text, add_special_tokens=False)["input_ids"]
     layout = layout_of(tokenizer, frames, tokens, prompt.text)
-    assert flat(layout, context_id(tokenizer)) == wanted
+    assert flat(layout, context_id(tokenizer)) == layout.ids(context_id(tokenizer)) == wanted
     assert layout.length == len(wanted)
     assert layout.prefix_length + len(layout.after) == layout.length
     assert len(layout.before) == frames
@@ -83,6 +83,20 @@ def test_only_what_follows_the_last_frame_depends_on_the_prompt() -> None:
     layouts = [layout_of(tokenizer, question=prompt.text) for prompt in PROMPTS]
     assert len({layout.before for layout in layouts}) == 1
     assert len({layout.after for layout in layouts}) == len(PROMPTS)
+
+
+def test_a_family_may_write_frames_without_any_text_between_them() -> None:
+    tokenizer = build_tokenizer([])
+    markup = FrameMarkup(start="", context="<IMG_CONTEXT>", end="", label="", between="")
+    layout = build_layout(tokenizer, markup, context_id(tokenizer), 3, 4, QUESTION)
+    assert layout.before[0]
+    assert layout.before[1:] == ((), ())
+    assert layout.after == layout_of(tokenizer).after[1:]  # but for the end of the last frame
+
+
+def test_a_family_may_label_and_part_frames_in_its_own_way() -> None:
+    markup = FrameMarkup("<img>", "<IMG_CONTEXT>", "</img>", label="{number}. ", between=" ; ")
+    assert markup.write(2, 1) == "1. <img><IMG_CONTEXT></img> ; 2. <img><IMG_CONTEXT></img>"
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, PARTS_ONLY, STRING_ONLY, TRIMMING])

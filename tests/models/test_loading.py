@@ -15,6 +15,7 @@ import torch
 from checkpoints import Shape, write_checkpoint
 from oracle import some_frames
 from safetensors.torch import load_file, save_file
+from transformers import InternVLForConditionalGeneration
 
 from edge_runtime.errors import CheckpointError, UsageError
 from models.loading import choose_device, fingerprint, load
@@ -93,10 +94,22 @@ def test_an_unsupported_family(family: str | None, folder: Path) -> None:
     assert repr(str(family)) in refusal(folder)
 
 
-def test_a_decoder_that_cannot_be_copied(folder: Path) -> None:
-    text = json.loads((folder / "config.json").read_text())["text_config"]
-    edit_config(folder, text_config=text | {"model_type": "granite"})
-    refusal(folder)
+def test_a_config_that_cannot_be_exported_is_refused_before_weights_are_read(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes(b"no weights at all")
+    edit_config(folder, vision_feature_layer=-2)
+    assert "vision_feature_layer" in refusal(folder)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyError(), ValueError("\n\nthe first line\nthe second")], ids=repr)
+def test_an_error_while_loading_is_told_in_one_line(
+    error: Exception, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object, **_named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(InternVLForConditionalGeneration, "from_pretrained", fail)
+    reason = "the first line" if isinstance(error, ValueError) else type(error).__name__
+    assert refusal(whole) == f"{whole}: transformers cannot load it ({reason})"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.families.internvl import InternVL
 from models.prompts import Prompt
+from models.transformers_mllm import TransformersMllm
 
 
 @torch.inference_mode()
-def plain_head_features(mllm: InternVL, frames: NDArray[np.uint8], prompt: Prompt) -> NDArray[np.float32]:
-    """uint8 (b, F, S, S, 3) to (b, L, H, d_h), by hooks of its own on `InternVLForConditionalGeneration`."""
+def plain_head_features(mllm: TransformersMllm, frames: NDArray[np.uint8], prompt: Prompt) -> NDArray[np.float32]:
+    """uint8 (b, F, S, S, 3) to (b, L, H, d_h), by hooks of its own on the whole transformers model."""
     layers = mllm.plain.model.language_model.layers
     config = mllm.plain.config.text_config
     caught: dict[int, torch.Tensor] = {}

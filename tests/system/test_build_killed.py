@@ -14,7 +14,7 @@ from checkpoints import Shape, write_checkpoint
 from clips import ROOT, write_dataset_folder
 
 from edge_runtime.bundle.reader import Bundle
-from export.publish import staging_folder
+from export.staging import staging_folder
 
 # A short campaign: every kill costs starting a process anew. The long one is benchmarks/kill_campaign.py.
 KILLS = {"extract": 2, "build": 1}

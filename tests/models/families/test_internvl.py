@@ -12,8 +12,9 @@ from checkpoints import Shape, write_checkpoint
 from oracle import plain_head_features, some_frames
 
 from edge_runtime.errors import CheckpointError
-from models.families.internvl import IMAGENET_MEAN, IMAGENET_STD, InternVL
+from models.families.internvl import InternVL
 from models.loading import load
+from models.normalisation import IMAGENET
 from models.prompts import PROMPTS
 
 SHAPES = {
@@ -78,7 +79,7 @@ def test_the_vision_module_gives_the_tokens_of_transformers_own_path(mllm: Inter
 
 def test_the_folded_patch_embedding_is_the_convolution_of_normalised_pixels(mllm: InternVL) -> None:
     frames = torch.from_numpy(some_frames(1, 4, mllm.pixels.size, seed=3)[0]).permute(0, 3, 1, 2)
-    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (IMAGENET.mean, IMAGENET.std))
     old = mllm.plain.model.vision_tower.embeddings.patch_embeddings.projection
     with torch.inference_mode():
         wanted = old.double()((frames.double() / 255 - mean) / std)
