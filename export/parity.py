@@ -1,4 +1,4 @@
-"""Whether the exported graphs give what the model gives. Knows features; an export only counts when this holds."""
+"""Whether the exported graphs give the features that the model gives: an export only counts when they do."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import ParityError
-from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.engine import Engine
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
-
-# Of the features' scale, at float32: the graphs sum in another order, and that is all they may do differently.
-TOLERANCE = {"fp32": 1e-4}
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
     """Exported features against hooks on the plain model.
 
-    segments: how many were compared. scale: largest magnitude of a feature. max_abs: largest difference.
-    relative: max_abs / scale. min_cosine: of the worst segment.
+    Attributes:
+        segments: How many were compared.
+        scale: Largest magnitude of a feature.
+        max_abs: Largest difference.
+        relative: max_abs / scale.
+        min_cosine: Of the worst segment.
+        tolerance: The largest `relative` that is allowed.
     """
 
     segments: int
@@ -47,18 +49,30 @@ class Parity:
 
 def measure_parity(
     mllm: Mllm,
-    graphs: OnnxEngine,
+    engine: Engine,
     prompt: Prompt,
     experts: Sequence[HeadRef],
     frames: NDArray[np.uint8],
     tolerance: float,
 ) -> Parity:
-    """Compare on real segments, one at a time. frames: uint8 (B, F, S, S, 3), B >= 1."""
+    """Compare an engine with the model on real segments, one at a time.
+
+    Args:
+        mllm: The source model.
+        engine: Runs the exported graphs.
+        prompt: The one that is baked into them.
+        experts: The heads that they give, in rank order.
+        frames: uint8 (B, F, S, S, 3), B >= 1.
+        tolerance: What the result is to be judged by; see `parity_tolerance`.
+
+    Raises:
+        InferenceFailed: A graph failed, or gave features that are not finite.
+    """
     wanted, got = [], []
     for segment in frames:
         heads = mllm.head_features(segment[None], [prompt])[0, 0]  # (L, H, d)
         wanted.append(np.concatenate([heads[expert.layer, expert.head] for expert in experts]))
-        got.append(graphs.features(segment[None])[0])
+        got.append(engine.features(segment[None])[0])
     original, exported = np.stack(wanted).astype(np.float64), np.stack(got).astype(np.float64)
     scale = float(np.abs(original).max())
     max_abs = float(np.abs(original - exported).max())
@@ -75,7 +89,11 @@ def measure_parity(
 
 
 def require_parity(parity: Parity) -> None:
-    """The gate. Raises ParityError with the measured figure."""
+    """The gate of a build.
+
+    Raises:
+        ParityError: The difference is not within the tolerance; the message holds the measured figure.
+    """
     # Written so that a NaN does not pass.
     if not parity.relative <= parity.tolerance:
         raise ParityError(

@@ -7,13 +7,13 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_runtime._version import __version__
 from edge_runtime.cli.exit_codes import run_command
-from edge_runtime.inference.sessions import PROVIDERS
+from edge_runtime.inference.providers import AUTO, provider_choices
 
 if TYPE_CHECKING:
     from edge_runtime.stream.segments import Clock
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 PROVIDER = click.option(
     "--provider",
-    type=click.Choice(["auto", *PROVIDERS]),
-    default="auto",
+    type=click.Choice(provider_choices()),
+    default=AUTO,
     show_default=True,
     help="What runs the graphs. A provider that is asked for by name and does not load is an error.",
 )
@@ -192,38 +192,20 @@ def verify(bundle: Path, provider: str, threads: int | None, as_json: bool, debu
       hh-edge verify bundle/ --provider cuda
     """
     from edge_runtime.bundle.reader import Bundle
+    from edge_runtime.checks.verify import verify as check
     from edge_runtime.cli.console import start_logging
     from edge_runtime.detector import Detector
-    from edge_runtime.inference.selftest import self_test
 
     start_logging(debug=debug)
-    opened = Bundle.open(bundle)
-    golden = opened.golden()
-    with Detector(opened, provider, threads) as detector:
-        differences = self_test(detector, golden)
-        assert detector.engine is not None
-        used = detector.engine.provider
-    passed = all(difference.passed for difference in differences)
-    if as_json:
-        stages = {
-            item.stage: {"max_abs": item.max_abs, "relative": item.relative, "tolerance": item.tolerance}
-            for item in differences
-        }
-        click.echo(_json({"bundle_id": opened.manifest.bundle_id, "provider": used, "passed": passed} | stages))
-    else:
-        files = opened.manifest.files
-        click.echo(f"files          {len(files)} as the manifest says, {sum(file.bytes for file in files):,} bytes")
-        for item in differences:
-            click.echo(
-                f"{item.stage:<14} {'ok' if item.passed else 'DIFFER'}: largest difference {item.max_abs:.3g}, "
-                f"relative {item.relative:.3g}, allowed {item.tolerance:g}"
-            )
-        click.echo(f"{'verified' if passed else 'NOT verified'} on {used}: {opened.manifest.bundle_id}")
-    if not passed:
+    with Detector(Bundle.open(bundle), provider, threads) as detector:
+        found = check(detector)
+    click.echo(_json(found.to_dict()) if as_json else "\n".join(found.lines()))
+    if not found.passed:
         click.echo(
-            f"error: {bundle}: this machine's {used} provider computes other values than the builder", err=True
+            f"error: {bundle}: this machine's {found.provider} provider computes other values than the builder",
+            err=True,
         )
-    return 0 if passed else 1
+    return 0 if found.passed else 1
 
 
 @cli.command()
@@ -298,7 +280,7 @@ def doctor(as_json: bool, debug: bool) -> None:
     """
     from dataclasses import asdict
 
-    from edge_runtime.checks.doctor import Level, examine
+    from edge_runtime.checks.doctor import examine
     from edge_runtime.cli.console import start_logging
 
     start_logging(debug=debug)
@@ -306,11 +288,7 @@ def doctor(as_json: bool, debug: bool) -> None:
     if as_json:
         click.echo(_json([asdict(finding) for finding in findings]))
         return
-    width = max(len(level) for level in get_args(Level))
-    for finding in findings:
-        click.echo(f"{finding.level:<{width}}  {finding.subject}: {finding.found}")
-        if finding.advice:
-            click.echo(f"{'':<{width}}  -> {finding.advice}")
+    click.echo("\n".join(line for finding in findings for line in finding.lines()))
 
 
 def _json(value: Any) -> str:
