@@ -19,6 +19,7 @@ from edge_runtime.errors import InferenceFailed, UsageError
 from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.engines import open_engine
 from edge_runtime.inference.scorer import ScorerGraph
+from edge_runtime.inference.selftest import check_engine
 from edge_runtime.records import GapReason, Record
 from edge_runtime.repeats import RepeatedTrouble
 from edge_runtime.stream.locator import LOCATORS
@@ -193,6 +194,14 @@ class Detector:
         self._unscored = RepeatedTrouble(
             log, logging.ERROR, "{count} more segments could not be scored in the last {seconds} s"
         )
+        if self_test:
+            graphs = bundle.manifest.graphs
+            precisions = (graphs.vision.precision, graphs.language.precision)
+            try:
+                check_engine(self.engine, bundle.golden(), precisions, self.probabilities)
+            except BaseException:
+                self.close()
+                raise
 
     def stream(
         self,

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, their hashes, and their names as one printable line."""
+"""Files written whole or not at all, their hashes, and text of any origin as one line that a terminal may show."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -14,10 +15,16 @@ from edge_runtime.errors import OutputFailed
 
 
 def write_atomic(path: Path, write: bytes | Callable[[IO[bytes]], object]) -> None:
-    """Write `path` whole or not at all: into a temporary file beside it, synced, then renamed.
+    """Write a file whole or not at all: into a temporary file beside it, synced, then renamed.
 
-    write: the content, or a function that writes it to an open binary file. What was there before is still
-    there if anything fails. Raises OutputFailed that names the path where the disk is full or not writable.
+    What was there before is still there if anything fails.
+
+    Args:
+        path: The file.
+        write: The content, or a function that writes it to an open binary file.
+
+    Raises:
+        OutputFailed: The disk is full or not writable; the message names the path.
     """
     # What a link points to is written; a device or a pipe is written to, a rename would put a file in its place.
     target = Path(os.path.realpath(path))
@@ -50,7 +57,11 @@ def _fill(file: IO[bytes], write: bytes | Callable[[IO[bytes]], object]) -> None
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents. Raises OutputFailed that names the path."""
+    """Create a folder and its parents.
+
+    Raises:
+        OutputFailed: It cannot be created; the message names the path.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,7 +74,27 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def printable(text: str) -> str:
+    """A text as one line that does nothing to a terminal.
+
+    Control and format characters (escape sequences, line breaks, what reverses the direction of writing), lone
+    surrogates, private and unassigned characters become their Python escapes; all other text stays as it is.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(character) if _acts(character) else character for character in text)
+
+
+def _acts(character: str) -> bool:
+    # Categories C*: control, format, surrogate, private, unassigned; Zl and Zp break lines.
+    kind = unicodedata.category(character)
+    return kind[0] == "C" or kind in ("Zl", "Zp")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def shown_path(path: Path | str) -> str:
-    """A path as one printable line: line breaks and undecodable bytes are escaped."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
+    """A path as one printable line: line breaks, escape sequences and undecodable bytes are escaped."""
+    return printable(str(path))

@@ -9,13 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import ParityError
-from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.engine import Engine
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
-
-# Of the features' scale, at float32: the graphs sum in another order, and that is all they may do differently.
-TOLERANCE = {"fp32": 1e-4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ class Parity:
 
 def measure_parity(
     mllm: Mllm,
-    graphs: OnnxEngine,
+    engine: Engine,
     prompt: Prompt,
     experts: Sequence[HeadRef],
     frames: NDArray[np.uint8],
@@ -75,7 +72,7 @@ def measure_parity(
     for segment in frames:
         heads = mllm.head_features(segment[None], [prompt])[0, 0]  # (L, H, d)
         wanted.append(np.concatenate([heads[expert.layer, expert.head] for expert in experts]))
-        got.append(graphs.features(segment[None])[0])
+        got.append(engine.features(segment[None])[0])
     original, exported = np.stack(wanted).astype(np.float64), np.stack(got).astype(np.float64)
     scale = float(np.abs(original).max())
     max_abs = float(np.abs(original - exported).max())

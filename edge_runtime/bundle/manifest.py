@@ -90,6 +90,11 @@ class Graphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """g, how many frames the vision graph merges into one."""
         return int(self.vision.inputs[0].shape[1])
 
+    @property
+    def precisions(self) -> tuple[Precision, Precision]:
+        """Those of the vision and the language graph."""
+        return self.vision.precision, self.language.precision
+
 
 class Scorer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The logistic regression: its graph and what it was fitted on."""

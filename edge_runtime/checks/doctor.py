@@ -1,4 +1,4 @@
-"""What this machine offers to `hh-edge`. Looks and tries; changes nothing, and never fails on what it finds."""
+"""What this machine offers to `hh-edge`: it looks and tries, changes nothing, and never fails on what it finds."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from edge_runtime._version import __version__
 from edge_runtime.errors import HeadHuntError, first_line
-from edge_runtime.inference.sessions import PROVIDERS, available_providers, open_session
+from edge_runtime.files import printable
+from edge_runtime.inference.providers import PROVIDERS
+from edge_runtime.inference.sessions import available_providers, open_session
 
 Level = Literal["ok", "note", "problem"]
 
@@ -29,12 +31,25 @@ _LITTLE_MEMORY = 2 * 2**30
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what it is, what was found, and what to do about it."""
+    """One thing that was looked at.
+
+    Attributes:
+        level: `problem` where something is to be mended, `note` where something could be had.
+        subject: What was looked at.
+        found: What was found.
+        advice: What to do about it; empty where there is nothing to do.
+    """
 
     level: Level
     subject: str
     found: str
     advice: str = ""
+
+    def lines(self) -> list[str]:
+        """For a person: level, subject and what was found, then the advice. Safe to print on a terminal."""
+        width = max(len(level) for level in get_args(Level))
+        found = f"{self.level:<{width}}  {self.subject}: {printable(self.found)}"
+        return [found, f"{'':<{width}}  -> {printable(self.advice)}"] if self.advice else [found]
 
 
 def examine() -> list[Finding]:
@@ -72,27 +87,19 @@ def _providers() -> Iterator[Finding]:
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "identity.onnx"
         graph.write_bytes(identity_graph())
-        for name in PROVIDERS:
-            if name not in built:
-                extra = {"cuda": "gpu", "tensorrt": "gpu"}.get(name)
-                advice = (
-                    f'for it, in an environment of its own: pip install "headhunt-edge[{extra}]"' if extra else ""
-                )
-                yield Finding("note", f"provider {name}", "not in this ONNX Runtime", advice)
+        for row in PROVIDERS.values():
+            subject = f"provider {row.name}"
+            if row.name not in built:
+                advice = f"for it, in an environment of its own: pip install {row.package}"
+                yield Finding("note", subject, "not in this ONNX Runtime", advice)
                 continue
             try:
-                open_session(graph, name)
+                open_session(graph, row.name)
             except HeadHuntError as error:
-                advice = (
-                    "install the CUDA and cuDNN wheels with headhunt-edge[gpu], and look at nvidia-smi"
-                    if name in ("cuda", "tensorrt")
-                    else "reinstall ONNX Runtime, or use --provider cpu"
-                )
-                yield Finding(
-                    "problem", f"provider {name}", f"built in, but does not load ({first_line(error)})", advice
-                )
+                found = f"built in, but does not load ({first_line(error)})"
+                yield Finding("problem", subject, found, row.advice)
             else:
-                yield Finding("ok", f"provider {name}", "loads and runs")
+                yield Finding("ok", subject, "loads and runs")
 
 
 def _video() -> Iterator[Finding]:

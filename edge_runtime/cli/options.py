@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from edge_runtime.inference.sessions import PROVIDERS
+from edge_runtime.inference.providers import AUTO, provider_choices
 
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 PROVIDER = click.option(
     "--provider",
-    type=click.Choice(["auto", *PROVIDERS]),
-    default="auto",
+    type=click.Choice(provider_choices()),
+    default=AUTO,
     show_default=True,
     help="What runs the graphs. A provider that is asked for by name and does not load is an error.",
 )

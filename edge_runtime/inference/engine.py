@@ -28,10 +28,14 @@ class Engine(Protocol):
         """Visual tokens of segments.
 
         Args:
-            frames: uint8 (b, F, H, W, 3), RGB, at the bundle's picture size.
+            frames: uint8 (b, F, S, S, 3), RGB, at the bundle's picture size.
 
         Returns:
             float32 (b, n·T, D), n = F / g groups of g frames.
+
+        Raises:
+            InferenceFailed: The graph failed.
+            UsageError: The engine was closed.
         """
 
     def language(self, tokens: FloatArray) -> FloatArray:
@@ -42,23 +46,28 @@ class Engine(Protocol):
 
         Returns:
             float32 (b, K·d), in expert order.
+
+        Raises:
+            InferenceFailed: The graph failed.
+            UsageError: The engine was closed.
         """
 
     def features(self, frames: UInt8Array) -> FloatArray:
         """Both in one call: the path of every scored segment.
 
         Args:
-            frames: uint8 (b, F, H, W, 3).
+            frames: uint8 (b, F, S, S, 3).
 
         Returns:
             float32 (b, K·d), in expert order.
 
         Raises:
             InferenceFailed: A graph failed, or a value is not finite.
+            UsageError: The engine was closed.
         """
 
     def abandon(self) -> None:
         """Fail every call from now on, the one in progress included; from any thread, and for good."""
 
     def close(self) -> None:
-        """Give the memory back. Calls after this fail."""
+        """Give the memory back. Calls after this raise UsageError; closing twice is closing once."""

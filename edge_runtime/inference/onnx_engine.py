@@ -1,62 +1,123 @@
-"""The three graphs of a bundle, run one after the other. Knows arrays; nothing of cameras, time or files' hashes."""
+"""The vision and language graphs of a bundle, run one after the other by ONNX Runtime in this process."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from edge_runtime.errors import InferenceFailed, first_line
+from edge_runtime.errors import InferenceFailed, UsageError, first_line
 from edge_runtime.inference.engine import FloatArray
 from edge_runtime.inference.sessions import choose_provider, load_onnxruntime, open_session
 from edge_runtime.stream.pixels import UInt8Array
 
 
 class OnnxEngine:
-    """Frames to expert features: `vision` and `language`. The scorer is fitted on what this gives."""
+    """An `Engine` on ONNX Runtime: opens both graphs, and keeps them until `close`.
+
+    Attributes:
+        provider: What runs the graphs; never `auto`.
+    """
 
     def __init__(
         self, vision: Path, language: Path, provider: str = "auto", threads: int | None = None, group: int = 1
     ) -> None:
+        """Open both graphs.
+
+        Args:
+            vision: Path of the vision graph.
+            language: Path of the language graph.
+            provider: A row of the table of providers, or `auto`.
+            threads: Of one call on the CPU; None leaves it to ONNX Runtime.
+            group: g, how many frames the vision graph takes together.
+
+        Raises:
+            BundleRefused: A graph cannot be loaded.
+            MissingExtra: ONNX Runtime is not installed.
+            ProviderUnavailable: The provider is not there, or does not load.
+            UsageError: There is no such provider.
+        """
         self.provider = choose_provider(provider)
-        self._vision = open_session(vision, self.provider, threads)
-        self._language = open_session(language, self.provider, threads)
+        self._vision: Any = open_session(vision, self.provider, threads)
+        self._language: Any = open_session(language, self.provider, threads)
         self._group = group
         self._run = load_onnxruntime().RunOptions()
 
     def abandon(self) -> None:
-        """Fail every run from now on, the one in progress included; from any thread, and for good."""
+        """Fail every call from now on, the one in progress included; from any thread, and for good."""
         self._run.terminate = True
 
     def close(self) -> None:
-        """Give the graphs' memory back; calls after this fail."""
+        """Let go of both graphs; their memory is free as soon as no call is in progress."""
         self._vision = self._language = None
 
     def tokens(self, frames: UInt8Array) -> FloatArray:
         """Visual tokens of segments.
 
-        frames: uint8 (b, F, S, S, 3). Returns float32 (b, n·T, D), n = F / g groups of g frames.
+        Args:
+            frames: uint8 (b, F, S, S, 3).
+
+        Returns:
+            float32 (b, n·T, D), n = F / g groups of g frames.
+
+        Raises:
+            InferenceFailed: The graph failed.
+            UsageError: The engine was closed.
         """
-        batch, sampled, height, width, channels = frames.shape
-        groups = frames.reshape(-1, self._group, height, width, channels)
-        (tokens,) = self._vision.run(["tokens"], {"frames": groups}, self._run)
-        return np.asarray(tokens).reshape(batch, (sampled // self._group) * tokens.shape[1], tokens.shape[2])
+        session = _open(self._vision)  # another thread may close the engine meanwhile
+        try:
+            batch, sampled, height, width, channels = frames.shape
+            groups = frames.reshape(-1, self._group, height, width, channels)
+            (tokens,) = session.run(["tokens"], {"frames": groups}, self._run)
+            return np.asarray(tokens).reshape(batch, (sampled // self._group) * tokens.shape[1], tokens.shape[2])
+        except Exception as error:
+            raise _failed(error) from error
 
     def language(self, tokens: FloatArray) -> FloatArray:
-        """Expert features of visual tokens. tokens: (b, n·T, D). Returns float32 (b, K·d) in expert order."""
-        (features,) = self._language.run(["features"], {"tokens": tokens}, self._run)
-        return np.asarray(features, dtype=np.float32)
+        """Expert features of visual tokens.
+
+        Args:
+            tokens: float32 (b, n·T, D).
+
+        Returns:
+            float32 (b, K·d), in expert order.
+
+        Raises:
+            InferenceFailed: The graph failed.
+            UsageError: The engine was closed.
+        """
+        session = _open(self._language)
+        try:
+            (features,) = session.run(["features"], {"tokens": tokens}, self._run)
+            return np.asarray(features, dtype=np.float32)
+        except Exception as error:
+            raise _failed(error) from error
 
     def features(self, frames: UInt8Array) -> FloatArray:
         """Expert features of segments.
 
-        frames: uint8 (b, F, S, S, 3). Returns float32 (b, K·d). Raises InferenceFailed where a graph fails or
-        a value is not finite.
+        Args:
+            frames: uint8 (b, F, S, S, 3).
+
+        Returns:
+            float32 (b, K·d), in expert order.
+
+        Raises:
+            InferenceFailed: A graph failed, or a value is not finite.
+            UsageError: The engine was closed.
         """
-        try:
-            features = self.language(self.tokens(frames))
-        except Exception as error:
-            raise InferenceFailed(f"the graphs failed: {first_line(error)}") from error
+        features = self.language(self.tokens(frames))
         if not np.isfinite(features).all():
             raise InferenceFailed("the language graph gave features that are not finite")
         return features
+
+
+def _open(session: Any) -> Any:
+    if session is None:
+        raise UsageError("the engine was closed; open a new one")
+    return session
+
+
+def _failed(error: Exception) -> InferenceFailed:
+    return InferenceFailed(f"the graphs failed: {first_line(error)}")

@@ -1,26 +1,33 @@
-"""Does this machine compute what the builder's did? Knows golden segments and tolerances; prints nothing."""
+"""Whether this machine computes what the builder's did: an engine's answers against a bundle's golden segments."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.reader import Golden
-from edge_runtime.detector import Detector
-from edge_runtime.errors import BundleRefused, InferenceFailed, first_line
+from edge_runtime.errors import BundleRefused, InferenceFailed
+from edge_runtime.inference.engine import Engine, FloatArray
+from edge_runtime.inference.precisions import PRECISIONS
+from edge_runtime.inference.providers import find_provider
 
-# How far a value may be from the builder's, as a share of the largest value of its kind. Weights of 16 or 8 bits
-# are rounded at every layer, in an order that differs between processors; so is float32 where a provider
-# computes it in a shorter format (TF32 on GPUs, bfloat16 in OpenVINO).
-_OF_PRECISION = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
-_OF_PROVIDER = {"cpu": 1e-3, "cuda": 1e-2, "tensorrt": 2e-2, "openvino": 5e-2}
+# The scorer: float32 (b, K·d) to (b,).
+Probabilities = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One stage's largest difference from the builder's values. `scale` is what it is measured against."""
+    """One stage's largest difference from the builder's values.
+
+    Attributes:
+        stage: `tokens`, `features` or `probabilities`.
+        max_abs: The largest absolute difference.
+        scale: What it is measured against: the largest value of its kind, or 1 for probabilities.
+        tolerance: The largest relative difference that is allowed.
+    """
 
     stage: str
     max_abs: float
@@ -29,7 +36,7 @@ class Difference:
 
     @property
     def relative(self) -> float:
-        """max_abs / scale; probabilities have the scale 1."""
+        """max_abs / scale."""
         return self.max_abs / self.scale
 
     @property
@@ -38,33 +45,70 @@ class Difference:
         return self.relative <= self.tolerance
 
 
-def tolerance(precision: str, provider: str) -> float:
-    """The largest relative difference that graphs of this precision may show on this provider."""
-    return max(_OF_PRECISION[precision], _OF_PROVIDER[provider])
+def tolerance(precisions: Iterable[str], provider: str) -> float:
+    """The largest relative difference that graphs of these precisions may show on this provider."""
+    return max([find_provider(provider).tolerance, *(PRECISIONS[name].golden_tolerance for name in precisions)])
 
 
-def self_test(detector: Detector, golden: Golden) -> list[Difference]:
-    """Run the golden segments through all three graphs and compare every stage with the build's values.
+def self_test(
+    engine: Engine, golden: Golden, precisions: Iterable[str], probabilities: Probabilities
+) -> list[Difference]:
+    """Compare tokens, features and probabilities of all golden segments with the builder's.
 
-    Raises InferenceFailed where a graph fails, BundleRefused where the golden arrays do not fit the graphs.
+    Args:
+        engine: What is tested.
+        golden: The bundle's golden segments.
+        precisions: Those of the graphs, which decide what is allowed.
+        probabilities: The scorer.
+
+    Returns:
+        One difference a stage, in the order of the stages; whether they pass is for the caller to ask.
+
+    Raises:
+        InferenceFailed: A graph failed.
+        BundleRefused: The golden arrays have other shapes than what the engine gives.
     """
-    graphs = detector.engine
-    if graphs is None:
-        raise InferenceFailed("the detector was closed")
-    stages = detector.bundle.manifest.graphs
-    precisions = [stages.vision.precision, stages.language.precision]
-    allowed = max(tolerance(precision, graphs.provider) for precision in precisions)
-    try:
-        tokens = graphs.tokens(golden.frames)
-        features = graphs.language(tokens)
-    except Exception as error:
-        raise InferenceFailed(f"the graphs failed: {first_line(error)}") from error
-    probabilities = detector.score(golden.frames)
+    allowed = tolerance(precisions, engine.provider)
+    tokens = engine.tokens(golden.frames)
+    features = engine.language(tokens)
     return [
         _difference("tokens", tokens, golden.tokens, allowed),
         _difference("features", features, golden.features, allowed),
-        _difference("probabilities", probabilities, golden.probabilities, allowed, scale=1.0),
+        _difference("probabilities", probabilities(features), golden.probabilities, allowed, scale=1.0),
     ]
+
+
+def check_engine(
+    engine: Engine, golden: Golden, precisions: Iterable[str], probabilities: Probabilities
+) -> list[Difference]:
+    """The self-test on the first golden segment alone, for the opening of a bundle: one segment's time.
+
+    Args:
+        engine: What is tested.
+        golden: The bundle's golden segments.
+        precisions: Those of the graphs.
+        probabilities: The scorer.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        InferenceFailed: A graph failed, or a stage gives other values than the builder's; the message holds the
+            stage, what was measured, what is allowed and the ways out.
+        BundleRefused: The golden arrays have other shapes than what the engine gives.
+    """
+    first = Golden(golden.frames[:1], golden.tokens[:1], golden.features[:1], golden.probabilities[:1])
+    differences = self_test(engine, first, precisions, probabilities)
+    # What comes first is at fault: a stage computes with what the one before it gave.
+    for found in differences:
+        if not found.passed:
+            raise InferenceFailed(
+                f"self-test: the {found.stage} of the golden segment differ from the builder's by "
+                f"{found.relative:.3g} of their scale on the provider {engine.provider}, allowed are "
+                f"{found.tolerance:g}; see `hh-edge verify`, choose another --provider, "
+                "or skip this with --no-self-test"
+            )
+    return differences
 
 
 def _difference(

@@ -1,4 +1,4 @@
-"""The one place that opens ONNX Runtime sessions. Knows providers and threads; nothing of what a graph means."""
+"""The one place that opens ONNX Runtime sessions: which provider, how many threads, and what to say when it fails."""
 
 from __future__ import annotations
 
@@ -7,24 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, UsageError, first_line
+from edge_runtime.inference.providers import AUTO, CPU, PROVIDERS, Provider, automatic, find_provider
 
 if TYPE_CHECKING:
     import onnxruntime
 
 log = logging.getLogger(__name__)
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-}
-# `auto` never picks TensorRT: it compiles engines for minutes, which somebody should have asked for.
-_AUTO = ("cuda", "openvino", "cpu")
-
 
 def load_onnxruntime() -> Any:
-    """The onnxruntime module. Raises MissingExtra with the pip command where it is not installed."""
+    """The onnxruntime module.
+
+    Raises:
+        MissingExtra: It is not installed; the message holds the pip command.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -35,52 +31,87 @@ def load_onnxruntime() -> Any:
 
 
 def available_providers() -> list[str]:
-    """Names (keys of PROVIDERS) that the installed ONNX Runtime was built with; it may still fail to load them."""
+    """Names of the providers that the installed ONNX Runtime was built with; it may still fail to load them."""
     built = load_onnxruntime().get_available_providers()
-    return [name for name, provider in PROVIDERS.items() if provider in built]
+    return [row.name for row in PROVIDERS.values() if row.onnxruntime in built]
 
 
 def choose_provider(provider: str) -> str:
-    """`auto` to the best provider that is there; every other name stays. Raises UsageError, ProviderUnavailable."""
-    if provider == "auto":
+    """Name of the provider to use: the best that is there for `auto`, otherwise the one that was asked for.
+
+    Raises:
+        UsageError: There is no provider of that name.
+        ProviderUnavailable: The installed ONNX Runtime was built without it.
+        MissingExtra: ONNX Runtime is not installed.
+    """
+    if provider == AUTO:
         built = available_providers()
-        return next(name for name in _AUTO if name in built)
-    if provider not in PROVIDERS:
-        raise UsageError(f"unknown provider {provider!r}; choose from auto, {', '.join(PROVIDERS)}")
+        return next(row.name for row in automatic() if row.name in built)
+    row = find_provider(provider)
     if provider not in (built := available_providers()):
-        package = "onnxruntime-openvino" if provider == "openvino" else '"headhunt-edge[gpu]"'
         raise ProviderUnavailable(
             f"this ONNX Runtime has no {provider} provider (it has {', '.join(built)}); "
-            f"install it in an environment of its own: pip install {package}"
+            f"install it in an environment of its own: pip install {row.package}"
         )
     return provider
 
 
 def open_session(path: Path, provider: str, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """Open one graph on `provider` (a key of PROVIDERS).
+    """Open one graph.
 
-    ONNX Runtime falls back to the CPU without a word where a provider's libraries do not load. Here that is an
-    error (ProviderUnavailable): an operator who asked for a GPU must not find out by the load on the CPU.
-    Raises BundleRefused where the graph cannot be loaded at all.
+    ONNX Runtime falls back to the CPU where a provider does not load. Here that is an error: an operator who asked
+    for a GPU must not find out by the load on the CPU.
+
+    Args:
+        path: The ONNX file.
+        provider: Name of a provider; not `auto`.
+        threads: Of one call on the CPU; None leaves it to ONNX Runtime.
+
+    Raises:
+        BundleRefused: The graph cannot be loaded at all.
+        ProviderUnavailable: The provider cannot load it, the CPU can.
+        MissingExtra: ONNX Runtime is not installed.
+        UsageError: No such provider, or less than one thread.
     """
+    row = find_provider(provider)
     if threads is not None and threads < 1:
         raise UsageError(f"threads starts at 1, got {threads}")
     runtime = load_onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    # Spinning threads would take whole cores from the recorder between two segments.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    wanted = PROVIDERS[provider]
     try:
-        session = runtime.InferenceSession(str(path), options, providers=[wanted])
+        session = _session(runtime, path, row, threads)
     except Exception as error:  # ONNX Runtime raises its own and plain RuntimeErrors alike
+        if row.name != CPU and _loads_on_cpu(runtime, path, threads):
+            raise ProviderUnavailable(
+                f"{provider} was asked for, but cannot load {path.name} ({first_line(error)}); "
+                "run `hh-edge doctor`, or choose --provider cpu"
+            ) from error
         raise BundleRefused(f"{path.name}: ONNX Runtime cannot load it ({first_line(error)})") from error
-    if (actual := session.get_providers()[0]) != wanted:
+    if (actual := session.get_providers()[0]) != row.onnxruntime:
         raise ProviderUnavailable(
             f"{provider} was asked for, but ONNX Runtime fell back to {actual}: its libraries did not load; "
             "run `hh-edge doctor`, or choose --provider cpu"
         )
     log.debug("opened %s on %s", path.name, actual)
     return session
+
+
+def _session(runtime: Any, path: Path, row: Provider, threads: int | None) -> onnxruntime.InferenceSession:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    # Spinning threads would take whole cores from the recorder between two segments.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Its Python side announces a fallback, at loading and at each call, with print(): stdout is the host's.
+    return runtime.InferenceSession(
+        str(path), options, providers=[(row.onnxruntime, dict(row.options))], enable_fallback=0
+    )
+
+
+def _loads_on_cpu(runtime: Any, path: Path, threads: int | None) -> bool:
+    """Whether the graph is sound, so that a failure is the provider's."""
+    try:
+        _session(runtime, path, PROVIDERS[CPU], threads)
+    except Exception:  # noqa: BLE001 - of whatever kind: it does not load
+        return False
+    return True

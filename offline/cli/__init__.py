@@ -13,8 +13,11 @@ import click
 from edge_runtime._version import __version__
 from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import UsageError
+from edge_runtime.inference.precisions import exported_precisions
+from edge_runtime.inference.providers import provider_choices
 
 EXISTING = click.Path(path_type=Path)
+PROVIDERS = click.Choice(provider_choices())
 MODEL = click.option(
     "--model",
     required=True,
@@ -268,7 +271,7 @@ def hunt(
 @MODEL
 @MANIFEST
 @click.option("--output", type=EXISTING, required=True, help="The bundle's folder.")
-@click.option("--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True)
+@click.option("--precision", type=click.Choice(exported_precisions()), default="fp32", show_default=True)
 @PROMPTS_OPTION
 @PROMPT
 @TOP_K
@@ -312,7 +315,7 @@ def build(**options: Any) -> None:
 @MANIFEST
 @click.option("--split", type=click.Choice(["calibration", "validation", "test"]), default="test", show_default=True)
 @click.option("--locator", type=click.Choice(["full", "low_latency"]), default="full", show_default=True)
-@click.option("--provider", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt or openvino.")
+@click.option("--provider", type=PROVIDERS, default="auto", show_default=True, help="What runs the graphs.")
 @click.option("--threshold", type=float, help="With --scores: an operating point to report beside the best F1.")
 @click.option("--save-scores", type=EXISTING, help="With --bundle: write the raw scores there as scores.json.")
 @click.option(
@@ -396,7 +399,7 @@ def evaluate(
     "--cache", type=EXISTING, help="Where the bundle's build kept what it found [default: BUNDLE.cache beside it]."
 )
 @click.option("--locator", type=click.Choice(["full", "low_latency"]), default="full", show_default=True)
-@click.option("--provider", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt or openvino.")
+@click.option("--provider", type=PROVIDERS, default="auto", show_default=True, help="What runs the graphs.")
 @SKIP
 @QUIET
 def report(**options: Any) -> None:
@@ -423,7 +426,7 @@ def report(**options: Any) -> None:
 @click.option("--output", type=EXISTING, required=True, help="The new bundle's folder.")
 @UNIT
 @CACHE
-@click.option("--provider", default="cpu", show_default=True, help="auto, cpu, cuda, tensorrt or openvino.")
+@click.option("--provider", type=PROVIDERS, default="cpu", show_default=True, help="What runs the graphs.")
 @SEED
 @SKIP
 @OVERWRITE

@@ -17,10 +17,11 @@ from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
 from edge_runtime.files import sha256
 from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.precisions import parity_tolerance
 from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.stream.segments import SegmentSpec
 from export.graphs import export_graphs
-from export.parity import TOLERANCE, Parity, measure_parity, require_parity
+from export.parity import Parity, measure_parity, require_parity
 from export.publish import LANGUAGE, SCORER, VISION, now, producer, publish, write_golden
 from export.staging import check_target, staging_folder
 from export.torch_onnx import tensor_specs
@@ -132,7 +133,7 @@ def build(options: BuildOptions, console: Console) -> Built:
         export_graphs(mllm, prompt, experts, segment.sampled, work)
         graphs = OnnxEngine(work / VISION, work / LANGUAGE, provider="cpu", group=mllm.frames_per_group)
         samples = sample_segments(used, mllm, segment, PARITY_SEGMENTS, options.skip_unreadable)
-        parity = measure_parity(mllm, graphs, prompt, experts, samples, TOLERANCE[options.precision])
+        parity = measure_parity(mllm, graphs, prompt, experts, samples, parity_tolerance(options.precision))
         require_parity(parity)
         console.say(f"Parity on {parity.segments} segments: {parity.relative:.2g} of the features' scale")
 
@@ -185,8 +186,7 @@ def _check(options: BuildOptions) -> Dataset:
     check_target(options.target, options.overwrite)
     if options.prompt is not None and options.prompt not in (names := [prompt.name for prompt in options.prompts]):
         raise UsageError(f"there is no prompt {options.prompt!r}; choose from {', '.join(names)}")
-    if options.precision not in TOLERANCE:
-        raise UsageError(f"precision {options.precision} cannot be exported yet; use --precision fp32")
+    parity_tolerance(options.precision)
     dataset = read_dataset(options.manifest)
     dataset.require_both_classes("calibration")
     used = Dataset(dataset.path, (*dataset.split("calibration"), *dataset.split("validation")))

@@ -10,7 +10,8 @@ import numpy as np
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import CheckpointError
 from edge_runtime.inference.onnx_engine import OnnxEngine
-from export.parity import TOLERANCE, Parity, measure_parity
+from edge_runtime.inference.precisions import parity_tolerance
+from export.parity import Parity, measure_parity
 from models.heads import HeadRef
 from models.loading import load
 from models.prompts import Prompt
@@ -60,6 +61,6 @@ def verify(
         Prompt(stated.prompt.name, stated.prompt.text),
         [HeadRef(expert.layer, expert.head) for expert in stated.experts],
         np.ascontiguousarray(frames),
-        TOLERANCE[stated.graphs.language.precision],
+        parity_tolerance(stated.graphs.language.precision),
     )
     return Verification(parity, mllm.source.revision == stated.source_model.revision)

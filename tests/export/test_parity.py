@@ -14,8 +14,9 @@ from oracle import plain_head_features, some_frames
 
 from edge_runtime.errors import InferenceFailed, ParityError
 from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.precisions import parity_tolerance
 from export.graphs import export_graphs
-from export.parity import TOLERANCE, Parity, measure_parity, require_parity
+from export.parity import Parity, measure_parity, require_parity
 from export.publish import LANGUAGE, VISION
 from export.torch_onnx import save
 from models.families.internvl import InternVL
@@ -43,7 +44,7 @@ def exported(mllm: InternVL, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def measured(mllm: InternVL, folder: Path) -> Parity:
     graphs = OnnxEngine(folder / VISION, folder / LANGUAGE, provider="cpu")
-    return measure_parity(mllm, graphs, PROMPTS[0], EXPERTS, FRAMES, TOLERANCE["fp32"])
+    return measure_parity(mllm, graphs, PROMPTS[0], EXPERTS, FRAMES, parity_tolerance("fp32"))
 
 
 def with_weight(exported: Path, folder: Path, graph: str, factor: float) -> Path:

@@ -21,8 +21,8 @@ from rtsp import free_port
 from edge_runtime.bundle.manifest import MANIFEST, seal
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.checks.doctor import identity_graph
+from edge_runtime.checks.verify import verify
 from edge_runtime.detector import Detector
-from edge_runtime.inference.selftest import self_test
 
 PIPE_SIZE = 4096
 
@@ -265,7 +265,7 @@ def test_verify_fails_where_other_values_come_out(bundle_dir: Path, tmp_path: Pa
     assert "features       DIFFER" in done.stdout
     assert "tokens         ok" in done.stdout
     with Detector(Bundle.open(tmp_path / "other"), "cpu") as detector:
-        by_stage = {item.stage: item for item in self_test(detector, detector.bundle.golden())}
+        by_stage = {item.stage: item for item in verify(detector).differences}
     assert by_stage["features"].relative == pytest.approx(0.01 / 1.01, rel=0.01)
     assert [name for name, item in by_stage.items() if not item.passed] == ["features"]
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
-from edge_runtime.errors import InferenceFailed
+from edge_runtime.errors import InferenceFailed, UsageError
+from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.scorer import ScorerGraph
 
@@ -114,3 +118,23 @@ def test_abandoning_fails_every_run(bundle):
     graphs.abandon()
     with pytest.raises(InferenceFailed, match="the graphs failed"):
         graphs.features(bundle.golden().frames[:1])
+
+
+def test_a_closed_engine_gives_its_memory_back_and_says_so(bundle):
+    files = bundle.manifest.graphs
+    engine = OnnxEngine(bundle.file(files.vision.file), bundle.file(files.language.file), "cpu", threads=1)
+    assert isinstance(engine, Engine)
+    golden = bundle.golden()
+    sessions = [weakref.ref(engine._vision), weakref.ref(engine._language)]
+    engine.close()
+    engine.close()
+    gc.collect()
+    assert [session() for session in sessions] == [None, None]
+    for call in (
+        lambda: engine.tokens(golden.frames),
+        lambda: engine.language(golden.tokens),
+        lambda: engine.features(golden.frames),
+    ):
+        with pytest.raises(UsageError, match="the engine was closed; open a new one"):
+            call()
+    engine.abandon()

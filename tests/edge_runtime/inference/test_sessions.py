@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import builtins
+import subprocess
+import sys
 import types
 
 import numpy as np
 import pytest
+from clips import ROOT
 from onnx import TensorProto, helper
 
 from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, UsageError, first_line
 from edge_runtime.inference import sessions
+from edge_runtime.inference.providers import PROVIDERS
 from edge_runtime.inference.sessions import available_providers, choose_provider, open_session
 
 
@@ -27,14 +31,19 @@ def graph(tmp_path):
     return tmp_path / "double.onnx"
 
 
-def fake_runtime(built, used=None, error=None):
-    """An onnxruntime as installed elsewhere: what it was built with, and what it silently falls back to."""
+def fake_runtime(built, used=None, error=None, only=None):
+    """An onnxruntime as installed elsewhere: what it was built with, and what it silently falls back to.
+
+    error: what opening raises, with every provider or with `only` one.
+    """
 
     class InferenceSession:
-        def __init__(self, path, options, providers):
-            if error is not None:
+        def __init__(self, path, options, providers, enable_fallback):
+            assert enable_fallback == 0
+            names = [name for name, _ in providers]
+            if error is not None and only in (None, *names):
                 raise error
-            self._providers = used or providers
+            self._providers = used or names
 
         def get_providers(self):
             return self._providers
@@ -44,7 +53,7 @@ def fake_runtime(built, used=None, error=None):
             pass
 
     return types.SimpleNamespace(
-        get_available_providers=lambda: [sessions.PROVIDERS[name] for name in built],
+        get_available_providers=lambda: [PROVIDERS[name].onnxruntime for name in built],
         InferenceSession=InferenceSession,
         SessionOptions=SessionOptions,
     )
@@ -114,6 +123,41 @@ def test_a_silent_fallback_is_an_error(monkeypatch, graph):
     monkeypatch.setattr(sessions, "load_onnxruntime", lambda: fallen)
     with pytest.raises(ProviderUnavailable, match="cuda was asked for, but ONNX Runtime fell back to CPU"):
         open_session(graph, "cuda")
+
+
+def test_a_provider_that_cannot_load_what_the_cpu_can_is_at_fault_itself(monkeypatch, graph):
+    error = RuntimeError("CUDA failure 2: out of memory\nand more")
+    broken = fake_runtime(["cuda", "cpu"], error=error, only="CUDAExecutionProvider")
+    monkeypatch.setattr(sessions, "load_onnxruntime", lambda: broken)
+    with pytest.raises(ProviderUnavailable, match=r"cannot load double\.onnx \(CUDA failure 2: out of memory\)"):
+        open_session(graph, "cuda")
+    broken = fake_runtime(["cuda", "cpu"], error=error)
+    monkeypatch.setattr(sessions, "load_onnxruntime", lambda: broken)
+    with pytest.raises(BundleRefused, match=r"double\.onnx: ONNX Runtime cannot load it"):
+        open_session(graph, "cuda")
+
+
+def test_a_failing_load_leaves_the_hosts_stdout_alone(graph):
+    """ONNX Runtime's Python side prints a failure and its fallback. An option that it refuses stands for a GPU's."""
+    code = f"""
+import sys, pathlib, onnxruntime
+from edge_runtime.errors import BundleRefused
+from edge_runtime.inference.sessions import open_session
+class Options(onnxruntime.SessionOptions):
+    def __init__(self):
+        super().__init__()
+        self.add_session_config_entry("session.intra_op_thread_affinities", "refused")
+onnxruntime.SessionOptions = Options
+try:
+    open_session(pathlib.Path({str(graph)!r}), "cpu")
+except BundleRefused as refused:
+    sys.stderr.write(str(refused))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "double.onnx: ONNX Runtime cannot load it" in done.stderr
+    assert done.stdout == ""
 
 
 def test_an_error_without_words_still_is_one_line(monkeypatch, graph):

@@ -1,0 +1,81 @@
+"""What can run the graphs, one row each: the only place where the name of a provider is written down.
+
+Sessions, the self-test, `hh-edge doctor` and the choices of both command lines read this table; a new provider is a
+new row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edge_runtime.errors import UsageError
+
+AUTO = "auto"
+# Always there; what the scorer runs on, and what shows whether a graph or its provider is at fault.
+CPU = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One execution provider of ONNX Runtime, as an operator names it.
+
+    Attributes:
+        name: What `--provider` takes.
+        onnxruntime: ONNX Runtime's name for it.
+        package: What `pip install` gets to bring it, in an environment of its own.
+        tolerance: How far a value may be from the builder's, as a share of the largest of its kind, whatever the
+            precision of the bundle.
+        auto_rank: Its place when `auto` chooses, lowest first; None where `auto` never takes it.
+        advice: What to do when it is built in and does not load.
+        options: ONNX Runtime's options for it.
+    """
+
+    name: str
+    onnxruntime: str
+    package: str
+    tolerance: float
+    auto_rank: int | None
+    advice: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+_CUDA_ADVICE = "install the CUDA and cuDNN wheels with headhunt-edge[gpu], and look at nvidia-smi"
+_REINSTALL = "reinstall ONNX Runtime, or use --provider cpu"
+
+PROVIDERS: dict[str, Provider] = {
+    row.name: row
+    for row in (
+        # float32 as the builder's; only the order of summation differs between processors.
+        Provider(CPU, "CPUExecutionProvider", '"headhunt-edge[cpu]"', 1e-3, 2, _REINSTALL),
+        # float32 matrix products in TF32: 10 bits of mantissa.
+        Provider("cuda", "CUDAExecutionProvider", '"headhunt-edge[gpu]"', 1e-2, 0, _CUDA_ADVICE),
+        # TF32 too, in kernels that it chooses anew on each machine. Never chosen by `auto`: it compiles engines for
+        # minutes, which somebody should have asked for.
+        Provider("tensorrt", "TensorrtExecutionProvider", '"headhunt-edge[gpu]"', 2e-2, None, _CUDA_ADVICE),
+        # bfloat16 where the processor has it: 8 bits of mantissa.
+        Provider("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino", 5e-2, 1, _REINSTALL),
+    )
+}
+
+
+def provider_choices() -> list[str]:
+    """What `--provider` takes: `auto`, then every row."""
+    return [AUTO, *PROVIDERS]
+
+
+def find_provider(name: str) -> Provider:
+    """The row of that name.
+
+    Raises:
+        UsageError: There is none; the message lists what there is.
+    """
+    if name not in PROVIDERS:
+        raise UsageError(f"unknown provider {name!r}; choose from {', '.join(provider_choices())}")
+    return PROVIDERS[name]
+
+
+def automatic() -> list[Provider]:
+    """The rows that `auto` may choose, the best first."""
+    ranked = [(row.auto_rank, row.name) for row in PROVIDERS.values() if row.auto_rank is not None]
+    return [PROVIDERS[name] for _, name in sorted(ranked)]
