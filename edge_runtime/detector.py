@@ -18,18 +18,12 @@ from edge_runtime.errors import InferenceFailed, UsageError
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.records import GapReason, Record
+from edge_runtime.stream.by_count import FrameSegmenter
+from edge_runtime.stream.by_time import TimeSegmenter
 from edge_runtime.stream.locator import LOCATORS
 from edge_runtime.stream.pixels import Color, UInt8Array, check_color, check_frame, prepare
-from edge_runtime.stream.segments import (
-    Clock,
-    FrameSegmenter,
-    Gap,
-    PreparePixels,
-    ReadAgain,
-    Segment,
-    SegmentSpec,
-    TimeSegmenter,
-)
+from edge_runtime.stream.segmenter import interrupt
+from edge_runtime.stream.segments import Clock, Gap, PreparePixels, ReadAgain, Segment
 from edge_runtime.stream.track import LocatedStream, SegmentTimes
 
 log = logging.getLogger(__name__)
@@ -142,20 +136,6 @@ class Stream:
     def _check_open(self) -> None:
         if self._flushed:
             raise UsageError(f"the stream {self.camera!r} was flushed; open a new one with detector.stream(…)")
-
-
-def interrupt(
-    segmenter: FrameSegmenter | TimeSegmenter,
-    spec: SegmentSpec,
-    start_s: float,
-    end_s: float,
-    reason: GapReason,
-    read_again: ReadAgain | None = None,
-) -> list[Segment | Gap]:
-    """End the running segment of `segmenter` and put a hole behind it."""
-    places = spec.places(end_s - start_s)
-    done = segmenter.interrupt(places, start_s, read_again)
-    return [*done, Gap(segmenter.next_index - places, places, start_s, end_s, reason)]
 
 
 class Detector:

@@ -18,7 +18,8 @@ from edge_runtime.detector import Detector, Stream
 from edge_runtime.errors import FootageIncomplete, HeadHuntError, SourceUnavailable, UsageError, VideoUnreadable
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
 from edge_runtime.stream.clock import RunClock
-from edge_runtime.stream.segments import Clock, FrameSegmenter, TimeSegmenter
+from edge_runtime.stream.segmenter import segmenter_for
+from edge_runtime.stream.segments import Clock
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.file import VideoFile
 from edge_runtime.video.footage import lazy_frames, read_again_from
@@ -219,7 +220,7 @@ class Runner:
 
     def _feed(self, source: Source, backlog: Backlog) -> CameraFeed:
         segment = self._manifest.segment
-        segmenter = FrameSegmenter(segment) if self._clock == "frames" else TimeSegmenter(segment, sparing=True)
+        segmenter = segmenter_for(segment, self._clock or "time", sparing=True)
         return CameraFeed(source.name, segmenter, segment, self._manifest.pixels, backlog)
 
     def _serve(
