@@ -24,16 +24,8 @@ from edge_runtime.records import GapReason, Record
 from edge_runtime.repeats import RepeatedTrouble
 from edge_runtime.stream.locator import LOCATORS
 from edge_runtime.stream.pixels import Color, UInt8Array, check_color, check_frame, prepare
-from edge_runtime.stream.segments import (
-    Clock,
-    FrameSegmenter,
-    Gap,
-    PreparePixels,
-    ReadAgain,
-    Segment,
-    SegmentSpec,
-    TimeSegmenter,
-)
+from edge_runtime.stream.segmenter import Segmenter, interrupt, segmenter_for
+from edge_runtime.stream.segments import Clock, Gap, PreparePixels, ReadAgain, Segment
 from edge_runtime.stream.track import LocatedStream
 
 log = logging.getLogger(__name__)
@@ -46,7 +38,7 @@ class Stream:
         self,
         camera: str,
         detector: Detector,
-        segmenter: FrameSegmenter | TimeSegmenter,
+        segmenter: Segmenter,
         located: LocatedStream,
     ) -> None:
         self.camera = camera
@@ -109,9 +101,7 @@ class Stream:
         """Say that no frame has come until `seconds`: an event must not stay open until a lost camera returns."""
         if self._flushed:
             return []
-        records: list[Record] = []
-        if isinstance(self.segmenter, TimeSegmenter):
-            records += self._take(self.segmenter.idle(seconds))
+        records = self._take(self.segmenter.idle(seconds))
         if self.segmenter.is_open:
             return records
         return records + self._located.idle(seconds, self._spec.duration_s)
@@ -143,20 +133,6 @@ class Stream:
     def _check_open(self) -> None:
         if self._flushed:
             raise UsageError(f"the stream {self.camera!r} was flushed; open a new one with detector.stream(…)")
-
-
-def interrupt(
-    segmenter: FrameSegmenter | TimeSegmenter,
-    spec: SegmentSpec,
-    start_s: float,
-    end_s: float,
-    reason: GapReason,
-    read_again: ReadAgain | None = None,
-) -> list[Segment | Gap]:
-    """End the running segment of `segmenter` and put a hole behind it."""
-    places = spec.places(end_s - start_s)
-    done = segmenter.interrupt(places, start_s, read_again)
-    return [*done, Gap(segmenter.next_index - places, places, start_s, end_s, reason)]
 
 
 class Detector:
@@ -225,10 +201,7 @@ class Detector:
         Raises:
             UsageError: No such name, locator or clock, or the detector was closed.
         """
-        segment = self.bundle.manifest.segment
-        if clock not in get_args(Clock):
-            raise UsageError(f"unknown clock {clock!r}; choose from {', '.join(get_args(Clock))}")
-        segmenter = FrameSegmenter(segment, length) if clock == "frames" else TimeSegmenter(segment, sparing)
+        segmenter = segmenter_for(self.bundle.manifest.segment, clock, length, sparing)
         return Stream(name, self, segmenter, self.located(name, locator, run))
 
     def located(self, name: str, locator: str = "full", run: str = "") -> LocatedStream:

@@ -17,7 +17,8 @@ from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
 from edge_runtime.records import CameraRecord, Record
 from edge_runtime.stream.clock import RunClock
-from edge_runtime.stream.segments import FrameSegmenter, Gap, Segment, TimeSegmenter
+from edge_runtime.stream.segmenter import segmenter_for
+from edge_runtime.stream.segments import Gap, Segment
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import Source
@@ -85,8 +86,7 @@ class CameraRun:
         self._backlog = backlog
         self._duration_s = manifest.segment.duration_s
         self._located = detector.located(source.name, options.locator, run)
-        counting = options.clock == "frames"
-        segmenter = FrameSegmenter(manifest.segment) if counting else TimeSegmenter(manifest.segment, sparing=True)
+        segmenter = segmenter_for(manifest.segment, options.clock or "time", sparing=True)
         self.feed = CameraFeed(source.name, segmenter, manifest.segment, manifest.pixels, backlog)
         self.reader = open_reader(source, self.feed, clock)
         backlog.add(source.name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from edge_runtime.detector import interrupt
 from edge_runtime.records import CameraRecord, CameraState, GapReason
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array, prepare
-from edge_runtime.stream.segments import FrameSegmenter, Gap, Segment, SegmentSpec, TimeSegmenter
+from edge_runtime.stream.segmenter import Segmenter, interrupt
+from edge_runtime.stream.segments import Gap, Segment, SegmentSpec
 from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.watch.backlog import Backlog
 
@@ -22,7 +22,7 @@ class CameraFeed:
     def __init__(
         self,
         camera: str,
-        segmenter: FrameSegmenter | TimeSegmenter,
+        segmenter: Segmenter,
         segment: SegmentSpec,
         pixels: PixelSpec,
         backlog: Backlog,

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.stream.by_count import FrameSegmenter
 from edge_runtime.stream.pixels import PixelSpec, prepare
-from edge_runtime.stream.segments import FrameSegmenter, Segment, SegmentSpec, sample_indices
+from edge_runtime.stream.segments import Segment, SegmentSpec, sample_indices
 from edge_runtime.video.file import VideoFile
 from edge_runtime.video.footage import lazy_frames, read_again_from
 

@@ -158,8 +158,9 @@ def test_anything_anywhere_is_refused_in_words_or_makes_sense(path, value):
     except BundleRefused as refused:
         assert str(refused).startswith("manifest.json: ")  # noqa: PT017  it may also be read
         return
+    from edge_runtime.stream.by_count import FrameSegmenter
+    from edge_runtime.stream.by_time import TimeSegmenter
     from edge_runtime.stream.locator import Smoother
-    from edge_runtime.stream.segments import FrameSegmenter, TimeSegmenter
 
     for locator in (manifest.locators.full, manifest.locators.low_latency):
         Smoother(locator.sigma, locator.lookahead)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from edge_runtime.errors import InvalidFrame
 from edge_runtime.records import CameraRecord
+from edge_runtime.stream.by_time import TimeSegmenter
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array
-from edge_runtime.stream.segments import Gap, Segment, SegmentSpec, TimeSegmenter
+from edge_runtime.stream.segments import Gap, Segment, SegmentSpec
 from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.watch.backlog import Backlog
 from edge_runtime.watch.feed import CameraFeed
