@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from table_engine import TableEngine
 
 from edge_runtime.bundle.manifest import Locators
 from edge_runtime.bundle.reader import Bundle
@@ -323,6 +324,52 @@ def test_unknown_choices(detector, wrong):
         detector.stream("gate", **wrong)
 
 
+@pytest.mark.parametrize("name", [None, "", 7, b"gate"])
+def test_a_stream_has_a_name(detector, name):
+    with pytest.raises(UsageError, match="a stream's name must be a text"):
+        detector.stream(name)
+
+
+# -- other engines ------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_that_answers_from_a_table_serves_a_detector(bundle):
+    """Features are looked up, so the same stream of frames gives the scorer's answer to the table's features."""
+    golden = bundle.golden()
+    engine = TableEngine.of_golden(golden)
+    with Detector(bundle, engine=engine) as detector:
+        asked = engine.segments
+        stream = detector.stream("gate", clock="frames")
+        records = push_all(stream, [plain(9)] * 130) + stream.flush()
+        found = of(SegmentRecord, records)
+        assert [record.score for record in found] == pytest.approx([float(golden.probabilities[0])] * 3, abs=1e-5)
+        assert engine.segments - asked == 3
+        assert detector.score(golden.frames) == pytest.approx(golden.probabilities, abs=1e-5)
+    # It was the caller's before, and it stays the caller's.
+    assert not engine.closed
+
+
+def test_an_engine_that_computes_something_else_is_refused_before_the_first_frame(bundle):
+    golden = bundle.golden()
+    other = TableEngine.constant(golden.features[0] + 1.0)
+    other.tokens = TableEngine.of_golden(golden).tokens
+    with pytest.raises(InferenceFailed, match=r"self-test: the features .* --no-self-test"):
+        Detector(bundle, engine=other)
+    with Detector(bundle, engine=other, self_test=False) as detector:
+        assert np.isfinite(detector.score(golden.frames)).all()
+
+
+def test_an_engine_that_fails_gives_gaps_and_one_line_in_the_log(bundle, caplog):
+    engine = TableEngine.of_golden(bundle.golden())
+    with Detector(bundle, engine=engine) as detector:
+        engine.abandon()
+        stream = detector.stream("gate", clock="frames")
+        records = push_all(stream, [plain(9)] * 48 * 20) + stream.flush()
+    assert [record.reason for record in of(GapRecord, records)] == ["dropped"] * 20
+    assert of(SegmentRecord, records) == []
+    assert len([message for message in caplog.messages if "could not be scored" in message]) == 1
+
+
 # -- gaps, silence, failure ---------------------------------------------------------------------------------------
 
 
@@ -358,6 +405,21 @@ def test_a_gap_that_makes_no_sense_is_refused(detector, times):
     with pytest.raises(UsageError, match="gap ends after"):
         stream.gap(*times)
     assert len(of(SegmentRecord, stream.flush())) == 1
+
+
+@pytest.mark.parametrize("times", [("a", "b"), (None, 1.0), (0.0, object()), (0.0, 10**400)])
+def test_a_gap_between_times_that_are_none_is_refused(detector, times):
+    stream = scored_by(detector).stream("gate")
+    with pytest.raises(UsageError, match="a gap ends after it starts"):
+        stream.gap(*times)
+
+
+@pytest.mark.parametrize("reason", ["bored", "", None])
+def test_a_gap_has_a_known_reason(detector, reason):
+    stream = scored_by(detector).stream("gate")
+    with pytest.raises(UsageError, match="choose from stalled, lost, undecodable, dropped"):
+        stream.gap(0.0, 1.0, reason)
+    assert [record.reason for record in stream.gap(0.0, 1.0, "stalled")] == ["stalled"]
 
 
 def test_a_gap_never_begins_before_the_newest_frame(detector):
@@ -463,6 +525,8 @@ def test_a_closed_detector_says_so(bundle):
         push_all(stream, [plain(9)] * 20)
     with pytest.raises(UsageError, match="closed"):
         stream.flush()
+    with pytest.raises(UsageError, match="closed"):
+        detector.stream("yard")
 
 
 def test_two_threads_on_one_detector_give_what_each_gives_alone(detector):

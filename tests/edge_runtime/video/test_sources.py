@@ -87,8 +87,9 @@ def test_what_is_no_source_is_wrong_usage(folder: Path, text: str) -> None:
     ],
 )
 def test_a_file_that_is_not_there_cannot_be_opened(folder: Path, text: str, reason: str) -> None:
+    source = parse_source(text)
     with pytest.raises(SourceUnavailable, match=reason) as refused:
-        parse_source(text)
+        check_file(Path(source.target))
     assert str(refused.value).isprintable()
 
 
