@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import secrets
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -77,18 +76,12 @@ def sha256(path: Path) -> str:
 def printable(text: str) -> str:
     """A text as one line that does nothing to a terminal.
 
-    Control and format characters (escape sequences, line breaks, what reverses the direction of writing), lone
-    surrogates, private and unassigned characters become their Python escapes; all other text stays as it is.
+    What is not printable in Python's sense (escape sequences, line breaks, what reverses the direction of writing,
+    lone surrogates, white space other than a blank) becomes its Python escape; all other text stays as it is.
     """
     if text.isprintable():
         return text
-    return "".join(_escaped(character) if _acts(character) else character for character in text)
-
-
-def _acts(character: str) -> bool:
-    # Categories C*: control, format, surrogate, private, unassigned; Zl and Zp break lines.
-    kind = unicodedata.category(character)
-    return kind[0] == "C" or kind in ("Zl", "Zp")
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 
 def _escaped(character: str) -> str:

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 
+from edge_runtime.files import printable
+
 _REDRAW_S = 0.2
 _ERASE = "\r\x1b[K"
 
@@ -32,7 +34,7 @@ class Console(logging.Handler):
         """Write one log line; a closed stderr must not end a run."""
         try:
             self._wipe()
-            sys.stderr.write(" ".join(self.format(record).splitlines()) + "\n")
+            sys.stderr.write(printable(" ".join(self.format(record).splitlines())) + "\n")
             sys.stderr.flush()
         except (OSError, ValueError):
             self._terminal = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from edge_runtime.errors import HeadHuntError, one_line
+from edge_runtime.files import printable
 
 INTERRUPTED = 130
 
@@ -27,7 +29,10 @@ def run_command(cli: click.Command, arguments: Sequence[str] | None = None, obj:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        error.show()
+        # It quotes arguments, which may be the names of files.
+        text = io.StringIO()
+        error.show(file=text)
+        click.echo("\n".join(printable(line) for line in text.getvalue().splitlines()), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -45,11 +50,14 @@ def _report(error: Exception, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     if isinstance(error, HeadHuntError):
-        click.echo(f"error: {one_line(error)}", err=True)
+        click.echo(f"error: {printable(one_line(error))}", err=True)
         return error.exit_code
     if isinstance(error, OSError):
-        click.echo(f"error: {one_line(error)}", err=True)
+        click.echo(f"error: {printable(one_line(error))}", err=True)
     else:
         kind = type(error).__name__
-        click.echo(f"error: unexpected {kind}: {one_line(error)}; run it again with --debug and report it", err=True)
+        click.echo(
+            f"error: unexpected {kind}: {printable(one_line(error))}; run it again with --debug and report it",
+            err=True,
+        )
     return 1

@@ -94,6 +94,7 @@ def command(
     from edge_runtime.cli.console import start_logging
     from edge_runtime.detector import Detector
     from edge_runtime.errors import FootageIncomplete, SourceUnavailable, one_line
+    from edge_runtime.files import printable
     from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
     from edge_runtime.outputs.sink import Output, Outputs
     from edge_runtime.video.sources import parse_source
@@ -126,7 +127,7 @@ def command(
             except (SourceUnavailable, FootageIncomplete) as error:
                 if stop.exit_code != INTERRUPTED:
                     raise
-                click.echo(f"error: {one_line(error)}", err=True)
+                click.echo(f"error: {printable(one_line(error))}", err=True)
             finally:
                 console.close()
                 if left_behind is not None:

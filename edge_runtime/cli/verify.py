@@ -31,6 +31,7 @@ def command(bundle: Path, provider: str, threads: int | None, as_json: bool, deb
     from edge_runtime.checks.verify import verify
     from edge_runtime.cli.console import start_logging
     from edge_runtime.detector import Detector
+    from edge_runtime.files import shown_path
 
     start_logging(debug=debug)
     # The self-test is what this command measures, so it must not end it.
@@ -39,7 +40,8 @@ def command(bundle: Path, provider: str, threads: int | None, as_json: bool, deb
     click.echo(as_json_text(found.to_dict()) if as_json else "\n".join(found.lines()))
     if not found.passed:
         click.echo(
-            f"error: {bundle}: this machine's {found.provider} provider computes other values than the builder",
+            f"error: {shown_path(bundle)}: this machine's {found.provider} provider computes other values than the "
+            "builder",
             err=True,
         )
     return 0 if found.passed else 1

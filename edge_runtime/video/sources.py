@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from edge_runtime.errors import SourceUnavailable, UsageError
-from edge_runtime.files import shown_path
+from edge_runtime.files import printable, shown_path
 
 SourceKind = Literal["file", "rtsp", "http", "device"]
 
@@ -127,8 +127,8 @@ def _file_source(name: str | None, text: str) -> Source:
         # A camera's address with its scheme forgotten or mistyped: naming it as a file would show the password.
         label = f"{name}={_HIDDEN}" if name else _HIDDEN
         raise UsageError(f"{label}: no such file, and no URL either; write rtsp://user:password@host/path")
-    stem = path.stem if path.stem.isprintable() else ascii(path.stem)
-    return Source(name or stem, "file", text, shown_path(text))
+    # `.` has no stem; that it is a folder is told when it is opened.
+    return Source(name or printable(path.stem) or "file", "file", text, shown_path(text))
 
 
 def _url_source(name: str | None, scheme: str, rest: str) -> Source:
