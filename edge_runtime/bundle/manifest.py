@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from edge_runtime.errors import BundleRefused
+from edge_runtime.files import printable
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
@@ -233,7 +234,7 @@ def read_manifest(data: bytes, where: str = MANIFEST) -> Manifest:
             object_pairs_hook=_refuse_repeats,
         )
     except (ValueError, RecursionError) as error:
-        raise BundleRefused(f"{where}: not valid JSON ({error}); copy the bundle again") from error
+        raise BundleRefused(f"{where}: not valid JSON ({printable(str(error))}); copy the bundle again") from error
     if not isinstance(document, dict):
         raise BundleRefused(f"{where}: holds no JSON object; copy the bundle again")
     version = document.get("schema_version")
@@ -246,13 +247,15 @@ def read_manifest(data: bytes, where: str = MANIFEST) -> Manifest:
         own = bundle_id(document)
     except (ValueError, RecursionError) as error:
         # Half surrogates are JSON, and no text.
-        raise BundleRefused(f"{where}: has no canonical form ({error}); copy the bundle again") from error
+        raise BundleRefused(
+            f"{where}: has no canonical form ({printable(str(error))}); copy the bundle again"
+        ) from error
     if document.get("bundle_id") != own:
         raise BundleRefused(f"{where}: bundle_id is not the hash of the manifest; it was changed after the build")
     try:
         return msgspec.convert(document, Manifest)
     except (msgspec.ValidationError, ValueError) as error:
-        raise BundleRefused(f"{where}: {error}") from error
+        raise BundleRefused(f"{where}: {printable(str(error))}") from error
 
 
 def json_schema() -> dict[str, Any]:

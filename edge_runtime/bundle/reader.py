@@ -1,4 +1,4 @@
-"""A bundle on disk, checked before anything in it is used. Knows files and hashes; opens no graph."""
+"""A bundle on disk, checked before anything in it is used: its files, their hashes, and what its graphs declare."""
 
 from __future__ import annotations
 
@@ -6,33 +6,20 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edge_runtime.bundle.agreement import check_graphs
 from edge_runtime.bundle.external_data import external_locations
+from edge_runtime.bundle.golden import GOLDEN, Golden, check_golden, read_golden
 from edge_runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, check_path, read_manifest
+from edge_runtime.bundle.onnx_header import GraphHeader, read_header
 from edge_runtime.errors import BundleRefused
-from edge_runtime.files import sha256
+from edge_runtime.files import printable, sha256, shown_path
 
-GOLDEN = "golden.npz"
+__all__ = ["GOLDEN", "Bundle", "Golden"]
+
 _MANIFEST_LIMIT = 16 * 2**20
 # A serialised protobuf message cannot be larger; weights beyond it lie in external data.
 _ONNX_LIMIT = 2**31
-
-
-@dataclass(frozen=True, slots=True)
-class Golden:
-    """Two segments and what they gave at build time.
-
-    frames: uint8 (2, F, S, S, 3). tokens: (2, n·T, D). features: float32 (2, K·d). probabilities: (2,).
-    """
-
-    frames: NDArray[np.uint8]
-    tokens: NDArray[np.float32]
-    features: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +31,34 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Read the manifest and check that the folder holds exactly the files it lists, unchanged.
+        """Check a bundle without loading a graph.
 
-        Raises BundleRefused, which names the file and the reason, before any graph is loaded.
+        The folder holds exactly the files that the manifest lists, unchanged; no graph reads a file outside it; the
+        graphs take and give what the manifest implies, and so do the golden segments.
+
+        Raises:
+            BundleRefused: Something is not so; the message names the file and the reason.
         """
         root = Path(path)
         if not os.path.isdir(root):  # Path.is_dir raises where a parent may not be entered
-            raise BundleRefused(f"{root}: no such folder; a bundle is a folder with a {MANIFEST}")
-        manifest = read_manifest(_read_regular(root / MANIFEST, _MANIFEST_LIMIT), f"{root.name}/{MANIFEST}")
+            raise BundleRefused(f"{shown_path(root)}: no such folder; a bundle is a folder with a {MANIFEST}")
+        where = f"{printable(root.name)}/{MANIFEST}"
+        manifest = read_manifest(_read_regular(root / MANIFEST, _MANIFEST_LIMIT), where)
         _check_listing(root, manifest.files)
         for entry in manifest.files:
             _check_file(root, entry)
         listed = {entry.path for entry in manifest.files}
         graphs = {manifest.graphs.vision.file, manifest.graphs.language.file, manifest.scorer.file}
+        headers: dict[str, GraphHeader] = {}
         # What is opened as a graph is one, whatever it is called.
         for name in sorted(graphs | {name for name in listed if name.endswith(".onnx")}):
-            _check_locations(root, name, listed)
+            data = _read_regular(root / name, _ONNX_LIMIT)
+            _check_locations(data, name, listed)
+            if name in graphs:
+                headers[name] = _header(data, name)
+        check_graphs(manifest, headers)
+        if GOLDEN in listed:
+            check_golden(root / GOLDEN, manifest)
         return cls(root, manifest)
 
     def file(self, name: str) -> Path:
@@ -69,12 +68,16 @@ class Bundle:
         return self.path / name
 
     def golden(self) -> Golden:
-        """The golden segments. Raises BundleRefused where the bundle has none or they cannot be read."""
+        """The golden segments.
+
+        Raises:
+            BundleRefused: The bundle has none, or they cannot be read.
+        """
         try:
-            with np.load(self.file(GOLDEN), allow_pickle=False) as data:
-                return Golden(data["frames"], data["tokens"], data["features"], data["probabilities"])
-        except Exception as error:  # numpy, zipfile and zlib raise their own each
-            raise BundleRefused(f"{GOLDEN}: cannot be read ({error}); build the bundle again") from error
+            path = self.file(GOLDEN)
+        except KeyError:
+            raise BundleRefused(f"{GOLDEN}: is not in the bundle; build the bundle again") from None
+        return read_golden(path, self.manifest)
 
 
 def _check_listing(root: Path, files: list[FileEntry]) -> None:
@@ -86,13 +89,15 @@ def _check_listing(root: Path, files: list[FileEntry]) -> None:
             path = Path(folder) / name
             relative = path.relative_to(root).as_posix()
             if path.is_symlink():
-                raise BundleRefused(f"{relative}: is a symbolic link; copy the bundle again with its files")
+                raise BundleRefused(
+                    f"{printable(relative)}: is a symbolic link; copy the bundle again with its files"
+                )
             if name in names or relative not in parents:
                 found.add(relative)
     for missing in sorted(listed - found):
         raise BundleRefused(f"{missing}: is missing; copy the bundle again")
     for extra in sorted(found - listed - {MANIFEST}):
-        raise BundleRefused(f"{extra}: is not listed in {MANIFEST}; remove it or copy the bundle again")
+        raise BundleRefused(f"{printable(extra)}: is not listed in {MANIFEST}; remove it or copy the bundle again")
 
 
 def _check_file(root: Path, entry: FileEntry) -> None:
@@ -111,9 +116,9 @@ def _check_file(root: Path, entry: FileEntry) -> None:
         raise BundleRefused(f"{entry.path}: cannot be read ({error.strerror})") from error
 
 
-def _check_locations(root: Path, name: str, listed: set[str]) -> None:
+def _check_locations(data: bytes, name: str, listed: set[str]) -> None:
     try:
-        locations = external_locations(_read_regular(root / name, _ONNX_LIMIT))
+        locations = external_locations(data)
     except ValueError as error:
         raise BundleRefused(f"{name}: is not an ONNX file ({error}); build the bundle again") from error
     for location in sorted(locations):
@@ -126,8 +131,15 @@ def _check_locations(root: Path, name: str, listed: set[str]) -> None:
             raise BundleRefused(f"{name}: external data {location!r} is not a file of the bundle")
 
 
+def _header(data: bytes, name: str) -> GraphHeader:
+    try:
+        return read_header(data)
+    except ValueError as error:
+        raise BundleRefused(f"{name}: cannot be used ({error}); build the bundle again") from error
+
+
 def _refuse_unreadable(error: OSError) -> None:
-    raise BundleRefused(f"{error.filename}: cannot be read ({error.strerror})") from error
+    raise BundleRefused(f"{shown_path(error.filename)}: cannot be read ({error.strerror})") from error
 
 
 def _read_regular(path: Path, limit: int) -> bytes:
@@ -142,11 +154,3 @@ def _read_regular(path: Path, limit: int) -> bytes:
         raise BundleRefused(f"{path.name}: is missing; copy the bundle again") from None
     except OSError as error:
         raise BundleRefused(f"{path.name}: cannot be read ({error.strerror})") from error
-
-
-def describe(manifest: Manifest) -> dict[str, Any]:
-    """What `hh-edge inspect` shows, as plain values."""
-    import msgspec
-
-    document: dict[str, Any] = msgspec.to_builtins(manifest)
-    return document

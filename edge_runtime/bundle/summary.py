@@ -1,11 +1,14 @@
-"""What a bundle is, for a person and for a program. Knows manifests; opens no graph."""
+"""What a bundle is, as text for a person and as plain values for a program."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from edge_runtime.bundle.manifest import MANIFEST
-from edge_runtime.bundle.reader import Bundle, describe
+import msgspec
+
+from edge_runtime.bundle.manifest import MANIFEST, Manifest
+from edge_runtime.bundle.reader import Bundle
+from edge_runtime.files import printable
 from edge_runtime.stream.locator import LOCATORS, LocatorSpec
 from edge_runtime.stream.segments import SegmentSpec
 
@@ -20,6 +23,12 @@ def disk_bytes(bundle: Bundle) -> int:
     return sum(entry.bytes for entry in bundle.manifest.files) + (bundle.path / MANIFEST).stat().st_size
 
 
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """A manifest as plain values, every key present."""
+    document: dict[str, Any] = msgspec.to_builtins(manifest)
+    return document
+
+
 def as_dict(bundle: Bundle) -> dict[str, Any]:
     """The manifest as plain values, with the size on disk and both locators' latency."""
     manifest = bundle.manifest
@@ -28,7 +37,7 @@ def as_dict(bundle: Bundle) -> dict[str, Any]:
 
 
 def as_text(bundle: Bundle) -> str:
-    """The same for a person: one fact a line."""
+    """The same for a person: one fact a line, and nothing in it that a terminal would act on."""
     manifest = bundle.manifest
     segment, pixels, graphs, scorer = manifest.segment, manifest.pixels, manifest.graphs, manifest.scorer
     model, validation = manifest.source_model, manifest.validation
@@ -63,7 +72,7 @@ def as_text(bundle: Bundle) -> str:
         *(("file", f"{entry.path}, {entry.bytes:,} bytes") for entry in manifest.files),
     ]
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+    return "\n".join(f"{name:<{width}}  {printable(text)}" for name, text in rows)
 
 
 def _locator(locator: LocatorSpec, segment: SegmentSpec) -> str:

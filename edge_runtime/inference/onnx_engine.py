@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.errors import InferenceFailed, UsageError, first_line
+from edge_runtime.files import printable
 from edge_runtime.inference.engine import FloatArray
 from edge_runtime.inference.sessions import choose_provider, load_onnxruntime, open_session
 from edge_runtime.stream.pixels import UInt8Array
@@ -120,4 +121,4 @@ def _open(session: Any) -> Any:
 
 
 def _failed(error: Exception) -> InferenceFailed:
-    return InferenceFailed(f"the graphs failed: {first_line(error)}")
+    return InferenceFailed(f"the graphs failed: {printable(first_line(error))}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, UsageError, first_line
+from edge_runtime.files import printable
 from edge_runtime.inference.providers import AUTO, CPU, PROVIDERS, Provider, automatic, find_provider
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ def open_session(path: Path, provider: str, threads: int | None = None) -> onnxr
     except Exception as error:  # ONNX Runtime raises its own and plain RuntimeErrors alike
         if row.name != CPU and _loads_on_cpu(runtime, path, threads):
             raise ProviderUnavailable(
-                f"{provider} was asked for, but cannot load {path.name} ({first_line(error)}); "
+                f"{provider} was asked for, but cannot load {path.name} ({printable(first_line(error))}); "
                 "run `hh-edge doctor`, or choose --provider cpu"
             ) from error
-        raise BundleRefused(f"{path.name}: ONNX Runtime cannot load it ({first_line(error)})") from error
+        raise BundleRefused(f"{path.name}: ONNX Runtime cannot load it ({printable(first_line(error))})") from error
     if (actual := session.get_providers()[0]) != row.onnxruntime:
         raise ProviderUnavailable(
             f"{provider} was asked for, but ONNX Runtime fell back to {actual}: its libraries did not load; "

@@ -6,12 +6,15 @@ import errno
 import os
 import stat
 import threading
+import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_runtime.errors import OutputFailed
-from edge_runtime.files import make_folder, write_atomic
+from edge_runtime.files import make_folder, printable, shown_path, write_atomic
 
 
 @pytest.mark.parametrize("write", [b"new", lambda file: file.write(b"new")], ids=["bytes", "function"])
@@ -124,3 +127,35 @@ def test_a_link_stays_a_link(tmp_path):
     assert (tmp_path / "hunt.json").is_symlink()
     assert (tmp_path / "real" / "hunt.json").read_bytes() == b"second"
     assert [entry.name for entry in (tmp_path / "real").iterdir()] == ["hunt.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain text", "plain text"),
+        ("Größe, 監視, é, 🚨 — “quoted” ~\\", "Größe, 監視, é, 🚨 — “quoted” ~\\"),
+        ("a\u00a0b\u3000c", "a\u00a0b\u3000c"),
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("one\rtwo\nthree\ttab", "one\\rtwo\\nthree\\ttab"),
+        ("\x7f\x9b2J", "\\x7f\\x9b2J"),
+        ("gate\u202egpj.exe", "gate\\u202egpj.exe"),
+        ("\u2028\u2029\u200b\ufeff", "\\u2028\\u2029\\u200b\\ufeff"),
+        ("caf\udce9", "caf\\udce9"),
+        ("\U000e0041", "\\U000e0041"),
+    ],
+)
+def test_text_that_a_terminal_only_shows(text, shown):
+    assert printable(text) == shown
+    assert shown_path(Path(text)) == shown
+
+
+@given(st.text(st.characters()))
+def test_no_text_gets_a_terminal_to_act(text):
+    shown = printable(text)
+    assert all(unicodedata.category(one)[0] != "C" for one in shown)
+    assert len(shown.splitlines()) <= 1
+    shown.encode()
+    assert printable(shown) == shown
+    kept = [one for one in text if unicodedata.category(one)[0] != "C" and one not in "\u2028\u2029"]
+    assert [one for one in shown if one in kept] != [] or not kept

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.bundle.manifest import Manifest, bundle_id, canonical, check_path, json_schema, read_manifest, seal
-from edge_runtime.bundle.reader import describe
+from edge_runtime.bundle.summary import describe
 from edge_runtime.errors import BundleRefused
 
 SCHEMA = ROOT / "docs" / "manifest.schema.json"
