@@ -1,22 +1,23 @@
-"""JSON files of a checkpoint folder. Knows that they are objects; nothing of what they say."""
+"""JSON files of a checkpoint folder."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import CheckpointError
+from edge_runtime.strict_json import parse_object
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises CheckpointError that names the file."""
+    """Read the object in a JSON file.
+
+    Raises:
+        CheckpointError: There is no such file, or it holds something else; names the file.
+    """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return parse_object(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent}: holds no {path.name}; is it a model folder?") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(document, dict):
-        raise CheckpointError(f"{path}: holds no JSON object")
-    return document
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
