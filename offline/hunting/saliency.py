@@ -1,7 +1,6 @@
 """How well each attention head separates normal from abnormal: four metrics, their mixture, its stability.
 
-Pure functions over all heads at once. Knows features and labels; nothing of videos, files or which heads are
-chosen (`offline.hunting.hunt` does that).
+Pure functions over all heads at once; `offline.hunting.hunt` chooses among them.
 
 Features of a batch of heads are (N, B, d): N samples, B heads, d features a head; labels are bool (N,), True
 is abnormal. Float64 inside. Every metric is unchanged by a shift or a common scaling of a head's features, so
@@ -22,7 +21,6 @@ beside the head's own spread, which is 1. What follows for degenerate input, and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
@@ -31,10 +29,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
 
 from edge_runtime.errors import FeatureError
-from offline.hunting.two_means import BoolArray, FloatArray, two_means
-
-Progress = Callable[[int, int], None]
-"""Called with the heads done so far and all heads (of all prompts)."""
+from offline.arrays import BoolArray, FloatArray
+from offline.console import Progress
+from offline.hunting.two_means import two_means
 
 VARIANCE_FLOOR = 1e-9
 """Least variance in any direction, as a share of the head's mean variance. Ordinary shrinkage is far above."""
@@ -116,13 +113,19 @@ def saliency(
     workers: int | None = None,
     chunk_bytes: int = _CHUNK_BYTES,
 ) -> Saliency:
-    """All four metrics of every head under every prompt.
+    """Compute all four metrics of every head under every prompt.
 
-    features: (N, M, L, H, d), finite; labels: bool (N,). Heads are processed in chunks, `workers` of them at
-    a time (default: one per usable core), each in about `chunk_bytes` of working memory (one head at least).
-    Each head is computed by itself on one thread, so neither number changes a bit of the result.
+    Each head is computed by itself on one thread, so neither `workers` nor `chunk_bytes` changes a bit of the result.
 
-    Raises `FeatureError` where shapes disagree, a class has fewer than two samples, or values are not finite.
+    Args:
+        features: (N, M, L, H, d), finite.
+        labels: bool (N,).
+        workers: How many chunks of heads are processed at a time; one per usable core by default.
+        chunk_bytes: Working memory of a chunk, about (one head at least).
+        progress: Counts heads, of all prompts.
+
+    Raises:
+        FeatureError: Shapes disagree, a class has fewer than two samples, or values are not finite.
     """
     if features.ndim != 5 or 0 in features.shape:
         raise FeatureError(
@@ -164,7 +167,11 @@ def saliency(
 
 
 def check_labels(labels: BoolArray, samples: int) -> None:
-    """Raise `FeatureError` unless labels are bool (samples,) with at least two samples of each class."""
+    """Refuse labels that are not bool (samples,) with at least two samples of each class.
+
+    Raises:
+        FeatureError: They are something else.
+    """
     if labels.dtype != np.bool_ or labels.shape != (samples,):
         raise FeatureError(
             f"labels are {labels.dtype} {labels.shape}; expected bool ({samples},), one for each sample"
@@ -178,7 +185,7 @@ def check_labels(labels: BoolArray, samples: int) -> None:
 
 
 def normalise(metric: FloatArray) -> FloatArray:
-    """Min-max to [0, 1] over all heads of each prompt, (M, L, H) -> (M, L, H); 0 where a prompt is constant.
+    """Scale to [0, 1] by minimum and maximum over all heads of each prompt, (M, L, H); 0 where a prompt is constant.
 
     A spread at the level of rounding counts as constant: it must not be blown up into evidence.
     """
@@ -197,9 +204,14 @@ def combine(raw: Saliency) -> FloatArray:
 
 
 def robust_saliency(score: FloatArray, penalty: float) -> FloatArray:
-    """Mean over the prompts minus `penalty` population standard deviations (RSS).
+    """Compute the mean over the prompts minus `penalty` population standard deviations (RSS, eq. 9).
 
-    score: (M, L, H), in [0, 1]. Returns (L, H). With one prompt the deviation is 0.
+    Args:
+        score: (M, L, H), in [0, 1].
+        penalty: λ.
+
+    Returns:
+        (L, H). With one prompt the deviation is 0.
     """
     rss: FloatArray = score.mean(axis=0) - penalty * score.std(axis=0)
     return rss

@@ -1,4 +1,4 @@
-"""K-means with two clusters on many data sets at once, from their Gram matrices. Knows nothing of labels or heads.
+"""K-means with two clusters on many data sets at once, from their Gram matrices.
 
 With centred data and K = 2, everything Lloyd's algorithm needs is in the Gram matrix G = X Xᵀ. Let a mark
 the samples of cluster 1, n₁ and n₂ be the sizes, g = G a and q = aᵀ G a. The data is centred, so the sum over
@@ -17,8 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
+from offline.arrays import BoolArray, FloatArray
 
 # Lloyd's algorithm ends by itself (finitely many partitions, falling inertia); the bound is for rounding
 # that could make two equally good partitions alternate. Observed: at most about 40 steps.
@@ -28,15 +27,20 @@ _MAX_STEPS = 300
 def two_means(gram: FloatArray, *, restarts: int = 10, seed: int = 0) -> tuple[BoolArray, FloatArray]:
     """Partition every data set into two clusters: k-means++ seeds, `restarts` runs, the least inertia wins.
 
-    gram: (B, N, N), inner products of samples that were centred per data set. Returns the membership
-    (B, N), True for cluster 1, and the inertia (B,). Which cluster is called 1 has no meaning. Where all
-    samples coincide, all are in one cluster.
-
     Every data set gets the same random draws, applied to its samples in the order of their distance from
     the mean. So the result depends neither on which other data sets are in the batch, nor, ties apart, on
     the order of the samples or a rotation of the features.
 
     Cost: O(B · restarts · N²) a step. Memory: O(B · restarts · N) beside the input.
+
+    Args:
+        gram: (B, N, N), inner products of samples that were centred per data set.
+        restarts: How many runs.
+        seed: Of the draws.
+
+    Returns:
+        The membership (B, N), True for cluster 1, and the inertia (B,). Which cluster is called 1 has no meaning.
+        Where all samples coincide, all are in one cluster.
     """
     member = _seeded_partition(gram, restarts, seed)
     moving = np.ones(member.shape[:2], dtype=np.bool_)
