@@ -16,7 +16,7 @@ from pathlib import Path
 from edge_runtime.errors import DatasetError, UsageError
 from models.family import Mllm
 from models.prompts import PROMPTS, Prompt
-from offline.ablation.judge import LEVEL, Judge, Series
+from offline.ablation.judge import LEVEL, Judge
 from offline.ablation.peers import (
     baseline_rows,
     ceiling_rows,
@@ -34,6 +34,7 @@ from offline.data.scores import VideoScores
 from offline.data.units import UnitChoice, choose_units
 from offline.evaluation.figures import class_of
 from offline.evaluation.trivial import Measuring, measure_baselines
+from offline.evaluation.yardsticks import Series
 from offline.extraction.extract import AllHeads, Extracted, Extraction, Extractor, extract
 from offline.extraction.features import FeatureSet
 from offline.extraction.model import load_model, segment_spec

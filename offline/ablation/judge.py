@@ -18,12 +18,9 @@ from offline.ablation.rows import Method
 from offline.arrays import BoolArray, Floating
 from offline.calibration.locator import ScoredVideo, best_threshold, calibrate, f1_curve
 from offline.data.dataset import Video
-from offline.data.scores import VideoScores
 from offline.evaluation.bootstrap import Resampling, bootstrap_differences, bootstrap_f1_at
 from offline.evaluation.figures import SeriesFigures, class_of, evaluate_scores
-
-Series = Mapping[str, VideoScores]
-"""Raw scores by video name, of all validation and all judged videos."""
+from offline.evaluation.yardsticks import Series
 
 _CALIBRATED = "calibrated"
 LEVEL = 0.95

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from offline.ablation.judge import Series
 from offline.ablation.rows import Method
 from offline.ablation.textual import yes_against_no
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
 from offline.evaluation.baselines import FEW_SHOT, MEASURES
 from offline.evaluation.trivial import Baselines
-from offline.evaluation.yardsticks import CEILINGS, perfect
+from offline.evaluation.yardsticks import CEILINGS, Series, perfect
 from offline.extraction.extract import Extracted
 
 TEXTUAL = "the model's own answer"

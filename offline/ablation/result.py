@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models.heads import HeadRef
-from offline.ablation.rows import Group
+from offline.ablation.rows import RowGroup
 from offline.evaluation.bootstrap import Interval
 from offline.evaluation.table import UNDEFINED, aligned
 from offline.report.content import Cell, Table
@@ -84,7 +84,7 @@ class Row:
     """
 
     name: str
-    group: Group
+    group: RowGroup
     how: str
     reason: str | None = None
     auc: Figure | None = None

@@ -25,7 +25,7 @@ from offline.hunting.saliency import Saliency
 
 #: Which of a row's candidates counts: its only one, the mean of all, or the best on the validation videos.
 Pick = Literal["only", "mean", "best"]
-Group = Literal["paper", "further", "baseline", "ceiling"]
+RowGroup = Literal["paper", "further", "baseline", "ceiling"]
 
 #: Names of the prompts that the rows of one prompt use.
 COARSE, ORACLE = "coarse", "detailed"
@@ -73,7 +73,7 @@ class Method:
     """
 
     name: str
-    group: Group
+    group: RowGroup
     how: str
     pick: Pick = "only"
     smoothed: bool = True

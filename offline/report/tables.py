@@ -14,7 +14,7 @@ from offline.evaluation.figures import Evaluation
 from offline.evaluation.metrics import frame_auc
 from offline.report.content import Cell, ReportVideo, Table
 
-Titled = tuple[str, Table, str]
+TitledTable = tuple[str, Table, str]
 
 _FIGURES = (
     ("auc", "frame AUC"),
@@ -72,7 +72,7 @@ def pool_frames(videos: Sequence[ReportVideo]) -> Pooled | None:
 
 def evaluation_tables(
     evaluation: Evaluation | Mapping[str, Any],
-) -> tuple[str, list[Titled], tuple[str, ...]]:
+) -> tuple[str, list[TitledTable], tuple[str, ...]]:
     """Lay out an evaluation, or its `to_dict()` form.
 
     Returns:
@@ -142,7 +142,7 @@ def _by_frame(video: ReportVideo, scores: Sequence[float | None]) -> FloatArray:
     return values
 
 
-def _figures(series: Mapping[str, Any]) -> Titled:
+def _figures(series: Mapping[str, Any]) -> TitledTable:
     rows: list[tuple[Cell, ...]] = []
     for key, title in _FIGURES:
         cells: list[Cell] = [title]

@@ -11,11 +11,11 @@ from types import MappingProxyType
 from edge_runtime.errors import DatasetError, UsageError
 from offline.data.dataset import Video
 from offline.data.importers import frame_masks, msad, ubnormal, ucf_crime, xd_violence
-from offline.data.importers.annotation import Annotated, Interval, Reader, Request
+from offline.data.importers.annotation import Annotated, LastFrame, Reader, Request
 from offline.data.importers.draw import draw_calibration
 from offline.data.importers.files import locate
 
-__all__ = ["IMPORTERS", "Importer", "Interval", "Request", "draw_calibration", "import_dataset", "summary"]
+__all__ = ["IMPORTERS", "Importer", "LastFrame", "Request", "draw_calibration", "import_dataset", "summary"]
 
 _log = logging.getLogger(__name__)
 

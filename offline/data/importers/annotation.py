@@ -16,7 +16,7 @@ from edge_runtime.errors import DatasetError
 from offline.data.dataset import Label, Split
 from offline.data.spans import Span, spans
 
-Interval = Literal["half-open", "inclusive"]
+LastFrame = Literal["half-open", "inclusive"]
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
 
@@ -59,7 +59,7 @@ class Request:
     annotations: Path
     videos: Path | None = None
     frame_counts: Path | None = None
-    interval: Interval = "half-open"
+    interval: LastFrame = "half-open"
     split: Split | None = None
 
     def frames(self) -> Mapping[str, int]:
@@ -146,7 +146,7 @@ def read_frame_counts(path: Path) -> dict[str, int]:
     return counts
 
 
-def events_from(pairs: Sequence[Span], where: str, interval: Interval, frames: int | None) -> tuple[Span, ...]:
+def events_from(pairs: Sequence[Span], where: str, interval: LastFrame, frames: int | None) -> tuple[Span, ...]:
     """Frame ranges as annotated to half-open events, clipped to the video if its length is known.
 
     `inclusive` takes the last number as the last abnormal frame, `half-open` as the first normal one. Only an
