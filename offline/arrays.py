@@ -6,6 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float64]
+Float64Array = NDArray[np.float64]
 #: Floating point of any width.
 Floating = NDArray[np.floating]

@@ -16,7 +16,7 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
 
 from models.heads import HeadRef
-from offline.arrays import BoolArray, FloatArray, Floating
+from offline.arrays import BoolArray, Float64Array, Floating
 from offline.calibration.scorer import REGULARISATION, fit_scorer
 from offline.extraction.features import FeatureSet, read_heads
 from offline.hunting.depth import ProbabilityModel
@@ -51,7 +51,7 @@ class Probe:
     heads: tuple[HeadRef, ...]
     scorer: ProbabilityModel
 
-    def probabilities(self, features: NDArray[np.float32]) -> FloatArray:
+    def probabilities(self, features: NDArray[np.float32]) -> Float64Array:
         """Give every unit of features (U, M, L, H, d) its probability of an anomaly, (U,)."""
         read = read_heads(features, self.prompt, self.heads)
         return np.asarray(self.scorer.predict_proba(read)[:, 1], dtype=np.float64)
@@ -248,7 +248,7 @@ class _Rows:
             probes={prompt: self.probe(prompt, hunted.experts)},
         )
 
-    def one_metric(self, name: str, metric: FloatArray) -> Method:
+    def one_metric(self, name: str, metric: Float64Array) -> Method:
         """RSS of one saliency metric, penalty and all else unchanged."""
         found = self._found
         # S is the mean of four normalised metrics; of four times the same it is that metric.
@@ -268,7 +268,7 @@ class _Margin:
 
     model: Any
 
-    def predict_proba(self, X: Any, /) -> FloatArray:
+    def predict_proba(self, X: Any, /) -> Float64Array:
         positive = expit(np.asarray(self.model.decision_function(X), dtype=np.float64))
         return np.stack([1.0 - positive, positive], axis=1)
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle.manifest import Locators
 from edge_runtime.stream.locator import LocatorSpec, radius, smooth
-from offline.arrays import FloatArray
+from offline.arrays import Float64Array
 from offline.console import Progress
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
 
 SIGMAS: tuple[float, ...] = (0.0, *(round(float(sigma), 10) for sigma in np.linspace(0.5, 3.0, 11)))
-THRESHOLDS: FloatArray = np.round(np.linspace(0.1, 0.9, 81), 10)
+THRESHOLDS: Float64Array = np.round(np.linspace(0.1, 0.9, 81), 10)
 # What the paper uses where nothing can be calibrated.
 DEFAULT_SIGMA, DEFAULT_THRESHOLD = 1.5, 0.65
 
@@ -80,7 +80,7 @@ def calibrate(videos: Sequence[ScoredVideo], progress: Progress | None = None) -
     return Locators(full=found[0], low_latency=found[1])
 
 
-def f1_curve(videos: Sequence[ScoredVideo], sigma: float, lookahead: int) -> FloatArray:
+def f1_curve(videos: Sequence[ScoredVideo], sigma: float, lookahead: int) -> Float64Array:
     """Compute frame-level F1 at every one of THRESHOLDS, (81,); frames in gaps are left out."""
     scores, frames, anomalous = [], [], []
     for video in videos:
@@ -96,7 +96,7 @@ def f1_curve(videos: Sequence[ScoredVideo], sigma: float, lookahead: int) -> Flo
     return np.asarray(2.0 * hits / (alarms + sum(anomalous)), dtype=np.float64)
 
 
-def best_threshold(f1: FloatArray) -> tuple[float, float]:
+def best_threshold(f1: Float64Array) -> tuple[float, float]:
     """Find the threshold of the highest F1, and that F1; of equals the one nearest 0.5, then the lower."""
     best = np.flatnonzero(f1 == f1.max())
     place = min(best, key=lambda i: (round(abs(float(THRESHOLDS[i]) - 0.5), 10), THRESHOLDS[i]))

@@ -15,7 +15,7 @@ from edge_runtime.errors import DatasetError
 from edge_runtime.files import write_atomic
 from edge_runtime.stream.locator import smooth
 from edge_runtime.strict_json import parse_json
-from offline.arrays import BoolArray, FloatArray, Floating
+from offline.arrays import BoolArray, Float64Array, Floating
 from offline.data.dataset import Video
 
 ScoredSegment = tuple[int, int, float | None]
@@ -122,7 +122,7 @@ class VideoScores:
         """Whether each frame has a score, (frames,)."""
         return ~np.isnan(self.expand())
 
-    def expand(self) -> FloatArray:
+    def expand(self) -> Float64Array:
         """Give each frame the score of its segment, (frames,); NaN in a gap (only here, to be masked out)."""
         scores = np.empty(self.frames)
         for start, end, score in self.segments:

@@ -24,16 +24,16 @@ from edge_runtime.video.file import VideoFile
 from edge_runtime.video.footage import lazy_frames, read_again_from
 from offline.data.dataset import Dataset, Video
 
-Item = TypeVar("Item")
+Output = TypeVar("Output")
 
 
 def run_file(
     video: VideoFile,
     pixels: PixelSpec,
     fallback_fps: float,
-    push: Callable[[PreparePixels, float], Iterable[Item]],
-    flush: Callable[[ReadAgain], Iterable[Item]],
-) -> Iterator[Item]:
+    push: Callable[[PreparePixels, float], Iterable[Output]],
+    flush: Callable[[ReadAgain], Iterable[Output]],
+) -> Iterator[Output]:
     """Run every frame of a file through a stream.
 
     A damaged video is refused after the last item: what came before it is real, but incomplete.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.errors import DatasetError
-from offline.arrays import BoolArray, FloatArray
+from offline.arrays import BoolArray, Float64Array
 from offline.data.dataset import Video, check_frames
 from offline.data.scores import VideoScores
 from offline.data.spans import spans
@@ -173,7 +173,7 @@ class _Judged:
     video: Video
     scored: BoolArray
     labels: BoolArray | None
-    scores: FloatArray
+    scores: Float64Array
     fps: float | None
 
 
@@ -319,7 +319,7 @@ def _event_figures(items: Sequence[_Judged], threshold: float) -> EventFigures:
 
 
 def _class_figures(
-    kinds: Sequence[str], items: Sequence[_Judged], pairs: Sequence[tuple[BoolArray, FloatArray]]
+    kinds: Sequence[str], items: Sequence[_Judged], pairs: Sequence[tuple[BoolArray, Float64Array]]
 ) -> dict[str, ClassFigures]:
     anomalous = sorted({kind for kind, item in zip(kinds, items, strict=True) if item.video.anomalous})
     if not anomalous:

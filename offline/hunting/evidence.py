@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import HeadHuntError
-from offline.arrays import BoolArray, FloatArray, Floating
+from offline.arrays import BoolArray, Float64Array, Floating
 from offline.data.cache import Arrays, EntryStore, content_key
 from offline.extraction.features import FeatureSet, read_heads
 from offline.hunting.depth import DepthPoint
@@ -149,7 +149,7 @@ def _rows(entry: Arrays, name: str) -> list[list[float]]:
     return rows
 
 
-def _figures(rows: Sequence[Sequence[float | None]], columns: int) -> FloatArray:
+def _figures(rows: Sequence[Sequence[float | None]], columns: int) -> Float64Array:
     """Float (n, columns); what is undefined is NaN, in the file only."""
     return np.array([[np.nan if x is None else x for x in row] for row in rows], dtype=np.float64).reshape(
         -1, columns

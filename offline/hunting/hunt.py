@@ -23,7 +23,7 @@ from edge_runtime.errors import FeatureError, UsageError
 from edge_runtime.files import write_atomic
 from edge_runtime.strict_json import parse_json
 from models.heads import HeadRef
-from offline.arrays import BoolArray, FloatArray, Floating
+from offline.arrays import BoolArray, Float64Array, Floating
 from offline.console import Progress
 from offline.hunting.saliency import Saliency, check_labels, combine, robust_saliency, saliency
 
@@ -85,8 +85,8 @@ class Hunt:
     head_dim: int
     penalty: float
     saliency: Saliency
-    score: FloatArray
-    rss: FloatArray
+    score: Float64Array
+    rss: Float64Array
     experts: tuple[Expert, ...]
     prompt: str
 
@@ -285,11 +285,11 @@ def _parse(content: Any) -> Hunt:
     return replace(checked, prompt=_best_prompt(score, prompts, experts))
 
 
-def _array(nested: Any) -> FloatArray:
+def _array(nested: Any) -> Float64Array:
     return np.array(nested, dtype=np.float64)
 
 
-def _best_prompt(score: FloatArray, prompts: Sequence[str], experts: Sequence[Expert]) -> str:
+def _best_prompt(score: Float64Array, prompts: Sequence[str], experts: Sequence[Expert]) -> str:
     """The prompt under which the experts' mean score is highest; of equals the first."""
     of_experts = score[:, [e.layer for e in experts], [e.head for e in experts]]
     return prompts[int(of_experts.mean(axis=1).argmax())]

@@ -17,7 +17,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from models.heads import HeadRef
-from offline.arrays import BoolArray, FloatArray, Floating
+from offline.arrays import BoolArray, Float64Array, Floating
 from offline.hunting.depth import DepthPoint
 from offline.report.svg import Ink, inline_svg
 
@@ -286,7 +286,7 @@ def _legend_above(axes: Axes, columns: int) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, columnspacing=1.2, handlelength=1.6)
 
 
-def _with_gaps(values: Sequence[float | None]) -> FloatArray:
+def _with_gaps(values: Sequence[float | None]) -> Float64Array:
     """None becomes NaN, at which a line is interrupted."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 

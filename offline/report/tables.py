@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from offline.arrays import BoolArray, FloatArray
+from offline.arrays import BoolArray, Float64Array
 from offline.data.dataset import SPLITS, Split
 from offline.evaluation.figures import Evaluation
 from offline.evaluation.metrics import frame_auc
@@ -37,7 +37,7 @@ class Pooled:
         auc_raw: Frame AUC of the raw scores.
     """
 
-    series: tuple[tuple[str, BoolArray, FloatArray], ...]
+    series: tuple[tuple[str, BoolArray, Float64Array], ...]
     videos: int
     frames: int
     auc_smoothed: float | None
@@ -133,7 +133,7 @@ def yardstick_table(evaluations: Mapping[Split, Evaluation | Mapping[str, Any]])
     return Table(("frame AUC of", *columns), tuple((name, *cells) for name, cells in rows.items()))
 
 
-def _by_frame(video: ReportVideo, scores: Sequence[float | None]) -> FloatArray:
+def _by_frame(video: ReportVideo, scores: Sequence[float | None]) -> Float64Array:
     """One score per frame, (frames,); NaN where nothing was scored."""
     values = np.full(video.frames, np.nan)
     for (start, end), score in zip(video.segments, scores, strict=True):

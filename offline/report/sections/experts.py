@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from offline.arrays import FloatArray
+from offline.arrays import Float64Array
 from offline.hunting.hunt import Hunt
 from offline.hunting.saliency import normalise
 from offline.report import charts
@@ -46,7 +46,7 @@ def _by_rank(hunt: Hunt) -> Table:
     return Table(columns, rows)
 
 
-def _mean_metrics(hunt: Hunt) -> dict[str, FloatArray]:
+def _mean_metrics(hunt: Hunt) -> dict[str, Float64Array]:
     """Each metric, scaled over all heads of a prompt, as its mean over the prompts: (L, H)."""
     return {name: normalise(metric).mean(axis=0) for name, metric in hunt.saliency.items()}
 
