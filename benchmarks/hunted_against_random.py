@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from models.loading import load
 from models.prompts import PROMPTS
 from offline.calibration.scorer import fit_scorer
-from offline.hunting.hunt import hunt
+from offline.hunting.hunt import Selection, hunt
 from offline.reference_training.measure import by_kind, cut_videos, features_of
 
 COUNTS = (1, 2, 3, 5, 10)
@@ -31,7 +31,7 @@ def main(manifest: Path) -> None:
     calibration, test = (cut_videos(manifest, split, mllm) for split in ("calibration", "test"))
     known, unknown = features_of(mllm, calibration), features_of(mllm, test)
     names = [prompt.name for prompt in PROMPTS]
-    found = hunt(known, calibration.labels, names, top_k=max(COUNTS))
+    found = hunt(known, calibration.labels, names, Selection(top_k=max(COUNTS)))
     prompt = names.index(found.prompt)
     layers, heads = known.shape[2:4]
     every = [(layer, head) for layer in range(layers) for head in range(heads)]

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import CheckpointError
+from edge_runtime.strict_json import parse_object
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read the object in a JSON file.
 
     Raises:
-        CheckpointError: It names the file that is missing, cannot be read or holds something else.
+        CheckpointError: There is no such file, or it holds something else; names the file.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return parse_object(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent}: holds no {path.name}; is it a model folder?") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(document, dict):
-        raise CheckpointError(f"{path}: holds no JSON object")
-    return document
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error

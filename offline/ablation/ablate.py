@@ -1,7 +1,7 @@
 """The paper's ablation table, and what the paper leaves out, on any manifest, from one extraction.
 
-Knows the order of the work; what the rows are and how they are judged is told elsewhere. After the rows are
-fitted, videos are scored one by one: the features of all heads of a whole dataset need not fit into memory.
+After the rows are fitted, videos are scored one by one: the features of all heads of a whole dataset need not fit
+into memory.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from edge_runtime.errors import DatasetError, UsageError
-from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.prompts import PROMPTS, Prompt
-from offline.ablation.judge import LEVEL, Judge, Series
+from offline.ablation.judge import LEVEL, Judge
 from offline.ablation.peers import (
     baseline_rows,
     ceiling_rows,
-    motions,
     segment_scores,
     textual_method,
     textual_scores,
@@ -35,19 +33,34 @@ from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores
 from offline.data.units import UnitChoice, choose_units
 from offline.evaluation.figures import class_of
-from offline.extraction.extract import AllHeads, Extracted, Extractor, FeatureSet, extract
-from offline.hunting.hunt import Hunt, hunt
-from offline.recipes.build import load_model, segment_spec
+from offline.evaluation.trivial import Measuring, measure_baselines
+from offline.evaluation.yardsticks import Series
+from offline.extraction.extract import AllHeads, Extracted, Extraction, Extractor, extract
+from offline.extraction.features import FeatureSet
+from offline.extraction.model import load_model, segment_spec
+from offline.hunting.hunt import Hunt, Selection, hunt
 
 BOOTSTRAP_DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AblateOptions:
-    """Everything that decides what an ablation gives. draws: of the random heads.
+    """Everything that decides what an ablation gives.
 
-    unseen: kinds of anomaly (as `class_of` names them) on which every row's AUC is given apart. unit: what
-    one calibration sample is. cache: where features are kept; without it nothing is.
+    Attributes:
+        model: A Hugging Face id, a folder, or `reference`.
+        manifest: The data.csv.
+        split: The videos to judge on.
+        prompts: The phrasings that are hunted under.
+        top_k: How many experts.
+        penalty: λ of RSS.
+        draws: How often random heads are drawn.
+        unseen: Kinds of anomaly (as `class_of` names them) on which every row's AUC is given apart.
+        unit: What one calibration sample is.
+        cache: Where features are kept; without it nothing is.
+        device: Where the model runs.
+        seed: Of every draw.
+        skip_unreadable: Whether videos that cannot be read are left out.
     """
 
     model: str
@@ -76,8 +89,10 @@ class AblateOptions:
 def ablate(options: AblateOptions, console: Console) -> Ablation:
     """Fit all rows on the calibration split, calibrate each on the validation split, judge them on `split`.
 
-    Raises HeadHuntError: what can be refused is refused before the long work. With a cache, a killed run finds
-    what it had extracted, and so do `build` and another ablation.
+    With a cache, a killed run finds what it had extracted, and so do `build` and another ablation.
+
+    Raises:
+        HeadHuntError: Of many kinds; what can be refused is refused before the long work.
     """
     dataset = _check(options)
     console.say(f"Loading {options.model}")
@@ -89,7 +104,9 @@ def ablate(options: AblateOptions, console: Console) -> Ablation:
         )
     segment = segment_spec(dataset, console, options.skip_unreadable)
     with _store(options.cache) as store:
-        work = _Work(options, mllm, segment, store, console)
+        heads = AllHeads(mllm, options.prompts)
+        extraction = Extraction(heads, mllm.pixels, segment, store, options.skip_unreadable)
+        work = _Work(options, mllm, extraction, console)
         calibration = work.calibration(dataset)
         features = FeatureSet.of(calibration, options.prompts)
         found = work.hunt(features)
@@ -104,7 +121,7 @@ def ablate(options: AblateOptions, console: Console) -> Ablation:
 
         rows = [(method, scores[method.name]) for method in methods]
         rows.append(work.textual(readable))
-        rows += work.baselines(list(dataset.split("calibration")), validation, judged)
+        rows += work.baselines(dataset.split("calibration"), validation, judged)
         rows += ceiling_rows((*validation, *judged), scores[FULL][FULL])
 
     judge = Judge(validation, judged, unseen=options.unseen, draws=BOOTSTRAP_DRAWS, seed=options.seed)
@@ -125,28 +142,14 @@ def ablate(options: AblateOptions, console: Console) -> Ablation:
 class _Work:
     """The steps that read videos, with what they share."""
 
-    def __init__(
-        self, options: AblateOptions, mllm: Mllm, segment: SegmentSpec, store: EntryStore, console: Console
-    ) -> None:
-        self._options, self._mllm, self._segment = options, mllm, segment
-        self._store, self._console = store, console
-        self._heads = AllHeads(mllm, options.prompts)
+    def __init__(self, options: AblateOptions, mllm: Mllm, extraction: Extraction, console: Console) -> None:
+        self._options, self._mllm, self._extraction, self._console = options, mllm, extraction, console
 
     def calibration(self, dataset: Dataset) -> list[Extracted]:
         """Features of the calibration videos, in the units that a build would use."""
         videos = dataset.split("calibration")
-        options = self._options
         with self._console.bar("Features of all heads, calibration", "video") as progress:
-            extracted = extract(
-                videos,
-                choose_units(videos, options.unit),
-                self._heads,
-                self._mllm.pixels,
-                self._segment,
-                self._store,
-                options.skip_unreadable,
-                progress,
-            )
+            extracted = extract(videos, choose_units(videos, self._options.unit), self._extraction, progress)
         Dataset(dataset.path, tuple(one.video for one in extracted)).require_both_classes("calibration")
         return extracted
 
@@ -157,8 +160,7 @@ class _Work:
                 features.features,
                 features.labels,
                 features.prompts,
-                top_k=self._options.top_k,
-                penalty=self._options.penalty,
+                Selection(self._options.top_k, self._options.penalty),
                 videos=features.videos,
                 progress=progress,
             )
@@ -171,7 +173,7 @@ class _Work:
             method.name: {name: {} for name in method.probes} for method in methods
         }
         readable = []
-        for one in self._one_by_one(self._heads, videos, "Scoring with all rows"):
+        for one in self._one_by_one(self._extraction.extractor, videos, "Scoring with all rows"):
             readable.append(one.video)
             for method in methods:
                 for name, probe in method.probes.items():
@@ -190,28 +192,21 @@ class _Work:
         return textual_method(), textual_scores(answers, [prompt.name for prompt in asked.prompts])
 
     def baselines(
-        self, calibration: Sequence[Video], validation: Sequence[Video], judged: Sequence[Video]
+        self, calibration: Dataset, validation: Sequence[Video], judged: Sequence[Video]
     ) -> list[tuple[Method, dict[str, Series]]]:
         """The rows of the trivial baselines."""
-        videos = {video.name: video for video in (*calibration, *validation, *judged)}
-        with self._console.bar("Trivial baselines", "video") as progress:
-            measured = motions(list(videos.values()), self._segment.frames, self._store, progress)
-        return baseline_rows(calibration, validation, judged, measured, self._options.unit)
+        videos = {video.name: video for video in (*validation, *judged)}
+        measuring = Measuring(self._extraction.segment.frames, self._options.unit, self._extraction.store)
+        measured = measure_baselines(list(videos.values()), calibration, self._console, measuring)
+        return baseline_rows(validation, measured)
 
     def _one_by_one(self, extractor: Extractor, videos: Sequence[Video], title: str) -> Iterator[Extracted]:
         """The segments of every readable video, of which only one is in memory."""
+        extraction = replace(self._extraction, extractor=extractor)
         with self._console.bar(title, "video") as progress:
             for number, video in enumerate(videos):
                 progress(number, len(videos), video.name)
-                yield from extract(
-                    [video],
-                    {video.name: "segment"},
-                    extractor,
-                    self._mllm.pixels,
-                    self._segment,
-                    self._store,
-                    self._options.skip_unreadable,
-                )
+                yield from extract([video], {video.name: "segment"}, extraction)
             progress(len(videos), len(videos))
 
 

@@ -1,4 +1,4 @@
-"""The JSON of `ablate --json`, read back. Knows the file and every way in which it can be something else.
+"""The JSON of `ablate --json`, read back.
 
 The file may come from another version or another program: what is missing or of another kind is an error that
 names the file and the key. Nothing is filled in.
@@ -6,13 +6,13 @@ names the file and the key. Nothing is filled in.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
 from edge_runtime.errors import DatasetError
+from edge_runtime.strict_json import parse_json
 from offline.ablation.result import Ablation, Row
 from offline.report.content import AblationTable, Table
 
@@ -21,12 +21,16 @@ _AGAIN = "make it with hh-offline ablate --json"
 
 
 def read_ablation(path: Path) -> Ablation:
-    """What `Ablation.to_dict` wrote. Raises DatasetError, one line that names the file and the key."""
+    """Read what `Ablation.to_dict` wrote.
+
+    Raises:
+        DatasetError: It is something else; one line that names the file and the key.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
+        content = parse_json(path.read_bytes())
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror or error}; {_AGAIN}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DatasetError(f"{path}: is not JSON ({error}); {_AGAIN}") from None
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: holds no JSON object; {_AGAIN}")
@@ -43,9 +47,10 @@ def read_ablation(path: Path) -> Ablation:
 
 
 def ablation_table(path: Path) -> AblationTable:
-    """The file as a report shows it: the rows, what they were judged on, and its notes.
+    """Read the file as a report shows it: the rows, what they were judged on, and its notes.
 
-    Raises DatasetError like `read_ablation`, and where the file does not say what was judged.
+    Raises:
+        DatasetError: As `read_ablation`, and where the file does not say what was judged.
     """
     found = read_ablation(path)
     split = _part(path, found.run, "split", str)
@@ -85,7 +90,3 @@ def _part(path: Path, content: Any, key: str, kind: Any, before: str = "") -> An
         fault, _, place = str(error).partition(" - at `$")
         where = f"{before}{key}{place.rstrip('`')}"
         raise DatasetError(f"{path}: key '{where}': {fault}; {_AGAIN}") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")

@@ -1,4 +1,4 @@
-"""From a row's scores to its figures: its own locator, one ruler, intervals. Knows scores and labels, no model.
+"""From a row's scores to its figures: its own locator, one ruler, intervals.
 
 Every row gets the locator that suits it best on the validation videos, as a build would give it. Intervals are
 over videos, with the same draws for every row, so that rows can be compared in pairs.
@@ -15,18 +15,16 @@ import numpy as np
 from edge_runtime.stream.locator import LocatorSpec
 from offline.ablation.result import Candidate, Figure, Row
 from offline.ablation.rows import Method
+from offline.arrays import BoolArray, Floating
 from offline.calibration.locator import ScoredVideo, best_threshold, calibrate, f1_curve
 from offline.data.dataset import Video
-from offline.data.scores import VideoScores
-from offline.evaluation.bootstrap import bootstrap_differences, bootstrap_f1_at
+from offline.evaluation.bootstrap import Resampling, bootstrap_differences, bootstrap_f1_at
 from offline.evaluation.figures import SeriesFigures, class_of, evaluate_scores
-from offline.evaluation.metrics import BoolArray, FloatArray
-
-Series = Mapping[str, VideoScores]
-"""Raw scores by video name, of all validation and all judged videos."""
+from offline.evaluation.yardsticks import Series
 
 _CALIBRATED = "calibrated"
 LEVEL = 0.95
+_NO_INTERVALS = Resampling(draws=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,9 +40,12 @@ class _Located:
 class Judge:
     """Judges rows on the same videos. The first row is what the others are compared with.
 
-    validation: videos with known times, of both kinds of frames. judged: the split; those without known times
-    are in no frame figure. unseen: kinds of anomaly to judge apart, against all normal videos. draws: of the
-    bootstrap over videos.
+    Args:
+        validation: Videos with known times, of both kinds of frames.
+        judged: The split; videos without known times are in no frame figure.
+        unseen: Kinds of anomaly to judge apart, against all normal videos.
+        draws: Of the bootstrap over videos.
+        seed: Of the bootstrap.
     """
 
     def __init__(
@@ -59,11 +60,11 @@ class Judge:
         self._validation, self._judged = tuple(validation), tuple(judged)
         self._unseen = tuple(v for v in judged if not v.anomalous or class_of(v) in unseen) if unseen else ()
         self._draws, self._seed = draws, seed
-        self._first: list[tuple[BoolArray, FloatArray]] | None = None
+        self._first: list[tuple[BoolArray, Floating]] | None = None
         self._first_auc: float | None = None
 
     def row(self, method: Method, candidates: Mapping[str, Series]) -> Row:
-        """Judge one row. candidates: the scores of each of its candidates; none where it gives a reason."""
+        """Judge one row by the scores of each of its candidates; there are none where it gives a reason."""
         empty = Row(name=method.name, group=method.group, how=method.how, reason=method.reason)
         if not candidates:
             if method.reason is None:
@@ -117,7 +118,7 @@ class Judge:
             f1=Figure.of(None if f1 is None else f1.f1, interval),
             difference=difference,
             unseen=unseen,
-            raw_auc=evaluate_scores(self._judged, one.series, draws=0).series["raw"].auc,
+            raw_auc=evaluate_scores(self._judged, one.series, resampling=_NO_INTERVALS).series["raw"].auc,
             classes={name: figure.auc for name, figure in figures.classes.items()},
             sigma=one.locator.sigma,
             threshold=one.locator.threshold,
@@ -127,7 +128,9 @@ class Judge:
         each = [(one, self._figures(self._judged, one.series, one.locator, 0)) for one in located]
         aucs = [figures.auc for _, figures in each]
         f1s = [figures.f1[_CALIBRATED] for _, figures in each]
-        raw = [evaluate_scores(self._judged, one.series, draws=0).series["raw"].auc for one in located]
+        raw = [
+            evaluate_scores(self._judged, one.series, resampling=_NO_INTERVALS).series["raw"].auc for one in located
+        ]
         auc = _spread(aucs)
         return replace(
             row,
@@ -151,13 +154,13 @@ class Judge:
         """Frame figures of the smoothed scores."""
         smoothed = {v.name: series[v.name].smoothed(locator.sigma, locator.lookahead) for v in videos}
         points = {_CALIBRATED: locator.threshold}
-        judged = evaluate_scores(videos, smoothed, thresholds=points, draws=draws, level=LEVEL, seed=self._seed)
+        judged = evaluate_scores(videos, smoothed, thresholds=points, resampling=Resampling(draws, LEVEL, self._seed))
         # The only series is called raw there.
         return judged.series["raw"]
 
-    def _pairs(self, one: _Located) -> list[tuple[BoolArray, FloatArray]]:
+    def _pairs(self, one: _Located) -> list[tuple[BoolArray, Floating]]:
         """Labels and smoothed scores of every judged video with known times, in their order."""
-        pairs: list[tuple[BoolArray, FloatArray]] = []
+        pairs: list[tuple[BoolArray, Floating]] = []
         for video in self._judged:
             if video.timed:
                 scores = one.series[video.name].smoothed(one.locator.sigma, one.locator.lookahead).expand()

@@ -1,4 +1,4 @@
-"""What an ablation found: rows of figures, and how they are shown. Knows layout and JSON; computes no figure.
+"""What an ablation found: rows of figures, and how they are shown.
 
 What is undefined or could not be computed is None, with the reason; nothing stands in for it.
 """
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models.heads import HeadRef
-from offline.ablation.rows import Group
+from offline.ablation.rows import RowGroup
 from offline.evaluation.bootstrap import Interval
 from offline.evaluation.table import UNDEFINED, aligned
 from offline.report.content import Cell, Table
@@ -42,7 +42,7 @@ class Figure:
         return cls(value, interval.low, interval.high)
 
     def text(self, sign: str = "") -> str:
-        """`0.912 [0.850, 0.951]`, or `0.740 ± 0.052`. sign: "+" to write that of a positive value too."""
+        """Write `0.912 [0.850, 0.951]`, or `0.740 ± 0.052`; `sign` is "+" to write that of a positive value, too."""
         if self.value is None:
             return UNDEFINED
         shown = f"{self.value:{sign}.3f}"
@@ -62,16 +62,29 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row. auc, ap (trapezoid), f1: frames, smoothed scores, at the row's own threshold.
+    """One row; frame figures are of smoothed scores.
 
-    difference: AUC minus that of the full method. unseen: AUC on kinds judged apart. raw_auc: without smoothing.
-    classes: AUC of each kind of anomaly against the normal videos. sigma, threshold: the locator's, None for a
-    mean. heads: those that its scorer reads, in that order. chosen: the candidate that was best on the validation
-    videos. reason: why there are no figures.
+    Attributes:
+        name: Of the row.
+        group: The part of the table that it belongs to.
+        how: What it does, in a sentence.
+        reason: Why there are no figures.
+        auc: Area under the ROC curve.
+        ap: Area under the precision-recall curve, by trapezoids.
+        f1: At the row's own threshold.
+        difference: AUC minus that of the full method.
+        unseen: AUC on the kinds of anomaly that are judged apart.
+        raw_auc: AUC without smoothing.
+        classes: AUC of each kind of anomaly against the normal videos.
+        sigma: The locator's; None for a mean.
+        threshold: The locator's; None for a mean.
+        heads: Those that its scorer reads, in that order.
+        chosen: The candidate that was best on the validation videos.
+        candidates: What the row was made of, where there are several.
     """
 
     name: str
-    group: Group
+    group: RowGroup
     how: str
     reason: str | None = None
     auc: Figure | None = None
@@ -96,7 +109,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ablation:
-    """All rows, the full method first, and what was run. run: plain values for JSON. notes: read them first."""
+    """All rows, and what was run.
+
+    Attributes:
+        run: What was run, plain values for JSON.
+        unseen: Kinds of anomaly that are judged apart.
+        rows: The full method first.
+        notes: To be read first.
+    """
 
     run: Mapping[str, Any]
     unseen: tuple[str, ...]
@@ -111,12 +131,12 @@ class Ablation:
         raise KeyError(name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON takes it: no NaN, None where undefined."""
+        """Give everything as JSON takes it: no NaN, None where undefined."""
         rows = [asdict(row) | {"candidates": [asdict(one) for one in row.candidates]} for row in self.rows]
         return {**self.run, "unseen_kinds": list(self.unseen), "notes": list(self.notes), "rows": rows}
 
     def table(self) -> Table:
-        """The rows as a report shows them; the last column says what a row is, or why it has no figures."""
+        """Lay the rows out as a report shows them; the last column says what a row is, or why it has no figures."""
         columns = ["method", "AUC", "AUC minus full", "AP (trapezoid)", "F1"]
         if self.unseen:
             columns.append(f"AUC on {', '.join(self.unseen)}")
@@ -129,7 +149,7 @@ class Ablation:
         )
 
     def to_text(self) -> str:
-        """A table for the terminal, what each row is, and the notes."""
+        """Lay out a table for the terminal, what each row is, and the notes."""
         header = [*self.table().columns[:-1], "sigma", "threshold"]
         cells = []
         for row in self.rows:

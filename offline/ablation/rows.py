@@ -1,4 +1,4 @@
-"""The rows of the ablation that read heads: which heads, which prompt, which scorer. Knows features and labels.
+"""The rows of the ablation that read heads: which heads, which prompt, which scorer.
 
 Everything is fitted on calibration features here, once; what a row reaches is judged elsewhere
 (`offline.ablation.judge`), so that the features of only one video need to be in memory at a time.
@@ -16,15 +16,16 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
 
 from models.heads import HeadRef
+from offline.arrays import BoolArray, Float64Array, Floating
 from offline.calibration.scorer import REGULARISATION, fit_scorer
-from offline.extraction.extract import FeatureSet
-from offline.hunting.depth import Fitted
-from offline.hunting.hunt import Hunt, select
+from offline.extraction.features import FeatureSet, read_heads
+from offline.hunting.depth import ProbabilityModel
+from offline.hunting.hunt import Hunt, Selection, select
 from offline.hunting.saliency import Saliency
 
 #: Which of a row's candidates counts: its only one, the mean of all, or the best on the validation videos.
 Pick = Literal["only", "mean", "best"]
-Group = Literal["paper", "further", "baseline", "ceiling"]
+RowGroup = Literal["paper", "further", "baseline", "ceiling"]
 
 #: Names of the prompts that the rows of one prompt use.
 COARSE, ORACLE = "coarse", "detailed"
@@ -33,19 +34,25 @@ FULL = "full method"
 HIDDEN_UNITS = 64
 MLP_PENALTY = 1.0
 
-Fit = Callable[[NDArray[np.floating], NDArray[np.bool_], int], Fitted]
+SeededFit = Callable[[Floating, BoolArray, int], ProbabilityModel]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """A fitted scorer and what it reads: heads, in this order, under one prompt (its index)."""
+    """A fitted scorer and what it reads.
+
+    Attributes:
+        prompt: The index of the prompt.
+        heads: The heads, in this order.
+        scorer: The scorer.
+    """
 
     prompt: int
     heads: tuple[HeadRef, ...]
-    scorer: Fitted
+    scorer: ProbabilityModel
 
-    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(U, M, L, H, d) to the probability of an anomaly of every unit, (U,)."""
+    def probabilities(self, features: NDArray[np.float32]) -> Float64Array:
+        """Give every unit of features (U, M, L, H, d) its probability of an anomaly, (U,)."""
         read = read_heads(features, self.prompt, self.heads)
         return np.asarray(self.scorer.predict_proba(read)[:, 1], dtype=np.float64)
 
@@ -54,13 +61,19 @@ class Probe:
 class Method:
     """One row before it is judged.
 
-    how: what it does, in a sentence. pick: how its candidates become one row. smoothed: whether its locator may
-    smooth. threshold: fixed beforehand, None where it is calibrated. probes: its candidates by name; none where
-    the scores come from elsewhere, or where it cannot be computed, and then `reason` says why.
+    Attributes:
+        name: Of the row.
+        group: The part of the table that it belongs to.
+        how: What it does, in a sentence.
+        pick: How its candidates become one row.
+        smoothed: Whether its locator may smooth.
+        threshold: Fixed beforehand; None where it is calibrated.
+        probes: Its candidates by name; none where the scores come from elsewhere, or cannot be computed.
+        reason: Why it cannot be computed.
     """
 
     name: str
-    group: Group
+    group: RowGroup
     how: str
     pick: Pick = "only"
     smoothed: bool = True
@@ -75,59 +88,77 @@ class Method:
             raise ValueError(f"row {self.name!r} has candidates and a reason for having none")
 
 
-def read_heads(features: NDArray[np.float32], prompt: int, heads: Sequence[HeadRef]) -> NDArray[np.float32]:
-    """(n, M, L, H, d) -> (n, K·d), head after head in the order given."""
-    layers, columns = [ref.layer for ref in heads], [ref.head for ref in heads]
-    read: NDArray[np.float32] = features[:, prompt, layers, columns].reshape(len(features), -1)
-    return read
-
-
 def head_methods(calibration: FeatureSet, found: Hunt, draws: int, seed: int) -> list[Method]:
-    """Every row that reads heads, fitted on the calibration features.
+    """Make every row that reads heads, fitted on the calibration features.
 
-    found: the full method's hunt, in all layers. Whatever a row doesn't name is as in the full method, its
-    prompt included. Random heads are drawn uniformly from all L·H heads, without repetition within a draw.
+    Whatever a row doesn't name is as in the full method, its prompt included.
+
+    Args:
+        calibration: Features to fit on.
+        found: The full method's hunt, in all layers.
+        draws: How often random heads are drawn: uniformly from all L·H, without repetition within a draw.
+        seed: Of the draws and the fits.
     """
     rows = _Rows(calibration, found, seed)
     full = rows.probe(found.prompt, found.experts)
-    count, prompt = len(found.experts), found.prompt
-    last = found.layers - 1
-    methods = [
+    return [
+        *_other_heads(rows, found, full, draws),
+        *_other_scorers(rows, found),
+        *_other_locators(full),
+        *(rows.one_metric(name, metric) for name, metric in found.saliency.items()),
+        *_further(rows, found),
+    ]
+
+
+def _other_heads(rows: _Rows, found: Hunt, full: Probe, draws: int) -> list[Method]:
+    """The full method, and other heads or prompts than its own."""
+    count, last = len(found.experts), found.layers - 1
+    return [
         Method(
             FULL,
             "paper",
-            f"{count} heads by RSS, penalty {found.penalty:g}, prompt {prompt!r}; logistic regression; smoothing and "
-            "threshold calibrated",
+            f"{count} heads by RSS, penalty {found.penalty:g}, prompt {found.prompt!r}; logistic regression; "
+            "smoothing and threshold calibrated",
             probes={FULL: full},
         ),
         Method(
             "all heads of the last layer",
             "paper",
             f"the {found.heads} heads of layer {last}, logistic regression",
-            probes={"last layer": rows.probe(prompt, rows.layer(last))},
+            probes={"last layer": rows.probe(found.prompt, rows.layer(last))},
         ),
         Method(
             f"random {count} heads",
             "paper",
             f"mean and standard deviation over {draws} draws of {count} of all {found.layers * found.heads} heads",
             pick="mean",
-            probes=rows.random(prompt, count, draws),
+            probes=rows.random(found.prompt, count, draws),
         ),
         rows.one_prompt("single coarse prompt", COARSE),
         rows.one_prompt("oracle prompt (detailed)", ORACLE),
+    ]
+
+
+def _other_scorers(rows: _Rows, found: Hunt) -> list[Method]:
+    return [
         Method(
             "linear SVM",
             "paper",
             f"the same heads; squared hinge loss, C = {REGULARISATION:g} as the logistic regression has; its margin "
             "through the logistic function",
-            probes={"svm": rows.probe(prompt, found.experts, fit_svm)},
+            probes={"svm": rows.probe(found.prompt, found.experts, fit_svm)},
         ),
         Method(
             "2-layer MLP",
             "paper",
             f"the same heads; {HIDDEN_UNITS} hidden units (ReLU), L2 penalty {MLP_PENALTY:g}",
-            probes={"mlp": rows.probe(prompt, found.experts, fit_mlp)},
+            probes={"mlp": rows.probe(found.prompt, found.experts, fit_mlp)},
         ),
+    ]
+
+
+def _other_locators(full: Probe) -> list[Method]:
+    return [
         Method(
             "without smoothing",
             "paper",
@@ -135,20 +166,23 @@ def head_methods(calibration: FeatureSet, found: Hunt, draws: int, seed: int) ->
             smoothed=False,
             probes={FULL: full},
         ),
+        *(
+            Method(
+                f"fixed threshold {threshold:.2f}",
+                "paper",
+                "the full method's smoothed scores: AUC and AP know no threshold",
+                threshold=threshold,
+                probes={FULL: full},
+            )
+            for threshold in FIXED_THRESHOLDS
+        ),
     ]
-    methods += [
-        Method(
-            f"fixed threshold {threshold:.2f}",
-            "paper",
-            "the full method's smoothed scores: AUC and AP know no threshold",
-            threshold=threshold,
-            probes={FULL: full},
-        )
-        for threshold in FIXED_THRESHOLDS
-    ]
-    methods += [rows.one_metric(name, metric) for name, metric in found.saliency.items()]
-    bare = select(found.saliency, found.prompts, found.head_dim, top_k=count, penalty=0.0)
-    methods += [
+
+
+def _further(rows: _Rows, found: Hunt) -> list[Method]:
+    """What the paper leaves out."""
+    bare = found.again(Selection(len(found.experts), penalty=0.0))
+    return [
         Method(
             "without the stability penalty",
             "further",
@@ -162,10 +196,9 @@ def head_methods(calibration: FeatureSet, found: Hunt, draws: int, seed: int) ->
             "output before its output projection (o_proj), not the residual stream; the layer with the highest "
             "validation AUC",
             pick="best",
-            probes={f"layer {layer}": rows.probe(prompt, rows.layer(layer)) for layer in range(found.layers)},
+            probes={f"layer {layer}": rows.probe(found.prompt, rows.layer(layer)) for layer in range(found.layers)},
         ),
     ]
-    return methods
 
 
 class _Rows:
@@ -174,7 +207,7 @@ class _Rows:
     def __init__(self, calibration: FeatureSet, found: Hunt, seed: int) -> None:
         self._calibration, self._found, self._seed = calibration, found, seed
 
-    def probe(self, prompt: str, heads: Sequence[HeadRef], fit: Fit = fit_scorer) -> Probe:
+    def probe(self, prompt: str, heads: Sequence[HeadRef], fit: SeededFit = fit_scorer) -> Probe:
         index = self._found.prompts.index(prompt)
         read = read_heads(self._calibration.features, index, heads)
         refs = tuple(HeadRef(ref.layer, ref.head) for ref in heads)
@@ -207,7 +240,7 @@ class _Rows:
         index = found.prompts.index(prompt)
         # Metrics are normalised prompt by prompt: those of one prompt are those of a hunt under it alone.
         alone = Saliency(**{metric: values[index : index + 1] for metric, values in found.saliency.items()})
-        hunted = select(alone, (prompt,), found.head_dim, top_k=len(found.experts), penalty=found.penalty)
+        hunted = select(alone, (prompt,), found.head_dim, Selection(len(found.experts), found.penalty))
         return Method(
             name,
             "paper",
@@ -215,12 +248,12 @@ class _Rows:
             probes={prompt: self.probe(prompt, hunted.experts)},
         )
 
-    def one_metric(self, name: str, metric: NDArray[np.float64]) -> Method:
+    def one_metric(self, name: str, metric: Float64Array) -> Method:
         """RSS of one saliency metric, penalty and all else unchanged."""
         found = self._found
         # S is the mean of four normalised metrics; of four times the same it is that metric.
         alone = Saliency(lda=metric, kl=metric, mmd=metric, nmi=metric)
-        hunted = select(alone, found.prompts, found.head_dim, top_k=len(found.experts), penalty=found.penalty)
+        hunted = select(alone, found.prompts, found.head_dim, Selection(len(found.experts), found.penalty))
         return Method(
             f"{name.upper()} alone",
             "further",
@@ -235,13 +268,13 @@ class _Margin:
 
     model: Any
 
-    def predict_proba(self, X: Any, /) -> NDArray[np.float64]:
+    def predict_proba(self, X: Any, /) -> Float64Array:
         positive = expit(np.asarray(self.model.decision_function(X), dtype=np.float64))
         return np.stack([1.0 - positive, positive], axis=1)
 
 
-def fit_svm(features: NDArray[np.floating], labels: NDArray[np.bool_], seed: int = 0) -> Fitted:
-    """Standardised, class-balanced linear SVM, regularised like the scorer. features: (N, K·d), labels: (N,)."""
+def fit_svm(features: Floating, labels: BoolArray, seed: int = 0) -> ProbabilityModel:
+    """Fit a standardised, class-balanced linear SVM, regularised like the scorer, on (N, K·d) and (N,)."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import LinearSVC
@@ -252,8 +285,8 @@ def fit_svm(features: NDArray[np.floating], labels: NDArray[np.bool_], seed: int
     return _Margin(model.fit(features, labels))
 
 
-def fit_mlp(features: NDArray[np.floating], labels: NDArray[np.bool_], seed: int = 0) -> Fitted:
-    """Standardised two-layer perceptron (one hidden layer), classes balanced. features: (N, K·d), labels: (N,)."""
+def fit_mlp(features: Floating, labels: BoolArray, seed: int = 0) -> ProbabilityModel:
+    """Fit a standardised, class-balanced two-layer perceptron (one hidden layer), on (N, K·d) and (N,)."""
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -267,5 +300,5 @@ def fit_mlp(features: NDArray[np.floating], labels: NDArray[np.bool_], seed: int
         # L-BFGS: few samples, and no learning rate that would have to be chosen.
         MLPClassifier((HIDDEN_UNITS,), solver="lbfgs", alpha=MLP_PENALTY, max_iter=2000, random_state=seed),
     )
-    fitted: Fitted = model.fit(features[rows], labels[rows])
+    fitted: ProbabilityModel = model.fit(features[rows], labels[rows])
     return fitted

@@ -1,4 +1,4 @@
-"""The model's own answer in words: how likely its first token is "yes" against "no". Knows tokens; no labels.
+"""The model's own answer in words: how likely its first token is "yes" against "no".
 
 What the hunt must beat: the same model, asked outright. Every prompt is taken to mean "yes" as anomalous.
 """
@@ -29,11 +29,11 @@ class Speaker(Protocol):
         """Its tokenizer, as transformers has it."""
 
     def first_token_logits(self, frames: NDArray[np.uint8], prompts: Sequence[Prompt]) -> NDArray[np.float32]:
-        """uint8 (b, F, S, S, 3) and M questions to (b, M, vocabulary)."""
+        """Ask M questions about frames uint8 (b, F, S, S, 3); gives logits (b, M, vocabulary)."""
 
 
 def token_ids(tokenizer: Any, words: Sequence[str]) -> tuple[int, ...]:
-    """The ids of those spellings that are one token of their own, sorted; none where it knows none of them."""
+    """Find the ids of those spellings that are one token of their own, sorted; maybe none."""
     ids = set()
     for word in words:
         found = [int(token) for token in tokenizer(word, add_special_tokens=False)["input_ids"]]
@@ -46,8 +46,10 @@ def token_ids(tokenizer: Any, words: Sequence[str]) -> tuple[int, ...]:
 class TextualAnswer:
     """Log-probabilities of "yes" and of "no" at the first answer token, under every prompt: (M, 2) a unit.
 
-    All spellings that are one token count together. Raises ValueError, with the reason, where the tokenizer has
-    no such words.
+    All spellings that are one token count together.
+
+    Raises:
+        ValueError: The tokenizer has no such words; says which.
     """
 
     def __init__(self, mllm: Speaker, prompts: Sequence[Prompt]) -> None:
@@ -76,6 +78,6 @@ class TextualAnswer:
 
 
 def yes_against_no(answers: NDArray[np.floating]) -> NDArray[np.float64]:
-    """P(yes) / (P(yes) + P(no)). answers: log-probabilities (..., 2), yes first. Returns (...), in 0..1."""
+    """Compute P(yes) / (P(yes) + P(no)), in 0..1, from log-probabilities (..., 2), yes first."""
     log_odds = answers[..., 0].astype(np.float64) - answers[..., 1]
     return np.asarray(expit(log_odds), dtype=np.float64)

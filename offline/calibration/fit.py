@@ -1,4 +1,4 @@
-"""Scorer and locators, fitted on the graphs that will run. Knows datasets and features; exports no model.
+"""Scorer and locators, fitted on the graphs that will run.
 
 A build fits a new bundle with this, a recalibration an old one: the graphs are given, everything behind them
 is learned.
@@ -6,7 +6,7 @@ is learned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,26 +17,31 @@ import numpy as np
 from edge_runtime.bundle.manifest import Locators, Scorer, Validation
 from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.stream.locator import LocatorSpec
-from edge_runtime.stream.pixels import PixelSpec
-from edge_runtime.stream.segments import SegmentSpec
 from export.publish import SCORER
 from export.scorer import export_scorer
+from offline.arrays import BoolArray
 from offline.calibration.locator import ScoredVideo, calibrate
 from offline.calibration.scorer import fit_scorer
 from offline.console import Console
-from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Video
 from offline.data.scores import VideoScores
 from offline.data.units import Unit
 from offline.evaluation.metrics import average_precision, f1_at, frame_auc
-from offline.extraction.extract import ExpertFeatures, Extracted, extract
+from offline.extraction.extract import Extracted, Extraction, extract
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
     """What was learned behind the graphs, and the features it was learned on.
 
-    scored: raw segment scores of every validation video with known times, by name.
+    Attributes:
+        scorer: What the manifest says of the scorer.
+        locators: The calibrated operating points.
+        validation: Figures on the validation split.
+        scorer_difference: How far the scorer's graph is from the fit, in probability.
+        calibration_units: Expert features of the calibration videos.
+        validation_units: Expert features of the validation videos with known times.
+        scored: Raw segment scores of every validation video with known times, by name.
     """
 
     scorer: Scorer
@@ -49,55 +54,43 @@ class Fitted:
 
 
 def timed(videos: Dataset) -> list[Video]:
-    """The videos whose frames all have a known label."""
+    """Take the videos whose frames all have a known label."""
     return [video for video in videos if video.timed]
 
 
 def fit(
-    dataset: Dataset,
-    units: dict[str, Unit],
-    extractor: ExpertFeatures,
-    pixels: PixelSpec,
-    segment: SegmentSpec,
-    store: EntryStore,
-    work: Path,
-    console: Console,
-    seed: int = 0,
-    skip_unreadable: bool = False,
+    dataset: Dataset, units: Mapping[str, Unit], extraction: Extraction, work: Path, console: Console, seed: int = 0
 ) -> Fitted:
     """Extract with the exported graphs, fit the scorer, write it into `work`, calibrate both locators.
 
     Without a validation split with temporal annotations and both kinds of frames, the locators are the
     defaults, marked as not calibrated, and the console says so.
+
+    Args:
+        dataset: The calibration and the validation split.
+        units: What one calibration sample is, by the video's name.
+        extraction: By the exported graphs.
+        work: The folder where the bundle is assembled.
+        console: Shows bars.
+        seed: Of the fit.
+
+    Raises:
+        FeatureError: The features cannot be fitted on.
+        SourceUnavailable: A video cannot be read, and unreadable ones are not to be skipped.
+        DatasetError: A video contradicts the manifest.
     """
     with console.bar("Expert features of the calibration videos", "video") as progress:
-        calibration = extract(
-            dataset.split("calibration"), units, extractor, pixels, segment, store, skip_unreadable, progress
-        )
-    features = np.concatenate([one.features for one in calibration])
+        calibration = extract(dataset.split("calibration"), units, extraction, progress)
+    samples = np.concatenate([one.features for one in calibration])
     labels = np.concatenate([one.labels for one in calibration])
-    scorer = fit_scorer(features, labels, seed)
-    difference = export_scorer(scorer, features, work / SCORER)
-    graph = ScorerGraph(work / SCORER)
+    difference = export_scorer(fit_scorer(samples, labels, seed), samples, work / SCORER)
 
-    judged = timed(dataset.split("validation"))
-    by_segment: dict[str, Unit] = {video.name: "segment" for video in judged}
-    validation: list[Extracted] = []
-    if judged:
-        with console.bar("Expert features of the validation videos", "video") as progress:
-            validation = extract(judged, by_segment, extractor, pixels, segment, store, skip_unreadable, progress)
+    validation = _validation(dataset, extraction, console)
+    graph = ScorerGraph(work / SCORER)
     scored = {one.video.name: score(one, graph) for one in validation}
-    with console.bar("Calibrating the locator") as progress:
-        locators = calibrate([ScoredVideo.of(one.video, scored[one.video.name]) for one in validation], progress)
-    if not locators.full.calibrated:
-        console.say(
-            "No validation videos with temporal annotations of both kinds of frames: the locator uses "
-            f'sigma {locators.full.sigma}, threshold {locators.full.threshold} ("calibrated": false).'
-        )
-    kinds = {one.unit for one in calibration}
-    unit: Literal["video", "segment", "mixed"] = next(iter(kinds)) if len(kinds) == 1 else "mixed"
+    locators = _locators(validation, scored, console)
     return Fitted(
-        scorer=Scorer(file=SCORER, standardised=True, unit=unit, samples=len(labels), anomalous=int(labels.sum())),
+        scorer=_scorer(calibration, labels),
         locators=locators,
         validation=_figures(validation, scored, locators.full),
         scorer_difference=difference,
@@ -107,8 +100,34 @@ def fit(
     )
 
 
+def _validation(dataset: Dataset, extraction: Extraction, console: Console) -> list[Extracted]:
+    """Expert features of the validation videos with known times, segment by segment."""
+    judged = timed(dataset.split("validation"))
+    if not judged:
+        return []
+    with console.bar("Expert features of the validation videos", "video") as progress:
+        return extract(judged, {video.name: "segment" for video in judged}, extraction, progress)
+
+
+def _locators(validation: Sequence[Extracted], scored: Mapping[str, VideoScores], console: Console) -> Locators:
+    with console.bar("Calibrating the locator") as progress:
+        locators = calibrate([ScoredVideo.of(one.video, scored[one.video.name]) for one in validation], progress)
+    if not locators.full.calibrated:
+        console.say(
+            "No validation videos with temporal annotations of both kinds of frames: the locator uses "
+            f'sigma {locators.full.sigma}, threshold {locators.full.threshold} ("calibrated": false).'
+        )
+    return locators
+
+
+def _scorer(calibration: Sequence[Extracted], labels: BoolArray) -> Scorer:
+    kinds = {one.unit for one in calibration}
+    unit: Literal["video", "segment", "mixed"] = next(iter(kinds)) if len(kinds) == 1 else "mixed"
+    return Scorer(file=SCORER, standardised=True, unit=unit, samples=len(labels), anomalous=int(labels.sum()))
+
+
 def fitted_document(fitted: Fitted) -> dict[str, Any]:
-    """The part of the manifest that a recalibration replaces."""
+    """Give the part of the manifest that a recalibration replaces."""
     return {
         "scorer": msgspec.to_builtins(fitted.scorer),
         "locators": msgspec.to_builtins(fitted.locators),
@@ -117,14 +136,10 @@ def fitted_document(fitted: Fitted) -> dict[str, Any]:
 
 
 def score(one: Extracted, graph: ScorerGraph) -> VideoScores:
-    """Raw segment scores of one video, by the scorer graph."""
+    """Score the segments of one video with the scorer's graph."""
     # One at a time, as the edge runs it.
     values = [float(graph.probabilities(row[None])[0]) for row in one.features]
-    return VideoScores(
-        name=one.video.name,
-        frames=one.frames,
-        segments=tuple((int(start), int(end), value) for (start, end), value in zip(one.spans, values, strict=True)),
-    )
+    return VideoScores.of_segments(one.video.name, one.frames, one.spans, values)
 
 
 def _figures(validation: Sequence[Extracted], scored: dict[str, VideoScores], locator: LocatorSpec) -> Validation:

@@ -1,11 +1,11 @@
-"""The locator's two operating points, chosen on validation videos. Knows segment scores and frame labels.
+"""The locator's two operating points, chosen on validation videos.
 
 Smoothing is the edge's own (`edge_runtime.stream.locator.smooth`); this only searches its parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle.manifest import Locators
 from edge_runtime.stream.locator import LocatorSpec, radius, smooth
+from offline.arrays import Float64Array
+from offline.console import Progress
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
 
 SIGMAS: tuple[float, ...] = (0.0, *(round(float(sigma), 10) for sigma in np.linspace(0.5, 3.0, 11)))
-THRESHOLDS: NDArray[np.float64] = np.round(np.linspace(0.1, 0.9, 81), 10)
+THRESHOLDS: Float64Array = np.round(np.linspace(0.1, 0.9, 81), 10)
 # What the paper uses where nothing can be calibrated.
 DEFAULT_SIGMA, DEFAULT_THRESHOLD = 1.5, 0.65
 
@@ -26,7 +28,10 @@ DEFAULT_SIGMA, DEFAULT_THRESHOLD = 1.5, 0.65
 class ScoredVideo:
     """One validation video with known times.
 
-    scores: one a segment, None is a gap. frames, anomalous_frames: (S,), how many a segment has of each.
+    Attributes:
+        scores: One a segment, None is a gap.
+        frames: How many a segment has, (S,).
+        anomalous_frames: How many of them are anomalous, (S,).
     """
 
     scores: Sequence[float | None]
@@ -35,7 +40,7 @@ class ScoredVideo:
 
     @classmethod
     def of(cls, video: Video, scores: VideoScores) -> ScoredVideo:
-        """A video's scores with its own labels counted per segment. DatasetError where its times are unknown."""
+        """Count a video's labels by segment. DatasetError where its times are unknown."""
         labels = video.frame_labels(scores.frames)
         return cls(
             scores=[value for _, _, value in scores.segments],
@@ -44,8 +49,8 @@ class ScoredVideo:
         )
 
 
-def calibrate(videos: Sequence[ScoredVideo], progress: Callable[[int, int], None] | None = None) -> Locators:
-    """Both operating points with the best frame-level F1; the defaults where F1 is undefined.
+def calibrate(videos: Sequence[ScoredVideo], progress: Progress | None = None) -> Locators:
+    """Choose both operating points by the best frame-level F1; the defaults where F1 is undefined.
 
     F1 is undefined without an anomalous frame or without a normal one: then there is nothing to separate.
     """
@@ -75,8 +80,8 @@ def calibrate(videos: Sequence[ScoredVideo], progress: Callable[[int, int], None
     return Locators(full=found[0], low_latency=found[1])
 
 
-def f1_curve(videos: Sequence[ScoredVideo], sigma: float, lookahead: int) -> NDArray[np.float64]:
-    """Frame-level F1 at every one of THRESHOLDS. Returns (81,); frames in gaps are left out."""
+def f1_curve(videos: Sequence[ScoredVideo], sigma: float, lookahead: int) -> Float64Array:
+    """Compute frame-level F1 at every one of THRESHOLDS, (81,); frames in gaps are left out."""
     scores, frames, anomalous = [], [], []
     for video in videos:
         for place, value in enumerate(smooth(video.scores, sigma, lookahead)):
@@ -91,8 +96,8 @@ def f1_curve(videos: Sequence[ScoredVideo], sigma: float, lookahead: int) -> NDA
     return np.asarray(2.0 * hits / (alarms + sum(anomalous)), dtype=np.float64)
 
 
-def best_threshold(f1: NDArray[np.float64]) -> tuple[float, float]:
-    """The threshold of the highest F1 and that F1; of equals the one nearest 0.5, then the lower."""
+def best_threshold(f1: Float64Array) -> tuple[float, float]:
+    """Find the threshold of the highest F1, and that F1; of equals the one nearest 0.5, then the lower."""
     best = np.flatnonzero(f1 == f1.max())
     place = min(best, key=lambda i: (round(abs(float(THRESHOLDS[i]) - 0.5), 10), THRESHOLDS[i]))
     return float(THRESHOLDS[place]), float(f1[place])

@@ -1,23 +1,31 @@
-"""The scorer: logistic regression on the concatenated expert features. Knows arrays; writes no graph."""
+"""The scorer: logistic regression on the concatenated expert features."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.errors import FeatureError
+from offline.arrays import BoolArray, Floating
 
-# Few dozen samples, K·d_h (160 to 640) features: without a firm hand the fit separates anything perfectly.
+# Strong L2: a few dozen samples of K·d_h (160 to 640) features are always separable.
 REGULARISATION = 0.01
 
 
-def fit_scorer(features: NDArray[np.floating[Any]], labels: NDArray[np.bool_], seed: int = 0) -> Any:
-    """Standardisation and logistic regression (L2), classes weighted to count alike.
+def fit_scorer(features: Floating, labels: BoolArray, seed: int = 0) -> Any:
+    """Fit standardisation and logistic regression (L2), classes weighted to count alike.
 
-    features: (N, K·d_h) in expert order; labels: (N,), both classes. Returns a fitted scikit-learn Pipeline
-    whose `predict_proba` column 1 is the probability of an anomaly. Raises FeatureError.
+    Args:
+        features: (N, K·d_h) in expert order.
+        labels: bool (N,), both classes.
+        seed: Of the solver.
+
+    Returns:
+        A scikit-learn Pipeline whose `predict_proba` column 1 is the probability of an anomaly.
+
+    Raises:
+        FeatureError: Features are not finite, or the labels are of one class.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

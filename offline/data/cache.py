@@ -1,4 +1,4 @@
-"""Extracted features on disk, one entry a video, found again by content. Knows files; nothing of what is in them.
+"""Extracted features on disk, one entry a video, found again by content.
 
 An entry's name is the hash of everything it was computed from. So nothing is ever stale: a changed video,
 prompt or model has another name, and a killed run finds what it had finished.
@@ -29,7 +29,7 @@ class EntryStore:
         make_folder(folder)
 
     def get(self, key: str) -> Arrays | None:
-        """The entry, or None where there is none that can be read."""
+        """Read an entry; None where there is none that can be read."""
         path = self.folder / f"{key}.npz"
         try:
             with np.load(path, allow_pickle=False) as data:
@@ -44,12 +44,23 @@ class EntryStore:
             return None
 
     def put(self, key: str, arrays: Arrays) -> None:
-        """Write an entry, whole or not at all. Raises OutputFailed."""
+        """Write an entry, whole or not at all.
+
+        Raises:
+            OutputFailed: It cannot be written.
+        """
         members = {**arrays, _MEMBERS: np.array(list(arrays))}
         write_atomic(self.folder / f"{key}.npz", lambda file: np.savez(file, allow_pickle=False, **members))
 
     def cached(self, key: str, compute: Callable[[], Arrays]) -> tuple[Arrays, bool]:
-        """The entry, computed and written where it was missing; and whether it was there."""
+        """Take an entry, computed and written where it was missing.
+
+        Returns:
+            The entry, and whether it was there.
+
+        Raises:
+            OutputFailed: It cannot be written.
+        """
         if (found := self.get(key)) is not None:
             return found, True
         arrays = compute()

@@ -1,7 +1,6 @@
 """`data.csv`: which videos there are, what happens in them and when, and what each is for.
 
-Knows the file's format and every way in which it can contradict itself. Does not decode video, and knows
-nothing of models or scores; a frame count comes from outside, to be checked against what is written here.
+No video is decoded here; a frame count comes from outside, to be checked against what is written here.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import DatasetError
 from edge_runtime.files import write_atomic
+from offline.data.spans import Span
 
 Label = Literal["normal", "anomalous"]
 Split = Literal["calibration", "validation", "test"]
-Span = tuple[int, int]
 
 LABELS: tuple[Label, ...] = get_args(Label)
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -39,10 +38,18 @@ _RANGE = re.compile(r"([0-9]{1,12})\s*-\s*([0-9]{1,12})", re.ASCII)
 class Video:
     """One video and what is known about it.
 
-    `name` is the path as written in the manifest, with forward slashes: unique there, and the key under which
-    features and scores are stored. `events` are half-open frame ranges, sorted and disjoint. `frames` is the
-    number of frames if the manifest gives it. `line` is where the video stands in its file (0: in none).
-    Raises ValueError, with the value and the way out, for anything that contradicts itself.
+    Attributes:
+        path: Where it is.
+        name: The path as written in the manifest, with forward slashes: unique there, and the key under which
+            features and scores are stored.
+        label: `normal` or `anomalous`.
+        split: What it is for.
+        events: Half-open frame ranges, sorted and disjoint.
+        frames: How many there are, if the manifest says so.
+        line: Where it stands in its file (0: in none).
+
+    Raises:
+        ValueError: They contradict each other; with the value and the way out.
     """
 
     path: Path
@@ -87,7 +94,11 @@ class Video:
         return any(start < event_end and event_start < end for event_start, event_end in self.events)
 
     def frame_labels(self, n: int) -> NDArray[np.bool_]:
-        """Bool (n,): True inside an event. DatasetError if untimed or an event ends after n."""
+        """Label every frame, bool (n,): True inside an event.
+
+        Raises:
+            DatasetError: The times of events are unknown, or one ends after n.
+        """
         self._require_timing()
         check_frames(self, n)
         labels = np.zeros(n, dtype=np.bool_)
@@ -121,8 +132,16 @@ class Dataset:
             raise ValueError(f"unknown split {name!r}; there are {', '.join(SPLITS)}")
         return Dataset(self.path, tuple(video for video in self.videos if video.split == name))
 
+    def only(self, *names: Split) -> Dataset:
+        """The videos of some splits, split after split."""
+        return Dataset(self.path, tuple(video for name in names for video in self.split(name)))
+
     def require_files(self) -> None:
-        """DatasetError, listing the first few, unless every video is a file that exists."""
+        """Refuse videos that are not there.
+
+        Raises:
+            DatasetError: Some are missing; lists the first few.
+        """
         # os.path: a name that is too long for the system is missing, too, not an OSError.
         missing = [video for video in self.videos if not os.path.isfile(video.path)]
         if missing:
@@ -134,7 +153,11 @@ class Dataset:
             )
 
     def require_both_classes(self, split: Split) -> None:
-        """DatasetError unless the split has at least one normal and one anomalous video."""
+        """Refuse a split without a normal or without an anomalous video.
+
+        Raises:
+            DatasetError: One of the two is missing.
+        """
         labels = {video.label for video in self.split(split)}
         for label in LABELS:
             if label not in labels:
@@ -144,11 +167,18 @@ class Dataset:
                 )
 
     def require_two_classes(self, split: Split, frames: Mapping[str, int] | None = None) -> None:
-        """DatasetError unless the split can be judged: by its frames, or at least by whole videos.
+        """Refuse a split that cannot be judged, neither by its frames nor by whole videos.
 
-        Normal and abnormal frames, in whichever videos; anomalous videos of unknown timing count as videos only,
-        beside normal ones. frames: decoded counts by name, instead of what the manifest says; where neither knows,
-        an anomalous video is believed to have normal frames as well.
+        It needs normal and abnormal frames, in whichever videos; anomalous videos of unknown timing count as videos
+        only, beside normal ones.
+
+        Args:
+            split: Its name.
+            frames: Decoded counts by name, instead of what the manifest says; where neither knows, an anomalous video
+                is believed to have normal frames as well.
+
+        Raises:
+            DatasetError: One of the two is missing.
         """
         videos = self.split(split)
         out = "add one, move one there from another split, or choose another split"
@@ -169,10 +199,13 @@ class Dataset:
 
 
 def read_dataset(path: str | os.PathLike[str]) -> Dataset:
-    """Read a manifest. Raises DatasetError, one line with file and line number, for every fault in it.
+    """Read a manifest.
 
     UTF-8 with or without a byte order mark, LF or CRLF; columns in any order; blank lines are skipped. Video
     files are not touched: see `Dataset.require_files`.
+
+    Raises:
+        DatasetError: There is a fault in it; one line with file and line number.
     """
     path = Path(path)
     try:
@@ -194,7 +227,9 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
 def write_dataset(rows: Iterable[Video], path: str | os.PathLike[str]) -> None:
     """Write videos as a manifest, by name. Whole or not at all: a crash leaves the old file.
 
-    Raises DatasetError for no videos or the same one twice, OutputFailed if the file cannot be written.
+    Raises:
+        DatasetError: There are no videos, or the same one twice.
+        OutputFailed: The file cannot be written.
     """
     path = Path(path)
     videos = tuple(rows)
@@ -207,7 +242,11 @@ def write_dataset(rows: Iterable[Video], path: str | os.PathLike[str]) -> None:
 
 
 def check_frames(video: Video, actual: int) -> None:
-    """DatasetError if the decoded video, of `actual` frames, disagrees with what the manifest says of it."""
+    """Refuse a decoded video, of `actual` frames, that disagrees with what the manifest says of it.
+
+    Raises:
+        DatasetError: The number of frames is another one, or an event ends after the last.
+    """
     where = f"{video.name} (line {video.line} of its manifest)" if video.line else video.name
     if video.frames is not None and video.frames != actual:
         raise DatasetError(
@@ -222,7 +261,11 @@ def check_frames(video: Video, actual: int) -> None:
 
 
 def parse_events(text: str) -> tuple[Span, ...]:
-    """`165-240;900-1000` to ((165, 240), (900, 1000)), half-open. ValueError for anything of another form."""
+    """Parse `165-240;900-1000` to ((165, 240), (900, 1000)), half-open.
+
+    Raises:
+        ValueError: The text has another form.
+    """
     if not text.strip():
         return ()
     events = []

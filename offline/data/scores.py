@@ -1,24 +1,21 @@
-"""Scores of whole videos, and `scores.json`, in which any system's scores can be handed over.
-
-Knows segments, frames and gaps; nothing of labels, or of who gave the scores.
-"""
+"""Scores of whole videos, and `scores.json`, in which any system's scores can be handed over."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.errors import DatasetError
 from edge_runtime.files import write_atomic
 from edge_runtime.stream.locator import smooth
+from edge_runtime.strict_json import parse_json
+from offline.arrays import BoolArray, Float64Array, Floating
 from offline.data.dataset import Video
 
 ScoredSegment = tuple[int, int, float | None]
@@ -26,11 +23,18 @@ ScoredSegment = tuple[int, int, float | None]
 
 @dataclass(frozen=True, slots=True)
 class VideoScores:
-    """Scores of one video, (start, end, score) each: half-open, in order, every frame in exactly one.
+    """Scores of one video, segment by segment.
 
-    A segment that could not be scored has the score None: a gap, never a number. `by_frame`: the scores were given
-    frame by frame, so the segments are runs of equal ones and no unit of the system. Raises DatasetError, naming
-    the video, for anything else than that.
+    Attributes:
+        name: The video's name, as in its manifest.
+        frames: How many frames it has.
+        segments: (start, end, score) each, half-open and in order, every frame in exactly one. A segment that
+            could not be scored has the score None: a gap, never a number.
+        by_frame: Whether the scores were given frame by frame; then the segments are runs of equal scores, and no
+            unit of the system.
+
+    Raises:
+        DatasetError: The segments are something else than that; the message names the video.
     """
 
     name: str
@@ -62,8 +66,38 @@ class VideoScores:
             )
 
     @classmethod
-    def per_frame(cls, name: str, scores: Sequence[float | None] | NDArray[np.floating]) -> VideoScores:
-        """From one score a frame, None where there is none; equal neighbours become one segment."""
+    def of_segments(
+        cls, name: str, frames: int, spans: Iterable[Sequence[int]], scores: Iterable[float | None]
+    ) -> VideoScores:
+        """Take the scores of some segments; what none of them covers is a gap.
+
+        Args:
+            name: The video's name.
+            frames: How many frames it has.
+            spans: (start, end) of each segment, half-open and in order.
+            scores: One for each segment, None where it could not be scored.
+
+        Raises:
+            DatasetError: Segments overlap, or a score is not finite.
+        """
+        segments: list[ScoredSegment] = []
+        reached = 0
+        for (start, end), score in zip(spans, scores, strict=True):
+            if start > reached:
+                segments.append((reached, int(start), None))
+            segments.append((int(start), int(end), None if score is None else float(score)))
+            reached = int(end)
+        if reached < frames:
+            segments.append((reached, frames, None))
+        return cls(name, frames, tuple(segments))
+
+    @classmethod
+    def per_frame(cls, name: str, scores: Sequence[float | None] | Floating) -> VideoScores:
+        """Take one score a frame, None where there is none; equal neighbours become one segment.
+
+        Raises:
+            DatasetError: There are no frames, or a score is not finite.
+        """
         values = np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
         unscored = np.array([score is None for score in scores], dtype=np.bool_)
         if not np.isfinite(values[~unscored]).all():
@@ -84,28 +118,36 @@ class VideoScores:
         )
 
     @property
-    def scored(self) -> NDArray[np.bool_]:
-        """Bool (frames,): False in a gap."""
+    def scored(self) -> BoolArray:
+        """Whether each frame has a score, (frames,)."""
         return ~np.isnan(self.expand())
 
-    def expand(self) -> NDArray[np.float64]:
-        """Float (frames,): each frame the score of its segment, NaN in a gap (only here, to be masked out)."""
+    def expand(self) -> Float64Array:
+        """Give each frame the score of its segment, (frames,); NaN in a gap (only here, to be masked out)."""
         scores = np.empty(self.frames)
         for start, end, score in self.segments:
             scores[start:end] = np.nan if score is None else score
         return scores
 
     def smoothed(self, sigma: float, lookahead: int) -> VideoScores:
-        """The same segments with the locator's smoothed scores; sigma in segments. A gap stays a gap.
+        """Smooth the scores as the locator does; a gap stays a gap.
 
-        DatasetError for scores outside 0 to 1: the locator smooths probabilities.
+        Args:
+            sigma: The kernel's width, in segments.
+            lookahead: How many later segments it sees.
+
+        Raises:
+            DatasetError: A score lies outside 0 to 1: the locator smooths probabilities.
         """
         outside = [score for _, _, score in self.segments if score is not None and not 0 <= score <= 1]
         if outside:
             raise DatasetError(
                 f"{self.name}: score {outside[0]} is no probability; scale scores to 0..1 to smooth them"
             )
-        scores = smooth([score for _, _, score in self.segments], sigma, lookahead)
+        return self.with_scores(smooth([score for _, _, score in self.segments], sigma, lookahead))
+
+    def with_scores(self, scores: Iterable[float | None]) -> VideoScores:
+        """Give the same segments other scores, one for each."""
         segments = tuple((start, end, score) for (start, end, _), score in zip(self.segments, scores, strict=True))
         return replace(self, segments=segments)
 
@@ -113,17 +155,24 @@ class VideoScores:
 def read_scores(path: Path | str, videos: Iterable[Video] | None = None) -> dict[str, VideoScores]:
     """Read `scores.json`: per video `{"frames": n, "segments": [[start, end, score], …]}` or `{"scores": […]}`.
 
-    A score of null is a gap. videos: those of the manifest, all splits; then a video that is not among them, or
-    whose length contradicts the manifest, is an error too. Every fault is a DatasetError of one line that names
-    the video.
+    A score of null is a gap.
+
+    Args:
+        path: The file.
+        videos: Those of the manifest, all splits; then a video that is not among them, or whose length contradicts
+            the manifest, is an error too.
+
+    Returns:
+        The scores by video name.
+
+    Raises:
+        DatasetError: The file is something else; one line that names the video.
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_refuse_repeats)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        content = parse_json(path.read_bytes())
+    except ValueError as error:
         raise DatasetError(f"{path}: not readable as JSON ({error}); write an object with a key per video") from None
-    except DatasetError as error:
-        raise DatasetError(f"{path}: {error}") from None
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror or error}; give the path of a scores.json") from None
     if not isinstance(content, dict) or not content:
@@ -146,7 +195,11 @@ def read_scores(path: Path | str, videos: Iterable[Video] | None = None) -> dict
 
 
 def write_scores(scores: Iterable[VideoScores], path: Path | str) -> None:
-    """Write `scores.json`, segments as they are. Raises OutputFailed."""
+    """Write `scores.json`, segments as they are.
+
+    Raises:
+        OutputFailed: The file cannot be written.
+    """
     content = {
         video.name: {"frames": video.frames, "segments": [list(segment) for segment in video.segments]}
         for video in scores
@@ -201,12 +254,3 @@ def _score(name: str, value: object) -> float | None:
         return float(value)
     except OverflowError:
         return math.inf
-
-
-def _refuse_repeats(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise DatasetError(f"{twice}: is there twice; remove one")
-    return content

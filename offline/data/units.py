@@ -1,4 +1,4 @@
-"""What counts as one sample: a segment, or a whole video. Knows labels and spans; decodes nothing.
+"""What counts as one sample: a segment, or a whole video.
 
 A video whose events have times gives one unit per segment, labelled by overlap with its events. One whose
 times are unknown gives a single unit, F frames spread over the whole video, with the video's label. A normal
@@ -22,9 +22,10 @@ UnitChoice = Literal["auto", "video", "segment"]
 
 
 def choose_units(videos: Iterable[Video], choice: UnitChoice = "auto") -> dict[str, Unit]:
-    """The unit of each video, by its name.
+    """Choose the unit of each video, by its name.
 
-    Raises UsageError where segments are asked for but an anomalous video has no times.
+    Raises:
+        UsageError: Segments are asked for, but an anomalous video has no times.
     """
     videos = list(videos)
     anomalous = [video for video in videos if video.anomalous]
@@ -44,7 +45,7 @@ def choose_units(videos: Iterable[Video], choice: UnitChoice = "auto") -> dict[s
 
 
 def unit_labels(video: Video, unit: Unit, spans: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each unit is anomalous. spans: (U, 2), half-open frame ranges. Returns (U,)."""
+    """Label each unit, (U,): whether it is anomalous. `spans` are half-open frame ranges, (U, 2)."""
     if unit == "video":
         return np.full(len(spans), video.anomalous)
     return np.array([video.overlaps(int(start), int(end)) for start, end in spans], dtype=np.bool_)

@@ -39,9 +39,14 @@ _WIDTH = 160
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """What was measured in one video. values: (S, 2) in 0..1, a row for each segment, columns as `MEASURES`.
+    """What was measured in one video.
 
-    fps is None where the file states no rate.
+    Attributes:
+        name: The video's name.
+        frames: How many frames it has.
+        segments: Half-open frame ranges.
+        values: (S, 2) in 0..1, a row for each segment, columns as `MEASURES`.
+        fps: None where the file states no rate.
     """
 
     name: str
@@ -52,12 +57,15 @@ class Motion:
 
 
 def measure(path: Path, name: str, segment_frames: int = 48) -> Motion:
-    """Mean frame difference and brightness change of every segment of a video, the tail included.
+    """Measure mean frame difference and brightness change of every segment of a video, the tail included.
 
     Frame difference: mean |grey_t − grey_{t−1}| over pixels and over the segment's frames, the step into the
     segment included. Brightness change: highest minus lowest mean grey in the segment. Both are shares of full
-    scale; the first frame of a video has nothing before it and differs by 0. Raises SourceUnavailable or
-    VideoUnreadable.
+    scale; the first frame of a video has nothing before it and differs by 0.
+
+    Raises:
+        SourceUnavailable: The file cannot be opened.
+        VideoUnreadable: It is damaged.
     """
     if segment_frames < 1:
         raise ValueError(f"a segment has at least one frame, got {segment_frames}")
@@ -146,8 +154,7 @@ def baseline_scores(
 
 
 def _scores(motion: Motion, values: NDArray[np.float64]) -> VideoScores:
-    segments = tuple((start, end, float(value)) for (start, end), value in zip(motion.segments, values, strict=True))
-    return VideoScores(motion.name, motion.frames, segments)
+    return VideoScores.of_segments(motion.name, motion.frames, motion.segments, values)
 
 
 def _small_grey(picture: NDArray[np.uint8]) -> NDArray[Any]:

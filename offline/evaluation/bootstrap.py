@@ -1,6 +1,6 @@
 """How far a figure would move with other videos: percentile intervals by bootstrap over videos.
 
-Frames of one video are not independent, so whole videos are drawn. Knows labels and scores, not whose.
+Frames of one video are not independent, so whole videos are drawn.
 """
 
 from __future__ import annotations
@@ -11,9 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.evaluation.metrics import BoolArray, FloatArray, check_scores
+from offline.arrays import BoolArray, Floating
+from offline.evaluation.metrics import check_scores
 
 FIGURES = ("auc", "average_precision", "pr_auc_trapezoid", "best_f1")
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How intervals are found.
+
+    Attributes:
+        draws: How often the videos are drawn; 0 for no intervals.
+        level: The share of the draws that an interval holds.
+        seed: Of the draws: the same seed gives the same ones.
+    """
+
+    draws: int = 1000
+    level: float = 0.95
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +52,21 @@ class Ranked:
 
 
 def bootstrap_intervals(
-    videos: Sequence[tuple[BoolArray, FloatArray]], *, draws: int = 1000, level: float = 0.95, seed: int = 0
+    videos: Sequence[tuple[BoolArray, Floating]], *, draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Interval | None]:
-    """Intervals of the frame-level figures in `FIGURES`, over draws of the videos with replacement.
+    """Find intervals of the frame-level figures in `FIGURES`, over draws of the videos with replacement.
 
-    videos: (labels (n_i,), scores (n_i,)) each. A draw with one class only leaves all figures undefined and
-    is left out; with fewer than half of the draws left, or fewer than two videos, the interval is None. The
-    frames are sorted once and only reweighted per draw: O(n log n + draws * g), g distinct (video, score)
-    pairs.
+    The frames are sorted once and only reweighted per draw: O(n log n + draws * g), g distinct (video, score) pairs.
+
+    Args:
+        videos: (labels (n_i,), scores (n_i,)) each.
+        draws: How many.
+        level: The share of the draws that an interval holds.
+        seed: Of the draws.
+
+    Returns:
+        Intervals by figure. A draw with one class only leaves all figures undefined and is left out; with fewer than
+        half of the draws left, or fewer than two videos, the interval is None.
     """
     if draws < 1 or not 0 < level < 1:
         raise ValueError(f"need draws >= 1 and a level in (0, 1), got {draws} and {level}")
@@ -55,17 +78,26 @@ def bootstrap_intervals(
 
 
 def bootstrap_differences(
-    first: Sequence[tuple[BoolArray, FloatArray]],
-    second: Sequence[tuple[BoolArray, FloatArray]],
+    first: Sequence[tuple[BoolArray, Floating]],
+    second: Sequence[tuple[BoolArray, Floating]],
     *,
     draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval | None]:
-    """Intervals of the differences first − second of the `FIGURES`, both on the same draws of the same videos.
+    """Find intervals of the differences first − second of the `FIGURES`, on the same draws of the same videos.
 
-    first, second: as in `bootstrap_intervals`, the same videos in the same order. Paired, because most of what
-    moves a figure is which videos there are, and that moves both alike. Undefined as there.
+    Paired, because most of what moves a figure is which videos there are, and that moves both alike.
+
+    Args:
+        first: As in `bootstrap_intervals`.
+        second: The same videos in the same order.
+        draws: How many.
+        level: The share of the draws that an interval holds.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: The two are not of the same videos.
     """
     if draws < 1 or not 0 < level < 1:
         raise ValueError(f"need draws >= 1 and a level in (0, 1), got {draws} and {level}")
@@ -85,16 +117,16 @@ def bootstrap_differences(
 
 
 def bootstrap_f1_at(
-    videos: Sequence[tuple[BoolArray, FloatArray]],
+    videos: Sequence[tuple[BoolArray, Floating]],
     threshold: float,
     *,
     draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval | None:
-    """The interval of the F1 of score > `threshold`, which stays what it is in every draw.
+    """Find the interval of the F1 of score > `threshold`, which stays what it is in every draw.
 
-    videos: as in `bootstrap_intervals`; undefined as there.
+    Arguments, and what is undefined, are those of `bootstrap_intervals`.
     """
     if draws < 1 or not 0 < level < 1:
         raise ValueError(f"need draws >= 1 and a level in (0, 1), got {draws} and {level}")
@@ -134,7 +166,7 @@ def _percentiles(
     return [Interval(float(low[i]), float(high[i]), len(rows)) for i in range(width)]
 
 
-def weighted_figures(ranked: Ranked, weight: FloatArray) -> tuple[float, float, float, float] | None:
+def weighted_figures(ranked: Ranked, weight: Floating) -> tuple[float, float, float, float] | None:
     """The `FIGURES` where video i counts weight[i] times; None with one class only.
 
     The same definitions as in `offline.evaluation.metrics`, on curves that need no sorting.
@@ -162,10 +194,10 @@ def weighted_figures(ranked: Ranked, weight: FloatArray) -> tuple[float, float, 
     )
 
 
-def rank(videos: Sequence[tuple[BoolArray, FloatArray]]) -> Ranked:
+def rank(videos: Sequence[tuple[BoolArray, Floating]]) -> Ranked:
     """Sort the frames of all videos by score, once for all draws. DatasetError for one that is not finite."""
     owner: list[NDArray[np.intp]] = []
-    value: list[FloatArray] = []
+    value: list[Floating] = []
     positive: list[NDArray[np.float64]] = []
     count: list[NDArray[np.intp]] = []
     for index, (labels, scores) in enumerate(videos):

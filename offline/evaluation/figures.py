@@ -1,7 +1,7 @@
 """Judges scores against a dataset: over all frames, by class, by video, by event, raw and smoothed.
 
-The same ruler for this project's scores and for anyone's from `scores.json`. Knows labels, scores and time;
-nothing of models. What is undefined is None; what could not be judged is left out by name.
+The same ruler for this project's scores and for anyone's from `scores.json`. What is undefined is None; what could
+not be judged is left out by name.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.errors import DatasetError
+from offline.arrays import BoolArray, Float64Array
 from offline.data.dataset import Video, check_frames
-from offline.data.scores import VideoScores, read_scores, write_scores
-from offline.evaluation.bootstrap import Interval, bootstrap_intervals, rank, weighted_figures
+from offline.data.scores import VideoScores
+from offline.data.spans import spans
+from offline.evaluation.bootstrap import Interval, Resampling, bootstrap_intervals, rank, weighted_figures
 from offline.evaluation.metrics import (
-    BoolArray,
     EventCounts,
     F1Point,
     average_precision,
@@ -32,29 +32,15 @@ from offline.evaluation.metrics import (
     frame_auc,
     match_events,
     pr_auc_trapezoid,
-    spans,
 )
 from offline.evaluation.yardsticks import Yardsticks
-
-__all__ = [
-    "BEST",
-    "ClassFigures",
-    "Evaluation",
-    "EventFigures",
-    "SeriesFigures",
-    "VideoFigures",
-    "VideoScores",
-    "class_of",
-    "evaluate_scores",
-    "read_scores",
-    "write_scores",
-]
 
 IOUS = (0.3, 0.5, 0.7)
 
 #: Name of the operating point that has the best F1 on the judged videos themselves: an upper bound.
 BEST = "best F1"
 
+_RESAMPLING = Resampling()
 
 _KINDS = (
     re.compile(r".*_label_([A-Z0-9]+)"),
@@ -67,9 +53,15 @@ _KINDS = (
 class EventFigures:
     """How events come out at one threshold, over all videos with known timing.
 
-    `delay_s` is the mean time from an event's start to its first alarmed frame, over the detected events.
-    `false_alarms` are alarms that touch no event; their rate is per hour of scored footage. Rates and times are
-    None without a frame rate.
+    Attributes:
+        threshold: Above it is an alarm.
+        events: How many real ones there are.
+        detected: How many of them have an alarmed frame.
+        delay_s: Mean time from an event's start to its first alarmed frame, over the detected events; None without
+            a frame rate.
+        false_alarms: Alarms that touch no event.
+        false_alarms_per_hour: Per hour of scored footage; None without a frame rate.
+        at_iou: Events found, missed and made up, by temporal IoU.
     """
 
     threshold: float
@@ -127,9 +119,16 @@ class SeriesFigures:
 class Evaluation:
     """What was judged, what had to be left out, and the figures of each series.
 
-    `untimed` are anomalous videos of unknown timing: not in any frame or event figure, only in `video_auc`.
-    `unscored` are frames in gaps, by video: in no figure at all. `unscored_events` lie in gaps entirely.
-    `beside`: what to read the figures against, where that was measured.
+    Attributes:
+        videos: How many were judged.
+        anomalous: How many of them are anomalous.
+        frames: How many frames they have.
+        abnormal_frames: How many of those lie in events.
+        untimed: Anomalous videos of unknown timing: in no frame or event figure, only in `video_auc`.
+        unscored: Frames in gaps, by video: in no figure at all.
+        unscored_events: Events that lie in gaps entirely.
+        series: Figures by series, `raw` and maybe `smoothed`.
+        beside: What to read the figures against, where that was measured.
     """
 
     videos: int
@@ -143,7 +142,7 @@ class Evaluation:
     beside: Yardsticks | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON takes it: no NaN, None where undefined.
+        """Give everything as JSON takes it: no NaN, None where undefined.
 
         `baselines` and `ceilings` are None where they were not measured, `remarks` says what is not there and why.
         """
@@ -166,12 +165,6 @@ class Evaluation:
         content["untimed"] = list(self.untimed)
         return content
 
-    def to_text(self, *, each_video: bool = False) -> str:
-        """A table for the terminal; each_video adds one line for every video."""
-        from offline.evaluation.table import render
-
-        return render(self, each_video=each_video)
-
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
@@ -180,12 +173,12 @@ class _Judged:
     video: Video
     scored: BoolArray
     labels: BoolArray | None
-    scores: NDArray[np.float64]
+    scores: Float64Array
     fps: float | None
 
 
 def class_of(video: Video) -> str:
-    """What kind of anomaly a video shows, by its name; a normal video is `normal`.
+    """Tell what kind of anomaly a video shows, by its name; a normal video is `normal`.
 
     `Abuse028_x264.mp4` is Abuse, `…_label_B2-0-0.mp4` is B2, `test_003_fall.mp4` is fall: a code after
     `_label_`, or what follows split and number, or the words before the first number, or the folder's name.
@@ -207,17 +200,20 @@ def evaluate_scores(
     *,
     thresholds: Mapping[str, float] | None = None,
     fps: float | Mapping[str, float] | None = None,
-    classes: Mapping[str, str] | None = None,
-    draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    resampling: Resampling = _RESAMPLING,
 ) -> Evaluation:
     """Judge scores by video name.
 
-    videos: those to be judged, usually one split; scores of others are ignored. thresholds: named operating
-    points, as {"calibrated": 0.65}; "best F1" is added. fps: of all videos, or by name; without it times and
-    rates are None. classes: kind of anomaly by name, instead of `class_of`. draws: of the bootstrap over videos,
-    0 for none. Raises DatasetError, naming the video, where scores are missing or contradict the dataset.
+    Args:
+        videos: Those to be judged, usually one split; scores of others are ignored.
+        raw: Scores of every video.
+        smoothed: The same, smoothed; None where they are not to be judged.
+        thresholds: Named operating points, as {"calibrated": 0.65}; "best F1" is added.
+        fps: Frames per second, of all videos or by name; without it times and rates are None.
+        resampling: How intervals over videos are found.
+
+    Raises:
+        DatasetError: Scores are missing or contradict the dataset; the message names the video.
     """
     judged = tuple(videos)
     if not judged:
@@ -233,7 +229,7 @@ def evaluate_scores(
         for first, second in zip(raw_series, series["smoothed"], strict=True):
             if not np.array_equal(first.scored, second.scored):
                 raise DatasetError(f"{first.video.name}: raw and smoothed scores have other frames or other gaps")
-    kinds = {video.name: (classes or {}).get(video.name, class_of(video)) for video in judged}
+    kinds = {video.name: class_of(video) for video in judged}
     return Evaluation(
         videos=len(judged),
         anomalous=sum(video.anomalous for video in judged),
@@ -242,9 +238,7 @@ def evaluate_scores(
         untimed=tuple(video.name for video in judged if not video.timed),
         unscored={item.video.name: int((~item.scored).sum()) for item in raw_series if not item.scored.all()},
         unscored_events=sum(len(item.video.events) - len(_events(item)) for item in raw_series),
-        series={
-            name: _figures(items, kinds, dict(thresholds or {}), draws, level, seed) for name, items in series.items()
-        },
+        series={name: _figures(items, kinds, dict(thresholds or {}), resampling) for name, items in series.items()},
     )
 
 
@@ -269,12 +263,7 @@ def _judge(video: Video, scores: Mapping[str, VideoScores], fps: float | Mapping
 
 
 def _figures(
-    items: Sequence[_Judged],
-    kinds: Mapping[str, str],
-    thresholds: dict[str, float],
-    draws: int,
-    level: float,
-    seed: int,
+    items: Sequence[_Judged], kinds: Mapping[str, str], thresholds: dict[str, float], resampling: Resampling
 ) -> SeriesFigures:
     timed = [item for item in items if item.labels is not None and item.scored.any()]
     pairs = [(item.labels[item.scored], item.scores[item.scored]) for item in timed if item.labels is not None]
@@ -290,7 +279,7 @@ def _figures(
         best_f1=best,
         f1={name: f1_at(labels, scores, threshold) for name, threshold in thresholds.items()},
         video_auc=frame_auc(np.array([label for label, _ in peaks], dtype=np.bool_), np.array([p for _, p in peaks])),
-        intervals=bootstrap_intervals(pairs, draws=draws, level=level, seed=seed) if draws else {},
+        intervals=bootstrap_intervals(pairs, **asdict(resampling)) if resampling.draws else {},
         events={name: _event_figures(timed, threshold) for name, threshold in points.items()},
         classes=_class_figures([kinds[item.video.name] for item in timed], timed, pairs),
         videos=tuple(_video_figures(item, kinds[item.video.name]) for item in items),
@@ -330,7 +319,7 @@ def _event_figures(items: Sequence[_Judged], threshold: float) -> EventFigures:
 
 
 def _class_figures(
-    kinds: Sequence[str], items: Sequence[_Judged], pairs: Sequence[tuple[BoolArray, NDArray[np.float64]]]
+    kinds: Sequence[str], items: Sequence[_Judged], pairs: Sequence[tuple[BoolArray, Float64Array]]
 ) -> dict[str, ClassFigures]:
     anomalous = sorted({kind for kind, item in zip(kinds, items, strict=True) if item.video.anomalous})
     if not anomalous:

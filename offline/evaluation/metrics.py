@@ -1,6 +1,6 @@
 """The ruler: how good scores are, frame by frame and event by event. Pure functions on arrays.
 
-Knows labels, scores and frame ranges; nothing of videos' files, models or where a score came from. A figure
+A figure
 that is undefined (one class only, no events) is None, never a plausible number; a score that is not finite is
 a DatasetError. "Alarm" means score > threshold, as the locator decides it.
 """
@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 from edge_runtime.errors import DatasetError
-
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.floating]
-Span = tuple[int, int]
+from offline.arrays import BoolArray, Floating
+from offline.data.spans import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ class EventCounts:
         return 2 * self.matched / (2 * self.matched + self.missed + self.spurious)
 
 
-def check_scores(scores: FloatArray, video: str = "scores") -> None:
+def check_scores(scores: Floating, video: str = "scores") -> None:
     """DatasetError, naming the video, if any score is NaN or infinite."""
     bad = ~np.isfinite(scores)
     if bad.any():
@@ -74,22 +71,22 @@ def check_scores(scores: FloatArray, video: str = "scores") -> None:
         )
 
 
-def frame_auc(labels: BoolArray, scores: FloatArray) -> float | None:
-    """Area under the ROC curve over frames. labels, scores: (n,). None unless both classes are there."""
+def frame_auc(labels: BoolArray, scores: Floating) -> float | None:
+    """Compute the area under the ROC curve, labels and scores (n,). None unless both classes are there."""
     if not _two_classes(labels, scores):
         return None
     return float(roc_auc_score(labels, scores))
 
 
-def average_precision(labels: BoolArray, scores: FloatArray) -> float | None:
+def average_precision(labels: BoolArray, scores: Floating) -> float | None:
     """Step-wise AP = Σ (R_i − R_{i−1}) P_i, as in scikit-learn. None unless both classes are there."""
     if not _two_classes(labels, scores):
         return None
     return float(average_precision_score(labels, scores))
 
 
-def pr_auc_trapezoid(labels: BoolArray, scores: FloatArray) -> float | None:
-    """Trapezoid area under the precision-recall curve: what the XD-Violence papers call AP.
+def pr_auc_trapezoid(labels: BoolArray, scores: Floating) -> float | None:
+    """Compute the trapezoid area under the precision-recall curve: what the XD-Violence papers call AP.
 
     It interpolates linearly between operating points, which the step-wise AP does not: where scores have many
     ties the two differ, either way. Compare each only with itself. None unless both classes are there.
@@ -100,7 +97,7 @@ def pr_auc_trapezoid(labels: BoolArray, scores: FloatArray) -> float | None:
     return float(auc(recall, precision))
 
 
-def f1_at(labels: BoolArray, scores: FloatArray, threshold: float) -> F1Point | None:
+def f1_at(labels: BoolArray, scores: Floating, threshold: float) -> F1Point | None:
     """F1 of score > threshold. None unless both classes are there."""
     if not _two_classes(labels, scores):
         return None
@@ -110,8 +107,8 @@ def f1_at(labels: BoolArray, scores: FloatArray, threshold: float) -> F1Point | 
     return F1Point(float(threshold), 2 * hits / (alarms + real), precision, hits / real)
 
 
-def best_f1(labels: BoolArray, scores: FloatArray) -> F1Point | None:
-    """The best F1 over all thresholds, exactly. O(n log n). None unless both classes are there.
+def best_f1(labels: BoolArray, scores: Floating) -> F1Point | None:
+    """Find the best F1 over all thresholds, exactly. O(n log n). None unless both classes are there.
 
     The threshold is the largest score that is not alarmed (below all of them where everything is). Of equal
     F1s the highest threshold wins: fewer alarms.
@@ -127,12 +124,6 @@ def best_f1(labels: BoolArray, scores: FloatArray) -> F1Point | None:
     best = len(values) - 1 - int(np.argmax(f1[::-1]))
     threshold = values[best - 1] if best else np.nextafter(values[0], -np.inf)
     return f1_at(labels, scores, float(threshold))
-
-
-def spans(mask: BoolArray) -> list[Span]:
-    """The runs of True in mask (n,), as half-open ranges."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
 def temporal_iou(first: Span, second: Span) -> float:
@@ -158,10 +149,10 @@ def match_events(real: Sequence[Span], predicted: Sequence[Span], iou: float) ->
 
 
 def detection_delays(real: Sequence[Span], alarm: BoolArray) -> list[int | None]:
-    """Frames from each real event's start to the first alarmed frame inside it; None where it was missed.
+    """Count frames from each real event's start to the first alarmed frame inside it; None where it was missed.
 
-    alarm: (n,). An alarm that is already on when the event starts has delay 0. The frame's own time counts:
-    the time a system needs to fill its segment and look ahead comes on top.
+    An alarm (n,) that is already on when the event starts has delay 0. The frame's own time counts: the time a system
+    needs to fill its segment and look ahead comes on top.
     """
     delays: list[int | None] = []
     for start, end in real:
@@ -175,7 +166,7 @@ def false_alarms(real: Sequence[Span], predicted: Sequence[Span]) -> int:
     return sum(all(end <= a or b <= start for a, b in real) for start, end in predicted)
 
 
-def _two_classes(labels: BoolArray, scores: FloatArray) -> bool:
+def _two_classes(labels: BoolArray, scores: Floating) -> bool:
     if labels.shape != scores.shape or labels.ndim != 1:
         raise ValueError(f"labels {labels.shape} and scores {scores.shape} must be two vectors of one length")
     if labels.dtype != np.bool_:

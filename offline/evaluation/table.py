@@ -1,4 +1,4 @@
-"""An evaluation as a table for the terminal. Knows how to lay out figures; computes none."""
+"""An evaluation as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ _FRAME_ROWS = (
 )
 
 
-def render(evaluation: Evaluation, *, each_video: bool) -> str:
-    """Lines of text, without a newline at the end."""
+def evaluation_text(evaluation: Evaluation, *, each_video: bool = False) -> str:
+    """Lay an evaluation out as a table for the terminal, without a newline at the end.
+
+    Args:
+        evaluation: What was judged.
+        each_video: Whether every video gets a line.
+    """
     blocks = [_summary(evaluation), _frames(evaluation), _beside(evaluation)]
     first = next(iter(evaluation.series.values()))
     for point in first.events:

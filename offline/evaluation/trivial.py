@@ -1,7 +1,7 @@
-"""The trivial baselines of a manifest, as far as its videos allow. Knows files and splits; compares nothing.
+"""The trivial baselines of a manifest, as far as its videos allow.
 
-They are company for a result, not the result: what is missing for them is told in a sentence and stops nothing.
-A file that contradicts the manifest is an error all the same.
+Baselines are optional: a missing video skips them with a remark. A file that contradicts the manifest is an error
+all the same.
 """
 
 from __future__ import annotations
@@ -10,28 +10,70 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from edge_runtime.errors import SourceUnavailable
 from offline.console import Console
+from offline.data.cache import Arrays, EntryStore, content_key
 from offline.data.dataset import Dataset, Video, check_frames
 from offline.data.scores import VideoScores
+from offline.data.segments import digest
+from offline.data.units import UnitChoice
 from offline.evaluation.baselines import FEW_SHOT, FewShot, Motion, baseline_scores, measure
 
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """scores: by baseline and video. remarks: why some are not there, a sentence each."""
+    """What the trivial baselines give.
+
+    Attributes:
+        scores: By baseline and video.
+        remarks: Why some baselines are not there, a sentence each.
+    """
 
     scores: Mapping[str, Mapping[str, VideoScores]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
+    def smoothed(self, sigma: float, lookahead: int) -> Mapping[str, Mapping[str, VideoScores]]:
+        """The scores as a locator smooths them."""
+        return {
+            name: {video: scores.smoothed(sigma, lookahead) for video, scores in of.items()}
+            for name, of in self.scores.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """How the baselines are measured.
+
+    Attributes:
+        segment_frames: How long a segment is.
+        unit: What one sample of the few-shot baseline is.
+        store: Keeps what was measured; None to measure every time.
+    """
+
+    segment_frames: int = 48
+    unit: UnitChoice = "auto"
+    store: EntryStore | None = None
+
+
+_MEASURING = Measuring()
+
 
 def measure_baselines(
-    judged: Sequence[Video], calibration: Dataset, console: Console, segment_frames: int = 48
+    judged: Sequence[Video], calibration: Dataset, console: Console, measuring: Measuring = _MEASURING
 ) -> Baselines:
     """Decode all videos once and score the judged ones.
 
-    calibration: the split that the few-shot baseline is fitted on; without both classes in it, or where one of
-    its videos cannot be read, there is none. Raises DatasetError where a video contradicts the manifest.
+    Args:
+        judged: Where one of them cannot be read, there are no baselines.
+        calibration: The split that the few-shot baseline is fitted on; without both classes in it, or where one of
+            its videos cannot be read, there is no such baseline.
+        console: Shows a bar.
+        measuring: How they are measured.
+
+    Raises:
+        DatasetError: A video contradicts the manifest.
     """
     if absent := _absent(judged):
         return Baselines(remarks=(f"trivial baselines not computed: {absent}",))
@@ -43,7 +85,7 @@ def measure_baselines(
         for done, video in enumerate(videos.values()):
             progress(done, len(videos), video.name)
             try:
-                motion = measure(video.path, video.name, segment_frames)
+                motion = _measured(video, measuring)
             except SourceUnavailable as error:
                 if video.name in names:
                     return Baselines(remarks=(f"trivial baselines not computed: {error}",))
@@ -52,9 +94,29 @@ def measure_baselines(
             check_frames(video, motion.frames)
             motions[video.name] = motion
         progress(len(videos), len(videos))
-    few_shot = FewShot.fit(fitted_on, motions) if reason is None else None
+    few_shot = FewShot.fit(fitted_on, motions, measuring.unit) if reason is None else None
     remarks = () if reason is None else (f"{FEW_SHOT} not computed: {reason}",)
     return Baselines(baseline_scores(judged, motions, few_shot), remarks)
+
+
+def _measured(video: Video, measuring: Measuring) -> Motion:
+    """One video's motion, from the store where it is there."""
+    if measuring.store is None:
+        return measure(video.path, video.name, measuring.segment_frames)
+
+    def compute() -> Arrays:
+        motion = measure(video.path, video.name, measuring.segment_frames)
+        return {
+            "segments": np.array(motion.segments),
+            "values": motion.values,
+            "fps": np.array(np.nan if motion.fps is None else motion.fps),
+        }
+
+    key = content_key(format=1, motion=measuring.segment_frames, video=digest(video.path))
+    entry, _ = measuring.store.cached(key, compute)
+    segments = tuple((int(start), int(end)) for start, end in entry["segments"])
+    fps = float(entry["fps"])
+    return Motion(video.name, segments[-1][1], segments, entry["values"], None if np.isnan(fps) else fps)
 
 
 def _absent(videos: Sequence[Video]) -> str | None:

@@ -1,7 +1,7 @@
 """What a result is read against: trivial baselines below it, and above it what its segments allow at best.
 
-Knows labels and scores, on the frames that the judged system scored; measures no video. Every yardstick goes
-over the same frames and the same bootstrap draws as the system, so that the two can be compared in pairs.
+Every yardstick goes over the frames that the judged system scored, and over the same bootstrap draws as the system,
+so that the two can be compared in pairs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.errors import DatasetError
+from offline.arrays import BoolArray, Floating
 from offline.data.dataset import Video, check_frames
-from offline.data.scores import ScoredSegment, VideoScores
-from offline.evaluation.bootstrap import Interval, bootstrap_differences, bootstrap_intervals
-from offline.evaluation.metrics import BoolArray, FloatArray, average_precision, frame_auc, pr_auc_trapezoid
+from offline.data.scores import VideoScores
+from offline.evaluation.bootstrap import Interval, Resampling, bootstrap_differences, bootstrap_intervals
+from offline.evaluation.metrics import average_precision, frame_auc, pr_auc_trapezoid
 
 PERFECT_SEGMENTS = "perfect segments"
 PERFECT_SHARES = "perfect shares"
@@ -29,17 +30,23 @@ CEILINGS = {
 
 #: Scores by video name.
 Series = Mapping[str, VideoScores]
-_Frames = list[tuple[BoolArray, FloatArray]]
+_Frames = list[tuple[BoolArray, Floating]]
 
 _KEYS = ("auc", "average_precision", "pr_auc_trapezoid")
+_RESAMPLING = Resampling()
 
 
 @dataclass(frozen=True, slots=True)
 class Yardstick:
     """Frame figures of something to compare with. None where undefined.
 
-    intervals: by figure, over videos. minus: the judged system's figure minus this one, and `minus_intervals` of
-    that, paired; empty for a ceiling.
+    Attributes:
+        auc: Area under the ROC curve.
+        average_precision: Average precision, step-wise.
+        pr_auc_trapezoid: Area under the precision-recall curve, by trapezoids.
+        intervals: By figure, over videos.
+        minus: The judged system's figure minus this one; empty for a ceiling.
+        minus_intervals: Of `minus`, paired.
     """
 
     auc: float | None
@@ -52,9 +59,12 @@ class Yardstick:
 
 @dataclass(frozen=True, slots=True)
 class Yardsticks:
-    """ceilings: by name, none for scores given frame by frame. baselines: by name and the system's series.
+    """Everything that a result is read against.
 
-    remarks: why something is not there, a sentence each.
+    Attributes:
+        ceilings: By name; none for scores given frame by frame.
+        baselines: By name, then by the system's series.
+        remarks: Why something is not there, a sentence each.
     """
 
     ceilings: Mapping[str, Yardstick] = field(default_factory=dict)
@@ -62,7 +72,7 @@ class Yardsticks:
     remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it: `ceilings`, `baselines` and `remarks`."""
+        """Give everything as JSON takes it: `ceilings`, `baselines` and `remarks`."""
         content = asdict(self)
         content["remarks"] = list(self.remarks)
         return content
@@ -73,21 +83,24 @@ def yardsticks(
     system: Mapping[str, Series],
     baselines: Mapping[str, Mapping[str, Series]],
     remarks: Sequence[str] = (),
-    *,
-    draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    resampling: Resampling = _RESAMPLING,
 ) -> Yardsticks:
     """Measure ceilings and baselines on the frames that the system scored.
 
-    videos: those judged; without known timing they are left out. system: its series, `raw` among them. baselines:
-    by series and baseline. draws: of the bootstrap, 0 for none. DatasetError, naming the video, where a baseline
-    has another number of frames than the system.
+    Args:
+        videos: Those judged; without known timing they are left out.
+        system: The system's series of scores by name, `raw` among them.
+        baselines: Scores by the name of the series that they are compared with, and by baseline.
+        remarks: Why some baselines are not there, a sentence each.
+        resampling: How intervals over videos are found.
+
+    Raises:
+        DatasetError: A baseline has another number of frames than the system; the message names the video.
     """
     timed = [video for video in videos if video.timed]
 
     def measured(series: Series, mask: Series, against: Series | None) -> Yardstick:
-        return _yardstick(timed, series, mask, against, draws, level, seed)
+        return _yardstick(timed, series, mask, against, resampling)
 
     found: dict[str, dict[str, Yardstick]] = {}
     for name, peers in baselines.items():
@@ -101,9 +114,17 @@ def yardsticks(
 
 
 def perfect(name: str, videos: Sequence[Video], scored: Series) -> dict[str, VideoScores]:
-    """The scores of a ceiling (a key of `CEILINGS`) on the segments of `scored`.
+    """Give a ceiling's scores on the segments of `scored`.
 
     Gaps stay gaps, and a video whose timing is unknown is one: nobody knows what would be perfect there.
+
+    Args:
+        name: A key of `CEILINGS`.
+        videos: The videos.
+        scored: Scores of the judged system.
+
+    Returns:
+        Scores by video name.
     """
     rule = {PERFECT_SEGMENTS: _overlaps, PERFECT_SHARES: _share}[name]
     return {video.name: _rescored(video, scored[video.name], rule) for video in videos}
@@ -111,11 +132,9 @@ def perfect(name: str, videos: Sequence[Video], scored: Series) -> dict[str, Vid
 
 def _rescored(video: Video, scores: VideoScores, rule: Callable[[Video, int, int], float]) -> VideoScores:
     check_frames(video, scores.frames)
-    segments: list[ScoredSegment] = [
-        (start, end, None if score is None or not video.timed else rule(video, start, end))
-        for start, end, score in scores.segments
-    ]
-    return VideoScores(video.name, scores.frames, tuple(segments))
+    return scores.with_scores(
+        None if score is None or not video.timed else rule(video, start, end) for start, end, score in scores.segments
+    )
 
 
 def _overlaps(video: Video, start: int, end: int) -> float:
@@ -128,11 +147,11 @@ def _share(video: Video, start: int, end: int) -> float:
 
 
 def _yardstick(
-    videos: Sequence[Video], series: Series, mask: Series, against: Series | None, draws: int, level: float, seed: int
+    videos: Sequence[Video], series: Series, mask: Series, against: Series | None, resampling: Resampling
 ) -> Yardstick:
     pairs = _frames(videos, series, mask)
     figures = _figures(pairs)
-    own = bootstrap_intervals(pairs, draws=draws, level=level, seed=seed) if draws else {}
+    own = bootstrap_intervals(pairs, **asdict(resampling)) if resampling.draws else {}
     found = Yardstick(
         auc=figures["auc"],
         average_precision=figures["average_precision"],
@@ -143,7 +162,7 @@ def _yardstick(
         return found
     judged = _frames(videos, against, mask)
     system = _figures(judged)
-    both = bootstrap_differences(judged, pairs, draws=draws, level=level, seed=seed) if draws else {}
+    both = bootstrap_differences(judged, pairs, **asdict(resampling)) if resampling.draws else {}
     return replace(
         found,
         minus={key: _minus(system[key], figures[key]) for key in _KEYS},

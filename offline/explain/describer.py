@@ -1,4 +1,4 @@
-"""Who is asked what happens: a model that is loaded here. Knows pictures and a question; nothing of events."""
+"""Who is asked what happens: a model that is loaded here."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Describer(Protocol):
         """Which model speaks, as it stands in the output."""
 
     def take(self, picture: UInt8Array) -> UInt8Array:
-        """What is kept of a decoded picture, BGR uint8 (h, w, 3), until all of an event are together."""
+        """Keep what is needed of a decoded picture, BGR uint8 (h, w, 3), until all of an event are together."""
 
     def describe(self, taken: Sequence[UInt8Array], prompt: Prompt) -> Answer:
-        """The answer to the question about the pictures, in their order."""
+        """Answer the question about the pictures, which are in their order."""
 
 
 class LocalModel:
@@ -39,7 +39,7 @@ class LocalModel:
         return f"{self._mllm.source.name}@{self._mllm.source.revision}"
 
     def take(self, picture: UInt8Array) -> UInt8Array:
-        """RGB uint8 (S, S, 3), as the vision tower takes it."""
+        """Prepare the picture as the vision tower takes it: RGB uint8 (S, S, 3)."""
         return prepare(picture, self._mllm.pixels)
 
     def describe(self, taken: Sequence[UInt8Array], prompt: Prompt) -> Answer:

@@ -1,21 +1,26 @@
-"""Events that have ended, out of a run's JSON lines. Knows records; nothing of footage or of what is said."""
+"""Events that have ended, out of a run's JSON lines."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
 from edge_runtime.errors import DatasetError
 from edge_runtime.records import EventRecord
+from edge_runtime.strict_json import parse_object
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EndedEvent:
-    """One event, and its record as it stands in the file: what a later version adds to it is kept."""
+    """One event.
+
+    Attributes:
+        event: The event.
+        record: Its record as it stands in the file: what a later version adds to it is kept.
+    """
 
     event: EventRecord
     record: dict[str, Any]
@@ -28,7 +33,12 @@ class EndedEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
-    """Ended events in the order of the file, each once. unended: how many were told of but never ended."""
+    """What a file of records says of events.
+
+    Attributes:
+        ended: Ended events in the order of the file, each once.
+        unended: How many were told of but never ended.
+    """
 
     ended: tuple[EndedEvent, ...]
     unended: int
@@ -37,8 +47,10 @@ class EventLog:
 def read_events(path: Path) -> EventLog:
     """Read what `hh-edge run` wrote; records of other types are passed over.
 
-    A last line without a line break that is no JSON is still being written, or was cut off: it is passed over
-    too. Raises DatasetError that names the file, the line and what is wrong with it.
+    A last line without a line break that is no JSON is still being written, or was cut off: it is passed over too.
+
+    Raises:
+        DatasetError: A line is no record; names the file, the line and what is wrong with it.
     """
     try:
         content = path.read_bytes()
@@ -52,7 +64,7 @@ def read_events(path: Path) -> EventLog:
         if not line.strip():
             continue
         try:
-            record = parse_line(line)
+            record = parse_object(line)
         except ValueError as error:
             if number == len(lines):
                 break
@@ -69,14 +81,6 @@ def read_events(path: Path) -> EventLog:
     return EventLog(tuple(ended.values()), len(unended))
 
 
-def parse_line(line: bytes) -> dict[str, Any]:
-    """The object on one line. ValueError for anything else, and for numbers that are not finite."""
-    record = json.loads(line.decode(), parse_constant=_not_finite)
-    if not isinstance(record, dict):
-        raise ValueError(f"{type(record).__name__} instead of an object")  # noqa: TRY004 - a value, not a type
-    return record
-
-
 def _event(record: dict[str, Any], where: str) -> EventRecord:
     try:
         event = msgspec.convert(record, EventRecord)
@@ -88,7 +92,3 @@ def _event(record: dict[str, Any], where: str) -> EventRecord:
             "correct or delete it"
         )
     return event
-
-
-def _not_finite(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")

@@ -1,4 +1,4 @@
-"""A model behind an OpenAI-compatible server. Knows HTTP, JPEG and what can go wrong; nothing of events.
+"""A model behind an OpenAI-compatible server.
 
 The API key lives in one header: no log line and no error shows it, nor a URL's query, where some keep theirs.
 """
@@ -43,7 +43,11 @@ class ApiKey:
 
     @classmethod
     def from_environment(cls, variable: str) -> ApiKey:
-        """Raises UsageError where the variable is not set, or holds what no HTTP header can."""
+        """Read the key from an environment variable.
+
+        Raises:
+            UsageError: The variable is not set, or holds what no HTTP header can.
+        """
         value = os.environ.get(variable, "").strip()
         if not value:
             raise UsageError(f"the environment variable {variable} is not set; put the API key into it")
@@ -52,36 +56,56 @@ class ApiKey:
         return cls(variable, value)
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A model behind a server.
+
+    Attributes:
+        url: Up to and including the version, as `http://host:8000/v1`.
+        model: The model's name there.
+        max_tokens: The longest answer.
+        key: The API key.
+        timeout_s: For connecting, and for every pause of the server, in seconds.
+    """
+
+    url: str
+    model: str
+    max_tokens: int
+    key: ApiKey | None = None
+    timeout_s: float = 120.0
+
+
 class Endpoint:
     """POST {url}/chat/completions, with patience for a server that is busy; a context manager.
 
-    url: up to and including the version, as `http://host:8000/v1`. timeout_s: for connecting, and for every
-    pause of the server. say: told of every repeated attempt. Raises UsageError for what is no such URL.
+    Args:
+        server: Who is asked.
+        say: Told of every repeated attempt.
+        sleep: Waits between attempts.
+
+    Raises:
+        UsageError: The server's URL is none.
     """
 
     def __init__(
         self,
-        url: str,
-        model: str,
-        max_tokens: int,
-        key: ApiKey | None = None,
-        timeout_s: float = 120.0,
+        server: Server,
         say: Callable[[str], None] = lambda text: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        parsed = _parse(url)
+        parsed = _parse(server.url)
         self._url = parsed.copy_with(path=parsed.path.rstrip("/") + "/chat/completions")
         self._shown = str(self._url.copy_with(query=None))
-        self._model = model
-        self._max_tokens = max_tokens
-        self._key = key
-        self._timeout_s = timeout_s
+        self._model = server.model
+        self._max_tokens = server.max_tokens
+        self._key = server.key
+        self._timeout_s = server.timeout_s
         self._say = say
         self._sleep = sleep
         # At level INFO it logs whole URLs.
         logging.getLogger("httpx2").setLevel(logging.WARNING)
-        headers = {} if key is None else {"Authorization": f"Bearer {key.value}"}
-        self._client = httpx2.Client(headers=headers, timeout=timeout_s)
+        headers = {} if server.key is None else {"Authorization": f"Bearer {server.key.value}"}
+        self._client = httpx2.Client(headers=headers, timeout=server.timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +121,7 @@ class Endpoint:
         return self._model
 
     def take(self, picture: UInt8Array) -> UInt8Array:
-        """The picture as JPEG, scaled down to 768 pixels on its longer side: uint8 (bytes,)."""
+        """Make the picture a JPEG, scaled down to 768 pixels on its longer side: uint8 (bytes,)."""
         import cv2
 
         height, width = picture.shape[:2]
@@ -109,9 +133,12 @@ class Endpoint:
         return np.asarray(encoded, dtype=np.uint8)
 
     def describe(self, taken: Sequence[UInt8Array], prompt: Prompt) -> Answer:
-        """Ask the server; greedy, as far as it can be asked to be. Raises EndpointFailed.
+        """Ask the server; greedy, as far as it can be asked to be.
 
         The frames are told as in the hunt: `Frame1: ` and its picture, and so on, then the question.
+
+        Raises:
+            EndpointFailed: It cannot be reached, refuses, or answers with something else.
         """
         content: list[dict[str, Any]] = []
         for number, jpeg in enumerate(taken, 1):

@@ -1,4 +1,4 @@
-"""The `explain` command: every ended event goes back through a whole MLLM, to a sentence. Knows the order of work.
+"""The `explain` command: every ended event goes back through a whole MLLM, to a sentence.
 
 Each line that it writes is the event's record as it stood, and behind it what was said, by whom, and how it was
 asked. The same event is not asked about twice in the same way: a run that was stopped goes on where it was.
@@ -17,13 +17,14 @@ from typing import Any, ClassVar
 from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
 from edge_runtime.records import EventRecord, Record
+from edge_runtime.strict_json import parse_object
 from models.prompts import Prompt
 from offline.console import Console
 from offline.explain.describer import Describer, LocalModel
-from offline.explain.ended_events import EndedEvent, parse_line, read_events
-from offline.explain.endpoint import ApiKey, Endpoint
+from offline.explain.ended_events import EndedEvent, read_events
+from offline.explain.endpoint import ApiKey, Endpoint, Server
 from offline.explain.footage import Footage, footage_of
-from offline.recipes.build import load_model
+from offline.extraction.model import load_model
 
 # A neutral sentence, which the reference model was trained on too.
 QUESTION = "What happens in this video?"
@@ -36,7 +37,21 @@ _LINE_BEGINS = b'{"type":"event",'
 
 @dataclass(frozen=True, slots=True)
 class ExplainOptions:
-    """What `explain` was asked to do. model: a checkpoint, or with an endpoint the name of a model there."""
+    """What `explain` was asked to do.
+
+    Attributes:
+        records: What `hh-edge run` wrote.
+        model: A checkpoint, or with an endpoint the name of a model there.
+        endpoint: The URL of an OpenAI-compatible server.
+        api_key_env: The environment variable with the server's API key.
+        videos: The footage, `[CAMERA=]PATH` each.
+        frames: How many pictures of an event are shown.
+        question: What is asked.
+        max_tokens: The longest answer.
+        timeout_s: For the server, in seconds.
+        output: The file to append to; None for standard output.
+        device: Where a local model runs.
+    """
 
     records: Path
     model: str
@@ -69,7 +84,14 @@ class ExplainOptions:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How a question was put: together with the event, what decides whether it was asked before."""
+    """How a question was put: together with the event, what decides whether it was asked before.
+
+    Attributes:
+        model: Who answers.
+        question: What is asked.
+        sampled: How many pictures are shown.
+        max_tokens: The longest answer.
+    """
 
     model: str
     question: str
@@ -82,7 +104,14 @@ class Asked:
 
 
 class DescribedEvent(Record, frozen=True, tag="event"):
-    """An event's record, with what a model says about it. cut: the limit on its length ended the answer."""
+    """An event's record, with what a model says about it.
+
+    Attributes:
+        event: The event.
+        description: What the model says.
+        cut: Whether the limit on its length ended the answer.
+        asked: How it was asked.
+    """
 
     type: ClassVar[str] = EventRecord.type
     event: EndedEvent
@@ -100,7 +129,13 @@ def explain(options: ExplainOptions, console: Console) -> None:
     """Describe every ended event in words, to a file or standard output, in the order of the records.
 
     Events of a camera that never ended are counted and left out. What was described before an error is kept.
-    Raises DatasetError (records), UsageError and SourceUnavailable (footage), EndpointFailed, OutputFailed.
+
+    Raises:
+        DatasetError: The records are none.
+        UsageError: The footage of an event is not known.
+        SourceUnavailable: The footage cannot be read.
+        EndpointFailed: The server does not answer as it should.
+        OutputFailed: The output cannot be written.
     """
     log = read_events(options.records)
     if log.unended:
@@ -135,9 +170,8 @@ def _describer(options: ExplainOptions, console: Console) -> Iterator[Describer]
         yield LocalModel(load_model(options.model, options.device, console), options.max_tokens)
         return
     key = None if options.api_key_env is None else ApiKey.from_environment(options.api_key_env)
-    with Endpoint(
-        options.endpoint, options.model, options.max_tokens, key, options.timeout_s, console.say
-    ) as endpoint:
+    server = Server(options.endpoint, options.model, options.max_tokens, key, options.timeout_s)
+    with Endpoint(server, console.say) as endpoint:
         yield endpoint
 
 
@@ -172,7 +206,7 @@ def _described(output: Path) -> set[tuple[object, ...]]:
     keys = set()
     for number, line in enumerate(whole, 1):
         try:
-            document = parse_line(line)
+            document = parse_object(line)
             if not isinstance(document["description"], str):
                 raise ValueError("a description is a text")  # noqa: TRY004, TRY301 - one way out for all of them
             keys.add(_key(document))

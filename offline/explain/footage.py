@@ -1,4 +1,4 @@
-"""Pictures of events, out of the videos they were found in. Knows cameras' names and frames; no model."""
+"""Pictures of events, out of the videos they were found in."""
 
 from __future__ import annotations
 
@@ -28,10 +28,15 @@ _ANY_RATE = 30.0
 
 
 def footage_of(videos: Sequence[str], events: Sequence[EventRecord]) -> dict[str, Path]:
-    """Which file shows which camera, for every camera of the events.
+    """Find which file shows which camera, for every camera of the events.
 
-    videos: each `[CAMERA=]PATH`; without a name it is the file's stem, which is how `hh-edge run` names a file.
-    Raises SourceUnavailable for a file that is not there, UsageError for a camera without or with two videos.
+    Args:
+        videos: Each `[CAMERA=]PATH`; without a name it is the file's stem, which is how `hh-edge run` names a file.
+        events: The events.
+
+    Raises:
+        SourceUnavailable: A file is not there.
+        UsageError: A camera has no video, or two.
     """
     cameras = {event.camera for event in events}
     paths: dict[str, Path] = {}
@@ -70,9 +75,16 @@ class Footage:
         self._stack.close()
 
     def sampled(self, event: EventRecord, count: int, take: Take) -> list[UInt8Array]:
-        """`count` pictures at the bin centres of the event's frames, as segments are sampled; each as taken.
+        """Read pictures at the bin centres of the event's frames, as segments are sampled.
 
-        Raises VideoUnreadable for a damaged video and DatasetError where it ends before the event does.
+        Args:
+            event: The event.
+            count: How many pictures.
+            take: Turns each into what is kept of it.
+
+        Raises:
+            VideoUnreadable: The video is damaged.
+            DatasetError: It ends before the event does.
         """
         if event.camera not in self._readers:
             video = self._stack.enter_context(VideoFile(self._paths[event.camera]))

@@ -1,13 +1,12 @@
 """What a shallower hunt would cost in accuracy, for every depth at which one could stop.
 
-Knows features, labels and how many frames a unit stands for; nothing of models, videos or smoothing. The
-figures are those of the raw probabilities: depth is chosen before a locator is calibrated.
+The figures are those of the raw probabilities: depth is chosen before a locator is calibrated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,24 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import FeatureError, UsageError
+from offline.arrays import BoolArray, Floating
+from offline.console import Progress
 from offline.evaluation.bootstrap import Ranked, weighted_figures
-from offline.hunting.hunt import Hunt, select
-
-BoolArray = NDArray[np.bool_]
-Floating = NDArray[np.floating]
-
-Progress = Callable[[int, int], None]
-"""Called with the depths done so far and all depths."""
+from offline.extraction.extract import Extracted
+from offline.extraction.features import FeatureSet
+from offline.hunting.hunt import Hunt, Selection
 
 
-class Fitted(Protocol):
-    """A scorer as scikit-learn has it."""
+class ProbabilityModel(Protocol):
+    """A fitted classifier, as scikit-learn has it."""
 
     def predict_proba(self, X: Any, /) -> Any:
-        """Features (V, K·d) to probabilities (V, 2), column 1 is anomalous."""
+        """Give features (V, K·d) their probabilities (V, 2), column 1 is anomalous."""
 
 
-Fit = Callable[[Floating, BoolArray], Fitted]
+Fit = Callable[[Floating, BoolArray], ProbabilityModel]
 """Fits a scorer: features (N, K·d) in expert order, labels bool (N,)."""
 
 
@@ -40,8 +37,11 @@ Fit = Callable[[Floating, BoolArray], Fitted]
 class DepthPoint:
     """How well a hunt in layers 0 to `max_layer` scores the validation frames.
 
-    auc, f1 (the best over all thresholds): frame level, raw probabilities; None where the validation frames are
-    all of one class. cost: share of the decoder's layers that run, which is up to the deepest expert.
+    Attributes:
+        max_layer: The deepest layer that was hunted.
+        auc: Frame AUC of the raw probabilities; None where the validation frames are all of one class.
+        f1: The best over all thresholds, otherwise the same.
+        cost: Share of the decoder's layers that run, which is up to the deepest expert.
     """
 
     max_layer: int
@@ -64,8 +64,10 @@ class DepthPoint:
 class Units:
     """Validation units (segments, or whole videos) and the frames they stand for.
 
-    features: (V, M, L, H, d), floating point; frames, anomalous_frames: (V,) integers, with
-    0 <= anomalous_frames <= frames. Features may be a memory map: one head at a time is read.
+    Attributes:
+        features: (V, M, L, H, d); may be a memory map, one head at a time is read.
+        frames: How many frames a unit has, (V,) integers.
+        anomalous_frames: How many of them are anomalous, (V,) integers.
     """
 
     features: Floating
@@ -91,35 +93,61 @@ class Units:
                 f"validation unit {unit}: {self.anomalous_frames[unit]} of {self.frames[unit]} frames are anomalous"
             )
 
+    @classmethod
+    def of(cls, extracted: Sequence[Extracted]) -> Units:
+        """Count the frames of all units of some videos. DatasetError for videos whose times are unknown."""
+        frames, anomalous = [], []
+        for one in extracted:
+            labels = one.video.frame_labels(one.frames)
+            frames += [int(end - start) for start, end in one.spans]
+            anomalous += [int(labels[start:end].sum()) for start, end in one.spans]
+        return cls(np.concatenate([one.features for one in extracted]), np.array(frames), np.array(anomalous))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """What hunts are tried on: fitted on one set of features, judged on another.
+
+    Attributes:
+        calibration: What is hunted in and fitted on.
+        validation: What is judged on.
+        fit: Fits a scorer.
+    """
+
+    calibration: FeatureSet
+    validation: Units
+    fit: Fit
+
 
 def depth_curve(
     hunt: Hunt,
-    calibration: tuple[Floating, BoolArray],
-    validation: Units,
+    trial: Trial,
     top_k: int | None = None,
     *,
-    fit: Fit,
     prompt: str | None = None,
     decoder_layers: int | None = None,
     progress: Progress | None = None,
 ) -> list[DepthPoint]:
     """Hunt, fit and judge once for every depth, from the shallowest that has `top_k` heads to `hunt`'s own.
 
-    calibration: features (N, M, L, H, d) and labels bool (N,), those of the hunt (layers above the hunted ones
-    may be there and are not looked at). top_k: experts, as many as the hunt has by default. prompt: keep this
-    one at every depth instead of choosing it anew. decoder_layers: of the whole model, what `cost` is a share
-    of; the hunted layers by default. Depths at which the same experts win under the same prompt share one fit.
+    Depths at which the same experts win under the same prompt share one fit.
 
-    Raises `FeatureError` where the features are not those of the hunt or the scorer gives anything but
-    probabilities, `UsageError` for arguments out of range.
+    Args:
+        hunt: The hunt, in all layers in question.
+        trial: The features of that hunt, and those to judge on; layers above the hunted ones may be there and are
+            not looked at.
+        top_k: How many experts; as many as the hunt has by default.
+        prompt: Keep this one at every depth, instead of choosing it anew.
+        decoder_layers: Of the whole model, what `cost` is a share of; the hunted layers by default.
+        progress: Counts depths.
+
+    Raises:
+        FeatureError: The features are not those of the hunt, or the scorer gives anything but probabilities.
+        UsageError: An argument is out of range.
     """
-    features, labels = calibration
     top_k = len(hunt.experts) if top_k is None else top_k
     decoder_layers = hunt.layers if decoder_layers is None else decoder_layers
-    _check(hunt, features, "calibration")
-    _check(hunt, validation.features, "validation")
-    if labels.dtype != np.bool_ or labels.shape != features.shape[:1]:
-        raise FeatureError(f"labels are {labels.dtype} {labels.shape}; expected bool ({features.shape[0]},)")
+    _check_trial(hunt, trial)
     if decoder_layers < hunt.layers:
         raise UsageError(f"decoder_layers {decoder_layers} is less than the {hunt.layers} layers that were hunted")
     if not 1 <= top_k <= hunt.layers * hunt.heads:
@@ -130,24 +158,11 @@ def depth_curve(
     known: dict[tuple[int, ...], tuple[float | None, float | None]] = {}
     curve = []
     for done, max_layer in enumerate(depths, start=1):
-        found = select(
-            hunt.saliency,
-            hunt.prompts,
-            hunt.head_dim,
-            top_k=top_k,
-            penalty=hunt.penalty,
-            max_layer=max_layer,
-            prompt=prompt,
-        )
-        m = found.prompts.index(found.prompt)
-        layers = [expert.layer for expert in found.experts]
-        heads = [expert.head for expert in found.experts]
+        found = hunt.again(Selection(top_k, hunt.penalty, max_layer, prompt))
         # In rank order, so that the last point is exactly the build's own scorer.
-        key = (m, *layers, *heads)
+        key = (found.prompts.index(found.prompt), *(i for e in found.experts for i in (e.layer, e.head)))
         if key not in known:
-            scorer = fit(_concatenated(features, m, layers, heads), labels)
-            scores = _probabilities(scorer, _concatenated(validation.features, m, layers, heads))
-            known[key] = unit_figures(scores, validation.frames, validation.anomalous_frames)
+            known[key] = judge_experts(found, trial)
         auc, f1 = known[key]
         curve.append(DepthPoint(max_layer, auc, f1, cost=(found.depth + 1) / decoder_layers))
         if progress is not None:
@@ -155,13 +170,35 @@ def depth_curve(
     return curve
 
 
+def judge_experts(found: Hunt, trial: Trial) -> tuple[float | None, float | None]:
+    """Fit a scorer on the experts' calibration features, and judge it on the validation units.
+
+    Returns:
+        Frame AUC and best F1, as `unit_figures`.
+
+    Raises:
+        FeatureError: The scorer gives anything but probabilities.
+    """
+    prompt = found.prompts.index(found.prompt)
+    scorer = trial.fit(_concatenated(trial.calibration.features, prompt, found), trial.calibration.labels)
+    scores = _probabilities(scorer, _concatenated(trial.validation.features, prompt, found))
+    return unit_figures(scores, trial.validation.frames, trial.validation.anomalous_frames)
+
+
 def unit_figures(
     scores: Floating, frames: NDArray[np.integer], anomalous_frames: NDArray[np.integer]
 ) -> tuple[float | None, float | None]:
-    """Frame-level AUC and best F1 of units whose frames all have the unit's score.
+    """Judge units whose frames all have the unit's score.
 
-    scores, frames, anomalous_frames: (V,). Equal to `metrics.frame_auc` and `metrics.best_f1` on the expanded
-    frames, in O(V log V). (None, None) where all frames are of one class.
+    Equal to `metrics.frame_auc` and `metrics.best_f1` on the expanded frames, in O(V log V).
+
+    Args:
+        scores: (V,).
+        frames: How many frames a unit has, (V,).
+        anomalous_frames: How many of them are anomalous, (V,).
+
+    Returns:
+        Frame AUC and best F1; (None, None) where all frames are of one class.
     """
     order = np.argsort(-scores, kind="stable")
     ranked = Ranked(
@@ -174,14 +211,12 @@ def unit_figures(
     return (None, None) if figures is None else (figures[0], figures[3])
 
 
-def _concatenated(features: Floating, prompt: int, layers: list[int], heads: list[int]) -> Floating:
-    """(n, M, L, H, d) -> (n, K·d), head after head in rank order."""
-    return np.concatenate(
-        [features[:, prompt, layer, head] for layer, head in zip(layers, heads, strict=True)], axis=1
-    )
+def _concatenated(features: Floating, prompt: int, found: Hunt) -> Floating:
+    """(n, M, L, H, d) -> (n, K·d), expert after expert in rank order. Head by head: it may be a memory map."""
+    return np.concatenate([features[:, prompt, e.layer, e.head] for e in found.experts], axis=1)
 
 
-def _probabilities(scorer: Fitted, features: Floating) -> Floating:
+def _probabilities(scorer: ProbabilityModel, features: Floating) -> Floating:
     """(V, K·d) -> (V,), or `FeatureError`."""
     both = np.asarray(scorer.predict_proba(features))
     if both.shape != (len(features), 2) or not np.isfinite(both).all():
@@ -190,6 +225,14 @@ def _probabilities(scorer: Fitted, features: Floating) -> Floating:
         )
     anomalous: Floating = both[:, 1]
     return anomalous
+
+
+def _check_trial(hunt: Hunt, trial: Trial) -> None:
+    features, labels = trial.calibration.features, trial.calibration.labels
+    _check(hunt, features, "calibration")
+    _check(hunt, trial.validation.features, "validation")
+    if labels.dtype != np.bool_ or labels.shape != features.shape[:1]:
+        raise FeatureError(f"labels are {labels.dtype} {labels.shape}; expected bool ({features.shape[0]},)")
 
 
 def _check(hunt: Hunt, features: Floating, name: str) -> None:

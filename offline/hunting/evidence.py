@@ -1,4 +1,4 @@
-"""What a hunt leaves behind for reports of its bundle: maps, curves and features. Knows the store; draws nothing.
+"""What a hunt leaves behind for reports of its bundle: maps, curves and features.
 
 A bundle holds what the edge needs, so the evidence stays in the build's cache, under names that follow from the
 bundle's manifest: whoever has the bundle and the cache finds it. The hunt goes by graphs and experts, and serves
@@ -16,20 +16,63 @@ import numpy as np
 
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import HeadHuntError
+from offline.arrays import BoolArray, Float64Array, Floating
 from offline.data.cache import Arrays, EntryStore, content_key
+from offline.extraction.features import FeatureSet, read_heads
 from offline.hunting.depth import DepthPoint
-from offline.hunting.hunt import Hunt, select
+from offline.hunting.hunt import Hunt, Selection, select
 from offline.hunting.saliency import Saliency
-from offline.report.content import Embedding
 
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
-    """hunt and embedding: of the calibration samples. depth, learned: on validation videos, where wanted.
+class Embedding:
+    """Samples as the experts see them, and as all heads of the last layer do.
 
-    learned: (fraction, samples, validation AUC).
+    Attributes:
+        expert: (n, K·d).
+        last_layer: (n, H·d).
+        labels: bool (n,).
+        videos: n names, repeated where a video gives several samples.
+    """
+
+    expert: Floating
+    last_layer: Floating
+    labels: BoolArray
+    videos: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.videos)
+        for name, features in (("expert", self.expert), ("last-layer", self.last_layer)):
+            if features.ndim != 2 or features.shape[0] != n or features.shape[1] == 0:
+                raise ValueError(f"{name} features have shape {features.shape}; expected ({n}, width)")
+            if not np.isfinite(features).all():
+                raise ValueError(f"{name} features to embed are not all finite")
+        if self.labels.shape != (n,) or self.labels.dtype != np.bool_:
+            raise ValueError(f"labels are {self.labels.dtype} {self.labels.shape}; expected bool ({n},)")
+
+    @classmethod
+    def of(cls, found: Hunt, features: FeatureSet) -> Embedding:
+        """Take from a hunt's features what its experts see, and all heads of the last layer."""
+        prompt = found.prompts.index(found.prompt)
+        return cls(
+            expert=read_heads(features.features, prompt, found.experts),
+            last_layer=features.features[:, prompt, -1].reshape(len(features.labels), -1),
+            labels=features.labels,
+            videos=features.videos,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What reports show of a hunt, as far as it is known.
+
+    Attributes:
+        hunt: The hunt.
+        embedding: Of the calibration samples.
+        depth: Accuracy against depth, on validation videos.
+        learned: (fraction, samples, validation AUC) of the learning curve.
     """
 
     hunt: Hunt | None = None
@@ -38,8 +81,12 @@ class Evidence:
     learned: Sequence[tuple[float, int, float | None]] | None = None
 
 
-def keep(store: EntryStore, manifest: Manifest, evidence: Evidence) -> None:
-    """Write what there is. Raises OutputFailed."""
+def write_evidence(store: EntryStore, manifest: Manifest, evidence: Evidence) -> None:
+    """Keep what there is in the store.
+
+    Raises:
+        OutputFailed: It cannot be written.
+    """
     if evidence.hunt is not None and evidence.embedding is not None:
         found, embedding = evidence.hunt, evidence.embedding
         store.put(
@@ -65,14 +112,14 @@ def keep(store: EntryStore, manifest: Manifest, evidence: Evidence) -> None:
         )
 
 
-def recall(store: EntryStore, manifest: Manifest) -> Evidence:
-    """What the store has of a bundle's evidence; nothing where it has none, or none that fits the bundle."""
+def read_evidence(store: EntryStore, manifest: Manifest) -> Evidence:
+    """Read what the store has of a bundle's evidence; nothing where it has none, or none that fits the bundle."""
     hunted, drawn = store.get(_hunt_key(manifest)), store.get(_curves_key(manifest))
     try:
         found, embedding = (None, None) if hunted is None else _hunt(hunted, manifest)
         depth, learned = ((), None) if drawn is None else _curves(drawn)
     except (KeyError, ValueError, IndexError, HeadHuntError):
-        # An entry of this name with other content was not written by this version: as good as none.
+        # Another layout, written by another version: a cache miss.
         return Evidence()
     return Evidence(found, embedding, depth, learned)
 
@@ -82,9 +129,7 @@ def _hunt(entry: Arrays, manifest: Manifest) -> tuple[Hunt, Embedding]:
         Saliency(**{name: entry[f"saliency_{name}"] for name in ("lda", "kl", "mmd", "nmi")}),
         tuple(str(name) for name in entry["prompts"]),
         manifest.geometry.head_dim,
-        top_k=len(manifest.experts),
-        penalty=float(entry["penalty"]),
-        prompt=str(entry["prompt"]),
+        Selection(len(manifest.experts), float(entry["penalty"]), prompt=str(entry["prompt"])),
     )
     if [(e.layer, e.head) for e in found.experts] != [(e.layer, e.head) for e in manifest.experts]:
         raise ValueError("the hunt's experts are not those of the bundle")
@@ -104,7 +149,7 @@ def _rows(entry: Arrays, name: str) -> list[list[float]]:
     return rows
 
 
-def _figures(rows: Sequence[Sequence[float | None]], columns: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _figures(rows: Sequence[Sequence[float | None]], columns: int) -> Float64Array:
     """Float (n, columns); what is undefined is NaN, in the file only."""
     return np.array([[np.nan if x is None else x for x in row] for row in rows], dtype=np.float64).reshape(
         -1, columns

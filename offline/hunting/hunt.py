@@ -1,7 +1,6 @@
 """The hunt: from the features of all heads to the few expert heads, and the prompt that suits them best.
 
-Knows features, labels, names for messages, and the file `hunt.json`. How well a head separates is
-`offline.hunting.saliency`'s business; nothing here knows of models, videos' contents or graphs.
+How well a head separates is `offline.hunting.saliency`'s business.
 
 **Depth.** A hunt in layers 0 to N is the hunt in a model that ends at layer N: its metrics are normalised over
 those layers alone, and its arrays, its `layers` and its file hold those layers alone. What the unhunted layers
@@ -19,13 +18,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.errors import FeatureError, UsageError
 from edge_runtime.files import write_atomic
+from edge_runtime.strict_json import parse_json
 from models.heads import HeadRef
-from offline.hunting.saliency import Progress, Saliency, check_labels, combine, robust_saliency, saliency
-from offline.hunting.two_means import BoolArray, FloatArray
+from offline.arrays import BoolArray, Float64Array, Floating
+from offline.console import Progress
+from offline.hunting.saliency import Saliency, check_labels, combine, robust_saliency, saliency
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How the experts are chosen.
+
+    Attributes:
+        top_k: How many there are.
+        penalty: λ of RSS: how much instability over the prompts costs.
+        max_layer: Hunt in layers 0 to this one, inclusive (see the module); None for all.
+        prompt: Take this one, instead of the one under which the experts' mean score is highest (ties: the first).
+    """
+
+    top_k: int = 5
+    penalty: float = 0.5
+    max_layer: int | None = None
+    prompt: str | None = None
+
+
+_SELECTION = Selection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +68,25 @@ class Expert(HeadRef):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hunt:
-    """What a hunt found, and all it was decided by.
+    """What a hunt found, and all it was decided by. L counts the layers that were hunted.
 
-    saliency: raw metrics (M, L, H); score: S(k, m), (M, L, H), in [0, 1]; rss: (L, H). L counts the layers
-    that were hunted. experts: in rank order. prompt: the one to bake into the bundle. penalty: the λ of RSS.
+    Attributes:
+        prompts: The M prompts' names.
+        head_dim: Width of a head.
+        penalty: λ of RSS.
+        saliency: Raw metrics, (M, L, H) each.
+        score: S(k, m), (M, L, H), in [0, 1].
+        rss: (L, H).
+        experts: In rank order.
+        prompt: The one to bake into the bundle.
     """
 
     prompts: tuple[str, ...]
     head_dim: int
     penalty: float
     saliency: Saliency
-    score: FloatArray
-    rss: FloatArray
+    score: Float64Array
+    rss: Float64Array
     experts: tuple[Expert, ...]
     prompt: str
 
@@ -104,98 +131,94 @@ class Hunt:
         return max(expert.layer for expert in self.experts)
 
     def up_to(self, max_layer: int) -> Hunt:
-        """The hunt in layers 0 to `max_layer` inclusive, with as many experts, from the metrics at hand.
+        """Hunt in layers 0 to `max_layer` inclusive, for as many experts, from the metrics at hand.
 
-        The prompt is chosen anew. Raises `UsageError` like `hunt`.
+        The prompt is chosen anew.
+
+        Raises:
+            UsageError: There are too few heads, or no such layer.
         """
-        return select(
-            self.saliency,
-            self.prompts,
-            self.head_dim,
-            top_k=len(self.experts),
-            penalty=self.penalty,
-            max_layer=max_layer,
-        )
+        return self.again(Selection(len(self.experts), self.penalty, max_layer))
+
+    def again(self, selection: Selection) -> Hunt:
+        """Choose otherwise, from the metrics at hand.
+
+        Raises:
+            UsageError: The selection is out of range.
+        """
+        return select(self.saliency, self.prompts, self.head_dim, selection)
 
 
 def hunt(
-    features: NDArray[np.floating],
+    features: Floating,
     labels: BoolArray,
     prompts: Sequence[str],
+    selection: Selection = _SELECTION,
     *,
-    top_k: int = 5,
-    penalty: float = 0.5,
-    max_layer: int | None = None,
-    prompt: str | None = None,
     videos: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Hunt:
-    """Find the `top_k` heads that separate the classes best and most alike under all prompts.
+    """Find the heads that separate the classes best and most alike under all prompts.
 
-    features: (N, M, L, H, d), N videos (or segments), M prompts; labels: bool (N,), True is anomalous;
-    prompts: M names. `max_layer`: hunt in layers 0 to `max_layer` inclusive (see the module); features above
-    it are not looked at. `prompt`: take this one, instead of the one under which the experts' mean score is
-    highest (ties: the first). `videos`: N names for messages. `progress(done, all)` counts heads.
+    All arguments are checked before the long computation.
 
-    Raises `FeatureError` for features or labels that cannot be hunted, `UsageError` for arguments out of
-    range. All arguments are checked before the long computation.
+    Args:
+        features: (N, M, L, H, d), N videos (or segments), M prompts; layers that are not hunted are not looked at.
+        labels: bool (N,), True is anomalous.
+        prompts: M names.
+        selection: How the experts are chosen.
+        videos: N names for messages.
+        progress: Counts heads.
+
+    Raises:
+        FeatureError: Features or labels cannot be hunted.
+        UsageError: The selection is out of range.
     """
     _check_shapes(features, labels, prompts, videos)
-    layers = _hunted_layers(features.shape[2], max_layer)
-    _check_selection(layers, features.shape[3], prompts, top_k, penalty, prompt)
+    layers = _hunted_layers(features.shape[2], selection.max_layer)
+    _check_selection(layers, features.shape[3], prompts, selection)
     hunted = features[:, :, :layers]
     _check_finite(hunted, prompts, videos)
-    return select(
-        saliency(hunted, labels, progress=progress),
-        prompts,
-        features.shape[4],
-        top_k=top_k,
-        penalty=penalty,
-        prompt=prompt,
-    )
+    raw = saliency(hunted, labels, progress=progress)
+    return select(raw, prompts, features.shape[4], replace(selection, max_layer=None))
 
 
-def select(
-    raw: Saliency,
-    prompts: Sequence[str],
-    head_dim: int,
-    *,
-    top_k: int = 5,
-    penalty: float = 0.5,
-    max_layer: int | None = None,
-    prompt: str | None = None,
-) -> Hunt:
-    """The cheap half of `hunt`: from raw metrics to scores, experts and prompt.
+def select(raw: Saliency, prompts: Sequence[str], head_dim: int, selection: Selection = _SELECTION) -> Hunt:
+    """Choose experts and prompt from raw metrics: the cheap half of `hunt`.
 
     RSS in descending order; ties go to the lower (layer, head).
+
+    Raises:
+        UsageError: The selection is out of range.
     """
     all_layers, heads = raw.lda.shape[1:]
-    layers = _hunted_layers(all_layers, max_layer)
-    _check_selection(layers, heads, prompts, top_k, penalty, prompt)
+    layers = _hunted_layers(all_layers, selection.max_layer)
+    _check_selection(layers, heads, prompts, selection)
     raw = raw.up_to(layers - 1)
     score = combine(raw)
-    rss = robust_saliency(score, penalty)
+    rss = robust_saliency(score, selection.penalty)
     # A stable sort leaves equal scores in row order, which is (layer, head).
-    ranked = np.argsort(-rss, axis=None, kind="stable")[:top_k]
+    ranked = np.argsort(-rss, axis=None, kind="stable")[: selection.top_k]
     experts = tuple(
         Expert(int(k) // heads, int(k) % heads, float(rss[int(k) // heads, int(k) % heads])) for k in ranked
     )
     return Hunt(
         prompts=tuple(prompts),
         head_dim=head_dim,
-        penalty=penalty,
+        penalty=selection.penalty,
         saliency=raw,
         score=score,
         rss=rss,
         experts=experts,
-        prompt=_best_prompt(score, prompts, experts) if prompt is None else prompt,
+        prompt=_best_prompt(score, prompts, experts) if selection.prompt is None else selection.prompt,
     )
 
 
 def write_hunt(found: Hunt, path: Path) -> None:
-    """Write `hunt.json`, whole or not at all: into a temporary file beside it, renamed at the end.
+    """Write `hunt.json`, whole or not at all.
 
-    Raises `OutputFailed` where that is not possible; what was there before is then still there.
+    Raises:
+        OutputFailed: It cannot be written; what was there before is then still there.
     """
     content = {
         "layers": found.layers,
@@ -215,14 +238,17 @@ def write_hunt(found: Hunt, path: Path) -> None:
 def read_hunt(path: Path, *, prompt: str | None = None) -> Hunt:
     """Read `hunt.json` and check that its parts agree.
 
-    The file does not name the chosen prompt: it follows from the scores and the experts by the rule of
-    `hunt`. A prompt that was named by hand is named again here.
+    Args:
+        path: The file.
+        prompt: The chosen prompt, where it was named by hand: the file does not say it. Otherwise it follows from
+            the scores and the experts, by the rule of `hunt`.
 
-    Raises `FeatureError`, with the path, for anything that is not such a file, and `UsageError` for an unknown
-    `prompt`.
+    Raises:
+        FeatureError: It is no such file; the message names it.
+        UsageError: There is no such prompt.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except OSError as error:
         raise FeatureError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
@@ -259,11 +285,11 @@ def _parse(content: Any) -> Hunt:
     return replace(checked, prompt=_best_prompt(score, prompts, experts))
 
 
-def _array(nested: Any) -> FloatArray:
+def _array(nested: Any) -> Float64Array:
     return np.array(nested, dtype=np.float64)
 
 
-def _best_prompt(score: FloatArray, prompts: Sequence[str], experts: Sequence[Expert]) -> str:
+def _best_prompt(score: Float64Array, prompts: Sequence[str], experts: Sequence[Expert]) -> str:
     """The prompt under which the experts' mean score is highest; of equals the first."""
     of_experts = score[:, [e.layer for e in experts], [e.head for e in experts]]
     return prompts[int(of_experts.mean(axis=1).argmax())]
@@ -283,9 +309,8 @@ def _hunted_layers(layers: int, max_layer: int | None) -> int:
     return max_layer + 1
 
 
-def _check_selection(
-    layers: int, heads: int, prompts: Sequence[str], top_k: int, penalty: float, prompt: str | None
-) -> None:
+def _check_selection(layers: int, heads: int, prompts: Sequence[str], selection: Selection) -> None:
+    top_k, penalty = selection.top_k, selection.penalty
     if top_k < 1:
         raise UsageError(f"top_k {top_k} is out of range; at least one expert is needed")
     if top_k > layers * heads:
@@ -295,12 +320,12 @@ def _check_selection(
         )
     if not (math.isfinite(penalty) and penalty >= 0.0):
         raise UsageError(f"penalty {penalty} is out of range; expected a finite number >= 0")
-    if prompt is not None:
-        _known_prompt(prompt, prompts)
+    if selection.prompt is not None:
+        _known_prompt(selection.prompt, prompts)
 
 
 def _check_shapes(
-    features: NDArray[np.floating], labels: BoolArray, prompts: Sequence[str], videos: Sequence[str] | None
+    features: Floating, labels: BoolArray, prompts: Sequence[str], videos: Sequence[str] | None
 ) -> None:
     if features.ndim != 5 or 0 in features.shape or not np.issubdtype(features.dtype, np.floating):
         raise FeatureError(
@@ -317,7 +342,7 @@ def _check_shapes(
     check_labels(labels, features.shape[0])
 
 
-def _check_finite(features: NDArray[np.floating], prompts: Sequence[str], videos: Sequence[str] | None) -> None:
+def _check_finite(features: Floating, prompts: Sequence[str], videos: Sequence[str] | None) -> None:
     # Video by video: a mask of all features at once would take a quarter of their memory again.
     for n, of_video in enumerate(features):
         bad = ~np.isfinite(of_video)

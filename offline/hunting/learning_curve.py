@@ -1,24 +1,33 @@
-"""How much calibration data is enough: the hunt and the fit repeated on parts of it. Knows features and labels."""
+"""How much calibration data is enough: the hunt and the fit repeated on parts of it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from offline.extraction.extract import FeatureSet
-from offline.hunting.depth import Fit, Units, unit_figures
-from offline.hunting.hunt import hunt
+from offline.extraction.features import FeatureSet
+from offline.hunting.depth import Trial, judge_experts
+from offline.hunting.hunt import Selection, hunt
 
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 
 
-def learning_curve(
-    calibration: FeatureSet, validation: Units, fit: Fit, top_k: int, penalty: float, max_layer: int | None, seed: int
-) -> list[tuple[float, int, float | None]]:
-    """(fraction, samples, validation AUC) for growing parts of the calibration videos.
+def learning_curve(trial: Trial, selection: Selection, seed: int) -> list[tuple[float, int, float | None]]:
+    """Hunt, fit and judge on growing parts of the calibration videos.
 
     Videos are drawn per class, at least one of each, and every part holds the smaller ones. A part with fewer
     than two samples of a class cannot be hunted in and is left out.
+
+    Args:
+        trial: What is hunted in, fitted on and judged on.
+        selection: How the experts are chosen; the prompt is chosen anew in every part.
+        seed: Of the draw.
+
+    Returns:
+        (fraction, samples, validation AUC) each.
     """
+    calibration = trial.calibration
     rng = np.random.default_rng(seed)
     names = np.array(calibration.videos)
     ranked: list[list[str]] = []
@@ -33,14 +42,8 @@ def learning_curve(
         labels = calibration.labels[rows]
         if min(int(labels.sum()), int((~labels).sum())) < 2:
             continue
-        found = hunt(
-            calibration.features[rows], labels, calibration.prompts, top_k=top_k, penalty=penalty, max_layer=max_layer
-        )
-        prompt = found.prompts.index(found.prompt)
-        layers, heads = [e.layer for e in found.experts], [e.head for e in found.experts]
-        part = calibration.features[rows][:, prompt, layers, heads].reshape(len(labels), -1)
-        unseen = validation.features[:, prompt, layers, heads].reshape(len(validation.features), -1)
-        scores = np.asarray(fit(part, labels).predict_proba(unseen))[:, 1]
-        auc, _ = unit_figures(scores, validation.frames, validation.anomalous_frames)
+        part = FeatureSet(calibration.features[rows], labels, calibration.prompts, tuple(names[rows].tolist()))
+        found = hunt(part.features, labels, part.prompts, replace(selection, prompt=None))
+        auc, _ = judge_experts(found, replace(trial, calibration=part))
         points.append((fraction, len(labels), auc))
     return points

@@ -1,7 +1,6 @@
 """How well each attention head separates normal from abnormal: four metrics, their mixture, its stability.
 
-Pure functions over all heads at once. Knows features and labels; nothing of videos, files or which heads are
-chosen (`offline.hunting.hunt` does that).
+Pure functions over all heads at once; `offline.hunting.hunt` chooses among them.
 
 Features of a batch of heads are (N, B, d): N samples, B heads, d features a head; labels are bool (N,), True
 is abnormal. Float64 inside. Every metric is unchanged by a shift or a common scaling of a head's features, so
@@ -22,7 +21,6 @@ beside the head's own spread, which is 1. What follows for degenerate input, and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
@@ -31,10 +29,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
 
 from edge_runtime.errors import FeatureError
-from offline.hunting.two_means import BoolArray, FloatArray, two_means
-
-Progress = Callable[[int, int], None]
-"""Called with the heads done so far and all heads (of all prompts)."""
+from offline.arrays import BoolArray, Float64Array
+from offline.console import Progress
+from offline.hunting.two_means import two_means
 
 VARIANCE_FLOOR = 1e-9
 """Least variance in any direction, as a share of the head's mean variance. Ordinary shrinkage is far above."""
@@ -49,10 +46,10 @@ _CHUNK_BYTES = 16 * 2**20
 class Saliency:
     """The four raw metrics of every head under every prompt, each float64 (M, L, H), finite and >= 0."""
 
-    lda: FloatArray
-    kl: FloatArray
-    mmd: FloatArray
-    nmi: FloatArray
+    lda: Float64Array
+    kl: Float64Array
+    mmd: Float64Array
+    nmi: Float64Array
 
     def __post_init__(self) -> None:
         for name, metric in self.items():
@@ -61,7 +58,7 @@ class Saliency:
             if not np.isfinite(metric).all():
                 raise FeatureError(f"saliency {name} has values that are not finite")
 
-    def items(self) -> list[tuple[str, FloatArray]]:
+    def items(self) -> list[tuple[str, Float64Array]]:
         """The metrics with their names, in the order lda, kl, mmd, nmi."""
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
@@ -70,7 +67,7 @@ class Saliency:
         return Saliency(**{name: metric[:, : max_layer + 1] for name, metric in self.items()})
 
 
-def lda(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
+def lda(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
     """Fisher's criterion δᵀ Σ_w⁻¹ δ, δ the difference of the class means. (N, B, d) -> (B,).
 
     Σ_w is the within-class covariance: every sample centred on its own class mean, both classes pooled,
@@ -80,7 +77,7 @@ def lda(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
     return _lda(*_split(_standardised(features), labels))
 
 
-def symmetric_kl(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
+def symmetric_kl(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
     """½ [KL(a‖n) + KL(n‖a)] of Gaussians with the classes' means and Ledoit-Wolf covariances. (N, B, d) -> (B,).
 
     The log-determinants of the two directions cancel. O(B (N d² + d³)).
@@ -89,7 +86,7 @@ def symmetric_kl(features: NDArray[np.floating], labels: BoolArray) -> FloatArra
     return _symmetric_kl(*_split(_standardised(features), labels), labels)
 
 
-def mmd(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
+def mmd(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
     """Squared maximum mean discrepancy, biased estimate, RBF kernel exp(−γ‖x − y‖²). (N, B, d) -> (B,).
 
     γ = 1 / (2 · median of the non-zero squared distances of all pairs of samples, both classes pooled).
@@ -99,7 +96,7 @@ def mmd(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
     return _mmd(_gram(_standardised(features)), labels, features.shape[2])
 
 
-def nmi(features: NDArray[np.floating], labels: BoolArray) -> FloatArray:
+def nmi(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
     """I(Y, Ŷ) / sqrt(H(Y) H(Ŷ)), Ŷ from K-means with K = 2; 0 where an entropy is 0. (N, B, d) -> (B,).
 
     k-means++, 10 restarts, fixed seed, the partition of least inertia: see `offline.hunting.two_means`.
@@ -116,13 +113,19 @@ def saliency(
     workers: int | None = None,
     chunk_bytes: int = _CHUNK_BYTES,
 ) -> Saliency:
-    """All four metrics of every head under every prompt.
+    """Compute all four metrics of every head under every prompt.
 
-    features: (N, M, L, H, d), finite; labels: bool (N,). Heads are processed in chunks, `workers` of them at
-    a time (default: one per usable core), each in about `chunk_bytes` of working memory (one head at least).
-    Each head is computed by itself on one thread, so neither number changes a bit of the result.
+    Each head is computed by itself on one thread, so neither `workers` nor `chunk_bytes` changes a bit of the result.
 
-    Raises `FeatureError` where shapes disagree, a class has fewer than two samples, or values are not finite.
+    Args:
+        features: (N, M, L, H, d), finite.
+        labels: bool (N,).
+        workers: How many chunks of heads are processed at a time; one per usable core by default.
+        chunk_bytes: Working memory of a chunk, about (one head at least).
+        progress: Counts heads, of all prompts.
+
+    Raises:
+        FeatureError: Shapes disagree, a class has fewer than two samples, or values are not finite.
     """
     if features.ndim != 5 or 0 in features.shape:
         raise FeatureError(
@@ -136,7 +139,7 @@ def saliency(
     jobs = [(m, start) for m in range(prompts) for start in range(0, layers * heads, step)]
     result = np.empty((4, prompts, layers * heads))
 
-    def work(job: tuple[int, int]) -> tuple[int, slice, FloatArray]:
+    def work(job: tuple[int, int]) -> tuple[int, slice, Float64Array]:
         m, start = job
         chunk = slice(start, min(start + step, layers * heads))
         # A view where a prompt's layers and heads lie together in memory, as they do in a feature store.
@@ -164,7 +167,11 @@ def saliency(
 
 
 def check_labels(labels: BoolArray, samples: int) -> None:
-    """Raise `FeatureError` unless labels are bool (samples,) with at least two samples of each class."""
+    """Refuse labels that are not bool (samples,) with at least two samples of each class.
+
+    Raises:
+        FeatureError: They are something else.
+    """
     if labels.dtype != np.bool_ or labels.shape != (samples,):
         raise FeatureError(
             f"labels are {labels.dtype} {labels.shape}; expected bool ({samples},), one for each sample"
@@ -177,8 +184,8 @@ def check_labels(labels: BoolArray, samples: int) -> None:
         )
 
 
-def normalise(metric: FloatArray) -> FloatArray:
-    """Min-max to [0, 1] over all heads of each prompt, (M, L, H) -> (M, L, H); 0 where a prompt is constant.
+def normalise(metric: Float64Array) -> Float64Array:
+    """Scale to [0, 1] by minimum and maximum over all heads of each prompt, (M, L, H); 0 where a prompt is constant.
 
     A spread at the level of rounding counts as constant: it must not be blown up into evidence.
     """
@@ -186,22 +193,27 @@ def normalise(metric: FloatArray) -> FloatArray:
     span = metric.max(axis=(1, 2), keepdims=True) - low
     magnitude = np.abs(metric).max(axis=(1, 2), keepdims=True)
     varies = span > 1e-12 * magnitude
-    normalised: FloatArray = np.where(varies, (metric - low) / np.where(varies, span, 1.0), 0.0)
+    normalised: Float64Array = np.where(varies, (metric - low) / np.where(varies, span, 1.0), 0.0)
     return normalised
 
 
-def combine(raw: Saliency) -> FloatArray:
+def combine(raw: Saliency) -> Float64Array:
     """S(k, m): the mean of the four normalised metrics, (M, L, H), in [0, 1]."""
-    score: FloatArray = np.mean([normalise(metric) for _, metric in raw.items()], axis=0)
+    score: Float64Array = np.mean([normalise(metric) for _, metric in raw.items()], axis=0)
     return score
 
 
-def robust_saliency(score: FloatArray, penalty: float) -> FloatArray:
-    """Mean over the prompts minus `penalty` population standard deviations (RSS).
+def robust_saliency(score: Float64Array, penalty: float) -> Float64Array:
+    """Compute the mean over the prompts minus `penalty` population standard deviations (RSS, eq. 9).
 
-    score: (M, L, H), in [0, 1]. Returns (L, H). With one prompt the deviation is 0.
+    Args:
+        score: (M, L, H), in [0, 1].
+        penalty: λ.
+
+    Returns:
+        (L, H). With one prompt the deviation is 0.
     """
-    rss: FloatArray = score.mean(axis=0) - penalty * score.std(axis=0)
+    rss: Float64Array = score.mean(axis=0) - penalty * score.std(axis=0)
     return rss
 
 
@@ -210,7 +222,7 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _all_metrics(batch: NDArray[np.floating], labels: BoolArray) -> FloatArray:
+def _all_metrics(batch: NDArray[np.floating], labels: BoolArray) -> Float64Array:
     """(N, B, d) -> (4, B), sharing the centred features and the Gram matrix."""
     x = _standardised(batch)
     delta, within = _split(x, labels)
@@ -225,7 +237,7 @@ def _all_metrics(batch: NDArray[np.floating], labels: BoolArray) -> FloatArray:
     )
 
 
-def _standardised(features: NDArray[np.floating]) -> FloatArray:
+def _standardised(features: NDArray[np.floating]) -> Float64Array:
     """(N, B, d) -> (B, N, d), a float64 copy, every head centred and of mean variance 1 (0 if constant)."""
     x = np.array(np.moveaxis(features, 0, 1), dtype=np.float64, order="C")
     # First by a sample, then by the mean: so a constant becomes exactly 0, and a large offset costs no digits.
@@ -236,7 +248,7 @@ def _standardised(features: NDArray[np.floating]) -> FloatArray:
     return x
 
 
-def _split(x: FloatArray, labels: BoolArray) -> tuple[FloatArray, FloatArray]:
+def _split(x: Float64Array, labels: BoolArray) -> tuple[Float64Array, Float64Array]:
     """The difference of the class means (B, d), and the samples centred on their own class mean (B, N, d)."""
     mean_abnormal = _of_class(x, labels).mean(axis=1, keepdims=True)
     mean_normal = _of_class(x, ~labels).mean(axis=1, keepdims=True)
@@ -244,13 +256,13 @@ def _split(x: FloatArray, labels: BoolArray) -> tuple[FloatArray, FloatArray]:
     return (mean_abnormal - mean_normal)[:, 0], within
 
 
-def _of_class(x: FloatArray, members: BoolArray) -> FloatArray:
+def _of_class(x: Float64Array, members: BoolArray) -> Float64Array:
     """The samples of one class, (B, N, d) -> (B, n, d)."""
     # Not x[:, members]: how that lies in memory, and so the rounding of what follows, depends on B.
     return x.compress(members, axis=1)
 
 
-def _shrunk_covariance(centred: FloatArray) -> FloatArray:
+def _shrunk_covariance(centred: Float64Array) -> Float64Array:
     """Ledoit-Wolf covariance of samples that are already centred, (B, n, d) -> (B, d, d).
 
     The formula and divisors of `sklearn.covariance.LedoitWolf(assume_centered=True)`, from Ledoit and Wolf
@@ -269,16 +281,16 @@ def _shrunk_covariance(centred: FloatArray) -> FloatArray:
         shrinks, np.clip(noise, 0.0, np.maximum(distance, 0.0)) / np.where(shrinks, distance, 1.0), 0.0
     )
     diagonal = np.maximum(shrinkage * mean_variance, VARIANCE_FLOOR)
-    shrunk: FloatArray = (1.0 - shrinkage)[:, None, None] * covariance + diagonal[:, None, None] * np.eye(width)
+    shrunk: Float64Array = (1.0 - shrinkage)[:, None, None] * covariance + diagonal[:, None, None] * np.eye(width)
     return shrunk
 
 
-def _lda(delta: FloatArray, within: FloatArray) -> FloatArray:
+def _lda(delta: Float64Array, within: Float64Array) -> Float64Array:
     solution = np.linalg.solve(_shrunk_covariance(within), delta[:, :, None])[:, :, 0]
     return _without_rounding_below_zero((delta * solution).sum(axis=1))
 
 
-def _symmetric_kl(delta: FloatArray, within: FloatArray, labels: BoolArray) -> FloatArray:
+def _symmetric_kl(delta: Float64Array, within: Float64Array, labels: BoolArray) -> Float64Array:
     abnormal = _shrunk_covariance(_of_class(within, labels))
     normal = _shrunk_covariance(_of_class(within, ~labels))
     inverse_abnormal, inverse_normal = np.linalg.inv(abnormal), np.linalg.inv(normal)
@@ -288,16 +300,16 @@ def _symmetric_kl(delta: FloatArray, within: FloatArray, labels: BoolArray) -> F
     return _without_rounding_below_zero(0.25 * (traces - 2 * delta.shape[1] + shift))
 
 
-def _without_rounding_below_zero(metric: FloatArray) -> FloatArray:
+def _without_rounding_below_zero(metric: Float64Array) -> Float64Array:
     """A quantity that is >= 0 by definition, where rounding may have left it just below."""
     return np.maximum(metric, 0.0, dtype=np.float64)
 
 
-def _gram(x: FloatArray) -> FloatArray:
+def _gram(x: Float64Array) -> Float64Array:
     return x @ x.mT
 
 
-def _mmd(gram: FloatArray, labels: BoolArray, width: int) -> FloatArray:
+def _mmd(gram: Float64Array, labels: BoolArray, width: int) -> Float64Array:
     norms = np.diagonal(gram, axis1=1, axis2=2)
     scale = norms[:, :, None] + norms[:, None, :]
     distances = scale - 2.0 * gram
@@ -314,13 +326,13 @@ def _mmd(gram: FloatArray, labels: BoolArray, width: int) -> FloatArray:
     return _without_rounding_below_zero(((kernel @ weights) * weights).sum(axis=1))
 
 
-def _median_of_positive(values: FloatArray) -> float:
+def _median_of_positive(values: Float64Array) -> float:
     """The median of the values above 0; 1 if there are none, which makes the kernel 1 and the MMD 0."""
     positive = values[values > 0.0]
     return float(np.median(positive)) if positive.size else 1.0
 
 
-def _nmi(gram: FloatArray, labels: BoolArray) -> FloatArray:
+def _nmi(gram: Float64Array, labels: BoolArray) -> Float64Array:
     member, _ = two_means(gram, restarts=_RESTARTS, seed=_SEED)
     # Joint distribution (B, 2, 2): rows the labels, columns the clusters.
     in_first = np.stack([member[:, ~labels].sum(axis=1), member[:, labels].sum(axis=1)], axis=1)
@@ -331,12 +343,12 @@ def _nmi(gram: FloatArray, labels: BoolArray) -> FloatArray:
     information = entropy_y + entropy_cluster - _entropy(joint.reshape(-1, 4))
     product = entropy_y * entropy_cluster
     ratio = information / np.sqrt(np.where(product > 0.0, product, 1.0))
-    bounded: FloatArray = np.where(product > 0.0, np.clip(ratio, 0.0, 1.0), 0.0)
+    bounded: Float64Array = np.where(product > 0.0, np.clip(ratio, 0.0, 1.0), 0.0)
     return bounded
 
 
-def _entropy(probabilities: FloatArray) -> FloatArray:
+def _entropy(probabilities: Float64Array) -> Float64Array:
     """Shannon entropy in nats over the last axis."""
     safe = np.where(probabilities > 0.0, probabilities, 1.0)
-    entropy: FloatArray = -(safe * np.log(safe)).sum(axis=-1)
+    entropy: Float64Array = -(safe * np.log(safe)).sum(axis=-1)
     return entropy

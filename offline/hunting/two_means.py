@@ -1,4 +1,4 @@
-"""K-means with two clusters on many data sets at once, from their Gram matrices. Knows nothing of labels or heads.
+"""K-means with two clusters on many data sets at once, from their Gram matrices.
 
 With centred data and K = 2, everything Lloyd's algorithm needs is in the Gram matrix G = X Xᵀ. Let a mark
 the samples of cluster 1, n₁ and n₂ be the sizes, g = G a and q = aᵀ G a. The data is centred, so the sum over
@@ -17,26 +17,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
+from offline.arrays import BoolArray, Float64Array
 
 # Lloyd's algorithm ends by itself (finitely many partitions, falling inertia); the bound is for rounding
 # that could make two equally good partitions alternate. Observed: at most about 40 steps.
 _MAX_STEPS = 300
 
 
-def two_means(gram: FloatArray, *, restarts: int = 10, seed: int = 0) -> tuple[BoolArray, FloatArray]:
+def two_means(gram: Float64Array, *, restarts: int = 10, seed: int = 0) -> tuple[BoolArray, Float64Array]:
     """Partition every data set into two clusters: k-means++ seeds, `restarts` runs, the least inertia wins.
-
-    gram: (B, N, N), inner products of samples that were centred per data set. Returns the membership
-    (B, N), True for cluster 1, and the inertia (B,). Which cluster is called 1 has no meaning. Where all
-    samples coincide, all are in one cluster.
 
     Every data set gets the same random draws, applied to its samples in the order of their distance from
     the mean. So the result depends neither on which other data sets are in the batch, nor, ties apart, on
     the order of the samples or a rotation of the features.
 
     Cost: O(B · restarts · N²) a step. Memory: O(B · restarts · N) beside the input.
+
+    Args:
+        gram: (B, N, N), inner products of samples that were centred per data set.
+        restarts: How many runs.
+        seed: Of the draws.
+
+    Returns:
+        The membership (B, N), True for cluster 1, and the inertia (B,). Which cluster is called 1 has no meaning.
+        Where all samples coincide, all are in one cluster.
     """
     member = _seeded_partition(gram, restarts, seed)
     moving = np.ones(member.shape[:2], dtype=np.bool_)
@@ -54,7 +58,7 @@ def two_means(gram: FloatArray, *, restarts: int = 10, seed: int = 0) -> tuple[B
     return member[row, best], inertia[row, best]
 
 
-def _seeded_partition(gram: FloatArray, restarts: int, seed: int) -> BoolArray:
+def _seeded_partition(gram: Float64Array, restarts: int, seed: int) -> BoolArray:
     """k-means++: a uniform first seed, a second one with probability ∝ squared distance. (B, restarts, N)."""
     samples = gram.shape[1]
     # Run by run, so that more restarts add to fewer and are never worse.
@@ -73,15 +77,17 @@ def _seeded_partition(gram: FloatArray, restarts: int, seed: int) -> BoolArray:
     return to_first < _squared_distances(gram, norms, second)
 
 
-def _squared_distances(gram: FloatArray, norms: FloatArray, index: NDArray[np.intp]) -> FloatArray:
+def _squared_distances(gram: Float64Array, norms: Float64Array, index: NDArray[np.intp]) -> Float64Array:
     """Squared distances of all samples from the samples at `index` (B, R): (B, R, N)."""
     row = np.arange(len(gram))[:, None]
     distances = norms[row, index][:, :, None] + norms[:, None, :] - 2.0 * gram[row, index]
-    clipped: FloatArray = np.maximum(distances, 0.0)
+    clipped: Float64Array = np.maximum(distances, 0.0)
     return clipped
 
 
-def _cluster_sums(gram: FloatArray, member: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def _cluster_sums(
+    gram: Float64Array, member: BoolArray
+) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
     """g (B, R, N), q (B, R), 1/n₁ and 1/n₂ (B, R) of the module's docstring; an empty cluster counts as 1."""
     indicator = member.astype(np.float64)
     g = indicator @ gram
@@ -90,14 +96,14 @@ def _cluster_sums(gram: FloatArray, member: BoolArray) -> tuple[FloatArray, Floa
     return g, q, 1.0 / np.maximum(size, 1), 1.0 / np.maximum(gram.shape[1] - size, 1)
 
 
-def _lloyd_step(gram: FloatArray, member: BoolArray) -> BoolArray:
+def _lloyd_step(gram: Float64Array, member: BoolArray) -> BoolArray:
     g, q, share_1, share_2 = _cluster_sums(gram, member)
     nearer: BoolArray = g > (0.5 * q * (share_1 - share_2))[:, :, None]
     return nearer
 
 
-def _inertia(gram: FloatArray, member: BoolArray) -> FloatArray:
+def _inertia(gram: Float64Array, member: BoolArray) -> Float64Array:
     _, q, share_1, share_2 = _cluster_sums(gram, member)
     trace = np.trace(gram, axis1=1, axis2=2)
-    inertia: FloatArray = np.maximum(trace[:, None] - q * (share_1 + share_2), 0.0)
+    inertia: Float64Array = np.maximum(trace[:, None] - q * (share_1 + share_2), 0.0)
     return inertia

@@ -1,10 +1,11 @@
-"""From labelled videos to a bundle: the method section, in order. Knows the steps; each step knows its own work."""
+"""From labelled videos to a bundle: the method section, in order."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
-from itertools import zip_longest
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +15,67 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle import manifest as m
 from edge_runtime.bundle.reader import Bundle, Golden
-from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
+from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.precisions import parity_tolerance
 from edge_runtime.inference.scorer import ScorerGraph
-from edge_runtime.stream.segments import SegmentSpec
 from export.graphs import export_graphs
 from export.parity import Parity, measure_parity, require_parity
 from export.publish import LANGUAGE, SCORER, VISION, now, producer, publish, write_golden
 from export.staging import check_target, staging_folder
 from export.torch_onnx import tensor_specs
 from models.family import Mllm
-from models.loading import REFERENCE, choose_device, load
+from models.loading import choose_device
 from models.prompts import PROMPTS, Prompt
-from models.reference import is_trained
 from offline.calibration.fit import Fitted, fit, fitted_document, timed
+from offline.calibration.scorer import fit_scorer
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
-from offline.data.segments import clips
-from offline.data.units import UnitChoice, choose_units
-from offline.extraction.extract import AllHeads, ExpertFeatures, FeatureSet, extract, median_rate
-from offline.hunting.hunt import Hunt, hunt
+from offline.data.segments import sample_segments
+from offline.data.units import Unit, UnitChoice, choose_units
+from offline.extraction.extract import AllHeads, ExpertFeatures, Extracted, Extraction, extract
+from offline.extraction.features import FeatureSet
+from offline.extraction.model import load_model, segment_spec
+from offline.hunting.depth import Trial, Units, depth_curve
+from offline.hunting.evidence import Embedding, Evidence, write_evidence
+from offline.hunting.hunt import Hunt, Selection, hunt
+from offline.hunting.learning_curve import learning_curve
+from offline.recipes.fitted_report import TEST_SPLIT, scored_videos, unsealed_manifest
+from offline.report.compose import Material, compose
+from offline.report.notes import bundle_notes, title_of
+from offline.report.render import write
 
-SAMPLED, FRAMES, DEFAULT_FPS = 16, 48, 30.0
 PARITY_SEGMENTS = 8
+_NO_CURVES = (
+    "AUC against depth and against the share of labels: they need validation videos with known event times, and a "
+    "build without --no-depth-curve."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """Everything that decides what a build gives."""
+    """Everything that decides what a build gives.
+
+    Attributes:
+        model: A Hugging Face id, a folder, or `reference`.
+        manifest: The data.csv.
+        output: The bundle's folder.
+        precision: Of the exported graphs.
+        prompts: The phrasings that are hunted under.
+        prompt: The one to bake in; None for the best.
+        top_k: How many experts.
+        penalty: λ of RSS.
+        max_layer: The deepest layer to hunt in; None for all.
+        unit: What one calibration sample is.
+        cache: Where features are kept; None for a folder beside the bundle.
+        device: Where the model runs.
+        seed: Of every draw.
+        skip_unreadable: Whether videos that cannot be read are left out.
+        overwrite: Whether a bundle that is there is replaced.
+        depth_curve: Whether the report shows accuracy against depth and labels.
+    """
 
     model: str
     manifest: Path
@@ -73,10 +104,34 @@ class BuildOptions:
         """`output` with a name of its own, for what stands beside it: `.` and `bundle/..` have none."""
         return Path(os.path.abspath(self.output))
 
+    @property
+    def selection(self) -> Selection:
+        """How the experts are chosen."""
+        return Selection(self.top_k, self.penalty, self.max_layer, self.prompt)
+
+    @property
+    def command(self) -> str:
+        """The command line that gives the same bundle again."""
+        words = ["hh-offline", "build", "--model", self.model, "--manifest", str(self.manifest)]
+        words += ["--output", str(self.output), "--precision", self.precision, "--seed", str(self.seed)]
+        words += ["--top-k", str(self.top_k), "--penalty", str(self.penalty), "--calibration-unit", self.unit]
+        if self.max_layer is not None:
+            words += ["--max-layer", str(self.max_layer)]
+        if self.prompt is not None:
+            words += ["--prompt", self.prompt]
+        return shlex.join(words)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Built:
-    """What a build made and what it was made from."""
+    """What a build made and what it was made from.
+
+    Attributes:
+        bundle: The finished bundle.
+        hunt: What the hunt found.
+        fitted: Scorer and locators.
+        parity: How far the graphs are from the model.
+    """
 
     bundle: Bundle
     hunt: Hunt
@@ -84,201 +139,151 @@ class Built:
     parity: Parity
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BuildRun:
+    """One build under way: what all its steps share.
+
+    Attributes:
+        options: What was asked for.
+        console: Told of every step.
+        dataset: The videos, as the manifest has them.
+        mllm: The model.
+        extraction: By all heads of the model.
+        units: What one calibration sample is, by the video's name.
+    """
+
+    options: BuildOptions
+    console: Console
+    dataset: Dataset
+    mllm: Mllm
+    extraction: Extraction
+    units: Mapping[str, Unit]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Exported:
+    """The graphs, with what they were compared on and what that gave."""
+
+    graphs: OnnxEngine
+    hashes: tuple[str, ...]
+    samples: NDArray[np.uint8]
+    parity: Parity
+
+
 def build(options: BuildOptions, console: Console) -> Built:
     """Run the whole method and write a bundle.
 
-    Raises HeadHuntError of many kinds; nothing is at `options.output` then that was not there before, and
-    what was extracted is found again by the next try.
+    Args:
+        options: What to build, from what.
+        console: Told of every step.
+
+    Raises:
+        HeadHuntError: Of many kinds. Nothing is at `options.output` then that was not there before, and what was
+            extracted is found again by the next try.
     """
+    run = _begin(options, console)
+    calibration = _extract(run)
+    readable = _without_unreadable(run.dataset, calibration)
+    features = FeatureSet.of(calibration, options.prompts)
+    found = _hunt(run, features)
+    with staging_folder(options.target) as work:
+        exported = _export(run, found, work)
+        by_graphs = replace(run.extraction, extractor=ExpertFeatures(exported.graphs, exported.hashes))
+        fitted = fit(readable, run.units, by_graphs, work, console, options.seed)
+        document = _assemble(run, found, exported, fitted, work)
+        evidence = _evidence(run, found, features, fitted)
+        _report(run, evidence, readable, fitted, document, work)
+        bundle = publish(work, options.target, document)
+    return Built(bundle, found, fitted, exported.parity)
+
+
+def _begin(options: BuildOptions, console: Console) -> BuildRun:
+    """Refuse what can be refused before the long work, and load the model."""
     dataset = _check(options)
-    used = Dataset(dataset.path, (*dataset.split("calibration"), *dataset.split("validation")))
     console.say(f"Loading {options.model}")
     mllm = load_model(options.model, options.device, console)
     segment = segment_spec(dataset, console, options.skip_unreadable)
     store = EntryStore(options.cache_folder)
-    units = choose_units(dataset.split("calibration"), options.unit)
-
     heads = AllHeads(mllm, options.prompts)
-    with console.bar("Features of all heads", "video") as progress:
-        calibration = extract(
-            dataset.split("calibration"), units, heads, mllm.pixels, segment, store, options.skip_unreadable, progress
-        )
-    # What cannot be read was reported once, and is no part of the build from here on.
-    readable = {one.video.name for one in calibration}
-    dataset = Dataset(dataset.path, tuple(v for v in dataset if v.split != "calibration" or v.name in readable))
-    dataset.require_both_classes("calibration")
-    features = FeatureSet.of(calibration, options.prompts)
-    with console.bar("Hunting", "head") as progress:
-        found = hunt(
-            features.features,
-            features.labels,
-            features.prompts,
-            top_k=options.top_k,
-            penalty=options.penalty,
-            max_layer=options.max_layer,
-            prompt=options.prompt,
-            videos=features.videos,
-            progress=progress,
-        )
-    experts = [expert.ref for expert in found.experts]
-    prompt = next(prompt for prompt in options.prompts if prompt.name == found.prompt)
-    console.say(
-        f"Experts {' '.join(f'({e.layer},{e.head})' for e in experts)}; prompt {prompt.name!r}; "
-        f"{found.depth + 1} of {mllm.geometry.layers} layers will run"
-    )
-
-    with staging_folder(options.target) as work:
-        console.say("Exporting the graphs")
-        mllm.to("cpu")
-        export_graphs(mllm, prompt, experts, segment.sampled, work)
-        graphs = OnnxEngine(work / VISION, work / LANGUAGE, provider="cpu", group=mllm.frames_per_group)
-        samples = sample_segments(used, mllm, segment, PARITY_SEGMENTS, options.skip_unreadable)
-        parity = measure_parity(mllm, graphs, prompt, experts, samples, parity_tolerance(options.precision))
-        require_parity(parity)
-        console.say(f"Parity on {parity.segments} segments: {parity.relative:.2g} of the features' scale")
-
-        hashes = [sha256(work / name) for name in sorted(path.name for path in work.iterdir())]
-        extractor = ExpertFeatures(graphs, hashes)
-        fitted = fit(
-            dataset,
-            units,
-            extractor,
-            mllm.pixels,
-            segment,
-            store,
-            work,
-            console,
-            seed=options.seed,
-            skip_unreadable=options.skip_unreadable,
-        )
-        write_golden(work, golden(graphs, ScorerGraph(work / SCORER), samples))
-        document = manifest_document(mllm, prompt, found, segment, options.precision, parity, fitted, work)
-        from offline.recipes.build_report import write_build_report
-
-        validation = None
-        if options.depth_curve and fitted.validation_units:
-            judged = timed(dataset.split("validation"))
-            by_segment = choose_units(judged, "segment")
-            mllm.to(choose_device(options.device))
-            with console.bar("Features of all heads, validation", "video") as progress:
-                validation = extract(
-                    judged, by_segment, heads, mllm.pixels, segment, store, options.skip_unreadable, progress
-                )
-        console.say("Writing the report")
-        write_build_report(
-            work / m.REPORT,
-            options,
-            document,
-            found,
-            dataset,
-            features,
-            mllm.geometry.layers,
-            validation,
-            fitted,
-            console,
-        )
-        bundle = publish(work, options.target, document)
-    return Built(bundle, found, fitted, parity)
+    extraction = Extraction(heads, mllm.pixels, segment, store, options.skip_unreadable)
+    units = choose_units(dataset.split("calibration"), options.unit)
+    return BuildRun(options, console, dataset, mllm, extraction, units)
 
 
 def _check(options: BuildOptions) -> Dataset:
-    """Everything that can be refused before the long work begins. Returns the dataset."""
     check_target(options.target, options.overwrite)
     if options.prompt is not None and options.prompt not in (names := [prompt.name for prompt in options.prompts]):
         raise UsageError(f"there is no prompt {options.prompt!r}; choose from {', '.join(names)}")
     parity_tolerance(options.precision)
     dataset = read_dataset(options.manifest)
     dataset.require_both_classes("calibration")
-    used = Dataset(dataset.path, (*dataset.split("calibration"), *dataset.split("validation")))
     if not options.skip_unreadable:
-        used.require_files()
+        dataset.only("calibration", "validation").require_files()
     return dataset
 
 
-def load_model(name: str, device: str, console: Console) -> Mllm:
-    """Load a model, and say so where it is the reference model without training."""
-    if name == REFERENCE and not is_trained():
-        console.say(
-            "note: the built-in reference model is untrained here; what is hunted in it proves the plumbing only"
+def _extract(run: BuildRun) -> list[Extracted]:
+    """Features of all heads of the calibration videos."""
+    with run.console.bar("Features of all heads", "video") as progress:
+        return extract(run.dataset.split("calibration"), run.units, run.extraction, progress)
+
+
+def _without_unreadable(dataset: Dataset, calibration: list[Extracted]) -> Dataset:
+    """What cannot be read was reported once, and nothing is fitted on it."""
+    readable = {one.video.name for one in calibration}
+    left = Dataset(dataset.path, tuple(v for v in dataset if v.split != "calibration" or v.name in readable))
+    left.require_both_classes("calibration")
+    return left
+
+
+def _hunt(run: BuildRun, features: FeatureSet) -> Hunt:
+    """The expert heads and the prompt."""
+    with run.console.bar("Hunting", "head") as progress:
+        found = hunt(
+            features.features,
+            features.labels,
+            features.prompts,
+            run.options.selection,
+            videos=features.videos,
+            progress=progress,
         )
-    return load(name, device)
+    run.console.say(
+        f"Experts {' '.join(f'({e.layer},{e.head})' for e in found.experts)}; prompt {found.prompt!r}; "
+        f"{found.depth + 1} of {run.mllm.geometry.layers} layers will run"
+    )
+    return found
 
 
-def segment_spec(dataset: Dataset, console: Console, skip_unreadable: bool = False) -> SegmentSpec:
-    """48 frames a segment, 16 of them sampled, at the median rate of the calibration videos."""
-    fps = median_rate(dataset.split("calibration"), skip_unreadable)
-    if fps is None:
-        console.say(f"No calibration video states its frame rate; the bundle assumes {DEFAULT_FPS} frames a second")
-    return SegmentSpec(frames=FRAMES, sampled=SAMPLED, fps=DEFAULT_FPS if fps is None else fps)
+def _export(run: BuildRun, found: Hunt, work: Path) -> _Exported:
+    """The graphs, compared with the model on real segments."""
+    options, mllm, segment = run.options, run.mllm, run.extraction.segment
+    experts, prompt = [expert.ref for expert in found.experts], _prompt(run, found)
+    run.console.say("Exporting the graphs")
+    mllm.to("cpu")
+    export_graphs(mllm, prompt, experts, segment.sampled, work)
+    graphs = OnnxEngine(work / VISION, work / LANGUAGE, provider="cpu", group=mllm.frames_per_group)
+    videos = run.dataset.only("calibration", "validation")
+    samples = sample_segments(videos, mllm.pixels, segment, PARITY_SEGMENTS, options.skip_unreadable)
+    parity = measure_parity(mllm, graphs, prompt, experts, samples, parity_tolerance(options.precision))
+    require_parity(parity)
+    run.console.say(f"Parity on {parity.segments} segments: {parity.relative:.2g} of the features' scale")
+    hashes = tuple(sha256(work / name) for name in sorted(path.name for path in work.iterdir()))
+    return _Exported(graphs, hashes, samples, parity)
 
 
-def sample_segments(
-    videos: Dataset, mllm: Mllm, segment: SegmentSpec, count: int, skip_unreadable: bool = False
-) -> NDArray[np.uint8]:
-    """Pixels of `count` real segments, normal and anomalous videos in turn: uint8 (count, F, S, S, 3).
-
-    From as many videos as possible, and only then from one again. The first is of a normal video, the second of
-    an anomalous one, where there are both. Fewer where the videos hold fewer. Raises DatasetError for none.
-    """
-    kinds = ([v for v in videos if not v.anomalous], [v for v in videos if v.anomalous])
-    order = [video for pair in zip_longest(*kinds) for video in pair if video is not None]
-    # Nothing is opened before its turn.
-    waiting = [clips(video.path, mllm.pixels, segment) for video in order]
-    chosen: list[NDArray[np.uint8]] = []
-    while waiting and len(chosen) < count:
-        running = []
-        for segments in waiting:
-            try:
-                clip = next(segments, None) if len(chosen) < count else None
-            except SourceUnavailable:
-                if not skip_unreadable:
-                    raise
-                continue
-            if clip is not None:
-                chosen.append(clip.pixels)
-                running.append(segments)
-        waiting = running
-    if not chosen:
-        raise DatasetError(f"{videos.path}: no video holds a segment to compare the export on")
-    return np.stack(chosen)
+def _prompt(run: BuildRun, found: Hunt) -> Prompt:
+    return next(prompt for prompt in run.options.prompts if prompt.name == found.prompt)
 
 
-def golden(graphs: OnnxEngine, scorer: ScorerGraph, samples: NDArray[np.uint8]) -> Golden:
-    """What the first two of `samples` give, for the edge's self-test."""
-    frames = samples[:2] if len(samples) > 1 else np.concatenate([samples, samples])
-    tokens = np.concatenate([graphs.tokens(one[None]) for one in frames])
-    features = np.concatenate([graphs.language(one[None]) for one in tokens])
-    probabilities = np.concatenate([scorer.probabilities(one[None]) for one in features])
-    return Golden(frames, tokens, features, probabilities)
-
-
-def manifest_document(
-    mllm: Mllm,
-    prompt: Prompt,
-    found: Hunt,
-    segment: SegmentSpec,
-    precision: m.Precision,
-    parity: Parity,
-    fitted: Fitted,
-    work: Path,
-) -> dict[str, Any]:
-    """The manifest without `files` and `bundle_id`, as plain values."""
-    geometry = mllm.geometry
-
-    def graph(name: str) -> dict[str, Any]:
-        inputs, outputs = tensor_specs(work / name)
-        return {
-            "file": name,
-            "precision": precision,
-            "inputs": msgspec.to_builtins(inputs),
-            "outputs": msgspec.to_builtins(outputs),
-        }
-
+def _assemble(run: BuildRun, found: Hunt, exported: _Exported, fitted: Fitted, work: Path) -> dict[str, Any]:
+    """Write the golden segments; returns the manifest without `files` and `bundle_id`, as plain values."""
+    write_golden(work, _golden(exported, ScorerGraph(work / SCORER)))
+    prompt, geometry = _prompt(run, found), run.mllm.geometry
     return {
         "schema_version": m.SCHEMA_VERSION,
         "created": now(),
         "producer": producer(),
-        "source_model": asdict(mllm.source),
+        "source_model": asdict(run.mllm.source),
         "prompt": {"name": prompt.name, "text": prompt.text},
         "experts": [{"layer": e.layer, "head": e.head, "rss": e.rss} for e in found.experts],
         "geometry": {
@@ -287,8 +292,70 @@ def manifest_document(
             "head_dim": geometry.head_dim,
             "width": geometry.width,
         },
-        "segment": msgspec.to_builtins(segment),
-        "pixels": msgspec.to_builtins(mllm.pixels),
-        "graphs": {"vision": graph(VISION), "language": graph(LANGUAGE)},
-        "parity": parity.to_dict() | {"scorer_max_abs": fitted.scorer_difference},
+        "segment": msgspec.to_builtins(run.extraction.segment),
+        "pixels": msgspec.to_builtins(run.extraction.pixels),
+        "graphs": {name: _graph(run, work / file) for name, file in (("vision", VISION), ("language", LANGUAGE))},
+        "parity": exported.parity.to_dict() | {"scorer_max_abs": fitted.scorer_difference},
     } | fitted_document(fitted)
+
+
+def _golden(exported: _Exported, scorer: ScorerGraph) -> Golden:
+    """What the first two samples give, for the edge's self-test."""
+    graphs, samples = exported.graphs, exported.samples
+    frames = samples[:2] if len(samples) > 1 else np.concatenate([samples, samples])
+    tokens = np.concatenate([graphs.tokens(one[None]) for one in frames])
+    features = np.concatenate([graphs.language(one[None]) for one in tokens])
+    probabilities = np.concatenate([scorer.probabilities(one[None]) for one in features])
+    return Golden(frames, tokens, features, probabilities)
+
+
+def _graph(run: BuildRun, path: Path) -> dict[str, Any]:
+    inputs, outputs = tensor_specs(path)
+    return {
+        "file": path.name,
+        "precision": run.options.precision,
+        "inputs": msgspec.to_builtins(inputs),
+        "outputs": msgspec.to_builtins(outputs),
+    }
+
+
+def _evidence(run: BuildRun, found: Hunt, features: FeatureSet, fitted: Fitted) -> Evidence:
+    """What reports show of the hunt: its maps, and accuracy against depth and labels where that can be judged."""
+    options, console = run.options, run.console
+    embedding = Embedding.of(found, features)
+    if not (options.depth_curve and fitted.validation_units):
+        return Evidence(found, embedding)
+    judged = timed(run.dataset.split("validation"))
+    run.mllm.to(choose_device(options.device))
+    with console.bar("Features of all heads, validation", "video") as progress:
+        validation = extract(judged, choose_units(judged, "segment"), run.extraction, progress)
+    if not validation:
+        return Evidence(found, embedding)
+
+    def fit_one(samples: Any, labels: Any) -> Any:
+        return fit_scorer(samples, labels, options.seed)
+
+    trial = Trial(features, Units.of(validation), fit_one)
+    with console.bar("AUC against depth", "depth") as progress:
+        depth = depth_curve(found, trial, decoder_layers=run.mllm.geometry.layers, progress=progress)
+    return Evidence(found, embedding, tuple(depth), learning_curve(trial, options.selection, options.seed))
+
+
+def _report(
+    run: BuildRun, evidence: Evidence, dataset: Dataset, fitted: Fitted, document: dict[str, Any], work: Path
+) -> None:
+    """Write `report.html` into the bundle, and keep what was hunted, for later reports of this bundle."""
+    run.console.say("Writing the report")
+    manifest, store = unsealed_manifest(document, work), run.extraction.store
+    write_evidence(store, manifest, evidence)
+    material = Material(
+        title=f"{title_of(run.options.manifest)}: what {manifest.source_model.name} sees",
+        manifest=manifest,
+        scored=scored_videos(fitted),
+        calibration=dataset.split("calibration"),
+        evidence=evidence,
+        notes=bundle_notes(manifest, judged_on_test=False),
+        absent=(TEST_SPLIT,) if evidence.depth else (TEST_SPLIT, _NO_CURVES),
+        commands=(run.options.command,),
+    )
+    write(compose(material, store, run.console), work / m.REPORT)

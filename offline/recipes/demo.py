@@ -1,7 +1,4 @@
-"""The whole story in one folder: scenes, bundle, figures, a run of the edge, events in words, and a page.
-
-Knows only the order.
-"""
+"""The whole story in one folder: scenes, bundle, figures, a run of the edge, events in words, and a page."""
 
 from __future__ import annotations
 
@@ -16,9 +13,10 @@ from edge_runtime.errors import HeadHuntError
 from models.loading import REFERENCE
 from offline.console import Console
 from offline.data.dataset import Video, read_dataset
+from offline.evaluation.table import evaluation_text
 from offline.explain.explain import ExplainOptions, explain
 from offline.recipes.build import BuildOptions, build
-from offline.recipes.evaluate import evaluate_bundle
+from offline.recipes.evaluate import EvaluateOptions, evaluate
 from offline.recipes.report import ReportOptions, report_bundle
 from offline.scenes import SceneSet, generate
 
@@ -31,8 +29,19 @@ SHOWN_KINDS = ("fall", "fight", "panic", "crash", "fire")
 def run_demo(folder: Path, videos: int, seed: int, console: Console) -> str:
     """Make scenes, build a bundle, judge it on the test split, run `hh-edge` on a few test videos, and show it all.
 
-    Everything lies in `folder` afterwards, and what an earlier demo left there is used again. Returns what to
-    tell the person. Raises HeadHuntError.
+    Everything lies in `folder` afterwards, and what an earlier demo left there is used again.
+
+    Args:
+        folder: Where everything goes.
+        videos: How many clips to make.
+        seed: Of the scenes and the build.
+        console: Told of every step.
+
+    Returns:
+        What to tell the person.
+
+    Raises:
+        HeadHuntError: A step failed.
     """
     console.say("1/6 Making labelled street scenes")
     with console.bar("Scenes", "clip") as progress:
@@ -42,14 +51,12 @@ def run_demo(folder: Path, videos: int, seed: int, console: Console) -> str:
     bundle = folder / "bundle"
     built = build(BuildOptions(model=REFERENCE, manifest=manifest, output=bundle, seed=seed, overwrite=True), console)
     console.say("3/6 Judging it on the test split")
-    dataset = read_dataset(manifest)
-    test = dataset.split("test")
-    result = evaluate_bundle(bundle, test, console, provider="cpu", calibration=dataset.split("calibration"))
+    result = evaluate(EvaluateOptions(bundle=bundle, manifest=manifest, provider="cpu"), console)
     (folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
     console.say("4/6 Running hh-edge on test videos")
     records = folder / "records.jsonl"
     records.unlink(missing_ok=True)
-    shown = _shown(list(test))
+    shown = _shown(list(read_dataset(manifest).split("test")))
     fps = built.bundle.manifest.segment.fps
     said = [_run_edge(bundle, video, records) for video in shown]
     console.say("5/6 Asking the whole model what happened in the events")
@@ -57,7 +64,7 @@ def run_demo(folder: Path, videos: int, seed: int, console: Console) -> str:
     console.say("6/6 Drawing the report")
     report = folder / "report.html"
     report_bundle(ReportOptions(bundle=bundle, manifest=manifest, output=report, provider="cpu"), console)
-    lines = [result.to_text(), "", "What hh-edge said about test videos that it was not built on:"]
+    lines = [evaluation_text(result), "", "What hh-edge said about test videos that it was not built on:"]
     for video, events in zip(shown, said, strict=True):
         lines += _told(video, events, words, fps)
     lines += ["", f"records  {records}", f"bundle   {bundle}", f"report   {report.resolve()}"]

@@ -1,7 +1,4 @@
-"""How good a bundle is on whole videos, run by the edge's own detector; or any system's stored scores.
-
-Knows bundles and datasets; the ruler is `evaluation.figures`, what is beside it `evaluation.yardsticks`.
-"""
+"""How good a bundle is on whole videos, run by the edge's own detector; or any system's stored scores."""
 
 from __future__ import annotations
 
@@ -11,154 +8,108 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.detector import Detector
-from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
-from edge_runtime.records import GapRecord, Record, SegmentRecord
-from edge_runtime.video.file import VideoFile
-from edge_runtime.video.footage import lazy_frames, read_again_from
+from edge_runtime.errors import DatasetError, UsageError
 from offline.console import Console
-from offline.data.dataset import Dataset, Split, Video, check_frames
+from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores, read_scores, write_scores
 from offline.evaluation.figures import Evaluation, evaluate_scores
-from offline.evaluation.trivial import Baselines, measure_baselines
+from offline.evaluation.run import Running, run_videos
+from offline.evaluation.trivial import Baselines, Measuring, measure_baselines
 from offline.evaluation.yardsticks import yardsticks
 
 
-def run_video(detector: Detector, path: Path, locator: str) -> tuple[list[Record], int, float]:
-    """Records of one file, its number of frames and its frame rate. Raises SourceUnavailable, VideoUnreadable."""
-    pixels, segment = detector.bundle.manifest.pixels, detector.bundle.manifest.segment
-    with VideoFile(path) as video:
-        stream = detector.stream(path.stem, locator=locator, clock="frames", length=video.frame_count_hint)
-        records: list[Record] = []
-        for _, frame, seconds in lazy_frames(video, pixels, segment.fps):
-            records += stream.push_lazy(frame, seconds)
-        records += stream.flush(read_again_from(video, pixels))
-        video.check_complete()
-        return records, video.count_frames(), segment.fps if video.fps is None else video.fps
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions:
+    """What is judged, and how. Either a bundle or stored scores.
 
-
-def scores_of(name: str, frames: int, records: Sequence[Record]) -> tuple[VideoScores, VideoScores]:
-    """Raw and smoothed scores of one video from its records; what is in no segment record is a gap."""
-    raw: list[tuple[int, int, float | None]] = []
-    smoothed: list[tuple[int, int, float | None]] = []
-    reached = 0
-    for record in records:
-        if isinstance(record, SegmentRecord):
-            if record.start_frame > reached:
-                raw.append((reached, record.start_frame, None))
-                smoothed.append((reached, record.start_frame, None))
-            raw.append((record.start_frame, record.end_frame, record.score))
-            smoothed.append((record.start_frame, record.end_frame, record.smoothed))
-            reached = record.end_frame
-    if reached < frames:
-        raw.append((reached, frames, None))
-        smoothed.append((reached, frames, None))
-    return VideoScores(name, frames, tuple(raw)), VideoScores(name, frames, tuple(smoothed))
-
-
-@dataclass(frozen=True, slots=True)
-class VideoRun:
-    """What a bundle said about one video. smoothed: by its locator. fps: the segments', if it states none."""
-
-    video: Video
-    fps: float
-    records: tuple[Record, ...]
-    raw: VideoScores
-    smoothed: VideoScores
-
-
-def run_videos(
-    bundle: Bundle, videos: Dataset, console: Console, locator: str, provider: str, skip_unreadable: bool
-) -> list[VideoRun]:
-    """Run a bundle on every video, in their order, by one detector.
-
-    skip_unreadable: leave unreadable videos out and say so; otherwise SourceUnavailable. Raises DatasetError for a
-    file that contradicts the manifest.
+    Attributes:
+        manifest: The data.csv.
+        bundle: The bundle to run on the videos.
+        scores: A `scores.json` of any system.
+        split: The videos to judge on.
+        locator: Of the bundle, `full` or `low_latency`.
+        provider: Of ONNX Runtime, for the bundle.
+        threshold: Of stored scores: an operating point to report.
+        save_scores: Write the bundle's raw scores there.
+        baselines: Whether trivial baselines are measured beside the result.
+        skip_unreadable: Whether videos that cannot be read are left out.
     """
-    runs = []
-    with Detector(bundle, provider=provider) as detector, console.bar("Scoring", "video") as progress:
-        for done, video in enumerate(videos):
-            progress(done, len(videos), video.name)
-            try:
-                records, frames, fps = run_video(detector, video.path, locator)
-            except SourceUnavailable as error:
-                if not skip_unreadable:
-                    raise type(error)(f"{error}; or leave such videos out with --skip-unreadable") from error
-                console.say(f"left out: {error}")
-                continue
-            check_frames(video, frames)
-            if any(isinstance(record, GapRecord) for record in records):
-                console.say(f"{video.name}: some segments could not be scored; they are in no figure")
-            runs.append(VideoRun(video, fps, tuple(records), *scores_of(video.name, frames, records)))
-        progress(len(videos), len(videos))
-    return runs
+
+    manifest: Path
+    bundle: Path | None = None
+    scores: Path | None = None
+    split: Split = "test"
+    locator: str = "full"
+    provider: str = "auto"
+    threshold: float | None = None
+    save_scores: Path | None = None
+    baselines: bool = True
+    skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.bundle is None) == (self.scores is None):
+            raise UsageError("give one of --bundle and --scores")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise UsageError(f"threshold {self.threshold} is no score; give a finite number")
 
 
-def evaluate_bundle(
-    bundle_path: Path,
-    dataset: Dataset,
-    console: Console,
-    locator: str = "full",
-    provider: str = "auto",
-    skip_unreadable: bool = False,
-    scores_output: Path | None = None,
-    calibration: Dataset | None = None,
-) -> Evaluation:
-    """Run a bundle on every video and judge its scores.
+def evaluate(options: EvaluateOptions, console: Console) -> Evaluation:
+    """Judge a bundle, or stored scores, on one split.
 
-    dataset: one split. scores_output: write the raw scores there as `scores.json`. calibration: the split (it may
-    be empty) that the few-shot one of the trivial baselines is fitted on; None leaves all of them out. Raises
-    HeadHuntError.
+    Raises:
+        HeadHuntError: The split cannot be judged on, a video cannot be read, a bundle is refused.
     """
-    bundle = Bundle.open(bundle_path)
-    runs = run_videos(bundle, dataset, console, locator, provider, skip_unreadable)
+    dataset = read_dataset(options.manifest)
+    chosen = dataset.split(options.split)
+    if not len(chosen):
+        raise UsageError(f"{options.manifest}: split {options.split!r} is empty; choose another with --split")
+    chosen.require_two_classes(options.split)
+    if options.bundle is not None:
+        return _evaluate_bundle(options, options.bundle, dataset, console)
+    assert options.scores is not None
+    return _evaluate_stored(options, options.scores, dataset, console)
+
+
+def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, console: Console) -> Evaluation:
+    chosen = dataset.split(options.split)
+    if not options.skip_unreadable:
+        chosen.require_files()
+    bundle = Bundle.open(path)
+    runs = run_videos(bundle, chosen, Running(options.locator, options.provider, options.skip_unreadable), console)
     judged = [run.video for run in runs]
+    if not judged:
+        raise DatasetError(f"{dataset.path}: no video of this split could be scored")
     raw = {run.video.name: run.raw for run in runs}
     smoothed = {run.video.name: run.smoothed for run in runs}
     rates = {run.video.name: run.fps for run in runs}
-    if not judged:
-        raise DatasetError(f"{dataset.path}: no video of this split could be scored")
-    if scores_output is not None:
-        write_scores(raw.values(), scores_output)
+    if options.save_scores is not None:
+        write_scores(raw.values(), options.save_scores)
     _require_two_classes(dataset.path, judged, raw)
-    at = bundle.manifest.locators.named(locator)
-    series = {"raw": raw, "smoothed": smoothed}
-    measured = Baselines()
-    if calibration is not None:
-        measured = measure_baselines(judged, calibration, console, bundle.manifest.segment.frames)
-    # What smoothing alone gives is given to the baselines, too.
-    calm = {
-        name: {video: scores.smoothed(at.sigma, at.lookahead) for video, scores in of.items()}
-        for name, of in measured.scores.items()
-    }
+    at = bundle.manifest.locators.named(options.locator)
+    measured = _baselines(options, judged, dataset, console, bundle.manifest.segment.frames)
     result = evaluate_scores(judged, raw, smoothed, thresholds={"calibrated": at.threshold}, fps=rates)
-    peers = {"raw": measured.scores, "smoothed": calm}
-    return replace(result, beside=yardsticks(judged, series, peers, measured.remarks))
+    # What smoothing alone gives is given to the baselines, too.
+    peers = {"raw": measured.scores, "smoothed": measured.smoothed(at.sigma, at.lookahead)}
+    return replace(result, beside=yardsticks(judged, {"raw": raw, "smoothed": smoothed}, peers, measured.remarks))
 
 
-def evaluate_stored(
-    scores: Path,
-    dataset: Dataset,
-    split: Split,
-    console: Console,
-    threshold: float | None = None,
-    baselines: bool = True,
-) -> Evaluation:
-    """Judge one split by a `scores.json` of any system.
-
-    dataset: all splits. threshold: an operating point to report. baselines: measure the trivial ones, where the
-    video files are there. Raises HeadHuntError.
-    """
-    if threshold is not None and not math.isfinite(threshold):
-        raise UsageError(f"threshold {threshold} is no score; give a finite number")
-    videos = dataset.split(split)
-    raw = read_scores(scores, dataset)
-    points = None if threshold is None else {"given": threshold}
+def _evaluate_stored(options: EvaluateOptions, path: Path, dataset: Dataset, console: Console) -> Evaluation:
+    videos = dataset.split(options.split).videos
+    raw = read_scores(path, dataset)
+    points = None if options.threshold is None else {"given": options.threshold}
     result = evaluate_scores(videos, raw, thresholds=points)
-    _require_two_classes(dataset.path, videos.videos, raw)
-    measured = measure_baselines(videos.videos, dataset.split("calibration"), console) if baselines else Baselines()
-    beside = yardsticks(videos.videos, {"raw": raw}, {"raw": measured.scores}, measured.remarks)
+    _require_two_classes(dataset.path, videos, raw)
+    measured = _baselines(options, videos, dataset, console)
+    beside = yardsticks(videos, {"raw": raw}, {"raw": measured.scores}, measured.remarks)
     return replace(result, beside=beside)
+
+
+def _baselines(
+    options: EvaluateOptions, judged: Sequence[Video], dataset: Dataset, console: Console, segment_frames: int = 48
+) -> Baselines:
+    if not options.baselines:
+        return Baselines()
+    return measure_baselines(judged, dataset.split("calibration"), console, Measuring(segment_frames))
 
 
 def _require_two_classes(manifest: Path, judged: Sequence[Video], scores: Mapping[str, VideoScores]) -> None:

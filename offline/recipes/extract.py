@@ -1,7 +1,8 @@
-"""The `extract` command: videos to a feature store that `hunt` reads. Knows files; not how features arise."""
+"""The `extract` command: videos to a feature store that `hunt` reads."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.errors import UsageError
@@ -10,54 +11,88 @@ from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
 from offline.data.units import Unit, UnitChoice, choose_units
-from offline.extraction.extract import INDEX, AllHeads, FeatureSet, extract, write_index
-from offline.recipes.build import load_model, segment_spec
+from offline.extraction.extract import AllHeads, Extraction, extract
+from offline.extraction.features import INDEX, FeatureSet, write_index
+from offline.extraction.model import load_model, segment_spec
 
 
-def extract_features(
-    *,
-    model: str,
-    manifest: Path,
-    output: Path,
-    console: Console,
-    prompts: tuple[Prompt, ...] = PROMPTS,
-    unit: UnitChoice = "auto",
-    validation: bool = False,
-    device: str = "auto",
-    skip_unreadable: bool = False,
-) -> str:
-    """Extract the calibration split (and the validation split) into a folder, or into one `.npz`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractOptions:
+    """What is extracted, and where it goes.
 
-    An `.npz` is packed from a folder beside it, which makes it resumable too. Returns what to tell the person.
+    Attributes:
+        model: A Hugging Face id, a folder, or `reference`.
+        manifest: The data.csv.
+        output: A folder, or a name ending in `.npz`.
+        prompts: The phrasings of the question.
+        unit: What one calibration sample is.
+        validation: Whether the validation split is extracted, too.
+        device: Where the model runs.
+        skip_unreadable: Whether videos that cannot be read are left out.
     """
-    packed = output.suffix == ".npz"
-    folder = output.with_name(output.name + ".store") if packed else output
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: is a file; give a folder, or a name ending in .npz")
-    dataset = read_dataset(manifest)
-    dataset.require_both_classes("calibration")
-    used = Dataset(
-        dataset.path, tuple(dataset.split("calibration")) + (tuple(dataset.split("validation")) if validation else ())
-    )
-    if not skip_unreadable:
-        used.require_files()
-    mllm = load_model(model, device, console)
-    segment = segment_spec(dataset, console, skip_unreadable)
-    units: dict[str, Unit] = choose_units(dataset.split("calibration"), unit)
+
+    model: str
+    manifest: Path
+    output: Path
+    prompts: tuple[Prompt, ...] = PROMPTS
+    unit: UnitChoice = "auto"
+    validation: bool = False
+    device: str = "auto"
+    skip_unreadable: bool = False
+
+    @property
+    def packed(self) -> bool:
+        """Whether the output is one file."""
+        return self.output.suffix == ".npz"
+
+    @property
+    def folder(self) -> Path:
+        """The feature store; that of a packed output lies beside it, so that it is resumable too."""
+        return self.output.with_name(self.output.name + ".store") if self.packed else self.output
+
+
+def extract_features(options: ExtractOptions, console: Console) -> str:
+    """Extract the calibration split, and maybe the validation split.
+
+    Returns:
+        What to tell the person.
+
+    Raises:
+        HeadHuntError: A video cannot be read, the model cannot be used, the disk is full.
+    """
+    folder = options.folder
+    used = _check(options)
+    calibration = used.split("calibration")
+    mllm = load_model(options.model, options.device, console)
+    segment = segment_spec(used, console, options.skip_unreadable)
+    units: dict[str, Unit] = choose_units(calibration, options.unit)
     units |= {video.name: "segment" if video.timed else "video" for video in used if video.split == "validation"}
-    store = EntryStore(folder)
+    heads = AllHeads(mllm, options.prompts)
+    extraction = Extraction(heads, mllm.pixels, segment, EntryStore(folder), options.skip_unreadable)
     # An index of an earlier run must not speak for this one until it is through.
     (folder / INDEX).unlink(missing_ok=True)
     with console.bar("Features of all heads", "video") as progress:
-        done = extract(used, units, AllHeads(mllm, prompts), mllm.pixels, segment, store, skip_unreadable, progress)
+        done = extract(used, units, extraction, progress)
     # What cannot be read was reported; a class may have gone with it.
-    Dataset(dataset.path, tuple(one.video for one in done)).require_both_classes("calibration")
-    calibration = FeatureSet.of([one for one in done if one.video.split == "calibration"], prompts)
-    if packed:
-        calibration.write(output)
-    write_index(folder, calibration, done, mllm)
+    Dataset(used.path, tuple(one.video for one in done)).require_both_classes("calibration")
+    features = FeatureSet.of([one for one in done if one.video.split == "calibration"], options.prompts)
+    if options.packed:
+        features.write(options.output)
+    write_index(folder, features, done, mllm)
     return (
-        f"{output}: {len(calibration.labels)} samples ({int(calibration.labels.sum())} anomalous) of "
-        f"{len(set(calibration.videos))} calibration videos, {len(prompts)} prompts, "
+        f"{options.output}: {len(features.labels)} samples ({int(features.labels.sum())} anomalous) of "
+        f"{len(set(features.videos))} calibration videos, {len(features.prompts)} prompts, "
         f"{mllm.geometry.layers} x {mllm.geometry.heads} heads of {mllm.geometry.head_dim}"
     )
+
+
+def _check(options: ExtractOptions) -> Dataset:
+    """Everything that can be refused before a model is loaded. Returns the videos to extract."""
+    if options.folder.exists() and not options.folder.is_dir():
+        raise UsageError(f"{options.folder}: is a file; give a folder, or a name ending in .npz")
+    dataset = read_dataset(options.manifest)
+    dataset.require_both_classes("calibration")
+    used = dataset.only("calibration", "validation") if options.validation else dataset.only("calibration")
+    if not options.skip_unreadable:
+        used.require_files()
+    return used

@@ -1,18 +1,20 @@
 """A bundle for one site: new scorer and locators from the site's own videos, on the same graphs.
 
-Knows bundles and datasets; needs no model and no torch. What was hunted stays hunted.
+Needs no model and no torch. What was hunted stays hunted.
 """
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from edge_runtime.bundle.manifest import REPORT
+from edge_runtime.bundle.manifest import REPORT, FileEntry, Manifest
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.onnx_engine import OnnxEngine
@@ -23,13 +25,40 @@ from offline.calibration.fit import Fitted, fit, fitted_document
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
+from offline.data.segments import median_rate
 from offline.data.units import UnitChoice, choose_units
-from offline.extraction.extract import ExpertFeatures, median_rate
+from offline.extraction.extract import ExpertFeatures, Extraction
+from offline.hunting.evidence import Evidence
+from offline.recipes.fitted_report import TEST_SPLIT, scored_videos, unsealed_manifest
+from offline.report.compose import Material, compose
+from offline.report.notes import bundle_notes, title_of
+from offline.report.render import write
+
+_RECALIBRATED = (
+    "The heads were hunted when the bundle was first built, and its graphs are unchanged; the scorer and the locator "
+    "were fitted anew on this site's videos."
+)
+_FIRST_BUNDLE = (
+    "The maps of the hunt: they are in the first bundle's report; hh-offline report --cache with the cache of its "
+    "build shows them for this bundle too."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecalibrateOptions:
-    """Everything that decides what a recalibration gives."""
+    """Everything that decides what a recalibration gives.
+
+    Attributes:
+        bundle: The bundle whose graphs are kept.
+        manifest: The site's data.csv.
+        output: The new bundle's folder.
+        unit: What one calibration sample is.
+        cache: Where features are kept; None for a folder beside the new bundle.
+        provider: Of ONNX Runtime.
+        seed: Of the fit.
+        skip_unreadable: Whether videos that cannot be read are left out.
+        overwrite: Whether a bundle that is there is replaced.
+    """
 
     bundle: Path
     manifest: Path
@@ -41,18 +70,57 @@ class RecalibrateOptions:
     skip_unreadable: bool = False
     overwrite: bool = False
 
+    @property
+    def cache_folder(self) -> Path:
+        """Where extracted features are kept, so that a killed recalibration goes on where it was."""
+        return self.output.with_name(self.output.name + ".cache") if self.cache is None else self.cache
+
+    @property
+    def command(self) -> str:
+        """The command line that gives the same bundle again."""
+        words = ["hh-offline", "recalibrate", str(self.bundle), "--manifest", str(self.manifest)]
+        words += ["--output", str(self.output), "--calibration-unit", self.unit, "--seed", str(self.seed)]
+        return shlex.join(words)
+
 
 def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, Fitted]:
-    """Fit scorer and locators on a site's videos and write a new bundle. Raises HeadHuntError."""
+    """Fit scorer and locators on a site's videos, and write a new bundle.
+
+    Raises:
+        HeadHuntError: Of many kinds; nothing is at `options.output` then that was not there before.
+    """
+    old, dataset = _check(options)
+    extraction = _extraction(options, old, dataset)
+    units = choose_units(dataset.split("calibration"), options.unit)
+    with staging_folder(options.output) as work:
+        for entry in _graphs(old.manifest):
+            shutil.copyfile(old.path / entry.path, work / entry.path)
+        fitted = fit(dataset, units, extraction, work, console, options.seed)
+        write_golden(work, _golden(old, ScorerGraph(work / SCORER)))
+        document = msgspec.to_builtins(old.manifest) | fitted_document(fitted)
+        document |= {"created": now(), "segment": msgspec.to_builtins(extraction.segment)}
+        document["parity"]["scorer_max_abs"] = fitted.scorer_difference
+        del document["files"], document["bundle_id"]
+        material = _material(options, dataset, fitted, document, work)
+        write(compose(material, extraction.store, console), work / REPORT)
+        return publish(work, options.output, document), fitted
+
+
+def _check(options: RecalibrateOptions) -> tuple[Bundle, Dataset]:
+    """Everything that can be refused before the long work begins. Returns the old bundle and the dataset."""
     if options.output.resolve() == options.bundle.resolve():
         raise UsageError(f"{options.output}: is the bundle itself; choose another --output")
     check_target(options.output, options.overwrite)
     old = Bundle.open(options.bundle)
     dataset = read_dataset(options.manifest)
     dataset.require_both_classes("calibration")
-    used = Dataset(dataset.path, (*dataset.split("calibration"), *dataset.split("validation")))
     if not options.skip_unreadable:
-        used.require_files()
+        dataset.only("calibration", "validation").require_files()
+    return old, dataset
+
+
+def _extraction(options: RecalibrateOptions, old: Bundle, dataset: Dataset) -> Extraction:
+    """By the old bundle's graphs, at the site's own frame rate."""
     manifest = old.manifest
     graphs = OnnxEngine(
         old.file(manifest.graphs.vision.file),
@@ -63,34 +131,35 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
     # A segment of the `time` clock lasts as long as one of the videos that the scorer was fitted on.
     fps = median_rate(dataset.split("calibration"), options.skip_unreadable)
     segment = manifest.segment if fps is None else msgspec.structs.replace(manifest.segment, fps=fps)
-    kept = [entry for entry in manifest.files if entry.path.startswith(("vision.", "language."))]
-    extractor = ExpertFeatures(graphs, [entry.sha256 for entry in sorted(kept, key=lambda entry: entry.path)])
-    cache = options.output.with_name(options.output.name + ".cache") if options.cache is None else options.cache
-    store = EntryStore(cache)
-    with staging_folder(options.output) as work:
-        for entry in kept:
-            shutil.copyfile(old.path / entry.path, work / entry.path)
-        fitted = fit(
-            dataset,
-            choose_units(dataset.split("calibration"), options.unit),
-            extractor,
-            manifest.pixels,
-            segment,
-            store,
-            work,
-            console,
-            seed=options.seed,
-            skip_unreadable=options.skip_unreadable,
-        )
-        before = old.golden()
-        scorer = ScorerGraph(work / SCORER)
-        probabilities = np.concatenate([scorer.probabilities(row[None]) for row in before.features])
-        write_golden(work, Golden(before.frames, before.tokens, before.features, probabilities))
-        document = msgspec.to_builtins(manifest)
-        document |= fitted_document(fitted) | {"created": now(), "segment": msgspec.to_builtins(segment)}
-        document["parity"]["scorer_max_abs"] = fitted.scorer_difference
-        del document["files"], document["bundle_id"]
-        from offline.recipes.build_report import write_recalibration_report
+    extractor = ExpertFeatures(graphs, [entry.sha256 for entry in _graphs(manifest)])
+    return Extraction(extractor, manifest.pixels, segment, EntryStore(options.cache_folder), options.skip_unreadable)
 
-        write_recalibration_report(work / REPORT, options, document, dataset, fitted, store, console)
-        return publish(work, options.output, document), fitted
+
+def _graphs(manifest: Manifest) -> list[FileEntry]:
+    """The graphs' files, by name."""
+    kept = [entry for entry in manifest.files if entry.path.startswith(("vision.", "language."))]
+    return sorted(kept, key=lambda entry: entry.path)
+
+
+def _golden(old: Bundle, scorer: ScorerGraph) -> Golden:
+    """The old golden segments, with what the new scorer makes of them."""
+    before = old.golden()
+    probabilities = np.concatenate([scorer.probabilities(row[None]) for row in before.features])
+    return Golden(before.frames, before.tokens, before.features, probabilities)
+
+
+def _material(
+    options: RecalibrateOptions, dataset: Dataset, fitted: Fitted, document: dict[str, Any], work: Path
+) -> Material:
+    """What the report of the new bundle is made of. The hunt stayed with the first bundle."""
+    manifest = unsealed_manifest(document, work)
+    return Material(
+        title=f"{title_of(options.manifest)}: recalibrated for one site",
+        manifest=manifest,
+        scored=scored_videos(fitted),
+        calibration=dataset.split("calibration"),
+        evidence=Evidence(),
+        notes=(_RECALIBRATED, *bundle_notes(manifest, judged_on_test=False)),
+        absent=(_FIRST_BUNDLE, TEST_SPLIT),
+        commands=(options.command,),
+    )

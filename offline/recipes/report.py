@@ -1,7 +1,7 @@
 """The `report` command: an existing bundle, judged and drawn on its validation and test videos.
 
-Knows bundles, datasets and a build's cache. The bundle runs as it would at the edge; no model is loaded, so what
-only a hunt can tell comes from the cache of the build, or stays away and the page says so.
+The bundle runs as it would at the edge; no model is loaded, so what only a hunt can tell comes from the cache of the
+build, or stays away and the page says so.
 """
 
 from __future__ import annotations
@@ -20,17 +20,30 @@ from offline.ablation.file import ablation_table
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Split, read_dataset
-from offline.hunting.evidence import Evidence, recall
-from offline.recipes.evaluate import run_videos
-from offline.report.compose import compose
+from offline.evaluation.run import Running, run_videos
+from offline.hunting.evidence import Evidence, read_evidence
+from offline.report.compose import Material, compose
+from offline.report.content import Report
 from offline.report.notes import bundle_notes, title_of
-from offline.report.render import Report, write
+from offline.report.render import write
 from offline.report.videos import Scored, detected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportOptions:
-    """Everything that decides what a report shows. cache: of the bundle's build; BUNDLE.cache where not given."""
+    """Everything that decides what a report shows.
+
+    Attributes:
+        bundle: The bundle.
+        manifest: The data.csv.
+        output: The HTML file to write.
+        split: What to judge by; the validation split is shown in any case.
+        ablation: The JSON of `ablate`, to show its table.
+        cache: Of the bundle's build; BUNDLE.cache where not given.
+        provider: Of ONNX Runtime.
+        locator: `full` or `low_latency`.
+        skip_unreadable: Whether videos that cannot be read are left out.
+    """
 
     bundle: Path
     manifest: Path
@@ -50,43 +63,50 @@ class ReportOptions:
 
 
 def report_bundle(options: ReportOptions, console: Console) -> Report:
-    """Run a bundle on its validation videos and on `split`, and write the report. Returns what it tells.
+    """Run a bundle on its validation videos and on `split`, and write the report.
 
-    Raises HeadHuntError; what can be refused is refused before the first video, and without a whole report
-    nothing is written.
+    Returns:
+        What it tells.
+
+    Raises:
+        HeadHuntError: What can be refused is refused before the first video; without a whole report nothing is
+            written.
     """
-    bundle = Bundle.open(options.bundle)
-    inside = options.output.absolute().resolve().is_relative_to(bundle.path.resolve())
-    if inside:
-        raise UsageError(f"{options.output}: a bundle holds exactly what its manifest lists; choose another --output")
-    if options.output.is_dir():
-        raise UsageError(f"{options.output}: is a folder; name the file, as in {options.output / 'report.html'}")
+    bundle = _check(options)
     ablation = None if options.ablation is None else ablation_table(options.ablation)
-    if options.cache is not None and not options.cache.is_dir():
-        raise UsageError(f"{options.cache}: no such folder; give the cache of the bundle's build, or leave it out")
     dataset = read_dataset(options.manifest)
     shown = _shown(dataset, options)
     with _store(options.cache_folder) as (store, kept):
-        evidence = recall(store, bundle.manifest)
+        evidence = read_evidence(store, bundle.manifest)
         scored = _scores(bundle, shown, options, console)
-        report = compose(
+        material = Material(
             title=f"{title_of(options.manifest)}: what {bundle.manifest.source_model.name} sees",
             manifest=bundle.manifest,
             scored=scored,
-            calibration=list(dataset.split("calibration")),
+            calibration=dataset.split("calibration"),
             evidence=evidence,
-            store=store,
-            console=console,
             locator=options.locator,
             ablation=ablation,
             notes=bundle_notes(bundle.manifest, judged_on_test=any(one.video.split == "test" for one in scored)),
             absent=_absent(options, evidence, kept, shown, scored),
             commands=(_command(options),),
-            skip_unreadable=options.skip_unreadable,
         )
+        report = compose(material, store, console)
     console.say("Writing the report")
     write(report, options.output)
     return report
+
+
+def _check(options: ReportOptions) -> Bundle:
+    """Everything that can be refused by the paths alone. Returns the bundle."""
+    bundle = Bundle.open(options.bundle)
+    if options.output.absolute().resolve().is_relative_to(bundle.path.resolve()):
+        raise UsageError(f"{options.output}: a bundle holds exactly what its manifest lists; choose another --output")
+    if options.output.is_dir():
+        raise UsageError(f"{options.output}: is a folder; name the file, as in {options.output / 'report.html'}")
+    if options.cache is not None and not options.cache.is_dir():
+        raise UsageError(f"{options.cache}: no such folder; give the cache of the bundle's build, or leave it out")
+    return bundle
 
 
 def _shown(dataset: Dataset, options: ReportOptions) -> Dataset:
@@ -94,14 +114,14 @@ def _shown(dataset: Dataset, options: ReportOptions) -> Dataset:
     if not len(dataset.split(options.split)):
         raise UsageError(f"{dataset.path}: split {options.split!r} is empty; choose another with --split")
     splits: list[Split] = [options.split, "validation"] if options.split != "validation" else ["validation"]
-    shown = Dataset(dataset.path, tuple(video for split in splits for video in dataset.split(split)))
+    shown = dataset.only(*splits)
     if not options.skip_unreadable:
         shown.require_files()
     return shown
 
 
 def _scores(bundle: Bundle, videos: Dataset, options: ReportOptions, console: Console) -> list[Scored]:
-    runs = run_videos(bundle, videos, console, options.locator, options.provider, options.skip_unreadable)
+    runs = run_videos(bundle, videos, Running(options.locator, options.provider, options.skip_unreadable), console)
     if not any(run.video.split == options.split for run in runs):
         raise DatasetError(f"{videos.path}: no video of split {options.split!r} could be scored")
     return [Scored(run.video, run.fps, run.raw, run.smoothed, detected(run.records)) for run in runs]

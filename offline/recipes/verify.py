@@ -1,4 +1,4 @@
-"""Whether a bundle still gives what its source model gives. Knows both; changes neither."""
+"""Whether a bundle still gives what its source model gives."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from models.heads import HeadRef
 from models.loading import load
 from models.prompts import Prompt
 from offline.data.dataset import read_dataset
-from offline.recipes.build import sample_segments
+from offline.data.segments import sample_segments
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The measured parity, and whether the model is the very one the bundle was made from."""
+    """What a verification found.
+
+    Attributes:
+        parity: How far the bundle is from the model.
+        same_revision: Whether the model is the very one the bundle was made from.
+    """
 
     parity: Parity
     same_revision: bool
@@ -32,8 +37,16 @@ def verify(
 ) -> Verification:
     """Compare a bundle's features with those of its source model.
 
-    model: where the source model is; None takes the name in the bundle. manifest: take segments of these
-    videos, otherwise of the bundle's golden segments. Raises BundleRefused, CheckpointError.
+    Args:
+        bundle_path: The bundle.
+        model: Where the source model is; None takes the name in the bundle.
+        manifest: Take segments of these videos; None takes the bundle's golden segments.
+        segments: How many to take.
+        device: Where the model runs.
+
+    Raises:
+        BundleRefused: The bundle is not what its manifest says.
+        CheckpointError: The model cannot be used, or has another geometry.
     """
     bundle = Bundle.open(bundle_path)
     stated = bundle.manifest
@@ -48,7 +61,7 @@ def verify(
     if manifest is None:
         frames = bundle.golden().frames
     else:
-        frames = sample_segments(read_dataset(manifest), mllm, stated.segment, segments)
+        frames = sample_segments(read_dataset(manifest), mllm.pixels, stated.segment, segments)
     graphs = OnnxEngine(
         bundle.file(stated.graphs.vision.file),
         bundle.file(stated.graphs.language.file),

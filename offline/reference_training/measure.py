@@ -22,10 +22,10 @@ from models.family import Mllm
 from models.prompts import PROMPTS
 from offline.calibration.scorer import fit_scorer
 from offline.data.dataset import Video, read_dataset
-from offline.data.segments import clips
+from offline.data.segments import read_segments
 from offline.evaluation.baselines import measure
 from offline.evaluation.metrics import frame_auc
-from offline.hunting.hunt import hunt
+from offline.hunting.hunt import Selection, hunt
 from offline.reference_training.batches import IGNORED, Batch, Packer
 from offline.reference_training.clips import ClipPool
 from offline.reference_training.network import Trainee
@@ -57,7 +57,7 @@ def cut_videos(manifest: Path, split: str, mllm: Mllm) -> Segments:
     """Decode the segments of a split's videos, by the edge's own segmenter."""
     videos = tuple(read_dataset(manifest).split(split))  # type: ignore[arg-type]
     spec = SegmentSpec(frames=48, sampled=16, fps=15.0)
-    found = [(v, clip) for v, video in enumerate(videos) for clip in clips(video.path, mllm.pixels, spec)]
+    found = [(v, clip) for v, video in enumerate(videos) for clip in read_segments(video.path, mllm.pixels, spec)]
     motion = np.concatenate([measure(video.path, video.name).values[:, 0] for video in videos])
     return Segments(
         videos=videos,
@@ -83,7 +83,7 @@ def few_shot(mllm: Mllm, calibration: Segments, test: Segments, seed: int = 0) -
     known, unknown = features_of(mllm, calibration), features_of(mllm, test)
     labels = calibration.labels
     names = [prompt.name for prompt in PROMPTS]
-    found = hunt(known, labels, names, top_k=EXPERTS)
+    found = hunt(known, labels, names, Selection(top_k=EXPERTS))
     m = names.index(found.prompt)
     layers, heads = known.shape[2:4]
 

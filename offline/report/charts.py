@@ -1,11 +1,12 @@
-"""The report's figures. Knows numbers and what they mean; nothing of pages, files or where the numbers came from.
+"""The report's figures: each function draws one and returns it as inline `<svg>`.
 
-Each function returns one inline `<svg>`. No name given by a user is drawn here.
+A new one is called from its section in `offline.report.sections`. No name given by a user is drawn here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
@@ -14,15 +15,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from models.heads import HeadRef
+from offline.arrays import BoolArray, Float64Array, Floating
 from offline.hunting.depth import DepthPoint
 from offline.report.svg import Ink, inline_svg
-
-Floats = NDArray[np.floating]
-Bools = NDArray[np.bool_]
-Span = tuple[int, int]
 
 # Pale to deep: readable on a light and on a dark page, and the warm marks of the experts stand out on all of it.
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#e8f1f5", "#8fc1d4", "#3a86a8", "#12507a", "#0a2a4a"])
@@ -31,8 +28,8 @@ _HEAT = LinearSegmentedColormap.from_list("heat", ["#e8f1f5", "#8fc1d4", "#3a86a
 _CURVE_POINTS = 400
 
 
-def head_map(name: str, says: str, values: Floats, experts: Sequence[HeadRef]) -> Markup:
-    """Heat map of one value per head, with the experts framed and numbered by rank. values: (L, H)."""
+def head_map(name: str, says: str, values: Floating, experts: Sequence[HeadRef]) -> Markup:
+    """Draw a heat map of one value per head, (L, H), with the experts framed and numbered by rank."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -45,8 +42,8 @@ def head_map(name: str, says: str, values: Floats, experts: Sequence[HeadRef]) -
     return inline_svg(name, says, min(520, max(220, 130 + 11 * values.shape[0])), paint)
 
 
-def metric_maps(name: str, says: str, maps: Sequence[tuple[str, Floats]], experts: Sequence[HeadRef]) -> Markup:
-    """One small heat map per metric, on one scale from 0 to 1. maps: (title, (L, H))."""
+def metric_maps(name: str, says: str, maps: Sequence[tuple[str, Floating]], experts: Sequence[HeadRef]) -> Markup:
+    """Draw one small heat map per metric, on one scale from 0 to 1; `maps` are (title, (L, H)) each."""
 
     def paint(figure: Figure) -> None:
         grid = figure.subplots(-(-len(maps) // 2), 2, sharex=True, sharey=True, squeeze=False)
@@ -61,8 +58,8 @@ def metric_maps(name: str, says: str, maps: Sequence[tuple[str, Floats]], expert
     return inline_svg(name, says, min(520, max(260, 150 + 12 * maps[0][1].shape[0])), paint)
 
 
-def stability(name: str, says: str, score: Floats, penalty: float, experts: Sequence[HeadRef]) -> Markup:
-    """Mean against standard deviation over the prompts, each head a dot. score: (M, L, H)."""
+def stability(name: str, says: str, score: Floating, penalty: float, experts: Sequence[HeadRef]) -> Markup:
+    """Draw mean against standard deviation over the prompts, each head a dot; `score` is (M, L, H)."""
     mean, spread = score.mean(axis=0), score.std(axis=0)
 
     def paint(figure: Figure) -> None:
@@ -94,8 +91,8 @@ def stability(name: str, says: str, score: Floats, penalty: float, experts: Sequ
     return inline_svg(name, says, 300, paint)
 
 
-def two_maps(name: str, says: str, maps: Sequence[tuple[str, Floats]], labels: Bools) -> Markup:
-    """Samples in two dimensions, by class. maps: (title, (n, 2)); labels: (n,)."""
+def two_maps(name: str, says: str, maps: Sequence[tuple[str, Floating]], labels: BoolArray) -> Markup:
+    """Draw samples in two dimensions, by class; `maps` are (title, (n, 2)) each, labels (n,)."""
 
     def paint(figure: Figure) -> None:
         for axes, (title, places) in zip(figure.subplots(1, len(maps), squeeze=False).flat, maps, strict=True):
@@ -123,38 +120,53 @@ def two_maps(name: str, says: str, maps: Sequence[tuple[str, Floats]], labels: B
     return inline_svg(name, says, 240, paint)
 
 
-def score_curve(
-    name: str,
-    says: str,
-    *,
-    seconds: float,
-    segments: Sequence[tuple[float, float]],
-    scores: Sequence[float | None],
-    smoothed: Sequence[float | None],
-    threshold: float,
-    events: Sequence[tuple[float, float]],
-    detected: Sequence[tuple[float, float]],
-) -> Markup:
-    """Scores of one video over time, all in seconds: real events shaded, detected events as bars above."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreCurve:
+    """Scores of one video over time, which is in seconds.
+
+    Attributes:
+        seconds: How long the video is.
+        segments: Start and end of each segment.
+        scores: One a segment, None in a gap.
+        smoothed: The same, smoothed.
+        threshold: Of the locator.
+        events: Start and end of each real event.
+        detected: Start and end of each detected event.
+    """
+
+    seconds: float
+    segments: Sequence[tuple[float, float]]
+    scores: Sequence[float | None]
+    smoothed: Sequence[float | None]
+    threshold: float
+    events: Sequence[tuple[float, float]]
+    detected: Sequence[tuple[float, float]]
+
+
+def score_curve(name: str, says: str, curve: ScoreCurve) -> Markup:
+    """Draw a video's scores over time: real events shaded, detected events as bars above."""
 
     def paint(figure: Figure) -> None:
         # Fixed margins: there may be hundreds of these, and finding the margins takes half of the drawing time.
         figure.set_layout_engine("none")
         axes = figure.subplots(gridspec_kw={"left": 0.07, "right": 0.985, "bottom": 0.26, "top": 0.97})
-        for start, end in events:
+        for start, end in curve.events:
             axes.axvspan(start, end, ymax=1 / 1.16, facecolor=Ink.WARM, alpha=0.16, linewidth=0)
-        if detected:
+        if curve.detected:
             axes.broken_barh(
-                [(start, end - start) for start, end in detected], (1.06, 0.08), facecolor=Ink.DETECTED, linewidth=0
+                [(start, end - start) for start, end in curve.detected],
+                (1.06, 0.08),
+                facecolor=Ink.DETECTED,
+                linewidth=0,
             )
-        edges = np.array(segments, dtype=np.float64).reshape(-1, 2)
-        raw, even = _with_gaps(scores), _with_gaps(smoothed)
+        edges = np.array(curve.segments, dtype=np.float64).reshape(-1, 2)
+        raw, even = _with_gaps(curve.scores), _with_gaps(curve.smoothed)
         # A step is drawn from its segment's start to its end; between two segments that do not touch is nothing.
         axes.hlines(raw, edges[:, 0], edges[:, 1], color=Ink.SECOND, linewidth=1.3, alpha=0.9)
         marker = "o" if len(edges) <= 60 else ""
         axes.plot(edges.mean(axis=1), even, color=Ink.ACCENT, marker=marker, markersize=3)
-        axes.axhline(threshold, color=Ink.TEXT, linewidth=1, linestyle=(0, (4, 3)))
-        axes.set_xlim(0, seconds)
+        axes.axhline(curve.threshold, color=Ink.TEXT, linewidth=1, linestyle=(0, (4, 3)))
+        axes.set_xlim(0, curve.seconds)
         axes.set_ylim(0, 1.16)
         axes.set_yticks([0, 0.5, 1])
         axes.set_xlabel("seconds")
@@ -162,10 +174,16 @@ def score_curve(
     return inline_svg(name, says, 160, paint)
 
 
-def operating_curves(name: str, says: str, curves: Sequence[tuple[str, Bools, Floats]], threshold: float) -> Markup:
-    """ROC and precision-recall curve side by side. curves: (title, labels (n,), scores (n,)), both classes in each.
+def operating_curves(
+    name: str, says: str, curves: Sequence[tuple[str, BoolArray, Floating]], threshold: float
+) -> Markup:
+    """Draw ROC and precision-recall curve side by side; the dot is the first series at the threshold.
 
-    The dot is the first series at the threshold.
+    Args:
+        name: Unique on the page.
+        says: What one sees.
+        curves: (title, labels (n,), scores (n,)) each, both classes in each.
+        threshold: Of the dot.
     """
     from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -197,7 +215,7 @@ def operating_curves(name: str, says: str, curves: Sequence[tuple[str, Bools, Fl
 
 
 def depth_figure(name: str, says: str, curve: Sequence[DepthPoint], chosen: int) -> Markup:
-    """AUC and F1 against the deepest layer hunted, and below it the share of the decoder that then runs."""
+    """Draw AUC and F1 against the deepest layer hunted, and below it the share of the decoder that then runs."""
     layers = [point.max_layer for point in curve]
 
     def paint(figure: Figure) -> None:
@@ -220,7 +238,7 @@ def depth_figure(name: str, says: str, curve: Sequence[DepthPoint], chosen: int)
 
 
 def calibration_figure(name: str, says: str, points: Sequence[tuple[float, int, float | None]]) -> Markup:
-    """AUC against the fraction of the calibration data. points: (fraction, samples, AUC)."""
+    """Draw AUC against the fraction of the calibration data; `points` are (fraction, samples, AUC) each."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -242,7 +260,7 @@ def calibration_figure(name: str, says: str, points: Sequence[tuple[float, int, 
     return inline_svg(name, says, 260, paint)
 
 
-def _heat(axes: Axes, values: Floats, experts: Sequence[HeadRef], *, ranks: bool) -> AxesImage:
+def _heat(axes: Axes, values: Floating, experts: Sequence[HeadRef], *, ranks: bool) -> AxesImage:
     layers, heads = values.shape
     # "none" keeps one pixel a head; the browser enlarges it with sharp edges.
     picture = axes.imshow(values, cmap=_HEAT, aspect="auto", origin="lower", interpolation="none")
@@ -268,12 +286,12 @@ def _legend_above(axes: Axes, columns: int) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, columnspacing=1.2, handlelength=1.6)
 
 
-def _with_gaps(values: Sequence[float | None]) -> NDArray[np.float64]:
+def _with_gaps(values: Sequence[float | None]) -> Float64Array:
     """None becomes NaN, at which a line is interrupted."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+def _thinned(x: Floating, y: Floating) -> tuple[Floating, Floating]:
     """The curve at as many points as can be seen, its ends among them."""
     if len(x) <= _CURVE_POINTS:
         return x, y

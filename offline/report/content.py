@@ -1,4 +1,4 @@
-"""What a report tells, as frozen values that refuse nonsense. Knows no page, no figure and no file.
+"""What a report tells, as frozen values that refuse nonsense.
 
 What was not measured is None and is left out of the page; nothing stands in for it.
 """
@@ -10,17 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.stream.locator import LocatorSpec
-from offline.data.dataset import LABELS, SPLITS, Label, Span, Split
+from offline.data.dataset import LABELS, SPLITS, Label, Split
+from offline.data.spans import Span
 from offline.evaluation.figures import Evaluation
 from offline.hunting.depth import DepthPoint
+from offline.hunting.evidence import Embedding
 from offline.hunting.hunt import Hunt
-
-BoolArray = NDArray[np.bool_]
 
 Cell = str | int | float | None
 
@@ -32,10 +29,21 @@ MAX_THUMBNAIL_BYTES = 65_536
 class ReportVideo:
     """One video: what is true, what was scored, what was detected. All ranges are half-open, in frames.
 
-    fps: frames per second; frames: how many there are. events: the annotated ones; an anomalous video without
-    any has unknown timing. segments, scores, smoothed: of equal length; None is a gap. detected: at the operating
-    point `full`. thumbnails: (frame, caption, JPEG) at the peaks, see `report.thumbnail`. Raises ValueError that
-    names the video.
+    Attributes:
+        name: As in the manifest.
+        label: `normal` or `anomalous`.
+        split: What the video is for.
+        fps: Frames per second.
+        frames: How many there are.
+        events: The annotated ones; an anomalous video without any has unknown timing.
+        segments: What was scored.
+        scores: One a segment; None is a gap.
+        smoothed: The same, smoothed by the locator.
+        detected: Events that the locator found.
+        thumbnails: (frame, caption, JPEG) at the peaks, see `report.pictures.thumbnail`.
+
+    Raises:
+        ValueError: They contradict each other; the message names the video.
     """
 
     name: str
@@ -92,33 +100,9 @@ class ReportVideo:
         return max((score for score in self.smoothed if score is not None), default=None)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Embedding:
-    """Samples as the experts see them, and as all heads of the last layer do.
-
-    expert: (n, K·d); last_layer: (n, H·d); labels: bool (n,); videos: n names, repeated where a video gives
-    several samples.
-    """
-
-    expert: NDArray[np.floating]
-    last_layer: NDArray[np.floating]
-    labels: BoolArray
-    videos: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        n = len(self.videos)
-        for name, features in (("expert", self.expert), ("last-layer", self.last_layer)):
-            if features.ndim != 2 or features.shape[0] != n or features.shape[1] == 0:
-                raise ValueError(f"{name} features have shape {features.shape}; expected ({n}, width)")
-            if not np.isfinite(features).all():
-                raise ValueError(f"{name} features to embed are not all finite")
-        if self.labels.shape != (n,) or self.labels.dtype != np.bool_:
-            raise ValueError(f"labels are {self.labels.dtype} {self.labels.shape}; expected bool ({n},)")
-
-
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under headings, cell by cell as they shall be shown: a float gets three digits, None is "not defined"."""
+    """Rows under headings, cell by cell: a float is shown with three digits, None as "not defined"."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -131,7 +115,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class AblationTable:
-    """An ablation as it is shown. judged_on: one sentence. revision: of the weights. notes: how to read it."""
+    """An ablation as it is shown.
+
+    Attributes:
+        table: A row for each variant.
+        judged_on: What it was judged on, one sentence.
+        revision: Of the model's weights.
+        notes: How to read it.
+    """
 
     table: Table
     judged_on: str
@@ -143,12 +134,22 @@ class AblationTable:
 class Report:
     """Everything a report tells; what is None or empty is left out.
 
-    manifest: of the bundle; its `bundle_id` and its entry for the report itself are not looked at, since they
-    can only be known after the report. hunt: None where only its experts are known, which the manifest names.
-    locator: the operating point that everything here was scored and judged with. evaluations: by split, or their
-    `to_dict()` forms, with trivial baselines and ceilings `beside` them where those were measured.
-    calibration_curve: (fraction in 0..1, samples, validation AUC). notes: sentences that must be read first. absent:
-    what a report could show and this one does not, with the way to get it. commands: how to repeat it.
+    Attributes:
+        title: Of the page.
+        manifest: Of the bundle; its `bundle_id` and its entry for the report itself are not looked at, since they
+            can only be known after the report.
+        hunt: None where only its experts are known, which the manifest names.
+        locator: The operating point that everything here was scored and judged with.
+        videos: Scored videos, of all splits that are shown.
+        depth: Accuracy against depth.
+        embedding: Samples as the experts see them.
+        evaluations: By split, or their `to_dict()` forms, with trivial baselines and ceilings `beside` them where
+            those were measured.
+        ablation: The ablation table.
+        calibration_curve: (fraction in 0..1, samples, validation AUC).
+        notes: Sentences that must be read first.
+        absent: What a report could show and this one does not, with the way to get it.
+        commands: How to repeat it.
     """
 
     title: str

@@ -1,7 +1,4 @@
-"""What a reader must know before the figures: where the model comes from, and on what it was calibrated.
-
-Knows a manifest; nothing of videos or pages.
-"""
+"""What a reader must know before the figures: where the model comes from, and on what it was calibrated."""
 
 from __future__ import annotations
 
@@ -13,12 +10,17 @@ from models.reference import is_trained
 
 
 def title_of(manifest: Path) -> str:
-    """What to call a dataset: its file's name, or its folder's where the file is just the data.csv."""
+    """Say what to call a dataset: its file's name, or its folder's where the file is just the data.csv."""
     return manifest.absolute().parent.name or manifest.stem if manifest.stem == "data" else manifest.stem
 
 
 def bundle_notes(manifest: Manifest, *, judged_on_test: bool) -> tuple[str, ...]:
-    """Sentences for the top of a report. judged_on_test: whether it holds figures of videos that chose nothing."""
+    """Write the sentences for the top of a report.
+
+    Args:
+        manifest: Of the bundle.
+        judged_on_test: Whether the report holds figures of videos that chose nothing.
+    """
     notes = []
     if manifest.source_model.name == REFERENCE:
         notes.append(

@@ -1,4 +1,4 @@
-"""A matplotlib figure as SVG that is part of an HTML page. Knows drawing; nothing of what is drawn.
+"""A matplotlib figure as SVG that is part of an HTML page.
 
 The page decides the colours: figures are drawn in the ink of `Ink`, and each ink becomes a CSS variable of the
 page, so that a figure follows the page into dark mode. Text stays text: it can be read aloud, searched and
@@ -77,8 +77,15 @@ _STYLE: dict[Any, Any] = {
 def inline_svg(name: str, says: str, height_px: int, paint: Callable[[Figure], None]) -> Markup:
     """Let `paint` draw on an empty figure and return it as an `<svg>` element without any address in it.
 
-    name: unique on the page, letters, digits and hyphens; its identifiers begin with it, because a figure in a
-    closed `<details>` must not lend its definitions to another. says: what one sees, for who cannot see it.
+    Args:
+        name: Unique on the page, letters, digits and hyphens; its identifiers begin with it, because a figure in a
+            closed `<details>` must not lend its definitions to another.
+        says: What one sees, for who cannot see it.
+        height_px: How high the figure is.
+        paint: Draws it.
+
+    Raises:
+        ValueError: The name holds something else.
     """
     if re.fullmatch(r"[a-z][a-z0-9-]*", name) is None:
         raise ValueError(f"a figure's name is made of small letters, digits and hyphens, got {name!r}")

@@ -1,4 +1,4 @@
-"""Features in two dimensions. Knows arrays; nothing of classes, so the picture cannot be flattered by them."""
+"""Features in two dimensions. Classes play no part, so the picture cannot be flattered by them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,21 @@ _PERPLEXITY = 30.0
 
 
 def place(features: NDArray[np.floating], seed: int = 0) -> NDArray[np.float64]:
-    """t-SNE (van der Maaten and Hinton 2008) of features (n, width), n >= `MIN_SAMPLES`. Returns (n, 2).
+    """Place features in two dimensions by t-SNE (van der Maaten and Hinton 2008). O(n²).
 
     Each feature is standardised, because a few features of a transformer are far larger than all others;
     constant ones are dropped. Then the first 50 principal components, as its authors do. The perplexity is 30, less
-    for few samples. Samples that are all alike come back on one point. O(n²).
+    for few samples.
+
+    Args:
+        features: (n, width).
+        seed: Of the embedding.
+
+    Returns:
+        (n, 2). Samples that are all alike come back on one point.
+
+    Raises:
+        ValueError: There are fewer than `MIN_SAMPLES`.
     """
     n = len(features)
     if n < MIN_SAMPLES:

@@ -1,7 +1,4 @@
-"""Scored videos as a report shows them: segments, events, and pictures at the peaks. Knows files and records.
-
-Where the scores came from, a build's features or a bundle that ran, is the caller's business.
-"""
+"""Scored videos as a report shows them: segments, events, and pictures at the peaks."""
 
 from __future__ import annotations
 
@@ -14,11 +11,12 @@ from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.track import SegmentTimes, locate
 from edge_runtime.video.file import VideoFile
 from offline.console import Console
-from offline.data.dataset import Span, Video
+from offline.data.dataset import Video
 from offline.data.scores import VideoScores
+from offline.data.spans import Span
 from offline.report.content import ReportVideo
-from offline.report.page import MAX_VIDEOS, drawn_order
-from offline.report.render import thumbnail
+from offline.report.pictures import thumbnail
+from offline.report.sections.videos import MAX_VIDEOS, drawn_order
 
 #: The highest score, and the peaks of the strongest further events.
 PICTURES = 3
@@ -28,7 +26,15 @@ _FPS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One video with its scores. detected: half-open frame ranges. fps: None where the container states none."""
+    """One video with its scores.
+
+    Attributes:
+        video: The video.
+        fps: Its frame rate; None where the file states none.
+        raw: Scores of its segments.
+        smoothed: The same, smoothed by the locator.
+        detected: Events that the locator found, as half-open frame ranges.
+    """
 
     video: Video
     fps: float | None
@@ -38,14 +44,14 @@ class Scored:
 
     @classmethod
     def of(cls, video: Video, fps: float | None, raw: VideoScores, locator: LocatorSpec) -> Scored:
-        """From raw scores, smoothed and located here as the edge does it."""
+        """Smooth and locate raw scores as the edge does it."""
         segments = [SegmentTimes(i, start, end, 0.0, 0.0) for i, (start, end, _) in enumerate(raw.segments)]
         records = locate(segments, [score for _, _, score in raw.segments], locator)
         return cls(video, fps, raw, raw.smoothed(locator.sigma, locator.lookahead), detected(records))
 
 
 def detected(records: Iterable[Record]) -> tuple[Span, ...]:
-    """The frame ranges of all finished events."""
+    """Take the frame ranges of all finished events."""
     return tuple(
         (record.start_frame, record.end_frame)
         for record in records
@@ -54,7 +60,7 @@ def detected(records: Iterable[Record]) -> tuple[Span, ...]:
 
 
 def report_videos(scored: Sequence[Scored], console: Console) -> tuple[ReportVideo, ...]:
-    """All of them; those that a page draws get pictures."""
+    """Prepare all videos for a report; those that a page draws get pictures."""
     plain = [_report_video(one) for one in scored]
     pictured = {(video.split, video.name) for video in drawn_order(plain)[:MAX_VIDEOS]}
     videos = []

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 
 from edge_runtime.errors import SourceUnavailable, UsageError
+from offline.console import Progress
 from offline.scenes.render import Footage, render
 from offline.scenes.spec import ABNORMAL_ACTIONS, FOOTAGE, KIND_LAYOUTS, KINDS, SceneSpec, check_kinds, draw_spec
 from offline.scenes.truth import BgrImage, RenderedFrame, event_ranges
@@ -26,8 +27,6 @@ from offline.scenes.video import PRESETS, Encoding, FootageLoop, write_mp4
 SPLITS: Final = ("calibration", "validation", "test")
 GENERATOR: Final = 1
 """Number of the picture-making code: raise it when the same spec gives other pictures, so that clips are redone."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

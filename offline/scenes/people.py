@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from offline.scenes import figures
+from offline.scenes import actors
 from offline.scenes.canvas import Canvas
 from offline.scenes.pose import Joint, skeleton, target_pose
 from offline.scenes.world import Actor, Drawn, Script, World
@@ -43,12 +43,12 @@ class Bag(Actor):
         """On the ground; a carried bag is drawn by its carrier."""
         if self.carrier is not None:
             return []
-        figures.shadow(canvas, (self.u, self.v), 0.2 * self.world.stage.scale(self.v))
+        actors.shadow(canvas, (self.u, self.v), 0.2 * self.world.stage.scale(self.v))
         return [self.draw_at(canvas, (self.u, self.v), self.world.stage.scale(self.v))]
 
     def draw_at(self, canvas: Canvas, foot: tuple[float, float], height: float) -> Drawn:
         """Draw with its lower edge at a point."""
-        box = figures.bag(canvas, foot, height, self.shape, figures.CLOTHES[self.color])
+        box = actors.bag(canvas, foot, height, self.shape, actors.CLOTHES[self.color])
         return Drawn(self.track, "bag", box, self.action, self.color, foot)
 
 
@@ -61,12 +61,12 @@ class Person(Actor):
         self.size = world.uniform(0.62, 0.7) if child else world.uniform(0.92, 1.08)
         self.pace = world.uniform(0.85, 1.2)
         self.variant = world.index(1000)
-        self.color = _pick(world, tuple(figures.CLOTHES))
-        self.look = figures.Look(
-            shirt=figures.CLOTHES[self.color],
-            trousers=figures.TROUSERS[world.index(len(figures.TROUSERS))],
-            skin=figures.SKIN[world.index(len(figures.SKIN))],
-            hair=figures.HAIR[world.index(len(figures.HAIR))],
+        self.color = _pick(world, tuple(actors.CLOTHES))
+        self.look = actors.Look(
+            shirt=actors.CLOTHES[self.color],
+            trousers=actors.TROUSERS[world.index(len(actors.TROUSERS))],
+            skin=actors.SKIN[world.index(len(actors.SKIN))],
+            hair=actors.HAIR[world.index(len(actors.HAIR))],
             girth=float(rng.uniform(0.95, 1.2)),
             coat=bool(rng.random() < 0.3),
             backpack=bool(rng.random() < 0.2),
@@ -214,14 +214,14 @@ class Person(Actor):
         foot = (self.u + toppled, self.v - self.lift * height)
         if -1.0 < self.u < self.world.stage.aspect + 1.0:
             wide = 0.22 + 0.25 * abs(math.sin(self.roll))
-            figures.shadow(canvas, (foot[0], self.v), wide * height)
+            actors.shadow(canvas, (foot[0], self.v), wide * height)
         held = self.held
         if held is None and self.umbrella and self.action in ("walking", "standing", "strolling"):
             held = "umbrella"
         elif held is None and self.action == "phoning":
             held = "phone"
         body = skeleton(self._pose, grounded=self.action != "cycling")
-        box, hand = figures.person(canvas, foot, height, self.facing, body, self.look, held)
+        box, hand = actors.person(canvas, foot, height, self.facing, body, self.look, held)
         drawn = [Drawn(self.track, "person", box, self.action, self.color, (self.u, self.v))]
         if self.bag is not None:
             low = {"suitcase": 0.42, "sports bag": 0.28, "handbag": 0.25}[self.bag.shape] * height
@@ -243,7 +243,7 @@ class Cyclist(Person):
         direction = 1 if self.looks_to >= 0 else -1
         self.facing = float(direction)
         foot = (self.u, self.v)
-        box = figures.bicycle(canvas, foot, self.height, direction, -self.phase * 1.4 * direction)
+        box = actors.bicycle(canvas, foot, self.height, direction, -self.phase * 1.4 * direction)
         rider = super().draw(canvas)
         return [*rider, Drawn(self.bicycle_track, "bicycle", box, "rolling", "red", foot)]
 
@@ -269,7 +269,7 @@ class Ball(Actor):
     def draw(self, canvas: Canvas) -> list[Drawn]:
         """A white ball with its shadow."""
         radius = 0.06 * self.world.stage.scale(self.v)
-        figures.shadow(canvas, (self.u, self.v), 1.6 * radius)
+        actors.shadow(canvas, (self.u, self.v), 1.6 * radius)
         center = (self.u, self.v - radius - self.rise)
         canvas.disc(center, radius, (226, 226, 232))
         box = (center[0] - radius, center[1] - radius, center[0] + radius, center[1] + radius)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from offline.scenes import figures
+from offline.scenes import actors
 from offline.scenes.canvas import Canvas, shade
 from offline.scenes.people import Person
 from offline.scenes.world import Actor, Drawn, Script, World
@@ -19,7 +19,7 @@ class Vehicle(Actor):
     def __init__(self, world: World, u: float, v: float, direction: int, kind: str | None = None) -> None:
         super().__init__(world, u, v)
         self.kind = kind or ("van" if world.chance(0.3) else "car")
-        self.color = tuple(figures.PAINT)[world.index(len(figures.PAINT))]
+        self.color = tuple(actors.PAINT)[world.index(len(actors.PAINT))]
         self.direction = direction
         self.cruise = CRUISE * world.uniform(0.8, 1.25)
         self.speed = 0.0
@@ -99,22 +99,22 @@ class Vehicle(Actor):
             self.action = action
             yield
 
-    def _state(self) -> figures.VehicleState:
-        return figures.VehicleState(
+    def _state(self) -> actors.VehicleState:
+        return actors.VehicleState(
             self.direction, self.tilt, self.nose, self.tail, self.turn, self.braking, self.hazard
         )
 
     def draw(self, canvas: Canvas) -> list[Drawn]:
         """Draw the vehicle."""
         foot = (self.u, self.v)
-        box = figures.vehicle(canvas, foot, self.height, self.kind, figures.PAINT[self.color], self._state())
+        box = actors.vehicle(canvas, foot, self.height, self.kind, actors.PAINT[self.color], self._state())
         return [Drawn(self.track, self.kind, box, self.action, self.color, foot)]
 
     def shine(self, canvas: Canvas) -> list[Drawn]:
         """Its lights, off when parked."""
         if self.action != "parked":
-            head, tail = figures.lamps_of((self.u, self.v), self.height, self.kind, self.direction)
-            figures.vehicle_lights(
+            head, tail = actors.lamps_of((self.u, self.v), self.height, self.kind, self.direction)
+            actors.vehicle_lights(
                 canvas,
                 None if self._hidden(head) else head,
                 None if self._hidden(tail) else tail,
@@ -172,7 +172,7 @@ class Plume(Actor):
             strength = (0.5 if steam else 0.75) * self.strength * (1.0 - age / life)
             canvas.haze(center, radius, color, strength)
             points.append((center[0], center[1]))
-        box = figures.bounds(points, 0.12 * scale)
+        box = actors.bounds(points, 0.12 * scale)
         return [Drawn(self.track, self.kind, box, "rising", "white" if steam else "grey", (self.u, self.v))]
 
 
@@ -190,7 +190,7 @@ class Fire(Actor):
             return []
         scale = self.world.stage.scale(self.v)
         foot = (self.u, self.v - self.base * scale)
-        box = figures.flames(canvas, foot, self.size * scale)
+        box = actors.flames(canvas, foot, self.size * scale)
         return [Drawn(self.track, "fire", box, "burning", "orange", (self.u, self.v))]
 
 

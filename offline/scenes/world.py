@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from offline.scenes.actors import Box
 from offline.scenes.canvas import Canvas
-from offline.scenes.figures import Box
 from offline.scenes.spec import SceneSpec
 from offline.scenes.stage import Lane, Stage, build_stage
 

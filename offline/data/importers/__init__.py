@@ -1,7 +1,4 @@
-"""Public datasets to rows of `data.csv`: one registry, one function. One module here for each dataset family.
-
-Knows which datasets there are and what is asked of all of them; how each is annotated is in its module.
-"""
+"""Public datasets to rows of `data.csv`: one registry, one function. One module here for each dataset family."""
 
 from __future__ import annotations
 
@@ -12,23 +9,27 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edge_runtime.errors import DatasetError, UsageError
-from offline.data.dataset import Split, Video
+from offline.data.dataset import Video
 from offline.data.importers import frame_masks, msad, ubnormal, ucf_crime, xd_violence
-from offline.data.importers.annotation import Annotated, Interval, Reader, Request
+from offline.data.importers.annotation import Annotated, LastFrame, Reader, Request
 from offline.data.importers.draw import draw_calibration
 from offline.data.importers.files import locate
 
-__all__ = ["IMPORTERS", "Importer", "Interval", "draw_calibration", "import_dataset"]
+__all__ = ["IMPORTERS", "Importer", "LastFrame", "Request", "draw_calibration", "import_dataset", "summary"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """One dataset family: what `--annotations` is for it, and who reads that.
+    """One dataset family.
 
-    `open_interval` is True where the format leaves open whether its last frame is included. `prefer` names the
-    folders that win where one file name is there twice.
+    Attributes:
+        title: Its name.
+        annotations: What `--annotations` is for it.
+        read: Who reads that.
+        open_interval: Whether the format leaves open if its last frame is included.
+        prefer: Folders that win where one file name is there twice.
     """
 
     title: str
@@ -78,51 +79,37 @@ IMPORTERS: Mapping[str, Importer] = MappingProxyType(
 
 def import_dataset(
     name: str,
+    request: Request,
     *,
-    annotations: Path,
-    videos: Path | None = None,
-    frame_counts: Path | None = None,
-    interval: Interval = "half-open",
-    split: Split | None = None,
     calibration_fraction: float | None = None,
     seed: int = 0,
     relative_to: Path | None = None,
 ) -> list[Video]:
-    """The rows of `data.csv` for a public dataset.
+    """Turn the annotations of a public dataset into the rows of `data.csv`.
 
-    annotations: what `IMPORTERS[name].annotations` says. videos: folder that is searched for every video, by
-    name; without it, paths are as annotated. frame_counts: lines `name first last`. interval: what a last frame
-    means where the format leaves it open. split: instead of the dataset's own. calibration_fraction: only a
-    stratified draw, at least one of each class, as the calibration split. relative_to: the manifest's folder;
-    videos below it get relative paths.
+    Args:
+        name: A key of `IMPORTERS`.
+        request: The annotations, which are what `IMPORTERS[name].annotations` says, and how they are to be read.
+        calibration_fraction: Only a stratified draw, at least one of each class, as the calibration split.
+        seed: Of the draw.
+        relative_to: The manifest's folder; videos below it get relative paths.
 
-    Raises UsageError for an unknown dataset or options that do not go together, DatasetError for annotations
-    that contradict themselves, the frame counts or the videos; each names the line or the video.
+    Raises:
+        UsageError: The dataset is unknown, or options do not go together.
+        DatasetError: Annotations contradict themselves, the frame counts or the videos; names the line or the video.
     """
     if name not in IMPORTERS:
         raise UsageError(f"unknown dataset {name!r}; there are {', '.join(IMPORTERS)}")
     importer = IMPORTERS[name]
-    if interval == "inclusive" and not importer.open_interval:
+    if request.interval == "inclusive" and not importer.open_interval:
         raise UsageError(f"{importer.title}'s format says which frames it means; leave --interval out")
-    if calibration_fraction is not None and split not in (None, "calibration"):
-        raise UsageError(f"a calibration draw is the calibration split, not {split!r}; leave one of the two out")
-    annotated = importer.read(Request(annotations, videos, frame_counts, interval, split))
-    paths = _paths(annotated, videos, importer.prefer, relative_to)
-    rows = []
-    for video, path in zip(annotated, paths, strict=True):
-        try:
-            rows.append(
-                Video(
-                    path=path if relative_to is None else relative_to / path,
-                    name=path.as_posix(),
-                    label=video.label,
-                    split=video.split,
-                    events=video.events,
-                    frames=video.frames,
-                )
-            )
-        except ValueError as error:
-            raise DatasetError(f"{video.where}: {error}") from None
+    if calibration_fraction is not None and request.split not in (None, "calibration"):
+        raise UsageError(
+            f"a calibration draw is the calibration split, not {request.split!r}; leave one of the two out"
+        )
+    annotated = importer.read(request)
+    paths = _paths(annotated, request.videos, importer.prefer, relative_to)
+    rows = [_row(video, path, relative_to) for video, path in zip(annotated, paths, strict=True)]
     _refuse_repeats(annotated, rows)
     if unchecked := sum(bool(row.events) and row.frames is None for row in rows):
         _log.warning(
@@ -131,6 +118,35 @@ def import_dataset(
             unchecked,
         )
     return rows if calibration_fraction is None else draw_calibration(rows, calibration_fraction, seed)
+
+
+def summary(rows: Sequence[Video]) -> str:
+    """Say how many videos and frames there are, and how many of them are abnormal."""
+    anomalous = sum(row.anomalous for row in rows)
+    counts = [row.frames for row in rows if row.frames is not None]
+    frames = f"{sum(counts):,} frames" if counts else "frame counts unknown"
+    unknown = f" (in {len(counts)} videos, the others' counts are unknown)" if 0 < len(counts) < len(rows) else ""
+    abnormal = sum(end - start for row in rows for start, end in row.events)
+    untimed = sum(not row.timed for row in rows)
+    return (
+        f"{len(rows)} videos ({anomalous} anomalous, {len(rows) - anomalous} normal), "
+        f"{frames}{unknown}, {abnormal:,} frames abnormal"
+        + (f"; when is unknown of {untimed} anomalous videos" if untimed else "")
+    )
+
+
+def _row(video: Annotated, path: Path, relative_to: Path | None) -> Video:
+    try:
+        return Video(
+            path=path if relative_to is None else relative_to / path,
+            name=path.as_posix(),
+            label=video.label,
+            split=video.split,
+            events=video.events,
+            frames=video.frames,
+        )
+    except ValueError as error:
+        raise DatasetError(f"{video.where}: {error}") from None
 
 
 def _paths(

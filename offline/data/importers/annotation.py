@@ -1,7 +1,4 @@
-"""What every dataset's annotation comes down to: a file, a label, frame ranges. And how those are checked.
-
-Knows text files, frame ranges and frame counts. Knows no particular dataset, and touches no video.
-"""
+"""What every dataset's annotation comes down to: a file, a label, frame ranges. And how those are checked."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import DatasetError
-from offline.data.dataset import Label, Span, Split
-from offline.evaluation.metrics import spans
+from offline.data.dataset import Label, Split
+from offline.data.spans import Span, spans
 
-Interval = Literal["half-open", "inclusive"]
+LastFrame = Literal["half-open", "inclusive"]
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
 
@@ -28,7 +25,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Annotated:
-    """One video as its dataset describes it. `where` is the file and line that say so."""
+    """One video as its dataset describes it.
+
+    Attributes:
+        file: Its file, as written there.
+        label: `normal` or `anomalous`.
+        split: What it is for.
+        where: The file and line that say so.
+        events: Half-open frame ranges.
+        frames: How many frames it has, where that is known.
+    """
 
     file: str
     label: Label
@@ -40,12 +46,20 @@ class Annotated:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an importer is given. `videos` is the folder that is searched for files; `split` overrides."""
+    """What an importer is given.
+
+    Attributes:
+        annotations: The dataset's annotation file or folder.
+        videos: The folder that is searched for every video, by name; without it, paths are as annotated.
+        frame_counts: A file of lines `name first last`.
+        interval: What a last frame means where the format leaves it open.
+        split: Instead of the dataset's own.
+    """
 
     annotations: Path
     videos: Path | None = None
     frame_counts: Path | None = None
-    interval: Interval = "half-open"
+    interval: LastFrame = "half-open"
     split: Split | None = None
 
     def frames(self) -> Mapping[str, int]:
@@ -64,7 +78,11 @@ class Request:
 
 
 class Reader(Protocol):
-    """Reads one dataset family's annotations. Raises DatasetError, one line, for every fault in them."""
+    """Reads one dataset family's annotations.
+
+    Raises:
+        DatasetError: There is a fault in them; one line.
+    """
 
     def __call__(self, request: Request) -> list[Annotated]:
         """The videos that the annotations describe, in their order."""
@@ -128,7 +146,7 @@ def read_frame_counts(path: Path) -> dict[str, int]:
     return counts
 
 
-def events_from(pairs: Sequence[Span], where: str, interval: Interval, frames: int | None) -> tuple[Span, ...]:
+def events_from(pairs: Sequence[Span], where: str, interval: LastFrame, frames: int | None) -> tuple[Span, ...]:
     """Frame ranges as annotated to half-open events, clipped to the video if its length is known.
 
     `inclusive` takes the last number as the last abnormal frame, `half-open` as the first normal one. Only an

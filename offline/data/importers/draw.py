@@ -1,4 +1,4 @@
-"""The few-shot draw: so many of the videos, as many of each class as their share. Knows labels and chance."""
+"""The few-shot draw: so many of the videos, as many of each class as their share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from offline.data.dataset import LABELS, Video
 
 
 def draw_calibration(rows: Sequence[Video], fraction: float, seed: int) -> list[Video]:
-    """A stratified draw as the calibration split: `fraction` of each class, rounded, and at least one.
+    """Draw a stratified calibration split: `fraction` of each class, rounded, and at least one.
 
-    The same seed draws the same videos, whatever the order of the rows. Returned in the rows' order. UsageError
-    unless the fraction is in (0, 1]; DatasetError if a class is missing.
+    The same seed draws the same videos, whatever the order of the rows.
+
+    Returns:
+        The drawn videos, in the rows' order.
+
+    Raises:
+        UsageError: The fraction is not in (0, 1].
+        DatasetError: A class is missing.
     """
     if not (math.isfinite(fraction) and 0 < fraction <= 1):
         raise UsageError(f"calibration fraction must be above 0 and at most 1, got {fraction}")

@@ -1,4 +1,4 @@
-"""Finds a dataset's videos in a folder, however they were unpacked. Knows file names; reads no video.
+"""Finds a dataset's videos in a folder, however they were unpacked.
 
 Datasets are unpacked flat, in class folders, or as the zip parts they came in, and annotations name only the
 file. So videos are found by name without suffix, anywhere below the folder.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from edge_runtime.errors import DatasetError, first_line
-from offline.data.dataset import Label, Span
+from offline.data.dataset import Label
 from offline.data.importers.annotation import (
     Annotated,
     Request,
@@ -27,6 +27,7 @@ from offline.data.importers.annotation import (
     read_text,
     split_or,
 )
+from offline.data.spans import Span
 
 # Training and test videos have the same names, 01.avi and up.
 AVENUE_FOLDERS = ("testing_videos", "testing")

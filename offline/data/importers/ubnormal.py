@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_runtime.errors import DatasetError, UsageError
-from offline.data.dataset import Label, Span, Split
+from offline.data.dataset import Label, Split
 from offline.data.importers.annotation import (
     Annotated,
     Request,
@@ -23,6 +23,7 @@ from offline.data.importers.annotation import (
     stem,
 )
 from offline.data.importers.files import index_videos
+from offline.data.spans import Span
 
 _SPLITS: dict[str, Split] = {"training": "calibration", "validation": "validation", "test": "test"}
 

@@ -27,7 +27,7 @@ from offline.ablation.ablate import AblateOptions, ablate
 from offline.ablation.judge import Judge
 from offline.ablation.peers import squashed, textual_method
 from offline.ablation.result import Ablation, Figure
-from offline.ablation.rows import FULL, Method, Probe, head_methods, read_heads
+from offline.ablation.rows import FULL, Method, Probe, head_methods
 from offline.calibration.locator import ScoredVideo, calibrate
 from offline.calibration.scorer import fit_scorer
 from offline.cli import cli
@@ -36,10 +36,12 @@ from offline.data.cache import EntryStore
 from offline.data.dataset import Video, read_dataset
 from offline.data.scores import VideoScores
 from offline.evaluation.baselines import MEASURES, measure, scores_of
+from offline.evaluation.bootstrap import Resampling
 from offline.evaluation.figures import evaluate_scores
 from offline.evaluation.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES
-from offline.extraction.extract import AllHeads, Extracted, FeatureSet, extract
-from offline.hunting.hunt import hunt
+from offline.extraction.extract import AllHeads, Extracted, Extraction, extract
+from offline.extraction.features import FeatureSet, read_heads
+from offline.hunting.hunt import Selection, hunt
 
 # The coarse and the detailed one, by which rows of their own go.
 TWO = (PROMPTS[0], PROMPTS[-1])
@@ -89,10 +91,12 @@ def test_full_row_is_what_a_build_would_fit(ablation: Ablation, options: AblateO
     assert options.cache is not None
     extracted = {
         one.video.name: one
-        for one in extract(dataset, units, AllHeads(mllm, TWO), mllm.pixels, segment, EntryStore(options.cache))
+        for one in extract(
+            dataset, units, Extraction(AllHeads(mllm, TWO), mllm.pixels, segment, EntryStore(options.cache))
+        )
     }
     calibration = FeatureSet.of([extracted[video.name] for video in dataset.split("calibration")], TWO)
-    found = hunt(calibration.features, calibration.labels, calibration.prompts, top_k=3)
+    found = hunt(calibration.features, calibration.labels, calibration.prompts, Selection(top_k=3))
     assert ablation.run["experts"] == [{"layer": e.layer, "head": e.head, "rss": e.rss} for e in found.experts]
 
     def experts(features: np.ndarray) -> np.ndarray:
@@ -110,7 +114,11 @@ def test_full_row_is_what_a_build_would_fit(ablation: Ablation, options: AblateO
     locator = calibrate([ScoredVideo.of(v, scores[v.name]) for v in dataset.split("validation")]).full
     smoothed = {name: one.smoothed(locator.sigma, locator.lookahead) for name, one in scores.items()}
     judged = evaluate_scores(
-        dataset.split("test"), scores, smoothed, thresholds={"full": locator.threshold}, draws=1000
+        dataset.split("test"),
+        scores,
+        smoothed,
+        thresholds={"full": locator.threshold},
+        resampling=Resampling(draws=1000),
     )
     series, row = judged.series["smoothed"], ablation[FULL]
     assert (row.sigma, row.threshold) == (locator.sigma, locator.threshold)
@@ -180,7 +188,9 @@ def test_baselines_keep_their_own_ranking(ablation: Ablation, options: AblateOpt
     videos = list(read_dataset(options.manifest).split("test"))
     for name in MEASURES:
         raw = {video.name: scores_of(measure(video.path, video.name), name) for video in videos}
-        assert ablation[name].raw_auc == evaluate_scores(videos, raw, draws=0).series["raw"].auc
+        assert (
+            ablation[name].raw_auc == evaluate_scores(videos, raw, resampling=Resampling(draws=0)).series["raw"].auc
+        )
 
 
 def test_no_row_beats_what_the_segments_allow(ablation: Ablation) -> None:
@@ -242,7 +252,7 @@ def planted() -> dict[str, object]:
         for split in ("calibration", "validation", "test")
     }
     calibration = FeatureSet.of(data["calibration"], TWO)
-    found = hunt(calibration.features, calibration.labels, calibration.prompts, top_k=2)
+    found = hunt(calibration.features, calibration.labels, calibration.prompts, Selection(top_k=2))
     methods = head_methods(calibration, found, draws=6, seed=0)
     judge = Judge([e.video for e in data["validation"]], [e.video for e in data["test"]], draws=50)
     rows = {}
@@ -298,8 +308,8 @@ def test_rows_of_one_prompt_are_hunts_under_it_alone(planted: dict) -> None:  # 
     features[labels, 0, 1, 1] += 1
     features[labels, 1, 2, 2] += 1
     data = FeatureSet(features, labels, ("coarse", "other"), tuple(f"v{n}" for n in range(20)))
-    methods = {m.name: m for m in head_methods(data, hunt(features, labels, data.prompts, top_k=2), 1, 0)}
-    alone = hunt(features[:, :1], labels, ("coarse",), top_k=2)
+    methods = {m.name: m for m in head_methods(data, hunt(features, labels, data.prompts, Selection(top_k=2)), 1, 0)}
+    alone = hunt(features[:, :1], labels, ("coarse",), Selection(top_k=2))
     assert methods["single coarse prompt"].probes["coarse"].heads == tuple(e.ref for e in alone.experts)
     oracle = methods["oracle prompt (detailed)"]
     assert not oracle.probes

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import DatasetError, HeadHuntError, UsageError
 from offline.cli import cli
 from offline.data.dataset import Video, read_dataset, write_dataset
-from offline.data.importers import IMPORTERS, draw_calibration, import_dataset
+from offline.data.importers import IMPORTERS, Request, draw_calibration
+from offline.data.importers import import_dataset as import_request
 from offline.data.importers.annotation import merged, stem
 
 ANNOTATIONS = os.environ.get("HEADHUNT_ANNOTATIONS")
@@ -26,6 +28,19 @@ published = pytest.mark.skipif(
 )
 
 Write = Callable[[str, str], Path]
+
+
+def import_dataset(
+    name: str,
+    *,
+    calibration_fraction: float | None = None,
+    seed: int = 0,
+    relative_to: Path | None = None,
+    **request: Any,
+) -> list[Video]:
+    return import_request(
+        name, Request(**request), calibration_fraction=calibration_fraction, seed=seed, relative_to=relative_to
+    )
 
 
 @pytest.fixture

@@ -47,6 +47,14 @@ def test_what_is_written_is_read_back(tmp_path: Path, first: list, second: list)
     assert read_scores(path) == {row.name: row for row in rows}
 
 
+def test_what_no_segment_covers_is_a_gap() -> None:
+    video = VideoScores.of_segments("a", 30, [(4, 10), (10, 20)], [0.5, None])
+    assert video.segments == ((0, 4, None), (4, 10, 0.5), (10, 20, None), (20, 30, None))
+    assert VideoScores.of_segments("a", 30, [], []).segments == ((0, 30, None),)
+    with pytest.raises(DatasetError, match="segment 3-9 overlaps the one before"):
+        VideoScores.of_segments("a", 9, [(0, 4), (3, 9)], [0.1, 0.2])
+
+
 def test_smoothing_is_the_locators_and_keeps_gaps() -> None:
     scores = [0.1, 0.9, None, 0.5]
     video = VideoScores("a", 190, tuple((48 * i, min(48 * (i + 1), 190), s) for i, s in enumerate(scores)))
@@ -65,8 +73,8 @@ def test_smoothing_is_the_locators_and_keeps_gaps() -> None:
         ("[]", "holds no scores"),
         ("{}", "holds no scores"),
         ('{"c.mp4": {"scores": [0]}}', r"c\.mp4: is not in the manifest"),
-        ('{"a.mp4": {"scores": [0, 1, NaN]}}', r"a\.mp4: frame 2 has the score nan"),
-        ('{"a.mp4": {"scores": [0, 1e999]}}', r"a\.mp4: frame 1 has the score inf"),
+        ('{"a.mp4": {"scores": [0, 1, NaN]}}', "NaN is not a JSON number"),
+        ('{"a.mp4": {"scores": [0, 1e999]}}', "1e999 is not finite"),
         ('{"a.mp4": {"scores": [0, 1' + "0" * 400 + "]}}", r"a\.mp4: frame 1 has the score inf"),
         ('{"a.mp4": {"scores": []}}', r"a\.mp4: no scores"),
         ('{"a.mp4": {"scores": ["0.5"]}}', r'a\.mp4: "0\.5" is no score'),
@@ -82,7 +90,7 @@ def test_smoothing_is_the_locators_and_keeps_gaps() -> None:
         ('{"b.mp4": {"frames": 9, "segments": [[0, 4, 1], [5, 9, 1]]}}', r"segment 5-9 leaves out frames 4 to 4"),
         ('{"b.mp4": {"frames": 9, "segments": [[0, 4, 1], [3, 9, 1]]}}', r"segment 3-9 overlaps the one before"),
         ('{"b.mp4": {"frames": 9, "segments": [[0, 0, 1], [0, 9, 1]]}}', r"segment 0-0 holds no frame"),
-        ('{"b.mp4": {"frames": 9, "segments": [[0, 9, NaN]]}}', r"b\.mp4: segment 0-9 has the score nan"),
+        ('{"b.mp4": {"frames": 9, "segments": [[0, 9, NaN]]}}', "NaN is not a JSON number"),
         ('{"b.mp4": {"frames": 9, "segments": [[0, 9]]}}', r"b\.mp4: \[0, 9\] is no segment"),
         ('{"b.mp4": {"frames": 9, "segments": [[0, 9.5, 1]]}}', r"b\.mp4: 9\.5 is no frame number"),
         ('{"b.mp4": {"frames": true, "segments": [[0, 1, 1]]}}', r"b\.mp4: true is no frame number"),

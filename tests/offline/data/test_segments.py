@@ -12,7 +12,7 @@ from edge_runtime.errors import SourceUnavailable, VideoUnreadable
 from edge_runtime.stream.pixels import PixelSpec, prepare
 from edge_runtime.stream.segments import SegmentSpec, cut, sample_indices
 from edge_runtime.video.file import VideoFile
-from offline.data.segments import clips, rate, whole
+from offline.data.segments import frame_rate, read_segments, read_whole
 
 PIXELS = PixelSpec(size=24)
 
@@ -27,28 +27,32 @@ def test_segments_hold_the_pictures_at_their_bin_centres_and_cover_every_frame(f
     path = write_clip(tmp_path / "v.mp4", frames)
     pictures = every_picture(path)
     spec = SegmentSpec(frames=48, sampled=16, fps=15)
-    found = list(clips(path, PIXELS, spec))
-    assert [(clip.start_frame, clip.end_frame) for clip in found] == cut(frames, 48)
-    for clip in found:
-        centres = clip.start_frame + sample_indices(clip.end_frame - clip.start_frame, 16)
-        assert np.array_equal(clip.pixels, np.stack([pictures[index] for index in centres]))
+    found = list(read_segments(path, PIXELS, spec))
+    assert [(segment.start_frame, segment.end_frame) for segment in found] == cut(frames, 48)
+    for segment in found:
+        centres = segment.start_frame + sample_indices(segment.end_frame - segment.start_frame, 16)
+        assert np.array_equal(segment.pixels, np.stack([pictures[index] for index in centres]))
 
 
 @pytest.mark.parametrize("frames", [1, 7, 16, 130])
 def test_a_whole_video_is_one_segment_of_all_its_frames(frames: int, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "v.mp4", frames)
     pictures = every_picture(path)
-    found, count = whole(path, PIXELS, 16)
+    found, count = read_whole(path, PIXELS, 16)
     assert count == frames
     assert np.array_equal(found, np.stack([pictures[index] for index in sample_indices(frames, 16)]))
 
 
 def test_the_rate_is_the_containers(tmp_path: Path) -> None:
-    assert rate(write_clip(tmp_path / "v.mp4", 5, fps=12.5)) == pytest.approx(12.5)
+    assert frame_rate(write_clip(tmp_path / "v.mp4", 5, fps=12.5)) == pytest.approx(12.5)
 
 
 def test_a_missing_video_is_named(tmp_path: Path) -> None:
-    for read in (lambda p: list(clips(p, PIXELS, SegmentSpec())), lambda p: whole(p, PIXELS, 16), rate):
+    for read in (
+        lambda p: list(read_segments(p, PIXELS, SegmentSpec())),
+        lambda p: read_whole(p, PIXELS, 16),
+        frame_rate,
+    ):
         with pytest.raises(SourceUnavailable, match=r"nothing\.mp4"):
             read(tmp_path / "nothing.mp4")
 
@@ -63,6 +67,6 @@ def test_a_truncated_video_is_refused_whichever_way_it_is_read(tmp_path: Path) -
     writer.release()
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 6 // 10])
-    for read in (lambda: list(clips(path, PIXELS, SegmentSpec())), lambda: whole(path, PIXELS, 16)):
+    for read in (lambda: list(read_segments(path, PIXELS, SegmentSpec())), lambda: read_whole(path, PIXELS, 16)):
         with pytest.raises(VideoUnreadable, match=r"v\.avi"):
             read()

@@ -19,6 +19,7 @@ from offline.evaluation.baselines import (
     measure,
     scores_of,
 )
+from offline.evaluation.bootstrap import Resampling
 from offline.evaluation.figures import evaluate_scores
 
 FOOTAGE = os.environ.get("HEADHUNT_FOOTAGE")
@@ -95,7 +96,10 @@ def test_few_shot_learns_what_separates(timed: bool) -> None:
     test, test_motions = rows("test", timed=True)
     scores = baseline_scores(test, test_motions, FewShot.fit(calibration, motions))
     assert list(scores) == [FRAME_DIFFERENCE, BRIGHTNESS_CHANGE, FEW_SHOT]
-    auc = {name: evaluate_scores(test, found, draws=0).series["raw"].auc for name, found in scores.items()}
+    auc = {
+        name: evaluate_scores(test, found, resampling=Resampling(draws=0)).series["raw"].auc
+        for name, found in scores.items()
+    }
     assert auc[FRAME_DIFFERENCE] == 1.0
     assert auc[FEW_SHOT] is not None
     assert auc[BRIGHTNESS_CHANGE] is not None

@@ -10,7 +10,9 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from edge_runtime.errors import DatasetError
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
+from offline.evaluation.bootstrap import Resampling
 from offline.evaluation.figures import BEST, class_of, evaluate_scores
+from offline.evaluation.table import evaluation_text
 
 
 def video(name: str, *events: tuple[int, int], label: str | None = None) -> Video:
@@ -50,7 +52,7 @@ def pooled(scores: dict[str, VideoScores], rows: list[Video] = VIDEOS) -> tuple[
 
 
 def test_the_figures_are_scikit_learns_over_all_frames(raw: dict[str, VideoScores]) -> None:
-    evaluation = evaluate_scores(VIDEOS, raw, thresholds={"calibrated": 0.45}, draws=50)
+    evaluation = evaluate_scores(VIDEOS, raw, thresholds={"calibrated": 0.45}, resampling=Resampling(draws=50))
     labels, scores = pooled(raw)
     figures = evaluation.series["raw"]
     assert (evaluation.frames, evaluation.abnormal_frames) == (1250, 198)
@@ -79,14 +81,20 @@ def test_events_by_hand() -> None:
         "a.mp4": segments("a.mp4", 480, [0.0, 0.9, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9, 0.0]),
         "b.mp4": segments("b.mp4", 240, [0.0, 0.9, 0.0, 0.9, 0.9]),
     }
-    evaluation = evaluate_scores(rows, raw, thresholds={"calibrated": 0.5}, fps=10.0, draws=0)
+    evaluation = evaluate_scores(rows, raw, thresholds={"calibrated": 0.5}, fps=10.0, resampling=Resampling(draws=0))
     events = evaluation.series["raw"].events["calibrated"]
     # Alarms: a 48-144 (found: starts before the event, IoU 50/96), a 384-432, b 48-96, b 144-240.
     assert (events.events, events.detected, events.delay_s, events.false_alarms) == (2, 1, 0.0, 3)
     assert events.false_alarms_per_hour == pytest.approx(3 / (720 / 10 / 3600))
     assert (events.at_iou[0.5].matched, events.at_iou[0.5].missed, events.at_iou[0.5].spurious) == (1, 1, 3)
     assert events.at_iou[0.7].matched == 0
-    assert evaluate_scores(rows, raw, thresholds={"x": 0.5}, draws=0).series["raw"].events["x"].delay_s is None
+    assert (
+        evaluate_scores(rows, raw, thresholds={"x": 0.5}, resampling=Resampling(draws=0))
+        .series["raw"]
+        .events["x"]
+        .delay_s
+        is None
+    )
     assert set(evaluation.series["raw"].events) == {"calibrated", BEST}
 
 
@@ -94,7 +102,7 @@ def test_a_delay_is_in_seconds_of_its_own_video() -> None:
     rows = [video("a.mp4", (10, 90)), video("b.mp4", (10, 90))]
     raw = {name: VideoScores.per_frame(name, [0.0] * 30 + [1.0] * 70) for name in ("a.mp4", "b.mp4")}
     evaluation = evaluate_scores(
-        rows, raw, thresholds={"calibrated": 0.5}, fps={"a.mp4": 10.0, "b.mp4": 20.0}, draws=0
+        rows, raw, thresholds={"calibrated": 0.5}, fps={"a.mp4": 10.0, "b.mp4": 20.0}, resampling=Resampling(draws=0)
     )
     assert evaluation.series["raw"].events["calibrated"].delay_s == pytest.approx((20 / 10 + 20 / 20) / 2)
 
@@ -103,20 +111,24 @@ def test_a_gap_is_in_no_figure() -> None:
     rows = [video("a.mp4", (0, 48), (96, 144)), video("b.mp4")]
     full = {"a.mp4": segments("a.mp4", 240, [0.9, 0.2, 0.1, 0.3, 0.4]), "b.mp4": segments("b.mp4", 96, [0.5, 0.2])}
     holes = {**full, "a.mp4": segments("a.mp4", 240, [0.9, 0.2, None, 0.3, 0.4])}
-    evaluation = evaluate_scores(rows, holes, thresholds={"calibrated": 0.5}, fps=25.0, draws=0)
+    evaluation = evaluate_scores(
+        rows, holes, thresholds={"calibrated": 0.5}, fps=25.0, resampling=Resampling(draws=0)
+    )
     figures = evaluation.series["raw"]
     # Without the gap, whose event would be missed, the scores are perfect.
-    assert evaluate_scores(rows, full, draws=0).series["raw"].auc != 1.0
+    assert evaluate_scores(rows, full, resampling=Resampling(draws=0)).series["raw"].auc != 1.0
     assert figures.auc == 1.0
     assert evaluation.unscored == {"a.mp4": 48}
     assert evaluation.unscored_events == 1
     assert (figures.events["calibrated"].events, figures.events["calibrated"].detected) == (1, 1)
     assert figures.videos[0].unscored_frames == 48
-    text = evaluation.to_text()
+    text = evaluation_text(evaluation)
     assert "not scored: 48 frames in 1 videos: a.mp4 (48); 1 events" in text
     # A gap parts an alarm in two.
     parted = {"a.mp4": segments("a.mp4", 240, [0.1, 0.9, None, 0.9, 0.1]), "b.mp4": full["b.mp4"]}
-    counts = evaluate_scores(rows, parted, thresholds={"x": 0.6}, draws=0).series["raw"].events["x"]
+    counts = (
+        evaluate_scores(rows, parted, thresholds={"x": 0.6}, resampling=Resampling(draws=0)).series["raw"].events["x"]
+    )
     assert counts.false_alarms == 2
 
 
@@ -127,22 +139,24 @@ def test_a_video_without_any_score_is_reported_and_left_out() -> None:
         "b.mp4": segments("b.mp4", 48, [0.2]),
         "c.mp4": segments("c.mp4", 48, [None]),
     }
-    evaluation = evaluate_scores(rows, raw, draws=20)
+    evaluation = evaluate_scores(rows, raw, resampling=Resampling(draws=20))
     assert evaluation.unscored == {"c.mp4": 48}
     assert evaluation.series["raw"].auc == 1.0
     assert evaluation.series["raw"].videos[2].peak is None
     nothing = evaluate_scores(rows[2:], raw)
     assert nothing.series["raw"].auc is None
-    assert "undefined" in nothing.to_text(each_video=True)
+    assert "undefined" in evaluation_text(nothing, each_video=True)
     json.dumps(nothing.to_dict(), allow_nan=False)
 
 
 def test_unknown_timing_counts_for_videos_only(raw: dict[str, VideoScores]) -> None:
     untimed = video("Shooting/Shooting9.mp4", label="anomalous")
     with_it = evaluate_scores(
-        [*VIDEOS, untimed], {**raw, untimed.name: segments(untimed.name, 96, [1.0, 1.0])}, draws=0
+        [*VIDEOS, untimed],
+        {**raw, untimed.name: segments(untimed.name, 96, [1.0, 1.0])},
+        resampling=Resampling(draws=0),
     )
-    without = evaluate_scores(VIDEOS, raw, draws=0)
+    without = evaluate_scores(VIDEOS, raw, resampling=Resampling(draws=0))
     assert with_it.untimed == (untimed.name,)
     assert with_it.series["raw"].auc == without.series["raw"].auc
     assert with_it.series["raw"].events == without.series["raw"].events
@@ -151,7 +165,7 @@ def test_unknown_timing_counts_for_videos_only(raw: dict[str, VideoScores]) -> N
     assert first is not None
     assert second is not None
     assert first >= second
-    assert f"timing unknown: 1 videos: {untimed.name}" in with_it.to_text()
+    assert f"timing unknown: 1 videos: {untimed.name}" in evaluation_text(with_it)
 
 
 def test_one_class_is_undefined_and_says_so() -> None:
@@ -162,22 +176,26 @@ def test_one_class_is_undefined_and_says_so() -> None:
     assert (figures.auc, figures.average_precision, figures.pr_auc_trapezoid) == (None, None, None)
     assert (figures.best_f1, figures.f1, figures.video_auc) == (None, {"calibrated": None}, None)
     assert figures.events["calibrated"].false_alarms == 2
-    assert evaluation.to_text().count("undefined") >= 6
+    assert evaluation_text(evaluation).count("undefined") >= 6
 
 
 def test_raw_and_smoothed_side_by_side(raw: dict[str, VideoScores]) -> None:
     smoothed = {name: scores.smoothed(1.0, 3) for name, scores in raw.items()}
-    evaluation = evaluate_scores(VIDEOS, raw, smoothed, thresholds={"calibrated": 0.4}, fps=30.0, draws=40, seed=5)
-    alone = evaluate_scores(VIDEOS, smoothed, thresholds={"calibrated": 0.4}, fps=30.0, draws=40, seed=5)
+    evaluation = evaluate_scores(
+        VIDEOS, raw, smoothed, thresholds={"calibrated": 0.4}, fps=30.0, resampling=Resampling(40, seed=5)
+    )
+    alone = evaluate_scores(
+        VIDEOS, smoothed, thresholds={"calibrated": 0.4}, fps=30.0, resampling=Resampling(40, seed=5)
+    )
     assert evaluation.series["smoothed"] == alone.series["raw"]
     assert evaluation == evaluate_scores(
-        VIDEOS, raw, smoothed, thresholds={"calibrated": 0.4}, fps=30.0, draws=40, seed=5
+        VIDEOS, raw, smoothed, thresholds={"calibrated": 0.4}, fps=30.0, resampling=Resampling(40, seed=5)
     )
     content = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
     assert content["series"]["smoothed"]["auc"] == evaluation.series["smoothed"].auc
     assert set(content["series"]["raw"]["events"]["calibrated"]["at_iou"]) == {"0.3", "0.5", "0.7"}
     assert content["series"]["raw"]["events"]["calibrated"]["at_iou"]["0.3"]["precision"] is not None
-    text = evaluation.to_text(each_video=True)
+    text = evaluation_text(evaluation, each_video=True)
     for expected in ("step-wise", "trapezoid", "Fighting", VIDEOS[3].name, "false alarms per hour", "smoothed"):
         assert expected in text
     assert all(len(line) < 160 for line in text.splitlines())
@@ -216,9 +234,3 @@ def test_what_contradicts_the_dataset_is_refused(raw: dict[str, VideoScores]) ->
 def test_classes_come_from_names(name: str, kind: str) -> None:
     assert class_of(video(name, label="anomalous")) == kind
     assert class_of(video(name)) == "normal"
-
-
-def test_classes_can_be_given(raw: dict[str, VideoScores]) -> None:
-    evaluation = evaluate_scores(VIDEOS, raw, classes={VIDEOS[0].name: "crowd", VIDEOS[1].name: "crowd"}, draws=0)
-    assert list(evaluation.series["raw"].classes) == ["crowd"]
-    assert evaluation.series["raw"].classes["crowd"].auc == pytest.approx(evaluation.series["raw"].auc)

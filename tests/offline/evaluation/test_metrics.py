@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from edge_runtime.errors import DatasetError
+from offline.data.spans import spans
 from offline.evaluation.metrics import (
     EventCounts,
     average_precision,
@@ -20,7 +21,6 @@ from offline.evaluation.metrics import (
     frame_auc,
     match_events,
     pr_auc_trapezoid,
-    spans,
     temporal_iou,
 )
 

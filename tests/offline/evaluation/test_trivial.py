@@ -11,12 +11,14 @@ import pytest
 
 from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import DatasetError
+from offline.ablation.peers import baseline_rows
 from offline.cli import cli
 from offline.console import Console
+from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
 from offline.data.scores import VideoScores, write_scores
 from offline.evaluation.baselines import FEW_SHOT, MEASURES, measure, scores_of
-from offline.evaluation.trivial import measure_baselines
+from offline.evaluation.trivial import Measuring, measure_baselines
 
 QUIET = Console(quiet=True)
 
@@ -59,6 +61,27 @@ def test_none_where_a_judged_video_is_not_there(dataset: Dataset, tmp_path: Path
     assert found.remarks == (
         f"trivial baselines not computed: 2 of 2 video files are not there, the first is {judged[0].name}",
     )
+
+
+def test_what_the_store_holds_is_not_measured_again(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged, fit_on = dataset.split("test").videos, dataset.split("calibration")
+    measuring = Measuring(store=EntryStore(tmp_path))
+    first = measure_baselines(judged, fit_on, QUIET, measuring)
+    monkeypatch.setattr("offline.evaluation.trivial.measure", None)
+    assert measure_baselines(judged, fit_on, QUIET, measuring) == first
+    monkeypatch.undo()
+    assert measure_baselines(judged, fit_on, QUIET) == first
+
+
+def test_rows_of_an_ablation_say_why_a_baseline_is_missing(dataset: Dataset) -> None:
+    judged = dataset.split("test").videos
+    found = measure_baselines(judged, Dataset(dataset.path, ()), QUIET)
+    rows = {method.name: (method.reason, scores) for method, scores in baseline_rows(judged, found)}
+    assert set(rows) == {*MEASURES, FEW_SHOT}
+    assert all(rows[name][0] is None and rows[name][1] for name in MEASURES)
+    assert rows[FEW_SHOT] == (found.remarks[0], {})
 
 
 def test_a_count_that_disagrees_with_the_file_is_an_error(dataset: Dataset) -> None:

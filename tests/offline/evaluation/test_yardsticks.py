@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from edge_runtime.errors import DatasetError
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
+from offline.evaluation.bootstrap import Resampling
 from offline.evaluation.figures import evaluate_scores
 from offline.evaluation.metrics import frame_auc
+from offline.evaluation.table import evaluation_text
 from offline.evaluation.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES, Series, Yardsticks, perfect, yardsticks
 
 SEGMENT = 10
@@ -33,7 +35,7 @@ def scores(name: str, values: list[float | None], frames: int | None = None) -> 
 
 def measure(videos: list[Video], raw: Series, peer: Series | None = None, draws: int = 0) -> Yardsticks:
     baselines = {} if peer is None else {"raw": {"peer": peer}}
-    return yardsticks(videos, {"raw": raw}, baselines, draws=draws)
+    return yardsticks(videos, {"raw": raw}, baselines, resampling=Resampling(draws))
 
 
 # A normal video of 5 segments and one of 6, the last of them short, with an event somewhere.
@@ -46,7 +48,7 @@ def test_no_scores_of_the_segments_beat_their_perfect_shares(event: tuple[int, i
     videos = [video("normal"), video("event", event)]
     raw = {"normal": scores("normal", [*values[:5]]), "event": scores("event", [*values[5:]], 57)}
     found = measure(videos, raw).ceilings
-    system = evaluate_scores(videos, raw, draws=0).series["raw"].auc
+    system = evaluate_scores(videos, raw, resampling=Resampling(draws=0)).series["raw"].auc
     best, binary = found[PERFECT_SHARES].auc, found[PERFECT_SEGMENTS].auc
     assert system is not None
     assert best is not None
@@ -91,7 +93,7 @@ def test_a_baseline_is_judged_on_the_frames_that_the_system_scored() -> None:
     labels = np.array([False] * 10 + [True] * 10 + [False] * 30)
     values = np.array([0.0] * 10 + [1.0] * 10 + [0.5] * 30)
     assert of.auc == frame_auc(labels, values) == 1.0
-    system = evaluate_scores(videos, raw, draws=0).series["raw"].auc
+    system = evaluate_scores(videos, raw, resampling=Resampling(draws=0)).series["raw"].auc
     assert system is not None
     assert of.minus["auc"] == pytest.approx(system - 1.0)
 
@@ -100,7 +102,7 @@ def test_a_system_compared_with_itself_differs_by_nothing() -> None:
     videos = [video(f"v{n}", *([(10, 20)] if n % 2 else [])) for n in range(6)]
     raw = {one.name: scores(one.name, [0.1 * n, 0.9 - 0.1 * n]) for n, one in enumerate(videos)}
     of = measure(videos, raw, raw, draws=50).baselines["peer"]["raw"]
-    judged = evaluate_scores(videos, raw, draws=50).series["raw"]
+    judged = evaluate_scores(videos, raw, resampling=Resampling(draws=50)).series["raw"]
     assert (of.auc, of.average_precision) == (judged.auc, judged.average_precision)
     assert of.intervals["auc"] == judged.intervals["auc"]
     interval = of.minus_intervals["auc"]
@@ -118,14 +120,14 @@ def test_a_baseline_of_another_length_names_the_video() -> None:
 def test_text_and_json_tell_all_of_it() -> None:
     videos = [video("a", (10, 20)), video("b")]
     raw = {"a": scores("a", [0.1, 0.9]), "b": scores("b", [0.1, 0.3])}
-    plain = evaluate_scores(videos, raw, draws=0)
+    plain = evaluate_scores(videos, raw, resampling=Resampling(draws=0))
     assert (plain.to_dict()["baselines"], plain.to_dict()["ceilings"]) == (None, None)
-    beside = yardsticks(videos, {"raw": raw}, {"raw": {"peer": raw}}, ["no video of x"], draws=20)
+    beside = yardsticks(videos, {"raw": raw}, {"raw": {"peer": raw}}, ["no video of x"], Resampling(20))
     told = replace(plain, beside=beside)
     assert told.to_dict()["baselines"]["peer"]["raw"]["auc"] == 1.0
     assert told.to_dict()["ceilings"][PERFECT_SHARES]["auc"] == 1.0
     assert told.to_dict()["remarks"] == ["no video of x"]
-    text = told.to_text()
+    text = evaluation_text(told)
     for line in ("peer ", "perfect segments ", "perfect shares ", "no video of x"):
         assert f"\n{line}" in text
-    assert "perfect" not in plain.to_text()
+    assert "perfect" not in evaluation_text(plain)

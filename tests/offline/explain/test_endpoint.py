@@ -19,7 +19,7 @@ from chat_server import ChatServer, Fault, chat_server
 from edge_runtime.errors import EndpointFailed, UsageError
 from models.family import Answer
 from models.prompts import Prompt
-from offline.explain.endpoint import ATTEMPTS, ApiKey, Endpoint
+from offline.explain.endpoint import ATTEMPTS, ApiKey, Endpoint, Server
 
 ASK = Prompt("question", "What happens in this video?")
 KEY = ApiKey("SOME_KEY", "s3cret-key")
@@ -49,7 +49,7 @@ class Asker:
     def __init__(self, url: str, key: ApiKey | None = None) -> None:
         self.pauses: list[float] = []
         self.told: list[str] = []
-        self.endpoint = Endpoint(url, "some-model", 50, key, 5.0, self.told.append, self.pauses.append)
+        self.endpoint = Endpoint(Server(url, "some-model", 50, key, 5.0), self.told.append, self.pauses.append)
 
     def __call__(self, pictures: int = 1, size: tuple[int, int] = (40, 60)) -> Answer:
         frames = [np.full((*size, 3), 50 + number, np.uint8) for number in range(pictures)]
@@ -202,7 +202,7 @@ def test_silent_server_is_not_waited_for_for_ever() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         told: list[str] = []
         with (
-            Endpoint(url, "m", 5, timeout_s=0.05, say=told.append, sleep=lambda _: None) as endpoint,
+            Endpoint(Server(url, "m", 5, timeout_s=0.05), told.append, lambda _: None) as endpoint,
             pytest.raises(EndpointFailed, match=r"no answer within 0.05 s, 4 times; .*--timeout"),
         ):
             endpoint.describe([endpoint.take(np.zeros((8, 8, 3), np.uint8))], ASK)
@@ -214,5 +214,5 @@ def test_silent_server_is_not_waited_for_for_ever() -> None:
 )
 def test_what_is_no_url_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(UsageError, match="endpoint") as error:
-        Endpoint(url, "m", 5)
+        Endpoint(Server(url, "m", 5))
     assert "a:b" not in str(error.value)

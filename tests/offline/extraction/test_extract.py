@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,17 +19,10 @@ from models.loading import load
 from models.prompts import PROMPTS, Prompt
 from offline.data.cache import EntryStore
 from offline.data.dataset import Video
+from offline.data.segments import median_rate
 from offline.data.units import Unit
-from offline.extraction.extract import (
-    INDEX,
-    AllHeads,
-    Extracted,
-    FeatureSet,
-    extract,
-    median_rate,
-    read_features,
-    write_index,
-)
+from offline.extraction.extract import AllHeads, Extracted, Extraction, extract
+from offline.extraction.features import INDEX, FeatureSet, read_features, write_index
 
 SEGMENT = SegmentSpec(frames=48, sampled=4, fps=15)
 
@@ -76,14 +68,15 @@ def run(
     segment: SegmentSpec = SEGMENT,
     unit: Unit = "segment",
     size: int = 32,
-    **options: Any,
+    skip_unreadable: bool = False,
 ) -> tuple[list[Extracted], int]:
     """Extract; returns the result and how many units were computed."""
     given = videos(folder) if given is None else given
     counting = Counting(mllm, prompts)
     units: dict[str, Unit] = {video.name: unit for video in given}
     store = EntryStore(folder / "store")
-    return extract(given, units, counting, PixelSpec(size=size), segment, store, **options), counting.calls
+    extraction = Extraction(counting, PixelSpec(size=size), segment, store, skip_unreadable)
+    return extract(given, units, extraction), counting.calls
 
 
 def equal(one: list[Extracted], other: list[Extracted]) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,8 +11,9 @@ from sklearn.linear_model import LogisticRegression
 
 from edge_runtime.errors import FeatureError, UsageError
 from offline.evaluation.metrics import best_f1, frame_auc
-from offline.hunting.depth import DepthPoint, Units, depth_curve, unit_figures
-from offline.hunting.hunt import Hunt, hunt
+from offline.extraction.features import FeatureSet
+from offline.hunting.depth import DepthPoint, Fit, Trial, Units, depth_curve, unit_figures
+from offline.hunting.hunt import Hunt, Selection, hunt
 
 PROMPTS = ("coarse", "detailed")
 N, V, L, H, D = 24, 30, 5, 3, 6
@@ -33,6 +32,11 @@ def sample(n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     return x, labels
 
 
+def trial(calibration: tuple[NDArray[np.float32], NDArray[np.bool_]], validation: Units, fit: Fit = fit) -> Trial:
+    features, labels = calibration
+    return Trial(FeatureSet(features, labels, PROMPTS, tuple(map(str, range(len(features))))), validation, fit)
+
+
 @pytest.fixture(scope="module")
 def calibration() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     return sample(N, 0)
@@ -47,17 +51,17 @@ def validation() -> Units:
 
 @pytest.fixture(scope="module")
 def found(calibration: tuple[NDArray[np.float32], NDArray[np.bool_]]) -> Hunt:
-    return hunt(*calibration, PROMPTS, top_k=2)
+    return hunt(*calibration, PROMPTS, Selection(top_k=2))
 
 
 def test_each_point_is_what_a_hunt_at_that_depth_gives(
     found: Hunt, calibration: tuple[NDArray[np.float32], NDArray[np.bool_]], validation: Units
 ) -> None:
     x, labels = calibration
-    curve = depth_curve(found, calibration, validation, fit=fit)
+    curve = depth_curve(found, trial(calibration, validation))
     assert [point.max_layer for point in curve] == list(range(L))
     for point in curve:
-        alone = hunt(x, labels, PROMPTS, top_k=2, max_layer=point.max_layer)
+        alone = hunt(x, labels, PROMPTS, Selection(top_k=2, max_layer=point.max_layer))
         m = PROMPTS.index(alone.prompt)
         pick = [(e.layer, e.head) for e in alone.experts]
         scorer = fit(np.hstack([x[:, m, i, j] for i, j in pick]), labels)
@@ -77,7 +81,7 @@ def test_each_point_is_what_a_hunt_at_that_depth_gives(
 def test_what_is_deep_shows_when_the_hunt_reaches_it(
     found: Hunt, calibration: tuple[NDArray[np.float32], NDArray[np.bool_]], validation: Units
 ) -> None:
-    auc = [point.auc for point in depth_curve(found, calibration, validation, fit=fit)]
+    auc = [point.auc for point in depth_curve(found, trial(calibration, validation))]
     assert auc[3] is not None
     assert auc[0] is not None
     assert auc[3] > auc[0] + 0.1
@@ -93,10 +97,10 @@ def test_equal_experts_are_fitted_once(
         fitted.append(features.tobytes())
         return fit(features, labels)
 
-    curve = depth_curve(found, calibration, validation, 1, fit=counting)
+    curve = depth_curve(found, trial(calibration, validation, counting), 1)
     winners = {
         (alone.prompt, alone.experts[0].ref)
-        for alone in (hunt(x, labels, PROMPTS, top_k=1, max_layer=n) for n in range(L))
+        for alone in (hunt(x, labels, PROMPTS, Selection(top_k=1, max_layer=n)) for n in range(L))
     }
     assert len(fitted) == len(set(fitted)) == len(winners) < len(curve) == L
 
@@ -106,7 +110,7 @@ def test_depths_with_too_few_heads_are_left_out_and_progress_counts_the_rest(
 ) -> None:
     seen: list[tuple[int, int]] = []
     curve = depth_curve(
-        found, calibration, validation, H + 1, fit=fit, progress=lambda done, all_: seen.append((done, all_))
+        found, trial(calibration, validation), H + 1, progress=lambda done, all_: seen.append((done, all_))
     )
     assert [point.max_layer for point in curve] == [1, 2, 3, 4]
     assert seen == [(i, 4) for i in (1, 2, 3, 4)]
@@ -124,7 +128,7 @@ def test_a_named_prompt_is_kept_and_the_cost_is_a_share_of_the_whole_decoder(
 
     for m, prompt in enumerate(PROMPTS):
         seen.clear()
-        curve = depth_curve(found, calibration, validation, 1, fit=recording, prompt=prompt, decoder_layers=2 * L)
+        curve = depth_curve(found, trial(calibration, validation, recording), 1, prompt=prompt, decoder_layers=2 * L)
         heads = [x[:, m, i, j] for i in range(L) for j in range(H)]
         assert all(any(np.array_equal(got, head) for head in heads) for got in seen)
         assert max(point.cost for point in curve) <= 0.5
@@ -134,7 +138,7 @@ def test_one_class_of_frames_has_no_figure(
     found: Hunt, calibration: tuple[NDArray[np.float32], NDArray[np.bool_]], validation: Units
 ) -> None:
     normal = Units(validation.features, validation.frames, np.zeros(V, dtype=np.int64))
-    assert {(point.auc, point.f1) for point in depth_curve(found, calibration, normal, fit=fit)} == {(None, None)}
+    assert {(point.auc, point.f1) for point in depth_curve(found, trial(calibration, normal))} == {(None, None)}
 
 
 @settings(max_examples=100, deadline=None)
@@ -158,7 +162,12 @@ def test_bad_input_is_refused_by_name(
     found: Hunt, calibration: tuple[NDArray[np.float32], NDArray[np.bool_]], validation: Units
 ) -> None:
     x, labels = calibration
-    run = partial(depth_curve, found, fit=fit)
+
+    def run(
+        calibration: tuple[NDArray[np.float32], NDArray[np.bool_]], validation: Units, *top_k: int, **options: int
+    ) -> None:
+        depth_curve(found, trial(calibration, validation), *top_k, **options)
+
     with pytest.raises(FeatureError, match="calibration features have shape"):
         run((x[:, :1], labels), validation)
     with pytest.raises(FeatureError, match="validation features have shape"):
@@ -179,7 +188,7 @@ def test_bad_input_is_refused_by_name(
             return np.full((len(X), 2), np.nan)
 
     with pytest.raises(FeatureError, match="finite probabilities"):
-        depth_curve(found, calibration, validation, fit=lambda x, y: Blind())
+        depth_curve(found, trial(calibration, validation, lambda x, y: Blind()))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import FeatureError, OutputFailed, UsageError
 from models.heads import HeadRef
-from offline.hunting.hunt import Expert, Hunt, hunt, read_hunt, select, write_hunt
+from offline.hunting.hunt import Expert, Hunt, Selection, hunt, read_hunt, select, write_hunt
 from offline.hunting.saliency import Saliency
 
 PROMPTS = ("coarse", "detailed", "yes-no")
@@ -45,7 +45,7 @@ def uniform_saliency(seed: int, prompts: int, layers: int, heads: int) -> Salien
 
 
 def test_planted_heads_are_found_in_rank_order(features: NDArray[np.float32]) -> None:
-    found = hunt(features, LABELS, PROMPTS, top_k=3)
+    found = hunt(features, LABELS, PROMPTS, Selection(top_k=3))
     assert refs(found) == PLANTED
     assert found.depth == 4
     assert (found.layers, found.heads, found.head_dim) == (L, H, D)
@@ -55,32 +55,32 @@ def test_planted_heads_are_found_in_rank_order(features: NDArray[np.float32]) ->
 
 def test_the_penalty_keeps_out_a_head_that_depends_on_the_prompt(features: NDArray[np.float32]) -> None:
     fickle = HeadRef(5, 6)
-    lenient = hunt(features, LABELS, PROMPTS, top_k=4, penalty=0.0)
-    strict = hunt(features, LABELS, PROMPTS, top_k=4, penalty=2.0)
+    lenient = hunt(features, LABELS, PROMPTS, Selection(top_k=4, penalty=0.0))
+    strict = hunt(features, LABELS, PROMPTS, Selection(top_k=4, penalty=2.0))
     assert refs(lenient)[3] == fickle
     assert fickle not in refs(strict)
 
 
 def test_the_prompt_is_the_one_under_which_the_experts_are_best(features: NDArray[np.float32]) -> None:
     features[LABELS, 2, 4, 2] += 3.0
-    found = hunt(features, LABELS, PROMPTS, top_k=1)
+    found = hunt(features, LABELS, PROMPTS, Selection(top_k=1))
     means = [found.score[m, 4, 2] for m in range(3)]
     assert found.prompt == PROMPTS[int(np.argmax(means))]
-    named = hunt(features, LABELS, PROMPTS, top_k=1, prompt="detailed")
+    named = hunt(features, LABELS, PROMPTS, Selection(top_k=1, prompt="detailed"))
     assert named.prompt == "detailed"
     assert refs(named) == refs(found)
 
 
 def test_one_prompt_ranks_by_its_score_alone(features: NDArray[np.float32]) -> None:
-    found = hunt(features[:, :1], LABELS, PROMPTS[:1], top_k=3)
+    found = hunt(features[:, :1], LABELS, PROMPTS[:1], Selection(top_k=3))
     np.testing.assert_array_equal(found.rss, found.score[0])
     assert refs(found) == PLANTED
 
 
 def test_a_shallow_hunt_is_the_hunt_in_a_shallow_model(features: NDArray[np.float32]) -> None:
     features[:, :, 4:] = np.nan  # not looked at
-    shallow = hunt(features, LABELS, PROMPTS, top_k=2, max_layer=3)
-    cut = hunt(features[:, :, :4], LABELS, PROMPTS, top_k=2)
+    shallow = hunt(features, LABELS, PROMPTS, Selection(top_k=2, max_layer=3))
+    cut = hunt(features[:, :, :4], LABELS, PROMPTS, Selection(top_k=2))
     assert refs(shallow) == refs(cut) == PLANTED[1:]
     assert shallow.layers == 4
     assert shallow.prompt == cut.prompt
@@ -88,8 +88,8 @@ def test_a_shallow_hunt_is_the_hunt_in_a_shallow_model(features: NDArray[np.floa
 
 
 def test_up_to_is_a_hunt_with_max_layer(features: NDArray[np.float32]) -> None:
-    full = hunt(features, LABELS, PROMPTS, top_k=2)
-    again = hunt(features, LABELS, PROMPTS, top_k=2, max_layer=3)
+    full = hunt(features, LABELS, PROMPTS, Selection(top_k=2))
+    again = hunt(features, LABELS, PROMPTS, Selection(top_k=2, max_layer=3))
     assert full.up_to(3).experts == again.experts
     assert full.up_to(3).prompt == again.prompt
     assert full.up_to(5).experts == full.experts
@@ -100,14 +100,14 @@ def test_up_to_is_a_hunt_with_max_layer(features: NDArray[np.float32]) -> None:
 def test_experts_are_the_best_by_rss_and_ties_go_to_the_lower_head(seed: int, top_k: int, penalty: float) -> None:
     raw = uniform_saliency(seed, 2, 3, 4)
     coarse = Saliency(**{name: np.round(metric * 2) for name, metric in raw.items()})  # many ties
-    found = select(coarse, PROMPTS[:2], D, top_k=top_k, penalty=penalty)
+    found = select(coarse, PROMPTS[:2], D, Selection(top_k=top_k, penalty=penalty))
     by_hand = sorted((-found.rss[layer, head], layer, head) for layer in range(3) for head in range(4))
     assert refs(found) == [HeadRef(layer, head) for _, layer, head in by_hand[:top_k]]
 
 
 def test_where_nothing_is_told_apart_the_first_heads_and_the_first_prompt_win() -> None:
     features = np.ones((N, 2, 2, 3, 4), dtype=np.float32)
-    found = hunt(features, LABELS, ("b", "a"), top_k=4)
+    found = hunt(features, LABELS, ("b", "a"), Selection(top_k=4))
     assert refs(found) == [HeadRef(0, 0), HeadRef(0, 1), HeadRef(0, 2), HeadRef(1, 0)]
     assert [expert.rss for expert in found.experts] == [0.0] * 4
     assert found.prompt == "b"
@@ -147,11 +147,11 @@ def test_a_value_that_is_not_finite_is_named(features: NDArray[np.float32]) -> N
 )
 def test_arguments_out_of_range(features: NDArray[np.float32], arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        hunt(features, LABELS, PROMPTS, **arguments)
+        hunt(features, LABELS, PROMPTS, Selection(**arguments))
 
 
 def test_all_heads_may_be_experts(features: NDArray[np.float32]) -> None:
-    assert len(hunt(features, LABELS, PROMPTS, top_k=L * H).experts) == L * H
+    assert len(hunt(features, LABELS, PROMPTS, Selection(top_k=L * H)).experts) == L * H
 
 
 def test_shapes_that_disagree(features: NDArray[np.float32]) -> None:

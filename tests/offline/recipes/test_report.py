@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_report import a_hunt, a_manifest, an_embedding
+from report_parts import a_hunt, a_manifest, an_embedding
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli.exit_codes import run_command
@@ -25,8 +25,8 @@ from offline.data.cache import EntryStore
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
 from offline.hunting.depth import DepthPoint
-from offline.hunting.evidence import Evidence, keep, recall
-from offline.hunting.hunt import Hunt, select
+from offline.hunting.evidence import Evidence, read_evidence, write_evidence
+from offline.hunting.hunt import Hunt, Selection, select
 from offline.hunting.saliency import Saliency
 from offline.report.videos import PICTURES, Scored, report_videos
 
@@ -144,9 +144,9 @@ def test_evidence_is_found_again_by_the_manifest_alone(tmp_path: Path) -> None:
     manifest, store = a_manifest(found), EntryStore(tmp_path)
     depth = (DepthPoint(0, None, None, 0.1), DepthPoint(1, 0.9, 0.8, 0.2))
     learned = [(0.5, 10, None), (1.0, 20, 0.75)]
-    assert is_empty(recall(store, manifest))
-    keep(store, manifest, Evidence(found, embedding, depth, learned))
-    again = recall(store, manifest)
+    assert is_empty(read_evidence(store, manifest))
+    write_evidence(store, manifest, Evidence(found, embedding, depth, learned))
+    again = read_evidence(store, manifest)
     assert again.hunt is not None
     assert again.embedding is not None
     assert again.hunt.experts == found.experts
@@ -160,31 +160,31 @@ def test_evidence_is_found_again_by_the_manifest_alone(tmp_path: Path) -> None:
 def test_a_recalibrated_bundle_has_the_hunt_but_not_the_curves(tmp_path: Path) -> None:
     found = a_hunt()
     manifest, store = a_manifest(found), EntryStore(tmp_path)
-    keep(store, manifest, Evidence(found, an_embedding(), (DepthPoint(0, 0.9, 0.8, 0.2),)))
+    write_evidence(store, manifest, Evidence(found, an_embedding(), (DepthPoint(0, 0.9, 0.8, 0.2),)))
     files = [
         {"path": f"{n}.onnx", "sha256": h * 64, "bytes": 1}
         for n, h in zip(("vision", "language", "scorer"), "001", strict=True)
     ]
-    again = recall(store, a_manifest(found, files=files))
+    again = read_evidence(store, a_manifest(found, files=files))
     assert again.hunt is not None
     assert again.depth == ()
     other = a_manifest(found, experts=[{"layer": e.layer, "head": e.head, "rss": e.rss / 2} for e in found.experts])
-    assert is_empty(recall(store, other))
+    assert is_empty(read_evidence(store, other))
 
 
 def test_evidence_that_does_not_fit_is_none(tmp_path: Path) -> None:
     found = a_hunt()
     manifest, store = a_manifest(found), EntryStore(tmp_path)
-    keep(store, manifest, Evidence(found, an_embedding()))
+    write_evidence(store, manifest, Evidence(found, an_embedding()))
     (entry,) = tmp_path.glob("*.npz")
     content = store.get(entry.stem)
     assert content is not None
     # Other metrics under this name, as a damaged or foreign cache might have: other experts would come of them.
     upside_down = {name: part[:, ::-1] if name.startswith("saliency") else part for name, part in content.items()}
     store.put(entry.stem, upside_down)
-    assert is_empty(recall(store, manifest))
+    assert is_empty(read_evidence(store, manifest))
     store.put(entry.stem, {"something": np.zeros(3)})
-    assert is_empty(recall(store, manifest))
+    assert is_empty(read_evidence(store, manifest))
 
 
 # ---- pictures
@@ -255,7 +255,7 @@ def test_a_bundle_alone_gives_a_report_that_says_what_it_lacks(
     bundle = Bundle.open(bundle_dir)
     learned = [(0.5, 10, 0.7), (1.0, 20, 0.75)]
     depth = (DepthPoint(4, 0.6, 0.5, 0.5), DepthPoint(5, 0.7, 0.6, 1.0))
-    keep(EntryStore(cache), bundle.manifest, Evidence(hunted_like(bundle), an_embedding(), depth, learned))
+    write_evidence(EntryStore(cache), bundle.manifest, Evidence(hunted_like(bundle), an_embedding(), depth, learned))
     code, out, err = run(capfd, *common, "--split", "validation", "--cache", cache)
     assert (code, err) == (0, "")
     page = output.read_text(encoding="utf-8")
@@ -272,7 +272,9 @@ def hunted_like(bundle: Bundle) -> Hunt:
     raw = np.random.default_rng(0).uniform(0.0, 0.1, (4, 2, geometry.layers, geometry.heads))
     for rank, expert in enumerate(experts):
         raw[:, :, expert.layer, expert.head] = 1.0 - 0.1 * rank
-    return select(Saliency(*raw), ("coarse", "other"), geometry.head_dim, top_k=len(experts), prompt="coarse")
+    return select(
+        Saliency(*raw), ("coarse", "other"), geometry.head_dim, Selection(top_k=len(experts), prompt="coarse")
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,79 +17,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from report_parts import THRESHOLD, L, a_hunt, a_manifest, an_embedding
 
-from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import InvalidFrame, OutputFailed
 from edge_runtime.stream.locator import smooth
 from edge_runtime.stream.segments import cut
-from offline.data.dataset import Label, Span, Split, Video
-from offline.evaluation.figures import Evaluation, VideoScores, evaluate_scores
+from offline.data.dataset import Label, Split, Video
+from offline.data.scores import VideoScores
+from offline.data.spans import Span
+from offline.evaluation.bootstrap import Resampling
+from offline.evaluation.figures import Evaluation, evaluate_scores
 from offline.evaluation.metrics import frame_auc
-from offline.hunting.hunt import Hunt, select
-from offline.hunting.saliency import Saliency
-from offline.report.evaluation import curves, evaluation_tables
-from offline.report.page import OPEN_VIDEOS, not_none
-from offline.report.render import (
-    AblationTable,
-    DepthPoint,
-    Embedding,
-    Report,
-    ReportVideo,
-    Table,
-    render,
-    thumbnail,
-    write,
-)
+from offline.hunting.depth import DepthPoint
+from offline.report.content import AblationTable, Report, ReportVideo, Table
+from offline.report.pictures import thumbnail
+from offline.report.render import render, write
+from offline.report.sections.parts import not_none
+from offline.report.sections.videos import OPEN_VIDEOS
+from offline.report.tables import evaluation_tables, pool_frames
 from offline.report.tsne import place
 
-L, H, D = 12, 8, 16
-THRESHOLD = 0.55
 NASTY = "<script>alert('x')</script> & \"$x_1$\" {{ 7 * 7 }}.mp4"
-
-
-def a_hunt(prompts: int = 3) -> Hunt:
-    random = np.random.default_rng(0)
-    raw = random.gamma(1.0, 0.3, (4, 1, L, H)) + random.gamma(1.0, 0.1, (4, prompts, L, H))
-    for layer, head, strength in ((7, 3, 3.0), (6, 1, 2.6), (5, 6, 2.2), (7, 7, 1.9), (3, 2, 1.6)):
-        raw[:, :, layer, head] += strength
-    names = ("coarse", "plain", "detailed", "list", "yes-no")[:prompts]
-    return select(Saliency(*raw), names, D)
-
-
-def a_manifest(found: Hunt, **changes: Any) -> Manifest:
-    def graph(name: str) -> dict[str, Any]:
-        frames = {"name": "frames", "dtype": "uint8", "shape": ["n", 1, 448, 448, 3]}
-        return {"file": f"{name}.onnx", "precision": "fp32", "inputs": [frames], "outputs": []}
-
-    document = {
-        "schema_version": 1,
-        "bundle_id": "0" * 64,
-        "created": "2025-03-01T12:00:00Z",
-        "producer": {"headhunt-vad": "0.1.0", "onnx": "1.23.0"},
-        "source_model": {
-            "name": "example/vision-language",
-            "revision": "0123abc",
-            "architecture": "internvl",
-            "licence": "Apache-2.0",
-        },
-        "prompt": {"name": found.prompt, "text": "Does anything unusual <happen> here?"},
-        "experts": [{"layer": e.layer, "head": e.head, "rss": e.rss} for e in found.experts],
-        "geometry": {"layers": L, "heads": H, "head_dim": D, "width": H * D},
-        "segment": {"frames": 48, "sampled": 16, "fps": 24.0},
-        "pixels": {"size": 448},
-        "graphs": {"vision": graph("vision"), "language": graph("language")},
-        "scorer": {"file": "scorer.onnx", "standardised": True, "unit": "segment", "samples": 40, "anomalous": 17},
-        "locators": {
-            "full": {"sigma": 1.0, "threshold": THRESHOLD, "lookahead": 3, "calibrated": True, "f1": 0.8},
-            "low_latency": {"sigma": 0.5, "threshold": 0.6, "lookahead": 0, "calibrated": False},
-        },
-        "validation": {"auc": 0.91234, "ap": 0.8, "f1": 0.75, "videos": 12, "frames": 14400},
-        "parity": {"features_max_abs": 3.2e-7, "scale": 2.5},
-        "files": [
-            {"path": f"{name}.onnx", "sha256": "0" * 64, "bytes": 1} for name in ("vision", "language", "scorer")
-        ],
-    } | changes
-    return msgspec.convert(document, Manifest)
 
 
 def a_picture(seed: int) -> NDArray[np.uint8]:
@@ -142,17 +90,8 @@ def an_evaluation(videos: tuple[ReportVideo, ...]) -> Evaluation:
         series("smoothed"),
         thresholds={"calibrated": THRESHOLD},
         fps=24.0,
-        draws=50,
+        resampling=Resampling(draws=50),
     )
-
-
-def an_embedding(n: int = 40) -> Embedding:
-    random = np.random.default_rng(5)
-    labels = np.arange(n) % 2 == 0
-    expert, last = random.standard_normal((n, 5 * D)), random.standard_normal((n, H * D))
-    expert[labels] += 0.9
-    last[labels] += 0.3
-    return Embedding(expert, last, labels, tuple(f"video {i // 2}" for i in range(n)))
 
 
 def a_full_report() -> Report:
@@ -446,7 +385,7 @@ def test_a_thumbnail_of_no_picture_is_refused() -> None:
 
 def test_pooled_curves_are_the_frames_of_all_timed_videos() -> None:
     videos = [a_video(0), a_video(3, label="normal"), replace(a_video(4), events=())]
-    pooled = curves(videos)
+    pooled = pool_frames(videos)
     assert pooled is not None
     assert pooled.videos == 2  # the third has unknown timing
     labels, scores = [], []
@@ -457,8 +396,8 @@ def test_pooled_curves_are_the_frames_of_all_timed_videos() -> None:
                 scores.append(score)
     assert pooled.frames == len(labels)
     assert pooled.auc_smoothed == frame_auc(np.array(labels), np.array(scores))
-    assert curves([a_video(3, label="normal")]) is None
-    assert curves([]) is None
+    assert pool_frames([a_video(3, label="normal")]) is None
+    assert pool_frames([]) is None
 
 
 @pytest.mark.parametrize("n", [8, 9, 60])

@@ -1,4 +1,4 @@
-"""The evaluation's figures as the report's tables, and its frames as curves. Knows figures; draws nothing."""
+"""The evaluation's figures as the report's tables, and its frames as curves."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from offline.arrays import BoolArray, Float64Array
 from offline.data.dataset import SPLITS, Split
 from offline.evaluation.figures import Evaluation
-from offline.evaluation.metrics import BoolArray, frame_auc
+from offline.evaluation.metrics import frame_auc
 from offline.report.content import Cell, ReportVideo, Table
 
-Titled = tuple[str, Table, str]
+TitledTable = tuple[str, Table, str]
 
 _FIGURES = (
     ("auc", "frame AUC"),
@@ -27,18 +27,25 @@ _FIGURES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pooled:
-    """The scored frames of all videos with known timing. series: (title, labels (n,), scores (n,)), smoothed
-    first."""
+    """The scored frames of all videos with known timing.
 
-    series: tuple[tuple[str, BoolArray, NDArray[np.float64]], ...]
+    Attributes:
+        series: (title, labels (n,), scores (n,)) each, smoothed first.
+        videos: How many there are with a scored frame.
+        frames: n.
+        auc_smoothed: Frame AUC of the smoothed scores.
+        auc_raw: Frame AUC of the raw scores.
+    """
+
+    series: tuple[tuple[str, BoolArray, Float64Array], ...]
     videos: int
     frames: int
     auc_smoothed: float | None
     auc_raw: float | None
 
 
-def curves(videos: Sequence[ReportVideo]) -> Pooled | None:
-    """Pool the frames; None where they are of one class, or there are none."""
+def pool_frames(videos: Sequence[ReportVideo]) -> Pooled | None:
+    """Pool the frames of all videos; None where they are of one class, or there are none."""
     labels, raw, smoothed, count = [], [], [], 0
     for video in videos:
         if not video.timed:
@@ -65,8 +72,12 @@ def curves(videos: Sequence[ReportVideo]) -> Pooled | None:
 
 def evaluation_tables(
     evaluation: Evaluation | Mapping[str, Any],
-) -> tuple[str, list[Titled], tuple[str, ...]]:
-    """(lead, tables with their titles and captions, remarks) of an evaluation or its `to_dict()` form."""
+) -> tuple[str, list[TitledTable], tuple[str, ...]]:
+    """Lay out an evaluation, or its `to_dict()` form.
+
+    Returns:
+        A lead, tables with their titles and captions, and remarks.
+    """
     content = as_dict(evaluation)
     series: Mapping[str, Any] = content["series"]
     lead = (
@@ -91,14 +102,17 @@ def evaluation_tables(
 
 
 def as_dict(evaluation: Evaluation | Mapping[str, Any]) -> Mapping[str, Any]:
-    """The `to_dict()` form of what may already be in it."""
+    """Bring an evaluation into its `to_dict()` form, which it may be in already."""
     return evaluation.to_dict() if isinstance(evaluation, Evaluation) else evaluation
 
 
 def yardstick_table(evaluations: Mapping[Split, Evaluation | Mapping[str, Any]]) -> Table | None:
-    """Frame AUC of the bundle, of the trivial baselines and of the ceilings; a column a split, the test split first.
+    """Set the bundle's frame AUC beside the trivial baselines' and the ceilings'.
 
-    The baselines' scores are raw ones. None where there is nothing to compare with.
+    A column a split, the test split first. The baselines' scores are raw ones.
+
+    Returns:
+        None where there is nothing to compare with.
     """
     splits = [split for split in reversed(SPLITS) if split in evaluations]
     rows: dict[str, list[Cell]] = {}
@@ -119,7 +133,7 @@ def yardstick_table(evaluations: Mapping[Split, Evaluation | Mapping[str, Any]])
     return Table(("frame AUC of", *columns), tuple((name, *cells) for name, cells in rows.items()))
 
 
-def _by_frame(video: ReportVideo, scores: Sequence[float | None]) -> NDArray[np.float64]:
+def _by_frame(video: ReportVideo, scores: Sequence[float | None]) -> Float64Array:
     """One score per frame, (frames,); NaN where nothing was scored."""
     values = np.full(video.frames, np.nan)
     for (start, end), score in zip(video.segments, scores, strict=True):
@@ -128,7 +142,7 @@ def _by_frame(video: ReportVideo, scores: Sequence[float | None]) -> NDArray[np.
     return values
 
 
-def _figures(series: Mapping[str, Any]) -> Titled:
+def _figures(series: Mapping[str, Any]) -> TitledTable:
     rows: list[tuple[Cell, ...]] = []
     for key, title in _FIGURES:
         cells: list[Cell] = [title]

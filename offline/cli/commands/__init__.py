@@ -1,0 +1,1 @@
+"""The commands of `hh-offline`, one file each."""

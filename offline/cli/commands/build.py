@@ -1,0 +1,69 @@
+"""`hh-offline build`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edge_runtime.inference.precisions import exported_precisions
+from offline.cli.options import (
+    CACHE,
+    DEVICE,
+    MANIFEST,
+    MAX_LAYER,
+    MODEL,
+    OVERWRITE,
+    PATH,
+    PENALTY,
+    PROMPT,
+    PROMPTS,
+    QUIET,
+    SEED,
+    SKIP,
+    TOP_K,
+    UNIT,
+    with_prompts,
+)
+
+
+@click.command()
+@MODEL
+@MANIFEST
+@click.option("--output", type=PATH, required=True, help="The bundle's folder.")
+@click.option("--precision", type=click.Choice(exported_precisions()), default="fp32", show_default=True)
+@PROMPTS
+@PROMPT
+@TOP_K
+@PENALTY
+@MAX_LAYER
+@UNIT
+@CACHE
+@DEVICE
+@SEED
+@SKIP
+@OVERWRITE
+@click.option(
+    "--depth-curve/--no-depth-curve", default=True, show_default=True, help="AUC against depth, in the report."
+)
+@QUIET
+def build(**options: Any) -> None:
+    """Everything from labelled videos to a bundle and a report.
+
+    Killed and started again, it goes on where it was. The bundle appears whole or not at all.
+
+    \b
+    Example:
+      hh-offline build --model OpenGVLab/InternVL3-1B-hf --manifest data.csv --output bundle --max-layer 17
+    """
+    from offline.console import Console
+    from offline.recipes.build import BuildOptions
+    from offline.recipes.build import build as run_build
+
+    quiet = options.pop("quiet")
+    built = run_build(BuildOptions(**with_prompts(options)), Console(quiet))
+    validation = built.bundle.manifest.validation
+    click.echo(f"bundle {built.bundle.path}")
+    click.echo(f"report {built.bundle.path / 'report.html'}")
+    if validation.auc is not None:
+        click.echo(f"validation: AUC {validation.auc:.4f}, AP {validation.ap:.4f}, F1 {validation.f1:.4f}")

@@ -1,0 +1,33 @@
+"""`hh-offline extract`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from offline.cli.options import DEVICE, MANIFEST, MODEL, PATH, PROMPTS, QUIET, SKIP, UNIT, with_prompts
+
+
+@click.command()
+@MODEL
+@MANIFEST
+@click.option("--output", type=PATH, required=True, help="Folder of the feature store, or a .npz file.")
+@PROMPTS
+@UNIT
+@click.option("--validation", is_flag=True, help="Extract the validation split too.")
+@DEVICE
+@SKIP
+@QUIET
+def extract(**options: Any) -> None:
+    """Features of every head under every prompt. Killed and started again, it goes on where it was.
+
+    \b
+    Example:
+      hh-offline extract --model reference --manifest data.csv --output features/
+    """
+    from offline.console import Console
+    from offline.recipes.extract import ExtractOptions, extract_features
+
+    quiet = options.pop("quiet")
+    click.echo(extract_features(ExtractOptions(**with_prompts(options)), Console(quiet)))

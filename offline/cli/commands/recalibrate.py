@@ -1,0 +1,43 @@
+"""`hh-offline recalibrate`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edge_runtime.inference.providers import provider_choices
+from offline.cli.options import CACHE, MANIFEST, OVERWRITE, PATH, QUIET, SEED, SKIP, UNIT
+
+
+@click.command()
+@click.argument("bundle", type=PATH)
+@MANIFEST
+@click.option("--output", type=PATH, required=True, help="The new bundle's folder.")
+@UNIT
+@CACHE
+@click.option(
+    "--provider",
+    default="cpu",
+    show_default=True,
+    type=click.Choice(provider_choices()),
+    help="What runs the graphs.",
+)
+@SEED
+@SKIP
+@OVERWRITE
+@QUIET
+def recalibrate(**options: Any) -> None:
+    """A new scorer and locator for one site, on the same graphs.
+
+    \b
+    Example:
+      hh-offline recalibrate bundle --manifest site.csv --output bundle-gate
+    """
+    from offline.console import Console
+    from offline.recipes.recalibrate import RecalibrateOptions
+    from offline.recipes.recalibrate import recalibrate as run_recalibrate
+
+    quiet = options.pop("quiet")
+    bundle, _ = run_recalibrate(RecalibrateOptions(**options), Console(quiet))
+    click.echo(f"bundle {bundle.path}")

@@ -1,0 +1,101 @@
+"""A bundle run over whole videos, by the edge's own detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_runtime.bundle.reader import Bundle
+from edge_runtime.detector import Detector
+from edge_runtime.errors import SourceUnavailable
+from edge_runtime.records import GapRecord, Record, SegmentRecord
+from edge_runtime.video.file import VideoFile
+from edge_runtime.watch.files import run_through
+from offline.console import Console
+from offline.data.dataset import Dataset, Video, check_frames
+from offline.data.scores import VideoScores
+from offline.data.segments import or_leave_out
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRun:
+    """What a bundle said about one video.
+
+    Attributes:
+        video: The video.
+        fps: Its frame rate; the segments' where the file states none.
+        records: What the stream wrote.
+        raw: Scores of its segments.
+        smoothed: The same, as the locator smoothed them.
+    """
+
+    video: Video
+    fps: float
+    records: tuple[Record, ...]
+    raw: VideoScores
+    smoothed: VideoScores
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How a bundle is run.
+
+    Attributes:
+        locator: `full` or `low_latency`.
+        provider: Of ONNX Runtime; `auto` takes the best.
+        skip_unreadable: Whether videos that cannot be read are reported and left out, instead of an error.
+    """
+
+    locator: str = "full"
+    provider: str = "auto"
+    skip_unreadable: bool = False
+
+
+def run_videos(bundle: Bundle, videos: Dataset, running: Running, console: Console) -> list[VideoRun]:
+    """Run a bundle on every video, by one detector.
+
+    Returns:
+        One entry a video, in their order, without those that were left out as unreadable.
+
+    Raises:
+        SourceUnavailable: A video cannot be read, and unreadable ones are not to be skipped.
+        DatasetError: A file contradicts the manifest.
+    """
+    runs = []
+    with Detector(bundle, provider=running.provider) as detector, console.bar("Scoring", "video") as progress:
+        for done, video in enumerate(videos):
+            progress(done, len(videos), video.name)
+            try:
+                records, frames, fps = _run_video(detector, video.path, running.locator)
+            except SourceUnavailable as error:
+                if not running.skip_unreadable:
+                    raise or_leave_out(error) from error
+                console.say(f"left out: {error}")
+                continue
+            check_frames(video, frames)
+            if any(isinstance(record, GapRecord) for record in records):
+                console.say(f"{video.name}: some segments could not be scored; they are in no figure")
+            raw, smoothed = scores_of(video.name, frames, records)
+            runs.append(VideoRun(video, fps, tuple(records), raw, smoothed))
+        progress(len(videos), len(videos))
+    return runs
+
+
+def scores_of(name: str, frames: int, records: Sequence[Record]) -> tuple[VideoScores, VideoScores]:
+    """Take raw and smoothed scores of one video from its records; what is in no segment record is a gap."""
+    found = [record for record in records if isinstance(record, SegmentRecord)]
+    spans = [(record.start_frame, record.end_frame) for record in found]
+    return (
+        VideoScores.of_segments(name, frames, spans, [record.score for record in found]),
+        VideoScores.of_segments(name, frames, spans, [record.smoothed for record in found]),
+    )
+
+
+def _run_video(detector: Detector, path: Path, locator: str) -> tuple[list[Record], int, float]:
+    """Records of one file, its number of frames and its frame rate."""
+    pixels, segment = detector.bundle.manifest.pixels, detector.bundle.manifest.segment
+    with VideoFile(path) as video:
+        stream = detector.stream(path.stem, locator=locator, clock="frames", length=video.frame_count_hint)
+        records = list(run_through(video, stream, pixels, segment.fps))
+        return records, video.count_frames(), segment.fps if video.fps is None else video.fps

@@ -1,0 +1,76 @@
+"""Where the bundle comes from: parity, versions, commands, and what is not in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from offline.report.content import Report, Table
+from offline.report.sections.parts import Section, Titled
+
+
+def absent(report: Report) -> Iterator[Section]:
+    """Say what is not in the report, and how to get it."""
+    if report.absent:
+        yield Section(
+            "absent",
+            "Not in this report",
+            "What there was nothing to show of, and how to get it.",
+            points=report.absent,
+        )
+
+
+def parity(report: Report) -> Iterator[Section]:
+    """Show how far the exported graphs are from the model."""
+    # A count among figures.
+    found = report.manifest.parity.items()
+    measured = tuple((name, int(value) if name == "segments" else value) for name, value in found)
+    if measured:
+        yield Section(
+            "parity",
+            "Parity of the exported graphs",
+            "Measured at build time: how far the exported graphs are from the model they came from.",
+            tables=(Titled("Parity", Table(("measured", "value"), measured)),),
+        )
+
+
+def provenance(report: Report) -> Iterator[Section]:
+    """Show what was run, and how to repeat it."""
+    manifest = report.manifest
+    source, geometry, segment, scorer = manifest.source_model, manifest.geometry, manifest.segment, manifest.scorer
+    locators = tuple(
+        (
+            name, spec.sigma, spec.threshold, spec.lookahead, spec.f1 if spec.calibrated else "not calibrated"
+        )
+        for name, spec in (("full", manifest.locators.full), ("low_latency", manifest.locators.low_latency))
+    )  # fmt: skip
+    facts: tuple[tuple[str, str], ...] = (
+        ("model", source.name),
+        ("revision", source.revision),
+        ("architecture", source.architecture),
+        ("licence", source.licence),
+        (
+            "geometry",
+            f"{geometry.layers} layers x {geometry.heads} heads of {geometry.head_dim}, width {geometry.width}",
+        ),
+        ("segment", f"{segment.frames} frames, {segment.sampled} of them seen, at {segment.fps:g} fps"),
+        ("pixels", f"{manifest.pixels.size} x {manifest.pixels.size}, {manifest.pixels.interpolation}"),
+        ("precision", f"vision {manifest.graphs.vision.precision}, language {manifest.graphs.language.precision}"),
+        ("scorer", f"fitted on {scorer.samples} samples ({scorer.unit}), {scorer.anomalous} of them anomalous"),
+        ("built", manifest.created),
+        *((f"version of {name}", version) for name, version in sorted(manifest.producer.items())),
+    )
+    yield Section(
+        "provenance",
+        "What was run, and how to repeat it",
+        "The bundle's manifest says the same for machines.",
+        tables=(
+            Titled(
+                "Operating points",
+                Table(
+                    ("locator", "sigma, segments", "threshold", "lookahead, segments", "F1 at calibration"), locators
+                ),
+            ),
+            Titled("Model and versions", Table(("what", "value"), facts)),
+        ),
+        commands=report.commands,
+    )
