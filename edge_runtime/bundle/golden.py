@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.manifest import Manifest
-from edge_runtime.errors import BundleRefused
+from edge_runtime.errors import BundleRefused, one_line
 from edge_runtime.files import printable
 
 GOLDEN = "golden.npz"
@@ -95,12 +95,14 @@ def _with_arrays(path: Path, manifest: Manifest, read: bool) -> dict[str, NDArra
                         arrays[name] = _read(file, name, layout, segments)
         _check_counts(counts)
     except Exception as error:  # numpy, zipfile and zlib raise their own each
-        raise BundleRefused(f"{GOLDEN}: cannot be read ({printable(str(error))}); build the bundle again") from error
+        raise BundleRefused(
+            f"{GOLDEN}: cannot be read ({printable(one_line(error))}); build the bundle again"
+        ) from error
     return arrays
 
 
 def _layouts(manifest: Manifest) -> Mapping[str, _Layout]:
-    """The four arrays as the manifest implies them; its shapes are those of the graphs, which was checked before."""
+    """The four arrays as the manifest implies them. Its shapes were compared with those of the graphs before."""
     size = manifest.pixels.size
     _, rows, width = manifest.graphs.language.inputs[0].shape
     tokens = np.dtype(manifest.graphs.vision.outputs[0].dtype)

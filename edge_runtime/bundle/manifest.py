@@ -1,4 +1,4 @@
-"""What a bundle says about itself, as frozen values. Knows JSON; opens no graph and hashes no file.
+"""What a bundle says about itself, as frozen values: manifest.json read, checked and sealed.
 
 Unknown keys are refused: a manifest that this version does not understand is not guessed at.
 """
@@ -193,7 +193,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def check_path(path: str) -> None:
-    """ValueError for a path that could lead out of the bundle."""
+    """Refuse a path that could lead out of the bundle.
+
+    Raises:
+        ValueError: It could; the message says how.
+    """
     parts = path.split("/")
     # Control characters hide in a listing; the others mean something to Windows, or to ONNX Runtime (`*`).
     if not path or path.startswith("/") or any(c in '\\:*?"<>|' or not c.isprintable() for c in path):
@@ -216,7 +220,11 @@ def bundle_id(document: dict[str, Any]) -> str:
 
 
 def seal(document: dict[str, Any]) -> bytes:
-    """A manifest document as the bytes of manifest.json, its `bundle_id` computed. Raises ValueError."""
+    """A manifest document as the bytes of manifest.json, its `bundle_id` computed.
+
+    Raises:
+        ValueError: It would not be read back.
+    """
     sealed = {"schema_version": SCHEMA_VERSION, "bundle_id": bundle_id(document)} | {
         key: value for key, value in document.items() if key not in ("schema_version", "bundle_id")
     }
@@ -225,7 +233,16 @@ def seal(document: dict[str, Any]) -> bytes:
 
 
 def read_manifest(data: bytes, where: str = MANIFEST) -> Manifest:
-    """Bytes of manifest.json to a Manifest. Raises BundleRefused that names the fault."""
+    """Bytes of manifest.json to a Manifest.
+
+    Args:
+        data: The bytes.
+        where: What the file is called in messages.
+
+    Raises:
+        BundleRefused: It is no JSON, of another schema, changed after it was sealed, or contradicts itself; the
+            message names the fault.
+    """
     try:
         document = json.loads(
             data,
