@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from edge_runtime.strict_json import parse_object
+
 GapReason = Literal["stalled", "lost", "undecodable", "dropped"]
 CameraState = Literal["online", "stalled", "offline", "reconnected"]
 EventState = Literal["new", "update", "end"]
@@ -139,7 +141,7 @@ def read_record(line: str | bytes) -> AnyRecord:
     """
     try:
         # Not msgspec's decoder: it refuses the half surrogates of names that are not UTF-8.
-        record: AnyRecord = msgspec.convert(json.loads(line, parse_constant=_refuse_constant), AnyRecord)
+        record: AnyRecord = msgspec.convert(parse_object(line), AnyRecord)
     except ValueError as error:  # msgspec's and json's errors are ValueErrors
         raise ValueError(f"the line is not a record ({error})") from error
     return record
@@ -152,7 +154,3 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "HeadHunt-VAD record, one JSON object a line",
     } | schema
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +16,7 @@ from edge_runtime.files import printable
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
+from edge_runtime.strict_json import parse_json
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -244,13 +244,8 @@ def read_manifest(data: bytes, where: str = MANIFEST) -> Manifest:
             message names the fault.
     """
     try:
-        document = json.loads(
-            data,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            object_pairs_hook=_refuse_repeats,
-        )
-    except (ValueError, RecursionError) as error:
+        document = parse_json(data)
+    except ValueError as error:
         raise BundleRefused(f"{where}: not valid JSON ({printable(str(error))}); copy the bundle again") from error
     if not isinstance(document, dict):
         raise BundleRefused(f"{where}: holds no JSON object; copy the bundle again")
@@ -282,20 +277,3 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "HeadHunt-VAD bundle manifest",
     } | schema
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text} is not finite")
-    return value
-
-
-def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a key stands twice")
-    return document

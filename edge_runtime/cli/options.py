@@ -26,5 +26,6 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object 
 
 
 def as_json_text(value: Any) -> str:
-    """What `--json` prints: strict JSON, a number that is not finite is a ValueError."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    """What `--json` prints. A number that is not finite is a ValueError."""
+    # Letters beyond ASCII are escaped: some of them act on a terminal, and a bundle's text may hold any.
+    return json.dumps(value, indent=2, allow_nan=False)

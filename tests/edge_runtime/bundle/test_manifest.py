@@ -237,7 +237,7 @@ def test_no_key_can_be_left_out(key):
         (SEALED.replace(b"0.75", b"NaN"), "NaN is not a JSON number"),
         (SEALED.replace(b"0.75", b"-Infinity"), "-Infinity is not a JSON number"),
         (SEALED.replace(b"0.75", b"1e999"), "not finite"),
-        (SEALED.replace(b'"prompt"', b'"created": "", "prompt"'), "a key stands twice"),
+        (SEALED.replace(b'"prompt"', b'"created": "", "prompt"'), "is there twice"),
         (SEALED.replace(b"Gr", b"\\ud800"), "no canonical form"),
         (SEALED[:-5], "not valid JSON"),
         (b"", "not valid JSON"),
