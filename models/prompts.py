@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.errors import UsageError
+from edge_runtime.strict_json import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
         UsageError: The file cannot be read or holds something else.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as JSON ({error}); give an object of names and texts") from error
     if isinstance(document, list):

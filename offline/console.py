@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from edge_runtime.files import shown_path
+from edge_runtime.files import printable
 
 
 class Progress(Protocol):
@@ -38,7 +38,7 @@ class Console:
     def say(self, text: str) -> None:
         """Show one line. What is not printable in it (files' names may hold anything) is escaped."""
         if not self.quiet:
-            tqdm.write(shown_path(text), file=sys.stderr)
+            tqdm.write(printable(text), file=sys.stderr)
 
     @contextmanager
     def bar(self, title: str, unit: str = "it") -> Iterator[Progress]:
@@ -55,7 +55,7 @@ class Console:
 
             def progress(done: int, total: int, what: object = "", /) -> None:
                 bar.total = total
-                bar.set_postfix_str(shown_path(str(what))[-40:], refresh=False)
+                bar.set_postfix_str(printable(str(what))[-40:], refresh=False)
                 bar.update(done - bar.n)
 
             yield progress

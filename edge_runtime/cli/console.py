@@ -16,6 +16,14 @@ _REDRAW_S = 0.2
 _ERASE = "\r\x1b[K"
 
 
+class PrintableFormatter(logging.Formatter):
+    """One line a message, with whatever would act on a terminal escaped; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
+        """The message without its traceback, as one line."""
+        return printable(" ".join(super().formatMessage(record).splitlines()))
+
+
 class Console(logging.Handler):
     """Log lines, and below them a progress line that each log line first wipes away.
 
@@ -24,6 +32,7 @@ class Console(logging.Handler):
 
     def __init__(self, quiet: bool = False) -> None:
         super().__init__()
+        self.setFormatter(PrintableFormatter())
         self._terminal = sys.stderr.isatty() and not quiet
         self._drawn = False
         self._next_s = 0.0
@@ -34,7 +43,7 @@ class Console(logging.Handler):
         """Write one log line; a closed stderr must not end a run."""
         try:
             self._wipe()
-            sys.stderr.write(printable(" ".join(self.format(record).splitlines())) + "\n")
+            sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
         except (OSError, ValueError):
             self._terminal = False
@@ -68,7 +77,7 @@ class Console(logging.Handler):
 def start_logging(quiet: bool = False, debug: bool = False) -> Console:
     """Send this package's logs to stderr, one line each, with the time."""
     console = Console(quiet)
-    console.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    console.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     logger = logging.getLogger("edge_runtime")
     for old in logger.handlers[:]:
         logger.removeHandler(old)

@@ -46,6 +46,11 @@ def run_command(cli: click.Command, arguments: Sequence[str] | None = None, obj:
     return result if isinstance(result, int) else 0
 
 
+def tell(text: str) -> None:
+    """Print a result on stdout, line by line, with whatever would act on a terminal escaped."""
+    click.echo("\n".join(printable(line) for line in text.splitlines()))
+
+
 def _report(error: Exception, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)

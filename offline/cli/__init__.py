@@ -11,6 +11,7 @@ import sys
 import click
 
 from edge_runtime._version import __version__
+from edge_runtime.cli.console import PrintableFormatter
 from edge_runtime.cli.exit_codes import run_command
 from offline.cli.commands.ablate import ablate
 from offline.cli.commands.build import build
@@ -39,9 +40,9 @@ def cli(debug: bool) -> None:
       hh-offline demo demo/
       hh-offline build --model OpenGVLab/InternVL3-1B-hf --manifest data.csv --output bundle
     """
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
 
 
 for _command in (

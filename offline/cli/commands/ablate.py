@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import (
     DEVICE,
     MANIFEST,
@@ -66,4 +67,4 @@ def ablate(json_path: Path | None, kinds_unseen: str | None, quiet: bool, **opti
     if json_path is not None:
         text = json.dumps(result.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
         write_atomic(json_path, (text + "\n").encode())
-    click.echo(result.to_text())
+    tell(result.to_text())

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from edge_runtime.cli.exit_codes import tell
 from edge_runtime.inference.precisions import exported_precisions
 from offline.cli.options import (
     CACHE,
@@ -63,7 +64,7 @@ def build(**options: Any) -> None:
     quiet = options.pop("quiet")
     built = run_build(BuildOptions(**with_prompts(options)), Console(quiet))
     validation = built.bundle.manifest.validation
-    click.echo(f"bundle {built.bundle.path}")
-    click.echo(f"report {built.bundle.path / 'report.html'}")
+    tell(f"bundle {built.bundle.path}")
+    tell(f"report {built.bundle.path / 'report.html'}")
     if validation.auc is not None:
-        click.echo(f"validation: AUC {validation.auc:.4f}, AP {validation.ap:.4f}, F1 {validation.f1:.4f}")
+        tell(f"validation: AUC {validation.auc:.4f}, AP {validation.ap:.4f}, F1 {validation.f1:.4f}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import PATH, QUIET, SEED
 
 
@@ -27,4 +28,4 @@ def demo(folder: Path, videos: int, seed: int, quiet: bool) -> None:
     from offline.console import Console
     from offline.recipes.demo import run_demo
 
-    click.echo(run_demo(folder, videos=videos, seed=seed, console=Console(quiet)))
+    tell(run_demo(folder, videos=videos, seed=seed, console=Console(quiet)))

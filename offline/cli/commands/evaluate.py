@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP
 
 
@@ -47,4 +48,4 @@ def evaluate(as_json: bool, each_video: bool, quiet: bool, **options: Any) -> No
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False))
     else:
-        click.echo(evaluation_text(result, each_video=each_video))
+        tell(evaluation_text(result, each_video=each_video))

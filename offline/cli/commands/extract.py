@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import DEVICE, MANIFEST, MODEL, PATH, PROMPTS, QUIET, SKIP, UNIT, with_prompts
 
 
@@ -30,4 +31,4 @@ def extract(**options: Any) -> None:
     from offline.recipes.extract import ExtractOptions, extract_features
 
     quiet = options.pop("quiet")
-    click.echo(extract_features(ExtractOptions(**with_prompts(options)), Console(quiet)))
+    tell(extract_features(ExtractOptions(**with_prompts(options)), Console(quiet)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import MAX_LAYER, PATH, PENALTY, PROMPT, QUIET, TOP_K
 
 
@@ -42,5 +43,5 @@ def hunt(features: Path, output: Path, quiet: bool, **selection: Any) -> None:
         )
     write_hunt(result, output)
     for rank, expert in enumerate(result.experts, 1):
-        click.echo(f"{rank}. layer {expert.layer:3d}  head {expert.head:3d}  rss {expert.rss:.4f}")
-    click.echo(f"prompt {result.prompt}")
+        tell(f"{rank}. layer {expert.layer:3d}  head {expert.head:3d}  rss {expert.rss:.4f}")
+    tell(f"prompt {result.prompt}")

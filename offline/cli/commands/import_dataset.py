@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edge_runtime.cli.exit_codes import tell
 from edge_runtime.errors import UsageError
 from offline.cli.options import PATH, SEED
 
@@ -44,4 +45,4 @@ def import_dataset(dataset: str, output: Path, calibration_fraction: float | Non
         relative_to=output.parent,
     )
     write_dataset(rows, output)
-    click.echo(f"{output}: {summary(rows)}")
+    tell(f"{output}: {summary(rows)}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from edge_runtime.cli.exit_codes import tell
 from edge_runtime.inference.providers import provider_choices
 from offline.cli.options import CACHE, MANIFEST, OVERWRITE, PATH, QUIET, SEED, SKIP, UNIT
 
@@ -40,4 +41,4 @@ def recalibrate(**options: Any) -> None:
 
     quiet = options.pop("quiet")
     bundle, _ = run_recalibrate(RecalibrateOptions(**options), Console(quiet))
-    click.echo(f"bundle {bundle.path}")
+    tell(f"bundle {bundle.path}")

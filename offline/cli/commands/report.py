@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP
 
 
@@ -41,6 +42,6 @@ def report(**options: Any) -> None:
     quiet = options.pop("quiet")
     chosen = ReportOptions(**options)
     shown = report_bundle(chosen, Console(quiet))
-    click.echo(f"report {chosen.output}")
+    tell(f"report {chosen.output}")
     for sentence in shown.absent:
-        click.echo(f"not in it: {sentence}")
+        tell(f"not in it: {sentence}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import PATH, QUIET, SEED
 
 
@@ -38,4 +39,4 @@ def scenes(output: Path, videos: int, background: Path | None, seed: int, quiet:
     with Console(quiet).bar("Making scenes", "clip") as progress:
         plan = SceneSet.of_videos(videos, **lengths)
         path = generate(output, seed=seed, scenes=plan, background=background, progress=progress)
-    click.echo(str(path))
+    tell(str(path))
