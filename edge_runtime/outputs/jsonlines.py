@@ -1,4 +1,4 @@
-"""Where records go: whole lines, each on its way before the next. Knows files and pipes; nothing of what is said.
+"""Records as lines of JSON, to a file or to standard output.
 
 Nothing is buffered: a record that `write` returned from is with the operating system, and a reader of the pipe
 or the file sees it at once.
@@ -23,10 +23,14 @@ log = logging.getLogger(__name__)
 
 
 class JsonLines:
-    """Records as lines of JSON on an open file descriptor, which it owns; a context manager.
+    """Writes records as lines of JSON to an open file descriptor, which it owns; a sink and a context manager.
 
     When a write fails half-way into a regular file, the half line is taken back, so that the file ends with a
-    whole record. Raises OutputFailed, once: what is written after that is refused too.
+    whole record. After a failure every further write is refused.
+
+    Args:
+        descriptor: Open for writing.
+        name: What errors call it.
     """
 
     def __init__(self, descriptor: int, name: str) -> None:
@@ -36,9 +40,10 @@ class JsonLines:
 
     @classmethod
     def to_file(cls, path: Path) -> JsonLines:
-        """Write to `path`, behind what is there: a restart must not cost the night's records.
+        """Write to a file, behind what is there: a restart must not cost the night's records.
 
-        Raises OutputFailed where it cannot be opened for writing.
+        Raises:
+            OutputFailed: It cannot be opened for writing.
         """
         shown = shown_path(path)
         try:
@@ -54,7 +59,11 @@ class JsonLines:
 
     @classmethod
     def to_stdout(cls) -> JsonLines:
-        """Write to standard output, on a descriptor of its own. Raises OutputFailed where that is closed."""
+        """Write to standard output, on a descriptor of its own.
+
+        Raises:
+            OutputFailed: Standard output is closed.
+        """
         try:
             return cls(os.dup(1), "standard output")
         except OSError as error:
@@ -74,11 +83,19 @@ class JsonLines:
                 self.close()
 
     def write(self, record: Record) -> None:
-        """Write one record as one line. Raises OutputFailed."""
+        """Write one record as one line.
+
+        Raises:
+            OutputFailed: A full disk, a reader that has gone, or a failure before this.
+        """
         self._write(record.to_json().encode() + b"\n")
 
     def close(self) -> None:
-        """Close the descriptor. Raises OutputFailed: some file systems report a full disk only now."""
+        """Close the descriptor.
+
+        Raises:
+            OutputFailed: Some file systems report a full disk only now.
+        """
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             try:
@@ -119,7 +136,7 @@ class JsonLines:
 
 @contextlib.contextmanager
 def stdout_for_records_only() -> Iterator[JsonLines]:
-    """Records on standard output, and everything else that native libraries print there on standard error."""
+    """Send records to standard output, and everything else that native libraries print there to standard error."""
     with JsonLines.to_stdout() as lines:
         kept = os.dup(1)
         try:

@@ -33,10 +33,18 @@ class Sink(Protocol):
         """What to call it in a log line: `standard output`, a file, a host."""
 
     def write(self, record: Record) -> None:
-        """Hand one record over; may take as long as it takes. Raises OutputFailed."""
+        """Hand one record over; may take as long as it takes.
+
+        Raises:
+            OutputFailed: It cannot be handed over; nothing is written to this sink after that.
+        """
 
     def close(self) -> None:
-        """Nothing more will be written. Raises OutputFailed."""
+        """Learn that nothing more will be written.
+
+        Raises:
+            OutputFailed: What was written before may be missing.
+        """
 
 
 @dataclass(frozen=True, slots=True)

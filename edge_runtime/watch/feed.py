@@ -1,4 +1,4 @@
-"""A live camera's frames to waiting segments. Knows cutting and outages; scores nothing and opens nothing."""
+"""A live camera's frames, cut into segments that wait to be scored."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ from edge_runtime.watch.backlog import Backlog
 
 
 class CameraFeed:
-    """Listens to one LiveCamera (see CameraListener), cuts its frames and puts what is finished in the backlog.
+    """Listens to one live camera (see CameraListener), cuts its frames and puts what is finished in the backlog.
 
     Frames are converted and resized here, in the camera's own thread, and only those that the model will see.
+
+    Args:
+        camera: Its name.
+        segmenter: Cuts its frames.
+        segment: How the bundle cuts.
+        pixels: What the model sees of a frame.
+        backlog: Where finished segments, gaps and changes of state wait; the camera has a queue there.
     """
 
     def __init__(
@@ -53,13 +60,17 @@ class CameraFeed:
         return self._answered
 
     def on_frame(self, frame: DecodedFrame) -> None:
-        """Take one frame. Raises InvalidFrame where it turns out to have no picture."""
+        """Take one frame.
+
+        Raises:
+            InvalidFrame: It turns out to have no picture.
+        """
         with self._lock:
             if not self._closed:
                 self._put(self._segmenter.push(partial(self._prepare, frame), frame.seconds))
 
     def on_outage(self, start_s: float, end_s: float, reason: GapReason) -> None:
-        """Put a hole where frames were missing, behind the segment that ended before it."""
+        """Put a gap where frames were missing, behind the segment that ended before it."""
         with self._lock:
             if not self._closed:
                 start_s = max(start_s, self._end_s)
