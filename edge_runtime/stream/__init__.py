@@ -1,1 +1,1 @@
-"""Frames to segments, scores to events: pure stages with `push` and `flush`. Knows no camera and no model."""
+"""Cuts a stream of frames into segments, and turns their scores into events. Opens no camera and runs no model."""

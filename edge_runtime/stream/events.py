@@ -1,4 +1,4 @@
-"""Located segments to events. Knows segments and decisions; nothing of video or models."""
+"""Groups anomalous segments that follow each other into events."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ class _Open:
 class EventGrouper:
     """Groups consecutive anomalous segments of one camera into events.
 
-    An event is told three ways: `new` with its first segment, `update` with every further one, `end` when a
-    normal segment, a gap or the stream's end closes it. `id` is the same in all of them, and the same again
-    when the same footage is run again: prefix, camera and the index of the first segment.
+    An event gives a record `new` with its first segment, `update` with every further one, and `end` when a normal
+    segment, a gap or the end of the stream closes it. All of them have the same id, made of the prefix, the camera
+    and the index of the first segment: running the same footage again gives the same ids.
+
+    Args:
+        camera: Name of the camera in records and ids.
+        prefix: What ids begin with; tells runs apart.
     """
 
     def __init__(self, camera: str, prefix: str) -> None:
@@ -31,7 +35,11 @@ class EventGrouper:
         self._open: _Open | None = None
 
     def push(self, segment: SegmentRecord) -> list[EventRecord]:
-        """Take the next located segment; returns what it says about events."""
+        """Take the next segment. One whose index does not follow the last one's ends the open event first.
+
+        Returns:
+            The records that it causes.
+        """
         records = []
         if self._open is not None and segment.index != self._open.last.index + 1:
             records += self.close()
@@ -47,7 +55,11 @@ class EventGrouper:
         return [*records, self._record("update", self._open)]
 
     def close(self) -> list[EventRecord]:
-        """A gap or the end of the stream: the open event, if there is one, ends with its last segment."""
+        """End the open event, if there is one, with its last segment: a gap follows or the end of the stream.
+
+        Returns:
+            The record that ends it.
+        """
         if self._open is None:
             return []
         record = self._record("end", self._open)

@@ -1,6 +1,6 @@
-"""Segment scores to smoothed scores to decisions. Knows segments and probabilities; nothing of video or models.
+"""Smooths the scores of segments with a Gaussian, as a stream or for a whole video.
 
-Batch is stream run to the end: `smooth` pushes a whole video through the very class that a camera uses.
+`smooth` pushes a whole video through the class that a camera uses, so that both give the same scores.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ LARGEST_SIGMA = 1000
 
 
 class LocatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One calibrated operating point.
+    """One operating point: how scores are smoothed, and above which smoothed score a segment is anomalous.
 
-    sigma: of the Gaussian, in segments; 0 means no smoothing. lookahead: how many later segments a smoothed
-    score waits for, at most ceil(3σ). f1: frame-level F1 at calibration, None where it was not calibrated.
+    Attributes:
+        sigma: Standard deviation of the Gaussian in segments, 0 to 1000; 0 means no smoothing.
+        threshold: A smoothed score above it is anomalous, 0 to 1.
+        lookahead: How many later segments a smoothed score waits for, 0 to ceil(3σ).
+        calibrated: Whether sigma and threshold were chosen on a validation split.
+        f1: Frame-level F1 on that split, None where it was not calibrated.
     """
 
     sigma: float
@@ -47,14 +51,18 @@ class LocatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 def radius(sigma: float) -> int:
-    """Where the Gaussian is truncated: r = ceil(3σ) segments."""
+    """How far the Gaussian reaches before it is cut off: r = ceil(3σ) segments."""
     return math.ceil(3 * sigma)
 
 
 def kernel(sigma: float) -> NDArray[np.float64]:
-    """Weights of the distances 0..r (not normalised; the stream renormalises over what exists).
+    """Weights of the Gaussian at distances of 0..r segments, not normalised: `Smoother` does that.
 
-    Returns (r + 1,), with kernel[0] = 1.
+    Args:
+        sigma: Standard deviation in segments.
+
+    Returns:
+        (r + 1,) weights, the first of which is 1.
     """
     distances = np.arange(radius(sigma) + 1, dtype=np.float64)
     if sigma == 0:
@@ -63,10 +71,18 @@ def kernel(sigma: float) -> NDArray[np.float64]:
 
 
 class Smoother:
-    """p′_t = Σ_j p_j G(t − j; σ) / Σ_j G(t − j; σ) over the segments j in [t − r, t + lookahead] that exist.
+    """Smooths the scores of one stream with a Gaussian.
 
-    Renormalised at the ends of a stream and around gaps: zero padding would hide an anomaly at the edge of a
-    clip. Indices only grow; what is skipped is a gap. Memory is O(r).
+    p′_t = Σ_j p_j G(t − j; σ) / Σ_j G(t − j; σ) over the segments j in [t − r, t + lookahead] that have a score.
+    The weights sum to 1 also at the ends of a stream and around gaps: counting missing segments as 0 would hide an
+    anomaly beside them. An index that is skipped is a gap. Memory is O(r).
+
+    Args:
+        sigma: Standard deviation in segments; 0 means no smoothing.
+        lookahead: How many later segments a smoothed score waits for, 0 to r = ceil(3σ).
+
+    Raises:
+        UsageError: The lookahead is negative or beyond r.
     """
 
     def __init__(self, sigma: float, lookahead: int) -> None:
@@ -79,12 +95,23 @@ class Smoother:
         self._pending: list[int] = []
 
     def push(self, index: int, score: float) -> list[tuple[int, float]]:
-        """Take the score of segment `index`; returns (index, smoothed) of every segment that became final."""
+        """Take the score of the next segment.
+
+        Args:
+            index: Of the segment; larger than that of any before.
+            score: Its probability.
+
+        Returns:
+            (index, smoothed score) of every segment whose smoothed score became final.
+
+        Raises:
+            ValueError: The index does not grow, or the score is not finite.
+        """
         if self._scores and index <= next(reversed(self._scores)):
             raise ValueError(f"segment {index} came after segment {next(reversed(self._scores))}")
         if not math.isfinite(score):
             raise ValueError(f"segment {index} has the score {score}; what could not be scored is a gap")
-        # Older segments are out of reach of every smoothed score that is still to come.
+        # Segments that this forgets are out of reach of every smoothed score that is still to come.
         done = self.advance_to(index - 1)
         self._scores[index] = score
         self._pending.append(index)
@@ -92,7 +119,11 @@ class Smoother:
         return done
 
     def advance_to(self, index: int) -> list[tuple[int, float]]:
-        """Every segment up to `index` has come or is a gap; returns what became final by that."""
+        """Say that every segment up to `index` has come or is a gap.
+
+        Returns:
+            What became final by that, as of `push`.
+        """
         done = []
         while self._pending and self._pending[0] + self._lookahead <= index:
             done.append(self._finish(self._pending.pop(0)))
@@ -102,7 +133,7 @@ class Smoother:
         return done
 
     def flush(self) -> list[tuple[int, float]]:
-        """The stream has ended; returns the rest."""
+        """End the stream; returns the rest, as of `push`."""
         return self.advance_to(self._pending[-1] + self._lookahead) if self._pending else []
 
     def _finish(self, index: int) -> tuple[int, float]:
@@ -119,7 +150,20 @@ class Smoother:
 
 
 def smooth(scores: Sequence[float | None], sigma: float, lookahead: int) -> list[float | None]:
-    """A whole video's smoothed scores; None is a gap, in and out."""
+    """Smooth the scores of a whole video.
+
+    Args:
+        scores: One a segment; None is a gap.
+        sigma: As of `Smoother`.
+        lookahead: As of `Smoother`.
+
+    Returns:
+        One a segment; None where `scores` has None.
+
+    Raises:
+        UsageError: As of `Smoother`.
+        ValueError: A score is not finite.
+    """
     smoother = Smoother(sigma, lookahead)
     out: list[float | None] = [None] * len(scores)
     final: list[tuple[int, float]] = []

@@ -1,7 +1,7 @@
-"""Camera frames to the pixels a vision graph takes. Knows pictures and sizes; nothing of models or time.
+"""Turns camera frames into the pixels that a vision graph takes: resized, red-green-blue, uint8.
 
-Offline extraction uses this very function, so that a head is hunted on the pixels that it will see at the
-edge. Scaling and mean/std are inside the vision graph: what leaves here is plain resized uint8.
+Offline extraction uses the same function, so that a head is hunted on the pixels that it will see at the edge.
+Scaling and mean/std are inside the vision graph.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ UInt8Array = NDArray[np.uint8]
 
 
 class PixelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a vision graph takes: square pictures of `size` pixels a side, resized with `interpolation`."""
+    """What pictures a vision graph takes: square ones.
+
+    Attributes:
+        size: Pixels a side, 1 to 8192.
+        color: Order of the channels.
+        interpolation: How frames are resized; OpenCV's names.
+    """
 
     size: int
     color: Literal["rgb"] = "rgb"
@@ -33,9 +39,16 @@ class PixelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 def check_frame(frame: object) -> UInt8Array:
-    """Refuse what is not a colour picture.
+    """Check that a value is a colour picture.
 
-    frame: uint8 array (h, w, 3). Raises InvalidFrame that names what came instead.
+    Args:
+        frame: A uint8 array (h, w, 3).
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidFrame: It is none; the message says what it is.
     """
     if not isinstance(frame, np.ndarray):
         raise InvalidFrame(f"a frame must be a numpy array, got {type(frame).__name__}")
@@ -51,7 +64,11 @@ def check_frame(frame: object) -> UInt8Array:
 
 
 def check_color(color: str) -> None:
-    """Raise InvalidFrame for an order of channels that `prepare` does not know."""
+    """Check the order of a frame's channels.
+
+    Raises:
+        InvalidFrame: It is neither `bgr` nor `rgb`.
+    """
     if color not in ("bgr", "rgb"):
         raise InvalidFrame(f"a frame's color must be bgr or rgb, got {color!r}")
 
@@ -59,8 +76,16 @@ def check_color(color: str) -> None:
 def prepare(frame: UInt8Array, spec: PixelSpec, color: Color = "bgr") -> UInt8Array:
     """Resize one frame to the vision graph's square and order its channels as red, green, blue.
 
-    frame: uint8 (h, w, 3), channels in the order `color`. Returns a new uint8 (S, S, 3) that shares no
-    memory with `frame`, so that a caller may reuse its buffer. Raises InvalidFrame.
+    Args:
+        frame: uint8 (h, w, 3).
+        spec: What the graph takes.
+        color: Order of the frame's channels.
+
+    Returns:
+        A new uint8 (S, S, 3). It shares no memory with `frame`, so that a caller may reuse its buffer.
+
+    Raises:
+        InvalidFrame: The frame is no colour picture, or `color` is not known.
     """
     import cv2
 

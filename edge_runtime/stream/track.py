@@ -1,4 +1,4 @@
-"""Scores and gaps of one stream to its final records. Knows the locator and events; no model and no pixels."""
+"""Turns the scores and gaps of one stream into its records: smooths, decides, groups events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from edge_runtime.stream.segments import Gap, Segment
 
 @dataclass(frozen=True, slots=True)
 class SegmentTimes:
-    """Where a segment lies, without its pixels: what is left of a Segment once it has a score."""
+    """Where a segment lies; a `Segment` without its pixels, which are not needed once it has a score.
+
+    Attributes:
+        index: Counts the segments of a stream from 0, gaps included.
+        start_frame: First frame.
+        end_frame: Frame behind the last one.
+        start_s: Start in seconds.
+        end_s: End in seconds.
+    """
 
     index: int
     start_frame: int
@@ -30,7 +38,12 @@ class SegmentTimes:
 class LocatedStream:
     """The part of a stream behind the scorer: scores and gaps in, records out.
 
-    Offline evaluation drives this class too, with scores it has computed beforehand.
+    Offline evaluation uses it too, with scores that were computed before.
+
+    Args:
+        camera: Name in the records.
+        locator: How to smooth and decide.
+        event_prefix: What the ids of events begin with.
     """
 
     def __init__(self, camera: str, locator: LocatorSpec, event_prefix: str) -> None:
@@ -49,22 +62,45 @@ class LocatedStream:
         return self._camera
 
     def push(self, segment: SegmentTimes, score: float) -> list[Record]:
-        """Take a scored segment; returns the records that became final. Indices only grow."""
+        """Take a segment and its score.
+
+        Args:
+            segment: Its index is larger than that of any before.
+            score: Its probability.
+
+        Returns:
+            The records that became final.
+
+        Raises:
+            ValueError: The index does not grow, or the score is not finite.
+        """
         self._last = (segment.index, segment.end_s)
         self._waiting[segment.index] = (segment, score)
         self._newest = segment.index
         return self._locate(self._smoother.push(segment.index, score))
 
     def gap(self, gap: Gap) -> list[Record]:
-        """Take a stretch that could not be scored."""
+        """Take a stretch that could not be scored.
+
+        Returns:
+            The records that became final, the gap's included.
+        """
         self._last = (gap.index + gap.segments - 1, gap.end_s)
         record = GapRecord(camera=self._camera, start_s=gap.start_s, end_s=gap.end_s, reason=gap.reason)
         return [*self.advance_to(gap.index + gap.segments - 1), record]
 
     def take(self, item: Segment | Gap, score: float | None) -> list[Record]:
-        """The second step behind a segmenter: a gap, or a segment with its score.
+        """Take what a segmenter made: a gap, or a segment and its score.
 
-        A segment whose score is None could not be scored and becomes a gap (reason `dropped`), never a score.
+        Args:
+            item: What comes next.
+            score: A segment's probability. None: it could not be scored and becomes a gap (reason `dropped`).
+
+        Returns:
+            The records that became final.
+
+        Raises:
+            ValueError: As of `push`.
         """
         if isinstance(item, Gap):
             return self.gap(item)
@@ -73,9 +109,16 @@ class LocatedStream:
         return self.push(SegmentTimes.of(item), score)
 
     def idle(self, seconds: float, duration_s: float) -> list[Record]:
-        """Nothing has come until `seconds`: what waited for later segments becomes final without them.
+        """Say that nothing has come until now: what waited for later segments becomes final without them.
 
-        An event must not stay open until a lost camera returns. duration_s: of a full segment.
+        An event must not stay open until a lost camera returns.
+
+        Args:
+            seconds: The time now, on the clock of the segments.
+            duration_s: Length of a full segment in seconds.
+
+        Returns:
+            The records that became final.
         """
         if self._last is None:
             return []
@@ -85,14 +128,18 @@ class LocatedStream:
         return self.advance_to(index + passed - 1) if passed > 1 else []
 
     def advance_to(self, index: int) -> list[Record]:
-        """Nothing more will come up to segment `index`: what waited only for that becomes final."""
+        """Say that every segment up to `index` has come or is a gap.
+
+        Returns:
+            The records that became final by that.
+        """
         records = self._locate(self._smoother.advance_to(index))
         if index > self._newest and not self._waiting:
             records += self._grouper.close()
         return records
 
     def flush(self) -> list[Record]:
-        """The stream has ended; returns the rest."""
+        """End the stream; returns the rest of its records."""
         return [*self._locate(self._smoother.flush()), *self._grouper.close()]
 
     def _locate(self, final: list[tuple[int, float]]) -> list[Record]:
@@ -120,7 +167,20 @@ def locate(
     locator: LocatorSpec,
     camera: str = "video",
 ) -> list[Record]:
-    """Batch is stream run to the end: a whole video's records from its segments' scores (None is a gap)."""
+    """Make the records of a whole video, as a stream of its segments would.
+
+    Args:
+        segments: All of them, in order.
+        scores: One a segment; None is a gap.
+        locator: How to smooth and decide.
+        camera: Name in the records.
+
+    Returns:
+        All records, in the order of a stream.
+
+    Raises:
+        ValueError: `segments` and `scores` differ in length, indices do not grow, or a score is not finite.
+    """
     stream = LocatedStream(camera, locator, "batch")
     records: list[Record] = []
     for segment, score in zip(segments, scores, strict=True):

@@ -1,1 +1,1 @@
-"""Where frames come from: files, network cameras and devices."""
+"""Reads frames from files, network cameras and devices."""

@@ -1,9 +1,9 @@
-"""A camera that never ends: opened, drained, watched and opened again. Knows time and failure; no segments.
+"""Reads a live camera: opens it, hands on its frames, notices when they stop, and opens it again.
 
-One reader thread grabs continuously, because a consumer slower than a camera falls behind without bound in
-buffers nobody sees; there is no queue here either. A watchdog thread looks at how long the reader has waited,
-because a blocked read reports a stall only when its timeout ends. Only the reader releases the capture: from
-another thread, during a read, that is a segmentation fault.
+A reader thread takes every frame as it comes and keeps no queue: frames that wait in the buffers of FFmpeg or the
+network would put a slow consumer further and further behind. A watchdog thread measures how long the reader has
+waited, because a blocked read returns only when its timeout ends. Only the reader releases the capture: done by
+another thread during a read, that is a segmentation fault.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["CameraListener", "LiveCamera", "probe"]
 
 log = logging.getLogger(__name__)
 
-# That many frames in a row without a picture: the stream is broken, not one packet lost.
+# So many frames in a row without a picture are a broken stream, fewer are lost packets.
 _UNDECODABLE_FRAMES = 10
 
 
@@ -47,16 +47,27 @@ class _Ended:
 
 
 class LiveCamera:
-    """One live source, kept open until `stop()`; a context manager around start and stop.
+    """One live source, kept open until `stop()`; a context manager around `start` and `stop`.
 
-    clock: of the run; the times of frames and outages are its seconds, also of a camera that is started later.
-    open_timeout_s, read_timeout_s: limits of FFmpeg for one attempt and for one frame; devices have none.
-    stall_s: a camera that gave frames and then none for so long is reported as stalled, and opened again as
-    soon as its read returns. backoff_s: waits between attempts, the last one repeats; it starts over once a
-    connection has given frames for longer than the wait before it. Raises UsageError for a file or for limits
-    that are not positive.
+    A camera's first frames come in a burst: FFmpeg reads about a second of the stream before it opens. The first
+    frame of a connection is decoded before `online` or `reconnected` is reported.
 
-    A camera's first frames come in a burst: FFmpeg reads about a second of the stream before it opens.
+    Args:
+        source: A network camera or device.
+        listener: Who is told of frames, outages and states.
+        clock: Of the run. The times of frames and outages are its seconds, also of a camera that is started later.
+        open_timeout_s: Limit of FFmpeg for one attempt to open; devices have none.
+        read_timeout_s: Limit of FFmpeg for one frame; devices have none.
+        stall_s: A camera that gave frames and then none for so long is reported as `stalled`, and opened again as
+            soon as its read returns.
+        backoff_s: Waits between attempts in seconds, of which the last one repeats. They start over once a
+            connection has given frames for longer than the wait before it.
+
+    Attributes:
+        source: As given.
+
+    Raises:
+        UsageError: The source is a file, or a limit is not positive.
     """
 
     def __init__(
@@ -107,7 +118,11 @@ class LiveCamera:
             self.raise_if_failed()
 
     def start(self) -> None:
-        """Begin; returns at once. A camera that is down is reported as `offline` and tried again."""
+        """Begin, and return at once. A camera that is down is reported as `offline` and tried again.
+
+        Raises:
+            RuntimeError: It was started before.
+        """
         if self._threads:
             raise RuntimeError(f"camera {self.source.name} was started before; make a new LiveCamera")
         self._last_s = self._clock.now_s()
@@ -119,9 +134,14 @@ class LiveCamera:
             thread.start()
 
     def require_online(self, timeout_s: float | None = None) -> None:
-        """Wait for the first frame. Raises SourceUnavailable if the first attempt fails or the time is up.
+        """Wait for the first frame. The camera keeps trying until `stop()` even when this fails.
 
-        The camera keeps trying until `stop()`; whoever needs it at once stops it.
+        Args:
+            timeout_s: How long to wait; None waits for the end of the first attempt.
+
+        Raises:
+            SourceUnavailable: The first attempt failed, or the time is up.
+            Exception: What the listener raised.
         """
         answered = self._answered.wait(timeout_s)
         self.raise_if_failed()
@@ -135,16 +155,23 @@ class LiveCamera:
     def stop(self, timeout_s: float | None = None) -> bool:
         """End the camera; an outage that is not over is reported now.
 
-        Waits at most `timeout_s` (default: the longer of the open and read timeouts, and a second). Returns
-        False when the reader is still blocked in the capture: it is left as a daemon thread that tells nothing
-        more and releases the capture when the read returns. Raises what the listener raised.
+        Args:
+            timeout_s: How long to wait for the reader; default: a second longer than the longer of the open and
+                read timeouts.
+
+        Returns:
+            Whether it has ended. False: the reader is still blocked in a read, and is left behind as a daemon
+            thread that reports nothing more and releases the capture when the read returns.
+
+        Raises:
+            Exception: What the listener raised.
         """
         ended = self._stop(timeout_s)
         self.raise_if_failed()
         return ended
 
     def raise_if_failed(self) -> None:
-        """Raise the exception with which the listener ended this camera, if it did."""
+        """Raise the exception of the listener that ended this camera, if there was one."""
         if self._failure is not None:
             raise self._failure
 
@@ -197,7 +224,7 @@ class LiveCamera:
         return self._backoff_s[min(attempt, len(self._backoff_s) - 1)]
 
     def _connection(self) -> _Ended:
-        """Open once and deliver frames until there are none."""
+        """Open the camera once and deliver its frames until there are none."""
         begun_s = time.monotonic()
         capture = _open(self.source, self._open_timeout_s, self._read_timeout_s)
         try:
@@ -224,11 +251,11 @@ class LiveCamera:
             seconds = self._clock.now_s()
             good_s = 0.0 if first_s is None else self._last_s - first_s
             if stalled or self._stopping.is_set():
-                # A frame that comes after the stall was declared is old: what follows it is a dead connection.
+                # A frame that comes after the stall was reported is old, and so is what follows it.
                 return _Ended("stalled", f"no frame for {seconds - self._last_s:.1f} s", good_s)
             if not grabbed:
                 return self._why_ended(first_s is not None, seconds - waiting_s, good_s)
-            # One picture of every connection is looked at before the camera counts as online.
+            # The first frame of a connection is decoded before `online` is reported.
             doubtful = first_s is None or without_picture > 0
             if self._deliver(capture, seconds, doubtful):
                 first_s = seconds if first_s is None else first_s
@@ -247,7 +274,7 @@ class LiveCamera:
         return _Ended("undecodable", "it opened, but not one frame could be decoded", good_s)
 
     def _deliver(self, capture: cv2.VideoCapture, seconds: float, doubtful: bool) -> bool:
-        """Hand one frame to the listener. Returns False when it turned out to have no picture."""
+        """Hand one frame to the listener; False when it turned out to have no picture."""
         current, failed = True, False
 
         def retrieve() -> UInt8Array:
@@ -293,16 +320,23 @@ class LiveCamera:
                     continue
                 self._stalled = True
                 delay = self._stall_s
-                # Told inside the turn: the reader cannot come back online before the stall has been reported.
+                # Still inside the lock: the reader cannot come back online before the stall has been reported.
                 detail = f"no frame for {self._stall_s:g} s"
                 self._journal.went("stalled", "stalled", detail, self._last_s, self._clock.now_s())
 
 
 def probe(source: Source, timeout_s: float = 10.0) -> tuple[int, int]:
-    """Open a live source once and read one frame; returns its width and height.
+    """Open a live source once and read one frame. A camera that serves one client is busy for a moment afterwards.
 
-    For a check by hand: a camera that serves a single client is busy for a moment afterwards. Devices ignore
-    the timeout. Raises SourceUnavailable with what went wrong.
+    Args:
+        source: A network camera or device.
+        timeout_s: Limit for opening and for reading; devices have none.
+
+    Returns:
+        Width and height of the frame in pixels.
+
+    Raises:
+        SourceUnavailable: It gave no picture; the message says what went wrong.
     """
     begun_s = time.monotonic()
     capture = _open(source, timeout_s, timeout_s)

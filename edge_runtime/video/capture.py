@@ -1,4 +1,4 @@
-"""The one place that makes a `cv2.VideoCapture`. Knows OpenCV's options and its noise; no file, no camera.
+"""Opens OpenCV's captures, the only place that does, and silences what the libraries below print.
 
 Importing this module imports no OpenCV.
 """
@@ -26,11 +26,13 @@ _quiet = False
 
 @dataclass(frozen=True, slots=True)
 class DecodedFrame:
-    """One decoded frame, not yet converted to a picture.
+    """One decoded frame that is not converted to a picture yet.
 
-    `index` counts from 0; `seconds` is the frame's time on the clock of whoever grabbed it. `retrieve()` gives
-    the BGR uint8 (h, w, 3) array, at the cost of the colour conversion, and is valid until the next frame is
-    grabbed; after that it raises RuntimeError rather than hand out another frame's picture.
+    Attributes:
+        index: Counts the frames from 0.
+        seconds: Its time: index / fps in a file, seconds of the run for a live camera.
+        retrieve: Converts it to BGR uint8 (h, w, 3), which costs time. Works until the next frame is read; after that
+            it raises RuntimeError rather than return another frame's picture.
     """
 
     index: int
@@ -39,12 +41,20 @@ class DecodedFrame:
 
 
 def open_capture(target: str | int, backend: int, options: dict[int, int]) -> cv2.VideoCapture:
-    """Open `target` with exactly this backend; whether it worked is `isOpened()` of what returns.
+    """Open a file, URL or device. Blocks as long as the backend does.
 
-    options: CAP_PROP_* to value. Blocks as long as the backend does. The native libraries' own messages are
-    silenced process-wide on the first call, unless the environment asks for them (OPENCV_FFMPEG_LOGLEVEL,
-    OPENCV_FFMPEG_DEBUG, OPENCV_LOG_LEVEL): they are many lines without a camera's name, and may hold a URL.
-    Whoever asks should send records to a file, because OpenCV prints FFmpeg's messages on stdout.
+    The first call silences the native libraries' own messages in the whole process: they are many lines without a
+    camera's name, and may hold a URL with its password. The environment can ask for them
+    (OPENCV_FFMPEG_LOGLEVEL, OPENCV_FFMPEG_DEBUG, OPENCV_LOG_LEVEL); records should then go to a file, because
+    OpenCV prints FFmpeg's messages on stdout.
+
+    Args:
+        target: A path, a URL or a device's number.
+        backend: One of OpenCV's CAP_*; no other is tried.
+        options: CAP_PROP_* to value.
+
+    Returns:
+        A capture, whose `isOpened()` says whether it worked.
     """
     import cv2
 
@@ -54,7 +64,11 @@ def open_capture(target: str | int, backend: int, options: dict[int, int]) -> cv
 
 
 def picture_of(capture: cv2.VideoCapture) -> UInt8Array | None:
-    """Convert the frame grabbed last. Returns BGR uint8 (h, w, 3), or None where the decoder has no picture."""
+    """Convert the frame that was grabbed last.
+
+    Returns:
+        BGR uint8 (h, w, 3), or None where the decoder has no picture.
+    """
     good, picture = capture.retrieve()
     if not good or picture.dtype != np.uint8 or picture.ndim != 3 or picture.size == 0:
         return None

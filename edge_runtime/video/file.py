@@ -1,7 +1,7 @@
-"""Video files, frame by frame. Knows decoding, counting and damage; nothing of segments, cameras or models.
+"""Reads video files frame by frame, counts their frames and finds damage.
 
-Every frame is grabbed (decoded), and only the frames that someone asks for are converted to a picture.
-Rotation metadata is applied the way OpenCV does by default, the same in every method.
+Every frame is decoded, and only the frames that someone asks for are converted to a picture. Rotation metadata is
+applied the way OpenCV does by default, the same in every method.
 """
 
 from __future__ import annotations
@@ -35,8 +35,22 @@ _TOLERATED_SHARE = 0.01
 class VideoFile:
     """One video file; a context manager, and readable as often as needed.
 
-    Opening decodes the first frame, so that a file without video is refused at once. Raises SourceUnavailable
-    (missing, a folder, empty, not permitted) and VideoUnreadable (no video in it, or not one frame).
+    Opening decodes the first frame, so that a file without video is refused at once.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: As given.
+        shown: The path as one printable line, for messages.
+        fps: Frames a second as the container states it; None where that is no rate (not finite, <= 0, > 1000).
+        frame_count_hint: How many frames the container promises, exact or estimated from its duration; None where
+            it promises none.
+        size: Width and height of a picture in pixels, after rotation.
+
+    Raises:
+        SourceUnavailable: It is missing, a folder, empty or not permitted.
+        VideoUnreadable: It holds no video, or not one frame of it can be decoded.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -57,11 +71,8 @@ class VideoFile:
                     f"{self.shown}: not one frame can be decoded; check it with ffprobe, or copy it again"
                 )
             height, width = self._picture(capture, 0).shape[:2]
-        #: Frames per second as the container states it; None where that is no rate (not finite, <= 0, > 1000).
         self.fps: float | None = rate if math.isfinite(rate) and 0 < rate <= _HIGHEST_FPS else None
-        #: How many frames the container promises, exact or estimated from its duration; None where it does not.
         self.frame_count_hint: int | None = round(count) if 1 <= count <= _HIGHEST_COUNT else None
-        #: Width and height of a picture in pixels, after rotation.
         self.size: tuple[int, int] = (int(width), int(height))
 
     def __enter__(self) -> Self:
@@ -80,10 +91,20 @@ class VideoFile:
         self._captures.clear()
 
     def frames(self, stop: int | None = None, *, fallback_fps: float | None = None) -> Iterator[DecodedFrame]:
-        """Every frame in order, from 0 up to `stop` (exclusive) or the end; `seconds` is index / fps.
+        """Read the frames in order; the time of a frame is its index / fps.
 
-        fallback_fps: the rate where the container states none; without it such a file is VideoUnreadable.
-        Running to the end fills in `complete`; damage is not raised here, see `check_complete`.
+        Reaching the end of the file sets `complete`; damage is not raised here, see `check_complete`.
+
+        Args:
+            stop: Index behind the last frame to read; default: to the end.
+            fallback_fps: The rate where the container states none.
+
+        Returns:
+            An iterator over the frames.
+
+        Raises:
+            VideoUnreadable: The container states no rate, and there is no `fallback_fps`.
+            UsageError: The rate is not positive.
         """
         fps = self.fps if self.fps is not None else fallback_fps
         if fps is None:
@@ -93,7 +114,7 @@ class VideoFile:
         return self._frames(stop, fps)
 
     def count_frames(self) -> int:
-        """The exact number of frames that can be decoded, by decoding all of them once."""
+        """Count the frames that can be decoded, by decoding all of them once."""
         if self._decoded is None:
             for _ in self._frames(None, 1.0):
                 pass
@@ -102,13 +123,14 @@ class VideoFile:
 
     @property
     def complete(self) -> bool | None:
-        """Whether all promised frames were decoded; None until `frames` or `count_frames` reached the end."""
+        """Whether the promised frames were decoded; None until `frames` or `count_frames` reached the end."""
         return None if self._decoded is None else self._promise_kept(self._decoded)
 
     def check_complete(self) -> None:
-        """Raise VideoUnreadable where fewer frames were decoded than promised, by more than max(2, 1 %).
+        """Check that the file is whole. Decodes all of it if nothing has read it to its end yet.
 
-        Decodes the whole file if no iteration has reached its end yet.
+        Raises:
+            VideoUnreadable: Fewer frames can be decoded than promised, by more than max(2, 1 %).
         """
         decoded = self.count_frames()
         if not self._promise_kept(decoded):
@@ -118,11 +140,19 @@ class VideoFile:
             )
 
     def read_frames(self, indices: Sequence[int]) -> list[UInt8Array]:
-        """The pictures at `indices`, in that order, repeats allowed; only these are converted.
+        """Read the pictures at given indices, in one pass up to the highest of them.
 
-        Returns BGR uint8 arrays (h, w, 3); a repeated index is the same array. One sequential pass up to the
-        highest index: seeking lands on other frames in some containers. Raises VideoUnreadable for an index
-        past the end and ValueError for a negative one.
+        It does not seek, because in some containers that lands on other frames.
+
+        Args:
+            indices: In any order, repeats allowed.
+
+        Returns:
+            BGR uint8 arrays (h, w, 3) in the order of `indices`; a repeated index is the same array.
+
+        Raises:
+            VideoUnreadable: An index is past the end.
+            ValueError: An index is negative.
         """
         pictures = self.read_again(indices)
         missing = [index for index in indices if index not in pictures]
@@ -133,9 +163,16 @@ class VideoFile:
         return [pictures[index] for index in indices]
 
     def read_again(self, indices: Sequence[int]) -> dict[int, UInt8Array]:
-        """Read frames again by index, as BGR uint8 (h, w, 3); an index past the end is left out.
+        """Read frames again that went by before it was known that they are needed.
 
-        For frames that went by before they were known to be needed, as when a container's count was wrong.
+        Args:
+            indices: In any order, repeats allowed.
+
+        Returns:
+            BGR uint8 (h, w, 3) by index; an index past the end is left out.
+
+        Raises:
+            ValueError: An index is negative.
         """
         wanted = {int(index) for index in indices}
         if min(wanted, default=0) < 0:
@@ -143,9 +180,7 @@ class VideoFile:
         if not wanted:
             return {}
         return {
-            grabbed.index: grabbed.retrieve()
-            for grabbed in self._frames(max(wanted) + 1, 1.0)
-            if grabbed.index in wanted
+            frame.index: frame.retrieve() for frame in self._frames(max(wanted) + 1, 1.0) if frame.index in wanted
         }
 
     def _frames(self, stop: int | None, fps: float) -> Iterator[DecodedFrame]:
@@ -183,8 +218,8 @@ class VideoFile:
 
         if self._closed:
             raise ValueError(f"{self.shown}: this VideoFile is closed")
-        # An absolute path, because FFmpeg reads `a:b.mp4` as the protocol `a`. One thread: see `livecamera`;
-        # for files it costs a few per cent of decoding speed and leaves the other cores to inference.
+        # An absolute path, because FFmpeg reads `a:b.mp4` as the protocol `a`. One thread costs
+        # a few per cent of decoding speed, and leaves the other cores to inference.
         capture = open_capture(str(self.path.absolute()), cv2.CAP_FFMPEG, {cv2.CAP_PROP_N_THREADS: 1})
         try:
             if not capture.isOpened():

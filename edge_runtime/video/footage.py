@@ -1,4 +1,4 @@
-"""Frames of a video file in the form a segmenter takes. Knows decoding and pixels; nothing of segments or scores."""
+"""Gives the frames of a video file in the form that a segmenter takes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,26 @@ from edge_runtime.video.file import VideoFile
 def lazy_frames(
     video: VideoFile, pixels: PixelSpec, fallback_fps: float
 ) -> Iterator[tuple[int, PreparePixels, float]]:
-    """(index, frame, seconds) of every frame; a frame is converted and resized only when it is called.
+    """Read a file's frames, converting and resizing only those that are asked for.
 
-    Calling it is possible until the next one is taken. Raises as `VideoFile.frames`.
+    Args:
+        video: The file.
+        pixels: What the vision graph takes.
+        fallback_fps: The rate where the file states none.
+
+    Yields:
+        (index, frame, seconds) of every frame. Calling `frame` prepares its pixels, until the next one is read.
+
+    Raises:
+        UsageError: As of `VideoFile.frames`.
+        VideoUnreadable: As of `VideoFile.frames`.
     """
-    for grabbed in video.frames(fallback_fps=fallback_fps):
-        yield grabbed.index, partial(_prepare, grabbed, pixels), grabbed.seconds
+    for decoded in video.frames(fallback_fps=fallback_fps):
+        yield decoded.index, partial(_prepare, decoded, pixels), decoded.seconds
 
 
 def read_again_from(video: VideoFile, pixels: PixelSpec) -> ReadAgain:
-    """What `FrameSegmenter.flush` takes to have frames of the tail again, by reading the file once more."""
+    """Make what `FrameSegmenter.flush` takes: a function that reads the file once more for frames of the tail."""
 
     def read_again(indices: Sequence[int]) -> dict[int, UInt8Array]:
         return {index: prepare(picture, pixels) for index, picture in video.read_again(indices).items()}
@@ -31,5 +41,5 @@ def read_again_from(video: VideoFile, pixels: PixelSpec) -> ReadAgain:
     return read_again
 
 
-def _prepare(grabbed: DecodedFrame, pixels: PixelSpec) -> UInt8Array:
-    return prepare(grabbed.retrieve(), pixels)
+def _prepare(decoded: DecodedFrame, pixels: PixelSpec) -> UInt8Array:
+    return prepare(decoded.retrieve(), pixels)

@@ -1,4 +1,4 @@
-"""What is told of a live camera: its state, and the stretches without frames. Opens and reads nothing."""
+"""Reports a live camera's states and outages to its listener, each once and in order."""
 
 from __future__ import annotations
 
@@ -14,28 +14,32 @@ log = logging.getLogger(__name__)
 
 
 class CameraListener(Protocol):
-    """Who is told. Seconds are those of the run's clock.
+    """Who is told what happens to a live camera. Seconds are those of the run's clock.
 
-    `on_frame` and, but for the last one, `on_outage` come from the reader thread, in the order of time;
-    `on_state` comes from any thread. States and outages never overlap each other. Every call holds up the
-    camera: return quickly. An exception ends the camera and comes out of `stop()` or `raise_if_failed()`,
-    except the InvalidFrame of a `retrieve()` that found no picture, which may pass through.
+    `on_frame` and all outages but the last come from the reader thread, in the order of time; `on_state` comes from
+    any thread. No two of `on_state` and `on_outage` run at once. Every call holds up the camera: return quickly.
+    An exception ends the camera and comes out of `stop()` or `raise_if_failed()`. Only the InvalidFrame of a
+    `retrieve()` that found no picture may be let through: such a frame does not count.
     """
 
     def on_frame(self, frame: DecodedFrame) -> None:
-        """A frame arrived; `retrieve()` it now or never."""
+        """A frame arrived; its `retrieve()` works only during this call."""
 
     def on_outage(self, start_s: float, end_s: float, reason: GapReason) -> None:
-        """No frames between two moments. Told just before the frame that ends it, or by `stop()`."""
+        """No frames came between two moments. Called just before the frame that ends the outage, or by `stop()`."""
 
     def on_state(self, state: CameraState, detail: str, seconds: float) -> None:
         """The camera went from one state to another; `detail` is one line without credentials."""
 
 
 class CameraJournal:
-    """What the listener has been told: the state, and since when frames are missing.
+    """Keeps a camera's state and since when frames are missing, and tells the listener what changed.
 
-    Called by the reader, the watchdog and whoever stops the camera; one lock keeps their reports apart.
+    The reader, the watchdog and whoever stops the camera call it; one lock lets one report through at a time.
+
+    Args:
+        source: The camera.
+        listener: Who is told.
     """
 
     def __init__(self, source: Source, listener: CameraListener) -> None:
@@ -52,7 +56,15 @@ class CameraJournal:
         return self._state in ("online", "reconnected")
 
     def went(self, state: CameraState, reason: GapReason, detail: str, since_s: float, seconds: float) -> None:
-        """Frames are missing since `since_s`; the first reason of an outage is the one that is reported."""
+        """Note that frames are missing.
+
+        Args:
+            state: What the camera is now.
+            reason: Why; of an outage the first reason is reported.
+            detail: One line without credentials.
+            since_s: When the last frame came.
+            seconds: The time now.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -62,7 +74,7 @@ class CameraJournal:
                 self._tell(state, detail, seconds)
 
     def came(self, detail: str, seconds: float) -> None:
-        """A frame with a picture is here."""
+        """Note that a frame with a picture is here: an outage ends."""
         with self._lock:
             if self._closed or (self.flowing and self._out is None):
                 return
@@ -71,14 +83,14 @@ class CameraJournal:
             self._end_outage(seconds)
 
     def close(self, seconds: float) -> None:
-        """Tell of the outage that is not over; nothing is told after this."""
+        """Report the outage that is not over, and nothing after it."""
         with self._lock:
             if not self._closed:
                 self._closed = True
                 self._end_outage(seconds)
 
     def mute(self) -> None:
-        """Tell nothing any more: the listener failed."""
+        """Report nothing any more: the listener failed."""
         self._closed = True
 
     def _tell(self, state: CameraState, detail: str, seconds: float) -> None:

@@ -1,7 +1,6 @@
-"""Where frames come from, as an operator writes it. Knows names, addresses and what must not be shown of them.
+"""Reads what an operator writes as a source: a file, a camera's URL or a device's number. Opens none of them.
 
-Opens nothing: `videofile` and `livecamera` do. A password lives in `Source.target` alone; logs, records and
-errors use `Source.shown`.
+A password is in `Source.target` alone; logs, records and errors use `Source.shown`.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DEVICE = re.compile(r"(?:/dev/video)?([0-9]{1,4})", re.ASCII)
 _HIDDEN = "***"
 
-# What a camera's query says that is no secret. Everything else is hidden: makers invent names for a password
-# (usr, pwd, loginpas, sig, …) faster than a list of forbidden ones could follow.
+# Parameters of a URL that are no secret. All others are hidden: makers have more names for a password (usr, pwd,
+# loginpas, sig, …) than a list of forbidden ones could hold.
 _HARMLESS = re.compile(
     "camera|channel|chn|codec|compression|fps|height|inst|profile|proto|quality|rate|real_stream|resolution|stream|"
     "streamtype|subtype|transport|transportmode|type|unicast|video|videocodec|width",
@@ -38,9 +37,15 @@ _PATH_SETTING = re.compile(r"(?<![A-Za-z0-9])([A-Za-z][A-Za-z0-9]*)=([^/&;]*?)(?
 class Source:
     """One file or camera.
 
-    `target` is what is opened: a path, a URL with its credentials, or a device number in digits. `shown` is
-    the same without user info and without the values of telling query parameters, and the only form that may
-    be logged, recorded or put into an error.
+    Attributes:
+        name: What records and logs call it; printable and not empty.
+        kind: How it is opened.
+        target: What is opened: a path, a URL with its credentials, or a device's number in digits.
+        shown: The same without user, password and query values that may be secret. Only this form may be logged,
+            recorded or put into an error.
+
+    Raises:
+        UsageError: The name or target is empty, the name is not printable, or a device is no number.
     """
 
     name: str
@@ -65,10 +70,19 @@ class Source:
 def parse_source(text: str) -> Source:
     """Read `SRC` or `name=SRC`, where SRC is a file, an rtsp(s):// or http(s):// URL, or a device number.
 
-    A name is letters, digits, `_`, `.` and `-` before the first `=`; a file that is called like the whole text
-    is that file. Without a name: the file's stem, the URL's host, `camera<N>` for a device. A folder or a file
-    called by a bare number is reached as `./0`. Whether a file is there is seen when it is opened: of many files
-    the others are still scored. Raises UsageError for anything that no source looks like.
+    A name is letters, digits, `_`, `.` and `-` before the first `=`; a file whose name is the whole text, with the
+    `=`, is taken as that file. Without a name a file is called by its stem, a URL by its host, a device
+    `camera<N>`. A folder or file whose name is a bare number is written as `./0`. Whether a file is there is
+    checked when it is opened: of many files the others are still scored.
+
+    Args:
+        text: What the operator wrote.
+
+    Returns:
+        The source.
+
+    Raises:
+        UsageError: The text is no source.
     """
     name, rest = None, text
     named = _NAMED.fullmatch(text)
@@ -87,9 +101,10 @@ def parse_source(text: str) -> Source:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what cannot be read as a file, before a decoder turns it into a vague failure.
+    """Check that a path is a file that can be read; a decoder would only say that it failed.
 
-    Raises SourceUnavailable for a path that is missing, a folder, empty, not a plain file or not permitted.
+    Raises:
+        SourceUnavailable: It is missing, a folder, empty, not a plain file, not permitted, or its name is not UTF-8.
     """
     shown = shown_path(path)
     try:

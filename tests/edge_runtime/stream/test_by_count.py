@@ -37,7 +37,7 @@ def test_only_sampled_frames_of_a_known_length_are_prepared():
     assert prepared == [*range(1, 48, 3), *range(49, 96, 3)]
 
 
-def test_a_promise_not_kept_is_refused_without_recall_and_the_stream_is_unchanged():
+def test_a_promise_not_kept_is_refused_without_read_again_and_the_stream_is_unchanged():
     segmenter = FrameSegmenter(SPEC, 48)
     feed(segmenter, [i / 30 for i in range(40)])
     for _ in range(2):
@@ -48,7 +48,7 @@ def test_a_promise_not_kept_is_refused_without_recall_and_the_stream_is_unchange
     assert segmenter.flush() == []
 
 
-def test_a_frame_that_recall_leaves_out_is_stood_in_for_by_the_nearest_prepared_one():
+def test_a_frame_that_cannot_be_read_again_is_replaced_by_the_nearest_prepared_one():
     segmenter = FrameSegmenter(SPEC, 48)
     feed(segmenter, [i / 30 for i in range(40)])
     (segment,) = segmenter.flush(lambda indices: {})
@@ -58,7 +58,7 @@ def test_a_frame_that_recall_leaves_out_is_stood_in_for_by_the_nearest_prepared_
         assert abs(got - wanted) == min(abs(other - wanted) for other in prepared)
 
 
-def test_a_tail_of_which_no_frame_can_be_had_is_a_hole():
+def test_a_tail_of_which_no_frame_can_be_had_is_a_gap():
     segmenter = FrameSegmenter(SPEC, 96)
     feed(segmenter, [i / 30 for i in range(49)])
     (gap,) = segmenter.flush(lambda indices: {})

@@ -139,7 +139,7 @@ def test_idle_ends_the_segment_of_a_camera_that_went_silent(sparing):
         segmenter.push(lambda: picture(0), 1.0)
 
 
-def test_a_hole_begins_where_the_segment_before_it_ends():
+def test_a_gap_begins_where_the_segment_before_it_ends():
     """Even where the last frame, by the camera's rhythm, would have stood for longer than its segment."""
     items = feed(TimeSegmenter(SPEC), [0.0, 0.5, 1.0, 1.5, 9.0])
     assert [(item.start_s, item.end_s) for item in items[:1]] == [(0.0, pytest.approx(1.6))]

@@ -13,7 +13,7 @@ from edge_runtime.errors import UsageError
 from edge_runtime.stream.locator import LARGEST_SIGMA, LocatorSpec, Smoother, kernel, radius, smooth
 
 probabilities = st.floats(0, 1)
-# None is a gap; a run of them is a hole of any length.
+# None is a gap; a run of them is a gap of any length.
 series = st.lists(st.one_of(probabilities, st.none()), max_size=60)
 sigmas = st.one_of(st.just(0.0), st.floats(0.05, 4))
 
@@ -48,14 +48,14 @@ def test_smooth_is_the_formula(scores, point):
     point=operating_points(),
     told=st.booleans(),
 )
-def test_holes_of_any_length_told_or_not(stretches, point, told):
-    """A hole that `reach` announces, and one that is only seen by the next index, give the same scores."""
+def test_gaps_of_any_length_told_or_not(stretches, point, told):
+    """A gap that `advance_to` announces, and one that is only seen by the next index, give the same scores."""
     sigma, lookahead = point
     smoother, final, index, squeezed = Smoother(sigma, lookahead), [], 0, []
-    for hole, scores in stretches:
-        index += hole
-        # Beyond the kernel's reach the length of a hole makes no difference.
-        squeezed += [None] * min(hole, 30)
+    for gap, scores in stretches:
+        index += gap
+        # Beyond the kernel's reach the length of a gap makes no difference.
+        squeezed += [None] * min(gap, 30)
         if told:
             final += smoother.advance_to(index - 1)
         for score in scores:

@@ -85,7 +85,7 @@ def camera(url: str) -> Source:
 
 
 def check_story(recorder: Recorder) -> None:
-    """What holds of every camera's life: times in order, no frame inside an outage, indices without holes."""
+    """What holds of every camera's life: times in order, no frame inside an outage, indices one by one."""
     seconds = [second for _, second, _ in recorder.frames]
     assert seconds == sorted(seconds)
     assert [index for index, _, _ in recorder.frames] == list(range(len(recorder.frames)))

@@ -116,9 +116,9 @@ def test_frames_are_read_again_by_index(whole: Path, oracle: list[NDArray[np.uin
         read = video.read_frames(indices)
         assert len(read) == len(indices)
         assert all(same(got, oracle[index]) for got, index in zip(read, indices, strict=True))
-        recalled = video.read_again(indices)
-    assert recalled.keys() == set(indices)
-    assert all(same(got, oracle[index]) for index, got in recalled.items())
+        again = video.read_again(indices)
+    assert again.keys() == set(indices)
+    assert all(same(got, oracle[index]) for index, got in again.items())
 
 
 def test_indices_outside_the_file(whole: Path) -> None:
