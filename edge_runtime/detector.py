@@ -6,7 +6,6 @@ frames -> segments -> sampled pixels -> probability -> smoothed -> event
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, get_args
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.errors import InferenceFailed, UsageError
+from edge_runtime.errors import InferenceFailed, InvalidFrame, UsageError
 from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.engines import open_engine
 from edge_runtime.inference.scorer import ScorerGraph
@@ -26,6 +25,7 @@ from edge_runtime.stream.locator import LOCATORS
 from edge_runtime.stream.pixels import Color, UInt8Array, check_color, check_frame, prepare
 from edge_runtime.stream.segmenter import Segmenter, interrupt, segmenter_for
 from edge_runtime.stream.segments import Clock, Gap, PreparePixels, ReadAgain, Segment
+from edge_runtime.stream.timestamps import check_seconds
 from edge_runtime.stream.track import LocatedStream
 
 log = logging.getLogger(__name__)
@@ -89,11 +89,14 @@ class Stream:
         self._check_open()
         if reason not in get_args(GapReason):
             raise UsageError(f"unknown reason of a gap {reason!r}; choose from {', '.join(get_args(GapReason))}")
-        start, end = _seconds(start_s), _seconds(end_s)
+        try:
+            start, end = check_seconds(start_s), check_seconds(end_s)
+        except InvalidFrame as error:
+            raise UsageError(f"a gap lies between two times in seconds, got {start_s!r} to {end_s!r}") from error
         if (last_s := self.segmenter.last_s) is not None:
             # A watchdog's clock reading may lie a little before the newest frame's.
             start = max(start, last_s)
-        if not (math.isfinite(start) and math.isfinite(end) and end >= start):
+        if end < start:
             raise UsageError(f"a gap ends after it starts and after the newest frame, got {start_s!r} to {end_s!r}")
         return self._take(interrupt(self.segmenter, self._spec, start, end, reason, read_again))
 
@@ -289,11 +292,3 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _seconds(value: object) -> float:
-    """A caller's time as a float; NaN for what is none."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return math.nan

@@ -17,6 +17,7 @@ from models.families.registry import Family, family_of
 from models.family import Mllm, SourceModel
 from models.files import read_json
 from models.prompts import PROMPTS
+from models.reference import reference_checkpoint
 from models.transformers_mllm import Checkpoint, TransformersMllm
 
 REFERENCE = "reference"
@@ -89,8 +90,6 @@ def locate(name: str) -> tuple[Path, str]:
         CheckpointError: There is no such folder, and the hub does not have it or cannot be reached.
     """
     if name == REFERENCE:
-        from models.reference import reference_checkpoint
-
         return reference_checkpoint(), REFERENCE
     folder = Path(name)
     # An empty name is the working folder to Path, and a forgotten variable to a shell.

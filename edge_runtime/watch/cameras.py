@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 from edge_runtime.detector import Detector
@@ -55,41 +56,46 @@ class Reader(Protocol):
 OpenReader = Callable[[Source, CameraListener, RunClock], Reader]
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all cameras of a run share.
+
+    Attributes:
+        detector: What scores.
+        backlog: Where finished segments wait.
+        clock: The run's.
+        options: The run's.
+        open_reader: Makes the reader of a camera.
+    """
+
+    detector: Detector
+    backlog: Backlog
+    clock: RunClock
+    options: RunOptions
+    open_reader: OpenReader
+
+
 class CameraRun:
     """One live camera of a run: its source, reader, segmenter, located stream and tally, on the run's clock.
 
     Args:
         source: The camera.
-        detector: What scores it.
-        backlog: Where its finished segments wait. The camera's queue is made here.
-        clock: The run's.
-        options: The run's.
+        shared: What it shares with the other cameras. Its queue in the backlog is made here.
         run: Goes into the ids of events.
-        open_reader: Makes the reader.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        detector: Detector,
-        backlog: Backlog,
-        clock: RunClock,
-        options: RunOptions,
-        run: str,
-        open_reader: OpenReader = LiveCamera,
-    ) -> None:
-        manifest = detector.bundle.manifest
+    def __init__(self, source: Source, shared: Shared, run: str) -> None:
+        manifest, options = shared.detector.bundle.manifest, shared.options
         self.source = source
         self.tally = Tally()
         self.leaving = False
-        self._clock = clock
-        self._backlog = backlog
+        self._shared = shared
         self._duration_s = manifest.segment.duration_s
-        self._located = detector.located(source.name, options.locator, run)
+        self._located = shared.detector.located(source.name, options.locator, run)
         segmenter = segmenter_for(manifest.segment, options.clock or "time", sparing=True)
-        self.feed = CameraFeed(source.name, segmenter, manifest.segment, manifest.pixels, backlog)
-        self.reader = open_reader(source, self.feed, clock)
-        backlog.add(source.name)
+        self.feed = CameraFeed(source.name, segmenter, manifest.segment, manifest.pixels, shared.backlog)
+        self.reader = shared.open_reader(source, self.feed, shared.clock)
+        shared.backlog.add(source.name)
 
     @property
     def name(self) -> str:
@@ -103,9 +109,9 @@ class CameraRun:
     def idle(self) -> list[Record]:
         """Ask a camera that gives no frames for what became final by that."""
         # Asked in this order: once silent, a feed puts nothing more in before it says otherwise.
-        if not self.feed.silent or not self._backlog.is_empty(self.name):
+        if not self.feed.silent or not self._shared.backlog.is_empty(self.name):
             return []
-        return self._located.idle(self._clock.now_s(), self._duration_s)
+        return self._located.idle(self._shared.clock.now_s(), self._duration_s)
 
     def stop(self) -> bool:
         """Stop reading, and put what there is of the running segment into the backlog. False: left behind."""
@@ -144,14 +150,13 @@ class LiveRun:
     ) -> None:
         self._detector = detector
         self._emit = emit
-        self._options = options
         self._clock = clock or RunClock()
-        self._open_reader = open_reader
         self._backlog = Backlog()
+        self._shared = Shared(detector, self._backlog, self._clock, options, open_reader)
         self._cameras: dict[str, CameraRun] = {}
         self._changing = threading.Lock()
         self._times: Counter[str] = Counter()
-        self._answered = False
+        self._answered = self._ended = False
         self.left_behind: list[str] = []
         started = self._clock.started_at
         # Ids of events must differ from run to run: index and camera repeat, the moment of the start does not.
@@ -169,17 +174,17 @@ class LiveRun:
         """Start a camera. Its times are on the run's axis, whenever it comes.
 
         Raises:
-            UsageError: A camera of that name is there already.
+            UsageError: A camera of that name is there already, or the run has ended.
         """
         with self._changing:
+            if self._ended:
+                raise UsageError(f"the run has ended; camera {source.name!r} needs a new one")
             if source.name in self._cameras:
                 raise UsageError(f"a camera called {source.name!r} is running already; give this one another name")
             self._times[source.name] += 1
             # A camera that comes a second time counts its segments from 0 again: its events need other ids.
             run = self._token if (times := self._times[source.name]) == 1 else f"{self._token}.{times}"
-            camera = CameraRun(
-                source, self._detector, self._backlog, self._clock, self._options, run, self._open_reader
-            )
+            camera = CameraRun(source, self._shared, run)
             self._cameras[source.name] = camera
         camera.reader.start()
 
@@ -199,7 +204,9 @@ class LiveRun:
         self._backlog.put(name, CameraEnd())
 
     def close(self) -> None:
-        """Stop all cameras at once; what they had not finished is lost. For a run that never came to `serve`."""
+        """Stop reading all cameras, and take no more; `serve` does this at its end."""
+        with self._changing:
+            self._ended = True
         self._stop_reading(self._running())
 
     def serve(self, stop: Stop) -> None:
@@ -214,7 +221,7 @@ class LiveRun:
                 self._score_one(_TICK_S)
                 self._look_after()
         finally:
-            self._stop_reading(self._running())
+            self.close()
         while self._score_one(0.0):
             pass
         for camera in self._running():

@@ -398,11 +398,13 @@ def test_a_gap_is_a_gap_and_takes_its_places(detector, clock):
     ]
 
 
-@pytest.mark.parametrize("times", [(5.0, 4.0), (math.nan, 9.0), (9.0, math.nan), (9.0, math.inf), (0.0, 0.5)])
+@pytest.mark.parametrize(
+    "times", [(5.0, 4.0), (math.nan, 9.0), (9.0, math.nan), (9.0, math.inf), (0.0, 0.5), (0.0, 1e300)]
+)
 def test_a_gap_that_makes_no_sense_is_refused(detector, times):
     stream = scored_by(detector).stream("gate")
     push_all(stream, [plain(9)] * 20)
-    with pytest.raises(UsageError, match="gap ends after"):
+    with pytest.raises(UsageError, match="a gap"):
         stream.gap(*times)
     assert len(of(SegmentRecord, stream.flush())) == 1
 
@@ -410,7 +412,7 @@ def test_a_gap_that_makes_no_sense_is_refused(detector, times):
 @pytest.mark.parametrize("times", [("a", "b"), (None, 1.0), (0.0, object()), (0.0, 10**400)])
 def test_a_gap_between_times_that_are_none_is_refused(detector, times):
     stream = scored_by(detector).stream("gate")
-    with pytest.raises(UsageError, match="a gap ends after it starts"):
+    with pytest.raises(UsageError, match="a gap lies between two times in seconds"):
         stream.gap(*times)
 
 

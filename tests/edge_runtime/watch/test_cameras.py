@@ -103,6 +103,8 @@ def test_a_name_that_is_taken_and_one_that_is_not_there(detector: Detector) -> N
     with pytest.raises(UsageError, match="no camera called 'gate'"):
         run.remove("gate")
     run.close()
+    with pytest.raises(UsageError, match="the run has ended"):
+        run.add(parse_source("yard=rtsp://camera/2"))
 
 
 def test_a_camera_that_is_added_later_has_the_same_time_axis(detector: Detector) -> None:
