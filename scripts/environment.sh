@@ -8,6 +8,9 @@ if ! "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 
   exit 2
 fi
 
+# Not the Python of .env itself, where that is first on the PATH: it would be deleted below before it is asked for.
+python=$("$python" -c 'import sys; print(getattr(sys, "_base_executable", None) or sys.executable)')
+
 # What is installed depends on these files alone: the packages themselves are installed editable.
 wanted=$(cat constraints.txt pyproject.toml edge_runtime/pyproject.toml scripts/environment.sh | sha256sum | cut -d' ' -f1)
 if [ "$(cat .env/complete 2>/dev/null)" != "$wanted-$PWD" ]; then
