@@ -1,4 +1,4 @@
-"""Where records go: whole lines, each on its way before the next. Knows files and pipes; nothing of what is said.
+"""Writes records to a file or a pipe as whole lines, each on its way before the next.
 
 Nothing is buffered: a record that `write` returned from is with the operating system, and a reader of the pipe
 or the file sees it at once.

@@ -1,4 +1,4 @@
-"""A live camera's frames to waiting segments. Knows cutting and outages; scores nothing and opens nothing."""
+"""Cuts a live camera's frames into segments that wait to be scored, and turns its outages into gaps."""
 
 from __future__ import annotations
 
