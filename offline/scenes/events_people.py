@@ -1,7 +1,8 @@
 """What happens to people or is done by them: falls, fights, panic, a bag left or snatched, a climb over a fence.
 
 Each function lets its actors in at frame 0 and gives them scripts, for an event in the half-open
-frame range `start` to `end`. Before the first frame of an event and after its last, everyone who takes part behaves like normal life.
+frame range `start` to `end`. Before the first frame of an event and after its last, everyone who takes part behaves
+like normal life.
 """
 
 from __future__ import annotations
