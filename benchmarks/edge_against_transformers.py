@@ -26,7 +26,7 @@ from models.prompts import Prompt
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds of one call."""
+    """Measure the seconds of one call."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun

@@ -27,6 +27,7 @@ DRAWS = 20
 
 
 def main(manifest: Path) -> None:
+    """Hunt on the calibration split of a data.csv, and print what hunted and random heads reach on its test split."""
     mllm = load("reference", device="cpu")
     calibration, test = (cut_videos(manifest, split, mllm) for split in ("calibration", "test"))
     known, unknown = features_of(mllm, calibration), features_of(mllm, test)

@@ -38,19 +38,29 @@ class Difference(AssertionError):
 
 @dataclass(frozen=True)
 class Job:
-    """A command line but for its output, and what is compared of that."""
+    """A command line but for its output, and what is compared of that.
+
+    Attributes:
+        name: The command of `hh-offline`.
+        arguments: What is passed to it, without the output.
+        result: Reads what is to be equal from the output's path.
+    """
 
     name: str
     arguments: tuple[str, ...]
     result: Callable[[Path], dict[str, Any]]
 
     def command(self, output: Path) -> list[str]:
-        """The command that writes to `output`."""
+        """Give the command that writes to `output`."""
         return [sys.executable, "-m", "offline.cli", self.name, *self.arguments, "--quiet", "--output", str(output)]
 
 
 def bundle_result(bundle: Path) -> dict[str, Any]:
-    """Every file of a bundle but the report, and the manifest without what tells the time."""
+    """Read what two equal builds have in common.
+
+    Returns:
+        The manifest without what tells the time, and the sha256 of every file but the report.
+    """
     opened = Bundle.open(bundle)
     manifest = json.loads((bundle / "manifest.json").read_text())
     files = {entry.path: entry.sha256 for entry in opened.manifest.files if entry.path != "report.html"}
@@ -58,7 +68,7 @@ def bundle_result(bundle: Path) -> dict[str, Any]:
 
 
 def features_result(store: Path) -> dict[str, Any]:
-    """Every entry of a feature store by name, its index, and the calibration set."""
+    """Read every entry of a feature store by name, its index, and the calibration set."""
     found: dict[str, Any] = {"index": json.loads((store / "index.json").read_text())}
     for path in sorted(store.glob("*.npz")):
         with np.load(path, allow_pickle=False) as data:
@@ -67,7 +77,7 @@ def features_result(store: Path) -> dict[str, Any]:
 
 
 def jobs(model: str, manifest: Path) -> tuple[Job, Job]:
-    """The two commands that may be killed."""
+    """Make the two commands that may be killed."""
     given = ("--model", model, "--manifest", str(manifest))
     return (
         Job("extract", given, features_result),
@@ -76,7 +86,14 @@ def jobs(model: str, manifest: Path) -> tuple[Job, Job]:
 
 
 def run(job: Job, output: Path) -> float:
-    """Run to the end; returns the seconds it took."""
+    """Run a job to its end.
+
+    Returns:
+        The seconds it took.
+
+    Raises:
+        Difference: The command failed.
+    """
     start = time.monotonic()
     done = subprocess.run(job.command(output), capture_output=True, text=True, check=False, env=ENVIRONMENT)
     if done.returncode:
@@ -85,7 +102,11 @@ def run(job: Job, output: Path) -> float:
 
 
 def kill_after(job: Job, output: Path, seconds: float) -> bool:
-    """Start and SIGKILL after `seconds`; returns whether it was still at work."""
+    """Start a job, and SIGKILL it after `seconds`.
+
+    Returns:
+        Whether it was still at work then.
+    """
     quiet = subprocess.DEVNULL
     with subprocess.Popen(job.command(output), stdout=quiet, stderr=quiet, env=ENVIRONMENT) as process:
         try:
@@ -97,7 +118,20 @@ def kill_after(job: Job, output: Path, seconds: float) -> bool:
 
 
 def campaign(job: Job, kills: int, work: Path, seed: int) -> Iterator[str]:
-    """Kill `kills` times, checking each time what is there, then finish and compare. Yields a line a step."""
+    """Kill a job at random moments, checking each time what is there, then let it finish and compare.
+
+    Args:
+        job: What is run.
+        kills: How often it is killed.
+        work: Folder for everything that is written.
+        seed: Of the moments.
+
+    Yields:
+        A line for every step.
+
+    Raises:
+        Difference: Something is not as in the clean run, or was left behind.
+    """
     draw = random.Random(f"{job.name} {seed}")
     clean = work / "clean" / job.name
     clean.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +157,7 @@ def campaign(job: Job, kills: int, work: Path, seed: int) -> Iterator[str]:
 
 
 def main() -> int:
-    """See the module."""
+    """Kill both commands, print a line for every step, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="of each command")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")

@@ -35,7 +35,11 @@ from offline.hunting.two_means import two_means
 def synthetic(
     videos: int, prompts: int, layers: int, heads: int, width: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Features (N, M, L, H, d) and labels; every tenth head separates the classes a little."""
+    """Make features of which every tenth head separates the classes a little.
+
+    Returns:
+        float32 (N, M, L, H, d), and bool labels (N,), true is abnormal.
+    """
     rng = np.random.default_rng(seed)
     labels = np.arange(videos) % 2 == 0
     features = np.empty((videos, prompts, layers, heads, width), dtype=np.float32)
@@ -49,7 +53,15 @@ def synthetic(
 
 
 def one_head(x: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float, ...]:
-    """The four metrics of one head (N, d) as one would write them with the libraries, and K-means' inertia."""
+    """Compute the four metrics of one head as one would write them with the libraries.
+
+    Args:
+        x: (N, d).
+        labels: (N,), true is abnormal.
+
+    Returns:
+        LDA, KL, MMD, NMI, and the inertia of K-means.
+    """
     a, n = x[labels], x[~labels]
     delta = a.mean(axis=0) - n.mean(axis=0)
     within = np.concatenate([a - a.mean(axis=0), n - n.mean(axis=0)])
@@ -81,6 +93,7 @@ def one_head(x: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float, 
 @click.option("--loop-heads", default=40, help="Heads that the plain loop runs on.")
 @click.option("--seed", default=0)
 def main(videos: int, prompts: int, layers: int, heads: int, width: int, loop_heads: int, seed: int) -> None:
+    """Time the saliency of all heads and a plain loop over some of them, and compare their results."""
     features, labels = synthetic(videos, prompts, layers, heads, width, seed)
     total = prompts * layers * heads
     with tqdm(total=total, unit="head", desc="batched", leave=False, delay=2) as bar:

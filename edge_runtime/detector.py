@@ -1,4 +1,4 @@
-"""Frames in, records out: one model, many streams. Knows the stages and their order; opens no camera.
+"""Frames in, records out: one model, many streams. Opens no camera.
 
 frames -> segments -> sampled pixels -> probability -> smoothed -> event
 """

@@ -1,6 +1,6 @@
 """Every error this project raises on purpose, as one tree, with the exit code that each one means.
 
-A message names the thing, the value and the way out. Knows nothing of where it is raised.
+A message names the thing, the value and the way out.
 """
 
 from __future__ import annotations

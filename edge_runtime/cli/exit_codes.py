@@ -1,4 +1,4 @@
-"""How a command ends: one line on stderr and an exit code. Knows the error tree; shared by both command lines."""
+"""How a command ends, on both command lines: one line on stderr and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request that is met in time. Knows signals and a deadline; nothing of what is stopped.
+"""SIGINT and SIGTERM as a request to stop that is met by a deadline.
 
 A signal handler of Python's runs in the main thread, between two of its instructions: not while a graph runs
 or a pipe is full. A thread that reads the interpreter's wake-up descriptor learns of the signal at once.

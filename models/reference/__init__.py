@@ -24,7 +24,7 @@ def is_trained() -> bool:
 
 
 def reference_checkpoint() -> Path:
-    """The folder of the reference checkpoint; an untrained one is made on first use."""
+    """Find the folder of the reference checkpoint; an untrained one is made on first use."""
     if is_trained():
         return _SHIPPED
     home = os.environ.get("XDG_CACHE_HOME")

@@ -29,10 +29,16 @@ TEMPLATE = (
 
 
 def build_tokenizer(texts: list[str]) -> Any:
-    """A word-level tokenizer over the words of `texts` and of the task prompts, as a transformers tokenizer.
+    """Build a word-level tokenizer over the words of some texts and of the task prompts.
 
-    Words are lower-cased and split at white space, punctuation and digits; the vocabulary is sorted, so that
-    the same texts give the same ids.
+    Words are lower-cased and split at white space, punctuation and digits; the vocabulary is sorted, so that the same
+    texts give the same ids.
+
+    Args:
+        texts: May be none.
+
+    Returns:
+        A transformers tokenizer with the chat template TEMPLATE.
     """
     from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -64,7 +70,14 @@ def build_tokenizer(texts: list[str]) -> Any:
 
 
 def build_config(vocabulary: int, image_token_id: int, pad_token_id: int, eos_token_id: int) -> Any:
-    """The InternVLConfig of the reference model."""
+    """Build the InternVLConfig of the reference model.
+
+    Args:
+        vocabulary: Number of tokens.
+        image_token_id: The token that stands for every visual token.
+        pad_token_id: The token that fills up.
+        eos_token_id: The token that ends an answer.
+    """
     from transformers import InternVLConfig, InternVLVisionConfig, Qwen2Config
 
     vision = InternVLVisionConfig(
@@ -103,6 +116,6 @@ def build_config(vocabulary: int, image_token_id: int, pad_token_id: int, eos_to
 
 
 def write_preprocessor(folder: Path) -> None:
-    """The normalisation, as every checkpoint of the family states it."""
+    """Write `preprocessor_config.json` into a folder: picture size and normalisation."""
     document = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "size": SIZE}
     (folder / "preprocessor_config.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -146,7 +146,7 @@ class _Work:
         self._options, self._mllm, self._extraction, self._console = options, mllm, extraction, console
 
     def calibration(self, dataset: Dataset) -> list[Extracted]:
-        """Features of the calibration videos, in the units that a build would use."""
+        """Extract the features of the calibration videos, in the units that a build would use."""
         videos = dataset.split("calibration")
         with self._console.bar("Features of all heads, calibration", "video") as progress:
             extracted = extract(videos, choose_units(videos, self._options.unit), self._extraction, progress)
@@ -154,7 +154,7 @@ class _Work:
         return extracted
 
     def hunt(self, features: FeatureSet) -> Hunt:
-        """The full method's hunt, in all layers."""
+        """Run the full method's hunt, in all layers."""
         with self._console.bar("Hunting", "head") as progress:
             return hunt(
                 features.features,
@@ -168,7 +168,7 @@ class _Work:
     def score_heads(
         self, methods: Sequence[Method], videos: Sequence[Video]
     ) -> tuple[dict[str, dict[str, Series]], list[Video]]:
-        """Scores by row, candidate and video; and the videos that could be read."""
+        """Score videos by row, candidate and name, and list those that could be read."""
         scores: dict[str, dict[str, dict[str, VideoScores]]] = {
             method.name: {name: {} for name in method.probes} for method in methods
         }
@@ -181,7 +181,7 @@ class _Work:
         return {row: dict(candidates) for row, candidates in scores.items()}, readable
 
     def textual(self, videos: Sequence[Video]) -> tuple[Method, dict[str, Series]]:
-        """The row of the model's own words, or why there is none."""
+        """Make the row of the model's own words, or say why there is none."""
         if not isinstance(self._mllm, Speaker):
             return textual_method("this model's family cannot be asked for its first answer token"), {}
         try:
@@ -194,7 +194,7 @@ class _Work:
     def baselines(
         self, calibration: Dataset, validation: Sequence[Video], judged: Sequence[Video]
     ) -> list[tuple[Method, dict[str, Series]]]:
-        """The rows of the trivial baselines."""
+        """Make the rows of the trivial baselines."""
         videos = {video.name: video for video in (*validation, *judged)}
         measuring = Measuring(self._extraction.segment.frames, self._options.unit, self._extraction.store)
         measured = measure_baselines(list(videos.values()), calibration, self._console, measuring)

@@ -36,7 +36,7 @@ class Figure:
 
     @classmethod
     def of(cls, value: float | None, interval: Interval | None) -> Figure:
-        """A figure and its interval, where both are defined."""
+        """Take a figure and its interval, where both are defined."""
         if value is None or interval is None:
             return cls(value)
         return cls(value, interval.low, interval.high)

@@ -228,7 +228,7 @@ class _Rows:
         return probes
 
     def one_prompt(self, name: str, prompt: str) -> Method:
-        """The hunt and everything behind it under one prompt alone."""
+        """Make the row of the hunt and everything behind it under one prompt alone."""
         found = self._found
         if prompt not in found.prompts:
             return Method(
@@ -249,7 +249,7 @@ class _Rows:
         )
 
     def one_metric(self, name: str, metric: Float64Array) -> Method:
-        """RSS of one saliency metric, penalty and all else unchanged."""
+        """Make the row of the RSS of one saliency metric, penalty and all else unchanged."""
         found = self._found
         # S is the mean of four normalised metrics; of four times the same it is that metric.
         alone = Saliency(lda=metric, kl=metric, mmd=metric, nmi=metric)

@@ -104,7 +104,7 @@ def best_threshold(f1: Float64Array) -> tuple[float, float]:
 
 
 def default_locators() -> Locators:
-    """σ = 1.5, τ = 0.65, and the same kernel cut to the past; marked as not calibrated."""
+    """Give σ = 1.5, τ = 0.65, and the same kernel cut to the past; marked as not calibrated."""
     return Locators(
         full=LocatorSpec(
             sigma=DEFAULT_SIGMA, threshold=DEFAULT_THRESHOLD, lookahead=radius(DEFAULT_SIGMA), calibrated=False

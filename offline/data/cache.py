@@ -69,6 +69,6 @@ class EntryStore:
 
 
 def content_key(**parts: Any) -> str:
-    """A name for what is computed from `parts` (plain JSON values): 32 hexadecimal digits."""
+    """Name what is computed from `parts` (plain JSON values): 32 hexadecimal digits."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

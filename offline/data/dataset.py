@@ -89,7 +89,7 @@ class Video:
         return not self.anomalous or bool(self.events)
 
     def overlaps(self, start: int, end: int) -> bool:
-        """Whether the frames from `start` up to and without `end` touch an event. DatasetError if untimed."""
+        """Tell whether the frames from `start` up to and without `end` touch an event. DatasetError if untimed."""
         self._require_timing()
         return any(start < event_end and event_start < end for event_start, event_end in self.events)
 
@@ -127,13 +127,13 @@ class Dataset:
         return len(self.videos)
 
     def split(self, name: Split) -> Dataset:
-        """The videos of one split, which may be none. ValueError for a split that does not exist."""
+        """Give the videos of one split, which may be none. ValueError for a split that does not exist."""
         if name not in SPLITS:
             raise ValueError(f"unknown split {name!r}; there are {', '.join(SPLITS)}")
         return Dataset(self.path, tuple(video for video in self.videos if video.split == name))
 
     def only(self, *names: Split) -> Dataset:
-        """The videos of some splits, split after split."""
+        """Give the videos of some splits, split after split."""
         return Dataset(self.path, tuple(video for name in names for video in self.split(name)))
 
     def require_files(self) -> None:

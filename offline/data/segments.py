@@ -32,7 +32,7 @@ class _SegmentsAlone:
     def gap(
         self, start_s: float, end_s: float, reason: GapReason, read_again: ReadAgain | None
     ) -> list[Segment | Gap]:
-        """What a damaged file lacks is no segment; the file is refused."""
+        """Give nothing in place of what a damaged file lacks: the file is refused."""
         return []
 
 
@@ -69,7 +69,7 @@ def read_whole(path: Path, pixels: PixelSpec, sampled: int) -> tuple[UInt8Array,
 
 
 def digest(path: Path) -> str:
-    """sha256 of a video file's content, in lower-case hexadecimal.
+    """Compute the sha256 of a video file's content, in lower-case hexadecimal.
 
     Raises:
         SourceUnavailable: There is no such file, or it cannot be read.
@@ -83,18 +83,18 @@ def digest(path: Path) -> str:
 
 
 def frame_rate(path: Path) -> float | None:
-    """Frames per second as the file states them; None where it states none that can be used."""
+    """Read the frames per second that the file states; None where it states none that can be used."""
     with VideoFile(path) as video:
         return video.fps
 
 
 def or_leave_out(error: SourceUnavailable) -> SourceUnavailable:
-    """The same error, which also says how to go on without the video."""
+    """Add to an error how to go on without the video."""
     return type(error)(f"{error}; or leave such videos out with --skip-unreadable")
 
 
 def median_rate(videos: Iterable[Video], skip_unreadable: bool = False) -> float | None:
-    """The median frame rate of the videos that state one, None where none does.
+    """Find the median frame rate of the videos that state one, None where none does.
 
     Raises:
         SourceUnavailable: A video cannot be opened, and `skip_unreadable` is not set.

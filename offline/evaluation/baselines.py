@@ -92,7 +92,7 @@ def measure(path: Path, name: str, segment_frames: int = 48) -> Motion:
 
 
 def scores_of(motion: Motion, measure: str) -> VideoScores:
-    """One measure as the video's scores: more is more anomalous."""
+    """Take one measure as the video's scores: more is more anomalous."""
     return _scores(motion, motion.values[:, MEASURES.index(measure)])
 
 
@@ -135,14 +135,14 @@ class FewShot:
         return cls(model.fit(np.concatenate(samples), np.array(labels)))
 
     def scores_of(self, motion: Motion) -> VideoScores:
-        """The video's probabilities of being anomalous, segment by segment."""
+        """Give the video's probabilities of being anomalous, segment by segment."""
         return _scores(motion, self.model.predict_proba(motion.values)[:, 1])
 
 
 def baseline_scores(
     videos: Iterable[Video], motions: Mapping[str, Motion], few_shot: FewShot | None = None
 ) -> dict[str, dict[str, VideoScores]]:
-    """Scores by baseline and video name, to be judged like any system's; without few_shot, the untrained two."""
+    """Collect scores by baseline and video name, as of any system; without few_shot, the untrained two."""
     rows = tuple(videos)
     for video in rows:
         if video.name not in motions:

@@ -167,7 +167,7 @@ def _percentiles(
 
 
 def weighted_figures(ranked: Ranked, weight: Floating) -> tuple[float, float, float, float] | None:
-    """The `FIGURES` where video i counts weight[i] times; None with one class only.
+    """Compute the `FIGURES` where video i counts weight[i] times; None with one class only.
 
     The same definitions as in `offline.evaluation.metrics`, on curves that need no sorting.
     """

@@ -62,7 +62,7 @@ class EventCounts:
 
 
 def check_scores(scores: Floating, video: str = "scores") -> None:
-    """DatasetError, naming the video, if any score is NaN or infinite."""
+    """Raise DatasetError, naming the video, if any score is NaN or infinite."""
     bad = ~np.isfinite(scores)
     if bad.any():
         raise DatasetError(
@@ -79,7 +79,7 @@ def frame_auc(labels: BoolArray, scores: Floating) -> float | None:
 
 
 def average_precision(labels: BoolArray, scores: Floating) -> float | None:
-    """Step-wise AP = Σ (R_i − R_{i−1}) P_i, as in scikit-learn. None unless both classes are there."""
+    """Compute step-wise AP = Σ (R_i − R_{i−1}) P_i, as in scikit-learn. None unless both classes are there."""
     if not _two_classes(labels, scores):
         return None
     return float(average_precision_score(labels, scores))
@@ -98,7 +98,7 @@ def pr_auc_trapezoid(labels: BoolArray, scores: Floating) -> float | None:
 
 
 def f1_at(labels: BoolArray, scores: Floating, threshold: float) -> F1Point | None:
-    """F1 of score > threshold. None unless both classes are there."""
+    """Compute F1 of score > threshold. None unless both classes are there."""
     if not _two_classes(labels, scores):
         return None
     alarm = scores > threshold
@@ -127,7 +127,7 @@ def best_f1(labels: BoolArray, scores: Floating) -> F1Point | None:
 
 
 def temporal_iou(first: Span, second: Span) -> float:
-    """Frames in both ranges over frames in either."""
+    """Divide the frames in both ranges by the frames in either."""
     shared = max(0, min(first[1], second[1]) - max(first[0], second[0]))
     return shared / (first[1] - first[0] + second[1] - second[0] - shared)
 
@@ -162,7 +162,7 @@ def detection_delays(real: Sequence[Span], alarm: BoolArray) -> list[int | None]
 
 
 def false_alarms(real: Sequence[Span], predicted: Sequence[Span]) -> int:
-    """How many predicted events touch no real one."""
+    """Count the predicted events that touch no real one."""
     return sum(all(end <= a or b <= start for a, b in real) for start, end in predicted)
 
 

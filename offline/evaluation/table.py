@@ -175,7 +175,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """First row is the header. Names to the left, figures to the right."""
+    """Align rows in columns, names to the left and figures to the right; the first row is the header."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for index, row in enumerate(rows):

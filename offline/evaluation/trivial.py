@@ -35,7 +35,7 @@ class Baselines:
     remarks: tuple[str, ...] = ()
 
     def smoothed(self, sigma: float, lookahead: int) -> Mapping[str, Mapping[str, VideoScores]]:
-        """The scores as a locator smooths them."""
+        """Smooth the scores as a locator does."""
         return {
             name: {video: scores.smoothed(sigma, lookahead) for video, scores in of.items()}
             for name, of in self.scores.items()

@@ -99,7 +99,7 @@ class Asked:
     max_tokens: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in a line of the output."""
+        """Give it as it stands in a line of the output."""
         return asdict(self)
 
 
@@ -120,7 +120,7 @@ class DescribedEvent(Record, frozen=True, tag="event"):
     asked: Asked
 
     def to_dict(self) -> dict[str, Any]:
-        """The event's own keys first, as they stood."""
+        """Give the event's own keys first, as they stood."""
         said = {"description": self.description, "cut": self.cut}
         return {"type": self.type} | self.event.record | said | self.asked.to_dict()
 

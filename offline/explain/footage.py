@@ -112,7 +112,7 @@ class _Reader:
         self._begin()
 
     def read(self, start: int, end: int, indices: Sequence[int], take: Take) -> dict[int, UInt8Array] | None:
-        """The pictures at `indices`, all of them in [start, end); None where the video ends before `end`."""
+        """Read the pictures at `indices`, all of them in [start, end); None where the video ends before `end`."""
         if start < self._next:
             self._begin()
         wanted, taken = set(indices), {}

@@ -32,7 +32,7 @@ def load_model(name: str, device: str, console: Console) -> Mllm:
 
 
 def segment_spec(dataset: Dataset, console: Console, skip_unreadable: bool = False) -> SegmentSpec:
-    """48 frames a segment, 16 of them sampled, at the median rate of the calibration videos.
+    """Choose 48 frames a segment, 16 of them sampled, at the median rate of the calibration videos.
 
     Raises:
         SourceUnavailable: A calibration video cannot be opened, and `skip_unreadable` is not set.

@@ -59,16 +59,16 @@ class Saliency:
                 raise FeatureError(f"saliency {name} has values that are not finite")
 
     def items(self) -> list[tuple[str, Float64Array]]:
-        """The metrics with their names, in the order lda, kl, mmd, nmi."""
+        """List the metrics with their names, in the order lda, kl, mmd, nmi."""
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
     def up_to(self, max_layer: int) -> Saliency:
-        """The same metrics for layers 0 to `max_layer` inclusive."""
+        """Keep the metrics for layers 0 to `max_layer` inclusive."""
         return Saliency(**{name: metric[:, : max_layer + 1] for name, metric in self.items()})
 
 
 def lda(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
-    """Fisher's criterion δᵀ Σ_w⁻¹ δ, δ the difference of the class means. (N, B, d) -> (B,).
+    """Compute Fisher's criterion δᵀ Σ_w⁻¹ δ, δ the difference of the class means. (N, B, d) -> (B,).
 
     Σ_w is the within-class covariance: every sample centred on its own class mean, both classes pooled,
     Ledoit-Wolf shrunk as already centred (divisor N). O(B (N d² + d³)).
@@ -87,7 +87,7 @@ def symmetric_kl(features: NDArray[np.floating], labels: BoolArray) -> Float64Ar
 
 
 def mmd(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
-    """Squared maximum mean discrepancy, biased estimate, RBF kernel exp(−γ‖x − y‖²). (N, B, d) -> (B,).
+    """Compute the squared maximum mean discrepancy, biased estimate, RBF kernel exp(−γ‖x − y‖²). (N, B, d) -> (B,).
 
     γ = 1 / (2 · median of the non-zero squared distances of all pairs of samples, both classes pooled).
     Gretton et al. 2012, eq. 5. O(B N² (d + 1)).
@@ -198,7 +198,7 @@ def normalise(metric: Float64Array) -> Float64Array:
 
 
 def combine(raw: Saliency) -> Float64Array:
-    """S(k, m): the mean of the four normalised metrics, (M, L, H), in [0, 1]."""
+    """Compute S(k, m): the mean of the four normalised metrics, (M, L, H), in [0, 1]."""
     score: Float64Array = np.mean([normalise(metric) for _, metric in raw.items()], axis=0)
     return score
 

@@ -19,13 +19,13 @@ TEST_SPLIT = (
 
 
 def scored_videos(fitted: Fitted) -> list[Scored]:
-    """The validation videos with their scores, located by the new `full` operating point."""
+    """Give the validation videos with their scores, located by the new `full` operating point."""
     locator = fitted.locators.full
     return [Scored.of(one.video, one.fps, fitted.scored[one.video.name], locator) for one in fitted.validation_units]
 
 
 def unsealed_manifest(document: dict[str, Any], work: Path) -> Manifest:
-    """The manifest of a bundle that is being assembled: everything but its `bundle_id`.
+    """Make the manifest of a bundle that is being assembled: everything but its `bundle_id`.
 
     Args:
         document: The manifest so far, as plain values.

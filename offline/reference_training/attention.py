@@ -1,7 +1,7 @@
 """Attention for training on a CPU: one row of the batch at a time, so that the scores stay in the cache.
 
-The fused kernel of torch 2.13 spends most of its time in the backward pass of bfloat16; this plain form was 2.4
-times faster at the shapes trained here. Same result; knows nothing of models.
+The results are those of torch's fused kernel. In torch 2.13 that kernel spends most of its time in the backward pass
+of bfloat16; this plain form was 2.4 times faster at the shapes trained here.
 """
 
 from __future__ import annotations
@@ -23,9 +23,19 @@ def attend(
     scaling: float,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """query: (B, H, S, d). key, value: (B, H_kv, S, d). attention_mask: (B, 1, S, S), to be added.
+    """Compute scaled dot-product attention, in the form of transformers' attention functions.
 
-    Returns (B, S, H, d), as transformers' attention functions do.
+    Args:
+        module: The layer that asks; not used.
+        query: (B, H, S, d).
+        key: (B, H_kv, S, d), each shared by H / H_kv heads.
+        value: (B, H_kv, S, d).
+        attention_mask: (B, 1, S, S), added to the scores.
+        scaling: Factor of the scores.
+        _: What else transformers passes; not used.
+
+    Returns:
+        (B, S, H, d), and None in the place of the attention weights.
     """
     groups = query.shape[1] // key.shape[1]
     rows = []
@@ -37,7 +47,11 @@ def attend(
 
 
 def register() -> str:
-    """Make it known to transformers; returns the name to configure."""
+    """Make `attend` known to transformers.
+
+    Returns:
+        The name to configure as `_attn_implementation`.
+    """
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attend)

@@ -1,8 +1,8 @@
 """Training examples as tensors: clips with several questions each, packed behind one shared run of frames.
 
-The questions of a clip do not see each other: each attends to the frames and to itself, at the positions it
-would have if it were alone. So one pass over the frames teaches several exchanges. Every batch is a function of
-the seed and the step alone, which is what makes training resumable at any step. Knows tokens; no networks.
+The questions of a clip do not see each other: each attends to the frames and to itself, at the positions it would
+have if it were alone. So one pass over the frames teaches several exchanges. Every batch is a function of
+the seed and the step alone, which is what makes training resumable at any step.
 """
 
 from __future__ import annotations
@@ -31,15 +31,21 @@ _STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """B clips with Q packed positions behind P positions of frames, S = P + Q.
+    """B clips with Q packed positions behind P positions of frames, S = P + Q; n exchanges in all.
 
-    pixels: (B, 16, 3, H, W) normalised. ids: (B, S), visual tokens hold the context token. positions: (B, S).
-    mask: (B, 1, S, S), true where a position may look. labels: (B, S), the next token where it belongs to an
-    answer, else IGNORED. asked: (n, 2), row and position of every last prompt position. shown: (n, len(CLIP_NAMES))
-    what is to be seen in that row's clip. cells: (B, 16, 16, len(CELL_NAMES)). exchanges: the n that were packed.
-    allowed: for each, the first tokens that are right where an answer may come in any order, else empty.
-    whole: answer tokens, exchanges and clips of the batch that this is a part of, or of itself: losses are
-    divided by these, so that the parts' gradients add up to the gradient of the whole.
+    Attributes:
+        pixels: (B, 16, 3, H, W), normalised.
+        ids: (B, S); visual tokens hold the context token.
+        positions: (B, S).
+        mask: bool (B, 1, S, S), true where a position may look.
+        labels: (B, S), the next token where it belongs to an answer, else IGNORED.
+        asked: (n, 2), row and position of every last prompt position.
+        shown: (n, len(CLIP_NAMES)), what is to be seen in that row's clip.
+        cells: (B, 16, 16, len(CELL_NAMES)), what each visual token of each frame shows.
+        exchanges: The exchanges that were packed.
+        allowed: For each exchange, the first tokens that are right where an answer may come in any order, else empty.
+        whole: Numbers of answer tokens, exchanges and clips of the batch that this is a part of, or of itself. Losses
+            are divided by them, so that the parts' gradients add up to the gradient of the whole.
     """
 
     pixels: Tensor
@@ -55,7 +61,7 @@ class Batch:
     whole: tuple[int, int, int]
 
     def part(self, index: int, parts: int) -> Batch:
-        """Every `parts`-th clip, beginning with `index`."""
+        """Take every `parts`-th clip, beginning with `index`."""
         rows = torch.arange(index, len(self.ids), parts)
         mine = self.asked[:, 0] % parts == index
         chosen = [i for i, inside in enumerate(mine.tolist()) if inside]
@@ -76,10 +82,22 @@ class Batch:
 
 
 class Packer:
-    """Builds batches of one pool with one tokenizer."""
+    """Builds batches of one pool with one tokenizer.
+
+    Attributes:
+        prefix: (P,), ids of the frames.
+        visual: Where in it the visual tokens stand.
+    """
 
     def __init__(self, tokenizer: Any, asker: Asker, room: int = 160, exchanges: int = 5) -> None:
-        """room: packed positions behind the frames; exchanges: how many questions a clip gets, as far as they fit."""
+        """Work out what is the same in all batches.
+
+        Args:
+            tokenizer: The reference model's.
+            asker: Draws the questions.
+            room: Q, packed positions behind the frames.
+            exchanges: How many questions a clip gets, as far as they fit.
+        """
         self._tokenizer = tokenizer
         self._asker = asker
         self._room, self._exchanges = room, exchanges
@@ -96,12 +114,18 @@ class Packer:
         self.visual = np.flatnonzero(self.prefix == self._context_id)
 
     def behind_frames(self, question: str) -> tuple[int, ...]:
-        """The ids behind the last frame up to where the answer begins: `TokenLayout.after` of the question."""
+        """Encode a question: the ids from behind the last frame to the answer, as in `TokenLayout.after`."""
         ids = self._tokenizer(question, add_special_tokens=False)["input_ids"]
         return (*self._around[0], *ids, *self._around[1])
 
     def pack(self, pool: ClipPool, numbers: NDArray[np.int64], rng: np.random.Generator) -> Batch:
-        """The batch of some clips of the pool, augmented and questioned by `rng`."""
+        """Build the batch of some clips.
+
+        Args:
+            pool: Where the clips are.
+            numbers: (B,), numbers of the clips in the pool.
+            rng: What flips, augmentation and questions are drawn from.
+        """
         P, S, B = len(self.prefix), len(self.prefix) + self._room, len(numbers)
         ids = np.full((B, S), self._end_id)
         ids[:, :P] = self.prefix
@@ -172,7 +196,16 @@ class Packer:
 
 
 def frame_batch(pool: ClipPool, numbers: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Single frames, one of each clip: pixels (B, 3, H, W) and cells (B, 16, len(CELL_NAMES))."""
+    """Take a single frame of each of some clips.
+
+    Args:
+        pool: Where the clips are.
+        numbers: (B,), numbers of the clips in the pool.
+        rng: What frames, flips and augmentation are drawn from.
+
+    Returns:
+        Pixels (B, 3, H, W), normalised, and cells (B, 16, len(CELL_NAMES)).
+    """
     pictures, cells = [], []
     for number in numbers:
         clip = pool.clip(int(number))
@@ -185,9 +218,14 @@ def frame_batch(pool: ClipPool, numbers: NDArray[np.int64], rng: np.random.Gener
 
 
 def augment(pictures: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
-    """Brightness, contrast, tint and noise, the same for all frames of a clip; then the model's normalisation.
+    """Change brightness, contrast, tint and noise, each in the same way for all frames of a clip; then normalise.
 
-    pictures: (B, F, S, S, 3). Returns (B, F, 3, S, S).
+    Args:
+        pictures: uint8 (B, F, S, S, 3) RGB.
+        rng: What the changes are drawn from.
+
+    Returns:
+        float32 (B, F, 3, S, S).
     """
     count = len(pictures)
     gain = rng.uniform(0.8, 1.25, (count, 1, 1, 1, 1)) * rng.uniform(0.94, 1.06, (count, 1, 1, 1, 3))

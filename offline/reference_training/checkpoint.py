@@ -1,4 +1,4 @@
-"""A trained model to a shipped checkpoint. Knows the Hugging Face format; nothing of training."""
+"""A trained model to the checkpoint that is shipped, in Hugging Face's format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from models.reference.architecture import write_preprocessor
 
 
 def write_checkpoint(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Write config, fp16 weights, tokenizer, chat template and preprocessor config into a folder."""
+    """Write config, fp16 weights, tokenizer, chat template and preprocessor config.
+
+    Args:
+        folder: Where to, made where it is missing.
+        model: The transformers model; stays as it is.
+        tokenizer: Its tokenizer.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shipped = copy.deepcopy(model).to(torch.float16)
     # How attention was computed in training is nobody's business who loads it.

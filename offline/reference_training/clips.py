@@ -1,7 +1,4 @@
-"""Clips of the pool as training examples: pictures, facts, and which visual token shows what.
-
-Knows shards and arrays; nothing of words or networks.
-"""
+"""Clips of the pool as training examples: pictures, facts, and which visual token shows what."""
 
 from __future__ import annotations
 
@@ -40,21 +37,26 @@ _FAST: Final = 0.05
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipPool:
-    """The clips of some shards of a folder, which all have as many. first: number of the first shard."""
+    """The clips of some shards of a folder, numbered from 0; every shard has as many.
+
+    Attributes:
+        shards: The shards, in order.
+        first: Number of the first of them in the folder.
+    """
 
     shards: tuple[Shard, ...]
     first: int
 
     @classmethod
     def open(cls, folder: Path, first: int, count: int) -> ClipPool:
-        """Shards `first` to `first + count - 1`."""
+        """Open shards `first` to `first + count - 1` of a folder."""
         return cls(tuple(open_shard(folder, first + i) for i in range(count)), first)
 
     def __len__(self) -> int:
         return sum(len(shard.pictures) for shard in self.shards)
 
     def clip(self, number: int) -> PoolClip:
-        """One clip by its number within this pool."""
+        """Give one clip by its number within this pool."""
         in_each = len(self.shards[0].pictures)
         shard = self.shards[number // in_each]
         inside = number % in_each
@@ -65,7 +67,13 @@ class ClipPool:
 
 @dataclass(frozen=True, eq=False)
 class PoolClip:
-    """One clip: uint8 (16, S, S, 3) RGB, its SEEN records in order of frames, and its pair's number."""
+    """One clip.
+
+    Attributes:
+        pictures: uint8 (16, S, S, 3) RGB.
+        seen: Its SEEN records, in the order of the frames.
+        pair: Number of the pair of scenes that it comes from.
+    """
 
     pictures: NDArray[np.uint8]
     seen: NDArray[np.void]
@@ -94,9 +102,15 @@ class PoolClip:
         return describe(RenderedFrame(i, 0.2 * i, nothing, tuple(seen), conditions) for i, seen in enumerate(objects))
 
     def cells(self, *, flipped: bool) -> NDArray[np.bool_]:
-        """What each visual token shows: (16, GRID * GRID, len(CELL_NAMES)).
+        """Tell what each visual token shows.
 
-        A cell shows an object that covers a fifth of it, or of which it holds two fifths.
+        A cell shows an object that covers a fifth of it, or of which two fifths lie in it.
+
+        Args:
+            flipped: As in the mirror image.
+
+        Returns:
+            bool (16, GRID * GRID, len(CELL_NAMES)).
         """
         seen = self.seen
         target = np.zeros((SAMPLED, GRID, GRID, len(CELL_NAMES)), np.bool_)

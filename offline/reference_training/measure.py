@@ -1,8 +1,7 @@
 """How well a reference model describes held-out scenes, and what a few-shot hunt makes of it.
 
 Descriptions are judged on shards of the pool that no step was trained on. The hunt runs on videos that
-`offline.scenes.generate` made: other seeds, H.264, all kinds, those among them that training never saw. Knows
-the method's public parts; trains nothing but the scorer.
+`offline.scenes.generate` made: other seeds, H.264, all kinds, those among them that training never saw.
 """
 
 from __future__ import annotations
@@ -38,7 +37,15 @@ EXPERTS: Final = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segments:
-    """All segments of some videos. pixels: uint8 (N, F, S, S, 3); spans: (N, 2); video: (N,) index into `videos`."""
+    """All segments of some videos.
+
+    Attributes:
+        videos: The videos.
+        pixels: uint8 (N, F, S, S, 3).
+        spans: (N, 2), half-open frame ranges.
+        video: (N,), index into `videos`.
+        motion: (N,), mean frame difference.
+    """
 
     videos: tuple[Video, ...]
     pixels: NDArray[np.uint8]
@@ -54,7 +61,13 @@ class Segments:
 
 
 def cut_videos(manifest: Path, split: str, mllm: Mllm) -> Segments:
-    """Decode the segments of a split's videos, by the edge's own segmenter."""
+    """Decode the segments of a split's videos, by the edge's own segmenter.
+
+    Args:
+        manifest: The `data.csv`.
+        split: Name of the split.
+        mllm: For its pixels; it computes nothing here.
+    """
     videos = tuple(read_dataset(manifest).split(split))  # type: ignore[arg-type]
     spec = SegmentSpec(frames=48, sampled=16, fps=15.0)
     found = [(v, clip) for v, video in enumerate(videos) for clip in read_segments(video.path, mllm.pixels, spec)]
@@ -69,16 +82,34 @@ def cut_videos(manifest: Path, split: str, mllm: Mllm) -> Segments:
 
 
 def features_of(mllm: Mllm, segments: Segments, batch: int = 16) -> Features:
-    """Features of all heads under all prompts: (N, M, L, H, d)."""
+    """Compute the features of all heads under all prompts.
+
+    Args:
+        mllm: The model.
+        segments: N segments.
+        batch: How many go through the model at once.
+
+    Returns:
+        (N, M, L, H, d).
+    """
     pixels = segments.pixels
     runs = [mllm.head_features(pixels[i : i + batch], PROMPTS) for i in range(0, len(pixels), batch)]
     return np.concatenate(runs)
 
 
 def few_shot(mllm: Mllm, calibration: Segments, test: Segments, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Frame AUC on the test videos by method, then by `all`, `seen kinds`, `unseen kinds` and kind.
+    """Hunt on the calibration segments, and judge the experts on the test segments beside other choices.
 
-    Per kind: the frames of that kind's videos and of all normal ones. No smoothing.
+    The others are random heads, the last layer, all heads, and the mean frame difference. Nothing is smoothed.
+
+    Args:
+        mllm: The model.
+        calibration: What is hunted and fitted on.
+        test: What is judged.
+        seed: Of the fits and of the random heads.
+
+    Returns:
+        Frame AUC by method, then as `by_kind` gives it.
     """
     known, unknown = features_of(mllm, calibration), features_of(mllm, test)
     labels = calibration.labels
@@ -114,7 +145,16 @@ def few_shot(mllm: Mllm, calibration: Segments, test: Segments, seed: int = 0) -
 
 
 def by_kind(test: Segments, scores: NDArray[np.float64]) -> dict[str, float]:
-    """Frame AUC of segment scores over all frames, seen kinds, unseen kinds, and each kind against normal videos."""
+    """Compute frame AUC of segment scores, over all videos and by kind of anomaly.
+
+    Args:
+        test: The segments; videos' names end in their kind.
+        scores: (N,), one a segment.
+
+    Returns:
+        Frame AUC by `all`, `seen kinds`, `unseen kinds` and each kind. A kind's videos are judged together with all
+        normal ones. NaN where there is but one class.
+    """
     labels: dict[str, list[NDArray[np.bool_]]] = defaultdict(list)
     values: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for v, video in enumerate(test.videos):
@@ -141,11 +181,16 @@ def by_kind(test: Segments, scores: NDArray[np.float64]) -> dict[str, float]:
 
 @torch.no_grad()
 def describe_accuracy(net: Trainee, packer: Packer, pool: ClipPool, clips_asked: int = 128) -> dict[str, float]:
-    """Share of right answers by topic, greedily decoded, on clips that were not trained on.
+    """Measure the share of right answers by topic, greedily decoded.
 
-    Answers in random order (`describe`, `doing`) count as right where their first word is among what is to be
-    seen; `place` and the others where every word is right given the words before it. `yes/no` is right in half
-    of the cases by chance, also for every single action.
+    Args:
+        net: The model.
+        packer: Builds the batches.
+        pool: Clips that were not trained on.
+        clips_asked: How many of them are drawn, in batches of 16.
+
+    Returns:
+        Shares by topic, and for `yes/no` by subject, too. Half of `yes/no` is right by chance.
     """
     net.eval()
     right: dict[str, list[bool]] = defaultdict(list)
@@ -161,7 +206,18 @@ def describe_accuracy(net: Trainee, packer: Packer, pool: ClipPool, clips_asked:
 
 
 def judge(batch: Batch, best: torch.Tensor) -> list[tuple[str, bool]]:
-    """Topic and rightness of every exchange. best: (B, S), the likeliest next token at each position."""
+    """Tell for every exchange of a batch whether it was answered right.
+
+    An answer whose facts may come in any order (`describe`, `doing`) is right where its first word names one of them.
+    Every other answer is right where each word is right given the words before it.
+
+    Args:
+        batch: What was asked.
+        best: (B, S), the likeliest next token at each position.
+
+    Returns:
+        (topic, right) of every exchange; `yes/no` once more with its subject.
+    """
     judged = []
     for (row, last), exchange, allowed in zip(batch.asked.tolist(), batch.exchanges, batch.allowed, strict=True):
         if allowed:
@@ -179,7 +235,11 @@ def judge(batch: Batch, best: torch.Tensor) -> list[tuple[str, bool]]:
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Rows of figures as lines of text."""
+    """Lay figures out as lines of text, for the terminal.
+
+    Args:
+        rows: Figures by name of the row, then of the column; all rows have the same columns.
+    """
     columns = list(next(iter(rows.values())))
     lines = ["  ".join(["".ljust(44), *(name[:12].rjust(12) for name in columns)])]
     lines += ["  ".join([name.ljust(44), *(f"{row[key]:12.3f}" for key in columns)]) for name, row in rows.items()]

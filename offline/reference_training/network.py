@@ -1,7 +1,7 @@
 """The network in training: a plain InternVL model and, beside it, linear layers that are thrown away.
 
-The linear layers read what is to be seen off single visual tokens and off the last prompt position; they give
-every part of the model something to learn before the answers do. Knows tensors; no scenes, files or schedules.
+The linear layers read what is to be seen off single visual tokens and off the last prompt position; they give every
+part of the model something to learn before the answers do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,17 @@ STILL_WEIGHT: Final = 0.2
 
 
 class Trainee(nn.Module):
-    """The model and its throw-away layers."""
+    """The model and its throw-away layers.
+
+    Args:
+        tokenizer: For the size of the vocabulary, and the ids of special tokens.
+
+    Attributes:
+        model: The InternVL model, which is what is shipped.
+        still: Reads visual tokens as the vision tower gives them, before the decoder.
+        cells: Read visual tokens after the decoder layers CELL_LAYERS.
+        clips: Read the last prompt position after the decoder layers CLIP_LAYERS.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         from transformers import InternVLForConditionalGeneration
@@ -53,26 +63,43 @@ class Trainee(nn.Module):
         self.register_buffer("clip_weight", torch.ones(len(CLIP_NAMES)))
 
     def set_prevalence(self, cells: Tensor, clips: Tensor) -> None:
-        """Weigh rare positives up, by the root of how rare they are. Shares of cells and of clips in [0, 1]."""
+        """Give rare names more weight where they are present: sqrt((1 - p) / p), within bounds.
+
+        Args:
+            cells: (len(CELL_NAMES),), p: share of cells that show each.
+            clips: (len(CLIP_NAMES),), p: share of clips that show each.
+        """
         for buffer, shares, most in ((self.cell_weight, cells, 12.0), (self.clip_weight, clips, 6.0)):
             share = shares.clamp(1e-5, 1 - 1e-5)
             buffer.copy_(((1 - share) / share).sqrt().clamp(0.5, most))  # type: ignore[operator]
 
     def tokens(self, pixels: Tensor) -> Tensor:
-        """Visual tokens of frames: (n, 3, H, W) to (n, T, D)."""
+        """Compute the visual tokens of frames: (n, 3, H, W) to (n, T, D)."""
         out = self.model.model.get_image_features(
             pixel_values=pixels, vision_feature_layer=-1, vision_feature_select_strategy="default", return_dict=True
         ).pooler_output
         return out  # type: ignore[no-any-return]
 
     def still_loss(self, pixels: Tensor, cells: Tensor) -> Tensor:
-        """Stage 1: what is to be seen in each cell of single frames; the mean over them."""
+        """Compute the loss of stage 1: how well each cell of single frames is read.
+
+        Args:
+            pixels: (B, 3, H, W), normalised.
+            cells: (B, T, len(CELL_NAMES)).
+
+        Returns:
+            The mean over frames and cells.
+        """
         return self._multi_label(self.still(self.tokens(pixels)), cells, self.cell_weight)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Stage 2: `total`, and what it is made of. `answers` is the mean over answer tokens.
+        """Compute the losses of stage 2.
 
-        Of a part of a batch, its share of the means over the whole: the parts' losses add up.
+        Args:
+            batch: A batch, or a part of one. A part's losses are its share of the whole: they add up.
+
+        Returns:
+            `total`, and before they are weighted `answers` (mean over answer tokens), `cells`, `clips`, `still`.
         """
         tokens, exchanges, clips = batch.whole
         visual, states = self._states(batch)
@@ -102,7 +129,11 @@ class Trainee(nn.Module):
         return {"total": total + STILL_WEIGHT * parts["still"], **parts}
 
     def answers(self, batch: Batch) -> Tensor:
-        """The likeliest next token at every position, (B, S); -1 where no answer is expected."""
+        """Find the likeliest next token at every position where an answer is expected.
+
+        Returns:
+            (B, S); -1 at the other positions.
+        """
         _, states = self._states(batch)
         told = batch.labels != IGNORED
         best = torch.full_like(batch.ids, -1)

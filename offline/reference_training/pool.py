@@ -1,7 +1,7 @@
 """The training pool: windows of generated scenes as small pictures, with what is to be seen in every frame.
 
-Each event scene has a twin without the event: same seed, same place, light and weather, seen at the same times.
-The kinds in `UNSEEN` are never played. Knows scenes and files; nothing of words or networks.
+Each event scene has a twin without the event: same seed, same place, light and weather, seen at the same times. The
+kinds in `UNSEEN` are never played.
 """
 
 from __future__ import annotations
@@ -65,14 +65,19 @@ SEEN = np.dtype(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
-    """Some clips, CLIPS_A_PAIR of each pair. pictures: uint8 (C, 16, S, S, 3) RGB; seen: SEEN records."""
+    """Some clips, CLIPS_A_PAIR of each pair of scenes.
+
+    Attributes:
+        pictures: uint8 (C, 16, S, S, 3) RGB.
+        seen: SEEN records, sorted by clip and frame.
+    """
 
     pictures: NDArray[np.uint8]
     seen: NDArray[np.void]
 
 
 def scene_pair(number: int) -> tuple[SceneSpec, SceneSpec]:
-    """The event scene of a pair and its twin without the event."""
+    """Draw the event scene of a pair, and its twin without the event."""
     seed = FIRST_SEED + number
     look = {"size": SIZES[number % len(SIZES)], "seconds": (7.0, 12.0)}
     event = draw_spec(seed, TRAINED[number % len(TRAINED)], **look)  # type: ignore[arg-type]
@@ -91,7 +96,15 @@ def scene_pair(number: int) -> tuple[SceneSpec, SceneSpec]:
 
 
 def windows(event: SceneSpec, rng: np.random.Generator) -> list[int]:
-    """First frames of the windows to look at: one that overlaps the event, then half the time another such."""
+    """Draw the windows of a scene to look at: the first overlaps the event, each further one does so half the time.
+
+    Args:
+        event: The event scene of a pair; the twin is seen at the same times.
+        rng: What they are drawn from.
+
+    Returns:
+        First frames of WINDOWS_A_SCENE windows of WINDOW frames.
+    """
     assert event.event is not None
     last = max(0, event.frames - WINDOW)
     low = min(last, max(0, event.event[0] - WINDOW + 12))
@@ -104,7 +117,11 @@ def windows(event: SceneSpec, rng: np.random.Generator) -> list[int]:
 
 
 def render_pair(number: int) -> Iterator[tuple[NDArray[np.uint8], list[RenderedFrame]]]:
-    """The clips of one pair: pictures uint8 (16, S, S, 3) RGB and the frames they were made of."""
+    """Render the clips of one pair, those of the event scene first.
+
+    Yields:
+        Pictures uint8 (16, S, S, 3) RGB, and the frames that they were made of.
+    """
     rng = np.random.default_rng([FIRST_SEED + number, 11])
     event, twin = scene_pair(number)
     starts = windows(event, rng)
@@ -126,7 +143,12 @@ def render_pair(number: int) -> Iterator[tuple[NDArray[np.uint8], list[RenderedF
 
 
 def render_shard(number: int, pairs: int = PAIRS) -> Shard:
-    """Render the clips of `pairs` pairs of scenes; the same numbers give the same shard."""
+    """Render the clips of a shard; the same numbers give the same shard.
+
+    Args:
+        number: Of the shard, from 0.
+        pairs: Pairs of scenes in a shard.
+    """
     pictures: list[NDArray[np.uint8]] = []
     seen: list[tuple[object, ...]] = []
     for pair in range(number * pairs, (number + 1) * pairs):
@@ -138,7 +160,17 @@ def render_shard(number: int, pairs: int = PAIRS) -> Shard:
 
 
 def write_pool(folder: Path, shards: int, *, pairs: int = PAIRS, processes: int = 1) -> None:
-    """Render the shards that the folder does not hold yet; one that is there is complete. Raises OutputFailed."""
+    """Render the shards that the folder does not hold yet; one that is there is complete.
+
+    Args:
+        folder: Where to, made where it is missing.
+        shards: How many there are to be.
+        pairs: Pairs of scenes in a shard.
+        processes: How many render at the same time.
+
+    Raises:
+        OutputFailed: A file or the folder cannot be written.
+    """
     make_folder(folder)
     missing = [number for number in range(shards) if not _seen_path(folder, number).is_file()]
     jobs = [(folder, number, pairs) for number in missing]
@@ -152,7 +184,7 @@ def write_pool(folder: Path, shards: int, *, pairs: int = PAIRS, processes: int 
 
 
 def open_shard(folder: Path, number: int) -> Shard:
-    """A shard as memory map, so that a pool may be larger than memory."""
+    """Open a shard, its pictures as a memory map, so that a pool may be larger than memory."""
     pictures = np.load(_pictures_path(folder, number), mmap_mode="r")
     return Shard(pictures, np.load(_seen_path(folder, number)))
 

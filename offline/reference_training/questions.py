@@ -1,8 +1,8 @@
-"""What the reference model is asked about a clip, and what it is to answer. Knows facts and words; no pictures.
+"""What the reference model is asked about a clip, and what it is to answer.
 
-All answers describe: who is there, what they do, which way, where, in which order. None says whether something
-is normal. Facts come in random order, so that the first word of an answer may be any of them: what is to be
-ready at the last position of the prompt is everything that happens.
+All answers describe: who is there, what they do, which way, where, in which order. None says whether something is
+normal. Facts come in random order, so any of them may be the first word of an answer: at the last position of the
+prompt the model has to have everything ready that happens.
 """
 
 from __future__ import annotations
@@ -72,7 +72,14 @@ PLACE: Final = ("What place is it?", "Describe the place, the time and the weath
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One question with its answer. `topic` groups accuracies; `subject` is the action or kind asked for."""
+    """One question with its answer.
+
+    Attributes:
+        topic: What accuracies are grouped by, such as `yes/no` or `count`.
+        question: What is asked.
+        answer: The right answer.
+        subject: The action or kind of object that is asked for, where there is one.
+    """
 
     topic: str
     question: str
@@ -81,12 +88,12 @@ class Exchange:
 
 
 def number_word(count: int) -> str:
-    """0 to 5 as words, more is `many`."""
+    """Write a number from 0 to 5 as a word; more is `many`."""
     return NUMBERS[min(count, len(NUMBERS) - 1)]
 
 
 def all_texts() -> list[str]:
-    """Every word that a question or an answer can hold, for the tokenizer."""
+    """List texts with every word that a question or an answer can hold, for the tokenizer."""
     templates = [
         *CONTEXTS, *DESCRIBE, *DOING, *TRAFFIC, *IS_ANYBODY, *IS_VEHICLE, *IS_THERE, *LEFT_BEHIND, *HOW_MANY,
         *HOW_MANY_DO, *WHO, *WHICH_WAY, *WHICH_WAY_VEHICLE, *WHERE, *PLACE,
@@ -100,16 +107,26 @@ def all_texts() -> list[str]:
 class Asker:
     """Draws questions about clips, so that what is asked tells nothing about the answer.
 
-    prevalence: share of clips of the pool in which each action or kind of object is to be seen. Yes/no
-    questions ask for what is there and for what is not with weights 1/p and 1/(1 - p): for every action half of
-    the answers are yes, and rare actions are asked about as often as common ones.
+    Yes/no questions ask for what is there with weight 1 / p and for what is not with weight 1 / (1 - p), p being its
+    share of the clips. So for every action half of the answers are yes, and rare actions are asked about as often as
+    common ones.
+
+    Args:
+        prevalence: p by the names of `present_names`.
     """
 
     def __init__(self, prevalence: dict[str, float]) -> None:
         self._prevalence = {name: min(max(share, 0.004), 0.996) for name, share in prevalence.items()}
 
     def ask(self, facts: SceneFacts, rng: np.random.Generator, *, flipped: bool, count: int) -> list[Exchange]:
-        """`count` exchanges about one clip: a description first, then questions of all sorts."""
+        """Ask about one clip: for a description first, then questions of all sorts.
+
+        Args:
+            facts: What is to be seen in the clip.
+            rng: What questions are drawn from.
+            flipped: The clip is shown as its mirror image.
+            count: How many exchanges to draw.
+        """
         exchanges = [self.describe(facts, rng, flipped=flipped)]
         while len(exchanges) < count:
             draw = rng.random()
@@ -129,7 +146,7 @@ class Asker:
         return exchanges
 
     def describe(self, facts: SceneFacts, rng: np.random.Generator, *, flipped: bool) -> Exchange:
-        """Up to five facts in random order, the action first, then who and which way."""
+        """Ask for a description: up to five facts in random order, the action first, then who and which way."""
         phrases = []
         for action, tracks in _by_action(facts).items():
             group = [track.kind for track in tracks]
@@ -143,7 +160,7 @@ class Asker:
         return Exchange("describe", _pick(DESCRIBE, rng), " ; ".join(phrases[:5]) or "nothing")
 
     def yes_no(self, facts: SceneFacts, rng: np.random.Generator) -> Exchange:
-        """Whether an action or a kind of object is to be seen."""
+        """Ask whether an action or a kind of object is to be seen."""
         asked = [*PERSON_ACTIONS, *(f"vehicle {action}" for action in VEHICLE_ACTIONS), *OBJECTS, "abandoned"]
         present = present_names(facts)
         weights = np.array(
@@ -163,7 +180,7 @@ class Asker:
         return Exchange("yes/no", _pick(IS_ANYBODY, rng).format(action=name), answer, name)
 
     def doing(self, facts: SceneFacts, rng: np.random.Generator) -> Exchange:
-        """All actions of people, or of vehicles, in random order."""
+        """Ask for up to six actions of people, or of vehicles, in random order."""
         people = rng.random() < 0.7
         kinds = ("person",) if people else VEHICLES
         actions = sorted({action for track in facts.tracks if track.kind in kinds for action in track.actions})
@@ -171,7 +188,7 @@ class Asker:
         return Exchange("doing", _pick(DOING if people else TRAFFIC, rng), " ; ".join(actions[:6]) or "nothing")
 
     def counting(self, facts: SceneFacts, rng: np.random.Generator) -> Exchange:
-        """How many people there are, or do something."""
+        """Ask how many people there are, or do something."""
         if rng.random() < 0.4:
             return Exchange("count", _pick(HOW_MANY, rng), number_word(facts.counts.get("person", 0)))
         done = sorted({action for kind, action in facts.actions if kind == "person"})
@@ -180,7 +197,11 @@ class Asker:
         return Exchange("count", _pick(HOW_MANY_DO, rng).format(action=action), answer, action)
 
     def one_of_them(self, facts: SceneFacts, rng: np.random.Generator, *, flipped: bool) -> Exchange | None:
-        """What one person does, in order; which way one goes; where one is. None where nobody can be told apart."""
+        """Ask what one person does, in order, which way one goes, or where one is.
+
+        Returns:
+            None where nobody can be told apart by kind and colour.
+        """
         single = [track for track in facts.tracks if track.frames >= 4 and _unique(track, facts.tracks)]
         if not single:
             return None
@@ -199,7 +220,7 @@ class Asker:
         return Exchange("where", _pick(WHERE, rng).format(color=track.color), " then ".join(track.places[:3]))
 
     def place(self, facts: SceneFacts, rng: np.random.Generator) -> Exchange:
-        """The place, the time of day and the weather."""
+        """Ask for the place, the time of day and the weather."""
         told = facts.conditions
         answer = f"{told.layout.replace('_', ' ')} ; {told.time_of_day} ; {told.weather}"
         return Exchange("place", _pick(PLACE, rng), answer)
@@ -209,7 +230,7 @@ class Asker:
 
 
 def present_names(facts: SceneFacts) -> frozenset[str]:
-    """Names of what is to be seen: actions of people, `vehicle …` actions, kinds of objects, `abandoned`."""
+    """Name what is to be seen: actions of people, `vehicle …` actions, kinds of objects, `abandoned`."""
     names = {kind for kind, _ in facts.actions}
     for kind, action in facts.actions:
         if kind == "person":
@@ -222,7 +243,16 @@ def present_names(facts: SceneFacts) -> frozenset[str]:
 
 
 def with_context(question: str, rng: np.random.Generator, vocabulary: Sequence[str]) -> str:
-    """Put sentences before a question, and now and then words at random: a question is found among other words."""
+    """Put sentences before a question, and now and then words at random: a question is found among other words.
+
+    Args:
+        question: The question.
+        rng: What is drawn from.
+        vocabulary: Words to draw at random.
+
+    Returns:
+        In two of five cases the question alone.
+    """
     draw = rng.random()
     if draw < 0.4:
         return question

@@ -1,9 +1,9 @@
-"""The stages of training, their schedule and their state on disk. Knows steps; not what a batch is made of.
+"""The stages of training, their schedule and their state on disk.
 
-First the vision tower and the projector learn what is in which cell of single frames, then the whole model
-learns on clips. Every step is a function of the state before it and of (seed, stage, step), so a run that
-was stopped at any saved step goes on to the same weights. Several worker processes (torch.distributed) may share
-the examples of each step; their gradients add up to that of the step.
+First the vision tower and the projector learn what is in which cell of single frames, then the whole model learns on
+clips. Every step is a function of the state before it and of (seed, stage, step), so a run that was stopped at any
+saved step goes on to the same weights. Several worker processes (torch.distributed) may share the examples of each
+step; their gradients add up to that of the step.
 """
 
 from __future__ import annotations
@@ -38,10 +38,19 @@ REPORT_EVERY: Final = 20
 class Stage:
     """One stage of training.
 
-    what: `frames` trains the vision tower and the projector on single frames, `clips` the whole model on clips.
-    rate: peak rate of learning; warmup, decay: steps of rising and of falling. muon: matrices learn by Muon
-    instead of AdamW. rarity_every: how rare things are is estimated on each so-manieth clip of the pool.
-    seeing_share: on clips, what single frames have already taught learns at this share of the rate.
+    Attributes:
+        what: `frames` trains the vision tower and the projector on single frames, `clips` the whole model on clips.
+        steps: Number of steps.
+        batch: Examples a step, over all workers.
+        rate: Peak learning rate.
+        warmup: Steps over which the rate rises.
+        decay: Steps over which it falls.
+        muon: Matrices learn by Muon instead of AdamW.
+        rarity_every: Every how many clips of the pool one is looked at, to estimate how rare things are.
+        seeing_share: On clips, the part of the rate at which the vision tower and the projector learn.
+
+    Raises:
+        ValueError: A number is not positive.
     """
 
     what: Literal["frames", "clips"]
@@ -59,7 +68,7 @@ class Stage:
             raise ValueError(f"a stage needs steps, examples and a rate, got {self}")
 
     def rate_at(self, step: int) -> float:
-        """Up in a line, flat, down along a half cosine to a fiftieth. step: from 0."""
+        """Compute the learning rate of a step, from 0: up in a line, flat, down along a half cosine to a fiftieth."""
         up = min(1.0, (step + 1) / self.warmup)
         left = min(1.0, (self.steps - step) / self.decay)
         return self.rate * up * (0.02 + 0.98 * 0.5 * (1 - math.cos(math.pi * left)))
@@ -67,7 +76,20 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that a training run depends on, apart from the scene generator."""
+    """All that a training run depends on, apart from the scene generator.
+
+    Attributes:
+        stages: The stages, in order.
+        seed: Of the first weights and of every batch.
+        pairs: Pairs of scenes in a shard.
+        shards: Shards of the pool.
+        held_out: How many of them, the last ones, are never trained on.
+        weight_decay: Of matrices; other parameters do not decay.
+        clip_norm: Largest norm of a step's gradient.
+
+    Raises:
+        ValueError: No shard is left to train on, or none is held out.
+    """
 
     stages: tuple[Stage, ...]
     seed: int = 0
@@ -97,12 +119,29 @@ SHIPPED: Final = Recipe(
 
 
 class Trainer:
-    """A model in training with its state on disk."""
+    """A model in training, with its state on disk.
+
+    Attributes:
+        recipe: How it is trained.
+        worker: Number of this process among those that share each step.
+        workers: How many these are.
+        pool: The clips that are trained on.
+        held_out: The clips that are not.
+        tokenizer: The reference model's.
+        net: The model.
+        stage: Number of the current stage, from 0.
+        step: Steps done in it.
+    """
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
-        """folder: holds the pool in `pool` and the state in `state.pt`; what is missing of the pool is an error.
+        """Take up training where the folder's state is, or begin.
 
-        Raises UsageError where the state is one of another recipe.
+        Args:
+            recipe: How to train.
+            folder: Holds the whole pool in `pool`, and the state in `state.pt` once there is one.
+
+        Raises:
+            UsageError: The state is one of another recipe.
         """
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
@@ -119,7 +158,16 @@ class Trainer:
             self._load()
 
     def run(self, report: Report, save_every: int = 200, stop_after: int | None = None) -> Iterator[int]:
-        """Train to the end, or for `stop_after` steps; yields the steps done in all after every save."""
+        """Train to the end, or for some steps.
+
+        Args:
+            report: Called with a line of text every REPORT_EVERY steps.
+            save_every: Steps between saves; the end of a stage is saved, too.
+            stop_after: Steps after which to save and return; None goes on to the end.
+
+        Yields:
+            The steps done in all, after every save.
+        """
         done = 0
         while self.stage < len(self.recipe.stages):
             stage = self.recipe.stages[self.stage]
@@ -161,7 +209,7 @@ class Trainer:
         self._optimizers = self._new_optimizers()
 
     def save(self) -> None:
-        """Write the state, whole or not at all; of several workers, which are all alike, the first does."""
+        """Write the state, whole or not at all; of several workers, which are all alike, only the first does."""
         if self.worker:
             return
         state = {
@@ -243,9 +291,14 @@ class Trainer:
 
 
 def shares(pool: ClipPool, every: int) -> tuple[list[float], dict[str, float]]:
-    """How often things are to be seen: share of cells by CELL_NAMES, share of clips by CLIP_NAMES.
+    """Measure how often things are to be seen in a pool.
 
-    every: only each so-manieth clip is looked at.
+    Args:
+        pool: The clips.
+        every: Every how many clips one is looked at.
+
+    Returns:
+        Shares of cells in the order of CELL_NAMES, and shares of clips by the names of CLIP_NAMES.
     """
     numbers = range(0, len(pool), every)
     cells = np.zeros(len(CELL_NAMES))

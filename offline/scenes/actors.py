@@ -1,6 +1,7 @@
-"""What things look like: a person in a pose, a car, a van, a bicycle, a bag, flames, a fence.
+"""What things look like: a person in a pose, a car, a van, a bicycle, a bag, flames.
 
-Draws on a canvas and returns the box that was drawn in fractions of the height. Knows no time and no motives.
+Each function draws on a canvas. `foot` is where the thing touches the ground, (u, v) in fractions of the picture's
+height, and `height` that of a person standing there. Boxes that are returned are in the same fractions.
 """
 
 from __future__ import annotations
@@ -43,7 +44,17 @@ PAINT: Final[dict[str, Color]] = {
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Looks of a person. girth: width of the limbs relative to normal. extra: coat, backpack, umbrella, tool."""
+    """What a person looks like.
+
+    Attributes:
+        shirt: Colour of shirt or coat, by which the person is named.
+        trousers: Colour of the trousers.
+        skin: Colour of the skin.
+        hair: Colour of the hair.
+        girth: Width of the limbs relative to normal.
+        coat: Wears a coat down to the knees.
+        backpack: Carries a backpack.
+    """
 
     shirt: Color
     trousers: Color
@@ -55,23 +66,32 @@ class Look:
 
 
 def bounds(points: Iterable[Point], margin: float = 0.0) -> Box:
-    """The box around points."""
+    """Compute the box around points, widened by `margin` on all sides."""
     xs, ys = zip(*points, strict=True)
     return min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin
 
 
 def shadow(canvas: Canvas, foot: Point, width: float) -> None:
-    """A soft contact shadow, weaker in the dark."""
+    """Draw a soft contact shadow, weaker in the dark."""
     canvas.haze(foot, width, (24, 22, 24), 0.55 * (1.0 - 0.6 * canvas.darkness), flat=0.28)
 
 
 def person(
     canvas: Canvas, foot: Point, height: float, facing: float, body: Skeleton, look: Look, held: str | None
 ) -> tuple[Box, Point]:
-    """Draw a person; returns the box and where the near hand is.
+    """Draw a person.
 
-    facing: from -1 (to the left) to 1 (to the right); around 0 the body is seen narrower, from front or back.
-    held: None, umbrella, bat, broom or phone.
+    Args:
+        canvas: What is drawn on.
+        foot: Where the feet are.
+        height: Body height.
+        facing: From -1 (to the left) to 1 (to the right); around 0 the body is seen narrower, from front or back.
+        body: The pose.
+        look: Clothes and colours.
+        held: umbrella, bat, broom, phone or None.
+
+    Returns:
+        The box, and where the near hand is.
     """
     sign = 1.0 if facing >= 0 else -1.0
     breadth = sign * max(0.45, abs(facing)) * height
@@ -170,7 +190,17 @@ _VAN_PANES = (((0.18, 0.60), (0.18, 0.88), (0.46, 0.88), (0.70, 0.60)),)
 
 @dataclass(frozen=True, slots=True)
 class VehicleState:
-    """How a vehicle stands: tilt in radians (nose up), crumple of its nose and tail from 0 to 1, lights."""
+    """How a vehicle stands there.
+
+    Attributes:
+        direction: +1 faces right, -1 left.
+        tilt: Radians, nose up.
+        nose: How crumpled the front is, 0 to 1.
+        tail: How crumpled the rear is, 0 to 1.
+        roll: Radians that the wheels have turned.
+        braking: The brake lights are on.
+        hazard: The hazard lights blink.
+    """
 
     direction: int
     tilt: float
@@ -182,7 +212,16 @@ class VehicleState:
 
 
 def vehicle(canvas: Canvas, foot: Point, height: float, kind: str, paint: Color, state: VehicleState) -> Box:
-    """Draw a car or van from the side, `height` being that of a person standing there."""
+    """Draw a car or van from the side.
+
+    Args:
+        canvas: What is drawn on.
+        foot: Middle of the vehicle, on the ground.
+        height: Of a person standing there.
+        kind: car or van.
+        paint: Its colour.
+        state: How it stands.
+    """
     cos, sin = math.cos(state.tilt), math.sin(state.tilt)
 
     def at(point: Point) -> Point:
@@ -228,7 +267,7 @@ def vehicle(canvas: Canvas, foot: Point, height: float, kind: str, paint: Color,
 
 
 def lamps_of(foot: Point, height: float, kind: str, direction: int) -> tuple[Point, Point]:
-    """Where the head and tail lamps of a vehicle are."""
+    """Find where the head lamp and the tail lamp of a vehicle are, in this order."""
     end = 0.96 if kind == "van" else 0.84
     return (
         (foot[0] + direction * end * height, foot[1] - 0.34 * height),
@@ -239,9 +278,14 @@ def lamps_of(foot: Point, height: float, kind: str, direction: int) -> tuple[Poi
 def vehicle_lights(
     canvas: Canvas, head: Point | None, tail: Point | None, height: float, state: VehicleState
 ) -> None:
-    """Headlights with their beam, brake lights and hazard lights, as light added to the picture.
+    """Add headlights with their beam, brake lights and hazard lights to the picture.
 
-    head, tail: where the lamps are, None where something in front hides them.
+    Args:
+        canvas: What is drawn on.
+        head: Where the head lamp is; None where something in front hides it.
+        tail: Where the tail lamp is; None where something in front hides it.
+        height: Of a person standing there.
+        state: Which lights are on.
     """
     if head is not None and canvas.darkness > 0.2 and state.nose < 0.5:
         canvas.glow(head, 0.26 * height, (150, 190, 210))
@@ -257,7 +301,7 @@ def vehicle_lights(
 
 
 def bicycle(canvas: Canvas, foot: Point, height: float, direction: int, roll: float) -> Box:
-    """Draw a bicycle from the side."""
+    """Draw a bicycle from the side; `roll` is how far its wheels have turned, in radians."""
 
     def at(x: float, y: float) -> Point:
         return foot[0] + direction * x * height, foot[1] - y * height
@@ -285,7 +329,7 @@ def bicycle(canvas: Canvas, foot: Point, height: float, direction: int, roll: fl
 
 
 def bag(canvas: Canvas, foot: Point, height: float, shape: str, color: Color) -> Box:
-    """Draw a suitcase, sports bag or handbag standing at foot (or hanging, with foot being its lower edge)."""
+    """Draw a suitcase, sports bag or handbag with its lower edge at `foot`."""
     width, tall = {"suitcase": (0.24, 0.36), "sports bag": (0.36, 0.22), "handbag": (0.22, 0.19)}[shape]
     left, right = foot[0] - width / 2 * height, foot[0] + width / 2 * height
     top = foot[1] - tall * height
@@ -303,7 +347,7 @@ def bag(canvas: Canvas, foot: Point, height: float, shape: str, color: Color) ->
 
 
 def flames(canvas: Canvas, foot: Point, size: float) -> Box:
-    """Draw a fire `size` tall (fraction of the picture's height): tongues that flicker anew in every frame."""
+    """Draw a fire that flickers anew in every frame, about `size` high (fraction of the picture's height)."""
     rng = canvas.rng
     tops = [foot]
     for layer, (color, part) in enumerate((((18, 72, 226), 1.0), ((28, 142, 250), 0.72), ((120, 226, 255), 0.42))):

@@ -1,6 +1,6 @@
 """The painted background of a scene, drawn once: sky, houses, trees, ground, road, benches, lamps; and its light.
 
-Painted at twice the size and reduced, which smooths every edge. Knows no actors and no time.
+Painted at twice the size and reduced, which smooths every edge.
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ DARKNESS: Final[dict[str, float]] = {"day": 0.0, "dusk": 0.45, "night": 0.85}
 
 
 def paint(spec: SceneSpec, stage: Stage) -> BgrImage:
-    """The background at the scene's size, (height, width, 3), under even light."""
+    """Paint the background at the scene's size, under even light.
+
+    Returns:
+        BGR uint8 (height, width, 3).
+    """
     rng = np.random.default_rng([spec.seed, 4])
     width, height = spec.size
     image = np.zeros((2 * height, 2 * width, 3), np.uint8)
@@ -70,7 +74,11 @@ def paint(spec: SceneSpec, stage: Stage) -> BgrImage:
 
 
 def light_map(spec: SceneSpec, stage: Stage) -> BgrImage | None:
-    """What to multiply the scene with (255 is unchanged): ambient light and pools under lamps; None by day."""
+    """Compute what the scene is to be multiplied with: ambient light, and pools of light under lamps.
+
+    Returns:
+        uint8 (height, width, 3), 255 is unchanged; None where nothing changes, as on a dry day.
+    """
     if spec.time_of_day == "day" and spec.weather != "rain":
         return None
     width, height = spec.size
@@ -85,7 +93,11 @@ def light_map(spec: SceneSpec, stage: Stage) -> BgrImage | None:
 
 
 def window_glow(spec: SceneSpec, stage: Stage) -> list[tuple[float, float, float, Color]]:
-    """Lamps that are on: (u, v, radius, colour) of every glow that is always there."""
+    """List the lamps that are on.
+
+    Returns:
+        (u, v, radius, colour) of every glow; none by day.
+    """
     if spec.time_of_day == "day" or stage.layout == FOOTAGE:
         return []
     return [(u, v - 1.12 * stage.scale(v), 0.10, (120, 200, 235)) for u, v in stage.lamps]

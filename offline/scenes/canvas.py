@@ -1,6 +1,6 @@
 """The picture being drawn: ground coordinates to pixels, antialiased primitives, light and haze.
 
-Knows no people and no vehicles. Everything is drawn in place on one BGR uint8 array.
+Everything is drawn in place on one BGR uint8 array.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ONE = 1 << _SHIFT
 
 
 def shade(color: Color, factor: float) -> Color:
-    """The colour made darker (factor < 1) or lighter."""
+    """Make a colour darker (factor < 1) or lighter."""
     return (
         min(255, int(color[0] * factor)),
         min(255, int(color[1] * factor)),
@@ -47,10 +47,17 @@ def _glow(radius: int, color: Color) -> BgrImage:
 
 
 class Canvas:
-    """An image with the drawing operations that actors need; points are (u, v) in fractions of its height.
+    """An image with the drawing operations that actors need.
 
-    rng: noise for things that flicker, fresh for every frame, so that a frame does not depend on which
-    others were drawn.
+    Points are (u, v) in fractions of the image's height; radii and thicknesses are in the same unit.
+
+    Attributes:
+        image: BGR uint8 (height, width, 3), drawn on in place.
+        rng: Noise for what flickers, fresh for every frame: no frame depends on which others were drawn.
+        seconds: Time of the scene.
+        darkness: 0 (day) to 1; decides whether lights are on.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
     """
 
     def __init__(self, image: BgrImage, rng: np.random.Generator, seconds: float, darkness: float) -> None:
@@ -64,23 +71,23 @@ class Canvas:
         return round(point[0] * self.height * _ONE), round(point[1] * self.height * _ONE)
 
     def line(self, start: Point, end: Point, color: Color, thickness: float) -> None:
-        """A line with round ends, `thickness` in fractions of the height, at least one pixel."""
+        """Draw a line with round ends, at least one pixel thick."""
         pixels = max(1, round(thickness * self.height))
         cv2.line(self.image, self._fixed(start), self._fixed(end), color, pixels, cv2.LINE_AA, _SHIFT)
 
     def disc(self, center: Point, radius: float, color: Color) -> None:
-        """A filled circle."""
+        """Draw a filled circle."""
         pixels = max(_ONE, round(radius * self.height * _ONE))
         cv2.circle(self.image, self._fixed(center), pixels, color, -1, cv2.LINE_AA, _SHIFT)
 
     def ring(self, center: Point, radius: float, color: Color, thickness: float) -> None:
-        """A circle line."""
+        """Draw the outline of a circle."""
         pixels = max(_ONE, round(radius * self.height * _ONE))
         width = max(1, round(thickness * self.height))
         cv2.circle(self.image, self._fixed(center), pixels, color, width, cv2.LINE_AA, _SHIFT)
 
     def polygon(self, points: Sequence[Point], color: Color) -> None:
-        """A filled polygon."""
+        """Draw a filled polygon."""
         corners = np.array([self._fixed(point) for point in points], np.int32)
         cv2.fillPoly(self.image, [corners], color, cv2.LINE_AA, _SHIFT)
 
@@ -93,7 +100,15 @@ class Canvas:
             cv2.add(target, _glow(r, color)[top:bottom, left:right], dst=target)
 
     def haze(self, center: Point, radius: float, color: Color, strength: float, *, flat: float = 1.0) -> None:
-        """Blend a round puff of colour over the picture; `flat` below 1 makes it an ellipse, as for shadows."""
+        """Blend a round puff of colour over the picture.
+
+        Args:
+            center: Its middle.
+            radius: Where it has faded to nothing.
+            color: Its colour.
+            strength: 0 to 1, how much it covers in the middle.
+            flat: Height over width; below 1 for shadows.
+        """
         r = max(1, round(radius * self.height))
         ry = max(1, round(r * flat))
         window = self._window(center, r, ry)

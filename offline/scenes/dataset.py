@@ -1,7 +1,7 @@
 """A labelled set of generated clips on disk: which scenes, their MP4 files, and `data.csv`.
 
-Every clip is written under a temporary name and renamed, with a record beside it of the spec that made it; a run
-that was killed goes on where it stopped. Knows nothing of how a scene is drawn.
+Every clip is written under a temporary name and renamed, with a record beside it of the spec that made it. A run that
+was killed goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from edge_runtime.errors import SourceUnavailable, UsageError
 from offline.console import Progress
-from offline.scenes.render import Footage, render
+from offline.scenes.render import BackgroundPictures, render
 from offline.scenes.spec import ABNORMAL_ACTIONS, FOOTAGE, KIND_LAYOUTS, KINDS, SceneSpec, check_kinds, draw_spec
 from offline.scenes.truth import BgrImage, RenderedFrame, event_ranges
 from offline.scenes.video import PRESETS, Encoding, FootageLoop, write_mp4
@@ -31,7 +31,12 @@ GENERATOR: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class SplitSize:
-    """How many videos of each label a split has."""
+    """How many videos of each label a split has.
+
+    Attributes:
+        normal: 0 or more.
+        anomalous: 0 or more.
+    """
 
     normal: int
     anomalous: int
@@ -45,9 +50,19 @@ class SplitSize:
 class SceneSet:
     """What a generated data set consists of.
 
-    sizes: pictures sizes (width, height), taken in turn. seconds, event_seconds: ranges of the lengths.
-    kinds: the kinds of anomaly, spread evenly over the anomalous videos of each split.
-    Raises UsageError for an unknown kind, an odd size or no videos at all.
+    Attributes:
+        calibration: Size of the split that heads are hunted and scorers fitted on.
+        validation: Size of the split that locators are chosen on.
+        test: Size of the split that figures are reported of.
+        sizes: Picture sizes (width, height) in pixels, taken in turn.
+        fps: Frames per second.
+        seconds: Range of the videos' lengths.
+        event_seconds: Range of the events' lengths.
+        kinds: The kinds of anomaly, spread evenly over the anomalous videos of each split.
+
+    Raises:
+        UsageError: A kind is unknown, a width or height is odd or below 32, a range is empty, an event could fill
+            more than 80 % of the shortest video, or there are no videos at all.
     """
 
     calibration: SplitSize = field(default=SplitSize(8, 8))
@@ -88,8 +103,16 @@ class SceneSet:
         seconds: tuple[float, float] = (8.0, 20.0),
         event_seconds: tuple[float, float] = (3.0, 6.0),
     ) -> SceneSet:
-        """Spread a number of videos over the splits, 40 % to calibration and 30 % each to the others, half of
-        each normal. Raises UsageError below 6: a split needs both labels.
+        """Spread a number of videos over the splits: 40 % to calibration, 30 % to each other; half are normal.
+
+        Args:
+            videos: At least 6, because each of the three splits needs both labels.
+            kinds: See SceneSet.
+            seconds: See SceneSet.
+            event_seconds: See SceneSet.
+
+        Raises:
+            UsageError: There are fewer than 6 videos, or SceneSet refuses the values.
         """
         if videos < 6:
             raise UsageError(f"{videos} videos are too few: three splits with both labels need at least 6")
@@ -110,13 +133,20 @@ class SceneSet:
         return sum(split.normal + split.anomalous for _, split in self.splits())
 
     def splits(self) -> tuple[tuple[str, SplitSize], ...]:
-        """The splits by name, in the order of the CSV."""
+        """List the splits by name, in the order of the CSV."""
         return tuple(zip(SPLITS, (self.calibration, self.validation, self.test), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One video to be made: its file name says split, number and kind."""
+    """One video that is to be made.
+
+    Attributes:
+        name: File name, `<split>_<number>_<kind or normal>.mp4`.
+        split: One of SPLITS.
+        spec: The scene.
+        encoding: How it is compressed.
+    """
 
     name: str
     split: str
@@ -125,9 +155,15 @@ class Clip:
 
 
 def plan(scenes: SceneSet, *, seed: int, layout: str | None = None) -> list[Clip]:
-    """All clips of a set, in the order of the CSV; the same seed gives the same clips.
+    """Draw all clips of a set, in the order of the CSV; the same seed gives the same clips.
 
-    Raises UsageError where a kind cannot happen in `layout`.
+    Args:
+        scenes: What the set consists of.
+        seed: 0 or more.
+        layout: The layout of every scene; None draws one for each.
+
+    Raises:
+        UsageError: The seed is negative, or a kind cannot happen in `layout`.
     """
     if seed < 0:
         raise UsageError(f"the seed must be 0 or more, got {seed}")
@@ -163,14 +199,25 @@ def generate(
     background: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Write the clips of a set and `data.csv`; returns the path of `data.csv`.
+    """Write the clips of a set and their `data.csv`.
 
-    A clip that is complete for the same spec is left as it is. background: a real video behind the actors, in a
-    loop; kinds that need a road or a fence are then left out, unless `scenes` asks for one, which is an error.
-    progress: called with (clips done, clips in all), also at the start.
+    A clip that is complete for the same spec is left as it is.
 
-    Raises UsageError (folder not writable, a kind that cannot happen on footage), SourceUnavailable (background
-    not readable), OutputFailed (disk full).
+    Args:
+        output_dir: Folder for the clips, made where it is missing.
+        seed: Of the whole set; the same seed gives the same bytes.
+        scenes: What the set consists of; None is `SceneSet()`.
+        background: A real video to show behind the actors, in a loop. Kinds that need a road or a fence are then left
+            out, unless `scenes` asks for one, which is an error.
+        progress: Called with (clips done, clips in all), also at the start.
+
+    Returns:
+        The path of `data.csv`.
+
+    Raises:
+        OutputFailed: The disk is full.
+        SourceUnavailable: The background cannot be read.
+        UsageError: The folder cannot be written, or a kind cannot happen on footage.
     """
     scenes = SceneSet() if scenes is None else scenes
     layout = None
@@ -215,7 +262,7 @@ def _without_impossible(scenes: SceneSet) -> SceneSet:
     return replace(scenes, kinds=fitting)
 
 
-def _footage(spec: SceneSpec, loop: FootageLoop | None) -> Footage | None:
+def _footage(spec: SceneSpec, loop: FootageLoop | None) -> BackgroundPictures | None:
     """The background of one clip: the loop, begun somewhere else for every seed."""
     if loop is None:
         return None
@@ -227,7 +274,7 @@ def _footage(spec: SceneSpec, loop: FootageLoop | None) -> Footage | None:
     return picture
 
 
-def _make(folder: Path, clip: Clip, footage: Footage | None, footage_digest: str) -> list[tuple[int, int]]:
+def _make(folder: Path, clip: Clip, footage: BackgroundPictures | None, footage_digest: str) -> list[tuple[int, int]]:
     """Write one clip unless it is there; returns its events as the ground truth shows them."""
     path = folder / clip.name
     record_path = path.with_suffix(".json")

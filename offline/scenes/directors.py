@@ -1,4 +1,4 @@
-"""Who is let in when: furniture at the start, then people and traffic that keep coming. Knows no events."""
+"""Who is let in when: furniture at the start, then people and traffic that keep coming."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from offline.scenes.world import Script, World
 
 
 def furnish(world: World) -> None:
-    """Put bins, fence, parked cars and, if the scene has it, a steaming grate."""
+    """Put bins, the fence, parked cars and, if the scene has it, a steaming grate into the world."""
     for spot in world.stage.bins:
         Bin(world, *spot)
     if world.stage.fence is not None:
@@ -45,7 +45,13 @@ def _acts(world: World) -> list[Act]:
 
 
 def people_director(world: World, most: int, pause: range = range(0)) -> Script:
-    """Keep about `most` people in the scene; start nothing new in the frames of `pause`."""
+    """Keep about `most` people in the scene.
+
+    Args:
+        world: Where they are let in.
+        most: No act begins while as many people are there.
+        pause: Frames in which nothing new begins.
+    """
     acts = _acts(world)
     for _ in range(2 if most > 1 else most):
         acts[world.index(len(acts))](world, True)

@@ -1,4 +1,4 @@
-"""Every kind of anomaly and the function that stages it. Knows nothing of how one unfolds."""
+"""Every kind of anomaly, and the function that stages it."""
 
 from __future__ import annotations
 

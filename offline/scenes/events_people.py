@@ -1,7 +1,8 @@
 """What happens to people or is done by them: falls, fights, panic, a bag left or snatched, a climb over a fence.
 
-Before the first frame of an event and after its last, everyone who takes part behaves like normal life. Each
-function lets its actors in at frame 0 and gives them scripts. Knows no drawing.
+Each function lets its actors in at frame 0 and gives them scripts, for an event in the half-open
+frame range `start` to `end`. Before the first frame of an event and after its last, everyone who takes part behaves
+like normal life.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from offline.scenes.world import Script, World
 
 
 def open_place(world: World) -> tuple[float, float]:
-    """Where the event happens: well inside the picture, in the open."""
+    """Choose where an event happens, well inside the picture and in the open, and make it the world's focus.
+
+    Returns:
+        (u, v), see `stage`.
+    """
     low, high = world.stage.open_walk
     world.focus = world.uniform(0.3, 0.7) * world.stage.aspect, world.uniform(low, high)
     return world.focus
 
 
 def fall(world: World, start: int, end: int) -> None:
-    """Someone walking or standing falls and stays on the ground; perhaps another one comes to help."""
+    """Let someone walking or standing fall and stay on the ground; perhaps someone else comes to help."""
     u, v = open_place(world)
     side = world.side()
     person = Person(world, edge_u(world, side), v)
@@ -50,7 +55,7 @@ def fall(world: World, start: int, end: int) -> None:
 
 
 def fight(world: World, start: int, end: int) -> None:
-    """Two people who stood talking strike at each other, then part."""
+    """Let two people who stood talking strike at each other, then part."""
     u, v = open_place(world)
     meet = max(1, start - world.frames(world.uniform(0.5, 2.5)))
 
@@ -75,7 +80,7 @@ def fight(world: World, start: int, end: int) -> None:
 
 
 def panic(world: World, start: int, end: int) -> None:
-    """People standing and passing burst apart and run about, everyone who is there with them."""
+    """Let people who stand or pass burst apart and run about, and with them everyone else who is there."""
     low, high = world.stage.open_walk
     middle, v = open_place(world)
     for i in range(3 + world.index(2)):
@@ -107,7 +112,7 @@ def panic(world: World, start: int, end: int) -> None:
 
 
 def abandoned_object(world: World, start: int, end: int) -> None:
-    """Someone puts a bag down and walks out without it; perhaps comes back for it at the end."""
+    """Let someone put a bag down and walk out without it; perhaps that person comes back for it at the end."""
     u, v = open_place(world)
     side = world.side()
     owner = Person(world, edge_u(world, side), v)
@@ -135,7 +140,7 @@ def abandoned_object(world: World, start: int, end: int) -> None:
 
 
 def snatch(world: World, start: int, end: int) -> None:
-    """A passer-by tears someone's bag away and flees with it; the robbed one runs after."""
+    """Let a passer-by tear someone's bag away and flee with it; the robbed person runs after."""
     u, v = open_place(world)
     low, high = world.stage.open_walk
     side = world.side()
@@ -170,7 +175,7 @@ def snatch(world: World, start: int, end: int) -> None:
 
 
 def climbing(world: World, start: int, end: int) -> None:
-    """Someone walks up to the fence, climbs over it and walks on behind it."""
+    """Let someone walk up to the fence, climb over it and walk on behind it."""
     fence = world.stage.fence
     if fence is None:
         raise ValueError(f"the layout {world.stage.layout!r} has no fence to climb over")

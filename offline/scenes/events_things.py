@@ -1,6 +1,6 @@
 """What happens to vehicles and things: a crash, a fire, a car on the pavement, something smashed.
 
-Each function lets its actors in at frame 0 and gives them scripts, as in `events_people`. Knows no drawing.
+Each function lets its actors in at frame 0 and gives them scripts, as in `events_people`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from offline.scenes.world import Script, World
 
 
 def breakable(world: World) -> tuple[float, float, float, float]:
-    """A thing to damage: (u, v, how far it reaches to the side, how high it is), a bin or a parked car."""
+    """Choose a thing to damage: a bin or a parked car, put there where the scene has none that can be seen well.
+
+    Returns:
+        (u, v) where it stands, how far it reaches to the side and how high it is, both in heights of a person.
+    """
     stage = world.stage
     if stage.layout == "car_park":
         if not stage.parked:
@@ -35,7 +39,7 @@ def breakable(world: World) -> tuple[float, float, float, float]:
 
 
 def crash(world: World, start: int, end: int) -> None:
-    """A vehicle runs into another that has stopped, from behind or head-on out of the other lane."""
+    """Let a vehicle run into another that has stopped, from behind, or head-on out of the other lane."""
     lanes = world.stage.lanes
     lane = lanes[world.index(len(lanes))]
     head_on = len(lanes) > 1 and world.chance(0.4)
@@ -120,7 +124,7 @@ def _wreck(world: World, vehicle: Vehicle, *, push: float, end: int, nose: bool)
 
 
 def fire(world: World, start: int, end: int) -> None:
-    """Something catches fire: a bin, a parked car or the ground; flames grow, smoke rises, it is put out."""
+    """Let a bin, a parked car or the ground catch fire: flames grow, smoke rises, and it is put out."""
     if world.chance(0.25):
         u, v, height = *open_place(world), 0.0
     else:
@@ -153,7 +157,7 @@ def fire(world: World, start: int, end: int) -> None:
 
 
 def pavement_driving(world: World, start: int, end: int) -> None:
-    """A vehicle leaves the road and drives where people walk, who run out of its way."""
+    """Let a vehicle leave the road and drive where people walk, who run out of its way."""
     stage = world.stage
     low, high = stage.open_walk
     lanes = [lane for lane in stage.lanes if abs(lane.v - low) < 0.2]
@@ -205,7 +209,7 @@ def _dodge(person: Person, direction: int, aside: float) -> Script:
 
 
 def vandalism(world: World, start: int, end: int) -> None:
-    """Someone walks up to a bin, a car or a box and smashes it with a bat."""
+    """Let someone walk up to a bin or a car and smash it with a bat."""
     u, v, reach, _ = breakable(world)
     world.focus = u, v
     side = 1 if u < world.stage.aspect / 2 else -1

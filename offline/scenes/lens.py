@@ -1,6 +1,6 @@
 """What weather and camera do to a picture: rain, fog, clouds, lightning, glare, flicker, exposure, shake, noise.
 
-All of it is normal life. Every effect is a function of the scene's seed and the frame's number. Knows no actors.
+All of it is normal life. Every effect is a function of the scene's seed and the frame's number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ _VARIANTS = 6
 
 
 class Lens:
-    """The weather in front of the camera and the camera itself, for one scene."""
+    """The weather in front of the camera and the camera itself, for one scene.
+
+    Args:
+        spec: The scene, with its weather and disturbances.
+        stage: Its ground plan.
+        darkness: 0 (day) to 1.
+    """
 
     def __init__(self, spec: SceneSpec, stage: Stage, darkness: float) -> None:
         rng = np.random.default_rng([spec.seed, 5])
@@ -54,7 +60,7 @@ class Lens:
         self._darkness = darkness
 
     def lights(self, canvas: Canvas) -> None:
-        """Lights that are nobody's: a blinking neon sign, glare from headlights outside the picture."""
+        """Draw the lights that belong to no actor: a blinking neon sign, glare of headlights from outside."""
         t = canvas.seconds
         if "neon" in self._on and (t + self._phase) % self._sign_period < 0.6 * self._sign_period:
             u, v = self._sign
@@ -68,7 +74,16 @@ class Lens:
                     canvas.glow((u + 0.5 * (t - when), 0.62), 0.42, (level, level, level))
 
     def finish(self, image: BgrImage, index: int, rng: np.random.Generator) -> tuple[BgrImage, tuple[float, float]]:
-        """Weather, exposure, shake and noise; returns the picture and by how many pixels it was shifted."""
+        """Apply weather, exposure, shake and noise.
+
+        Args:
+            image: BGR uint8 (height, width, 3); may be changed in place.
+            index: Number of the frame.
+            rng: Fresh for every frame.
+
+        Returns:
+            The picture, and by how many pixels (right, down) the shake moved it.
+        """
         seconds = index / self._spec.fps
         if self._rain:
             layer = self._rain[int(rng.integers(len(self._rain)))]

@@ -1,7 +1,8 @@
 """Normal life: what people and traffic do when nothing is wrong.
 
-Many of these acts resemble an anomaly on purpose (an embrace, a runner, a bag put down, someone kneeling), so
-that a detector has to see what happens and not only that something moves. Knows no events.
+Many of these acts resemble an anomaly on purpose (an embrace, a runner, a bag put down, someone kneeling), so that a
+detector has to see what happens and not only that something moves. Each act lets its actors in and gives them
+scripts; with `already` it is under way from the start.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Act = Callable[[World, bool], None]
 
 
 def walk_v(world: World) -> float:
-    """A depth to walk at, in one of the bands for people; wider bands are walked more."""
+    """Draw a v to walk at, in one of the bands for people; wider bands are drawn more often."""
     walks = world.stage.walks
     widths = [high - low for low, high in walks]
     low, high = walks[int(world.rng.choice(len(walks), p=[w / sum(widths) for w in widths]))]
@@ -26,12 +27,20 @@ def walk_v(world: World) -> float:
 
 
 def inside_u(world: World) -> float:
-    """A place well inside the picture."""
+    """Draw a u well inside the picture."""
     return world.uniform(0.2, 0.8) * world.stage.aspect
 
 
 def clear_spot(world: World, room: float = 0.3) -> Spot:
-    """A place to settle down at that hides no event: not within `room` beside its focus, or farther back."""
+    """Draw a place to settle down at that hides no event.
+
+    Args:
+        world: Its `focus` is where the event is to be seen.
+        room: A spot is clear farther than this to the side of the focus, in picture heights, or behind it.
+
+    Returns:
+        (u, v): the first of eight draws that is clear, or else the last.
+    """
     for _ in range(8):
         spot = world.uniform(0.1, 0.9) * world.stage.aspect, walk_v(world)
         focus = world.focus
@@ -41,7 +50,7 @@ def clear_spot(world: World, room: float = 0.3) -> Spot:
 
 
 def edge_u(world: World, side: int) -> float:
-    """Just outside the picture, on the left (-1) or right (1)."""
+    """Give the u just outside the picture, on the left (-1) or right (1)."""
     return -MARGIN if side < 0 else world.stage.aspect + MARGIN
 
 
@@ -53,7 +62,7 @@ def _entering(world: World, already: bool, *, child: bool = False) -> tuple[Pers
 
 
 def passer(world: World, already: bool) -> None:
-    """Someone walks through, perhaps with a bag or on the phone, perhaps changing course."""
+    """Let someone walk through, perhaps with a bag or on the phone, perhaps changing course."""
     person, side = _entering(world, already)
     if world.chance(0.3):
         person.take(Bag(world, person.u, person.v))
@@ -69,7 +78,7 @@ def passer(world: World, already: bool) -> None:
 
 
 def pair(world: World, already: bool) -> None:
-    """Two people walk through together, grown-ups or one with a child."""
+    """Let two people walk through together, grown-ups or one with a child."""
     first, side = _entering(world, already)
     second = Person(world, first.u, first.v, child=world.chance(0.4))
     first.pace = 0.9
@@ -78,7 +87,7 @@ def pair(world: World, already: bool) -> None:
 
 
 def jogger(world: World, already: bool) -> None:
-    """One or two joggers run through."""
+    """Let one or two joggers run through."""
     first, side = _entering(world, already)
     first.umbrella = False
     first.script = first.leave(-side, RUN * world.uniform(0.8, 1.15), "running")
@@ -89,7 +98,7 @@ def jogger(world: World, already: bool) -> None:
 
 
 def cyclist(world: World, already: bool) -> None:
-    """A cyclist rides through, on the road's edge where there is a road."""
+    """Let a cyclist ride through, on the road's edge where there is a road."""
     side = world.side()
     road = world.stage.road
     v = walk_v(world) if road is None else road[1 if world.chance(0.5) else 0] - (0.0 if world.chance(0.5) else 0.01)
@@ -99,7 +108,7 @@ def cyclist(world: World, already: bool) -> None:
 
 
 def sitter(world: World, already: bool) -> None:
-    """Someone sits down on a bench, rests and gets up again."""
+    """Let someone sit down on a bench, rest and get up again."""
     bench = world.stage.benches[world.index(len(world.stage.benches))]
     person, side = _entering(world, already)
 
@@ -116,7 +125,7 @@ def sitter(world: World, already: bool) -> None:
 
 
 def bag_rest(world: World, already: bool) -> None:
-    """Someone puts a bag down, waits beside it, takes it and walks on."""
+    """Let someone put a bag down, wait beside it, take it and walk on."""
     person, side = _entering(world, already)
     bag = Bag(world, person.u, person.v)
     person.take(bag)
@@ -133,7 +142,7 @@ def bag_rest(world: World, already: bool) -> None:
 
 
 def greeting(world: World, already: bool) -> None:
-    """Two people meet, embrace or wave, talk and part."""
+    """Let two people meet, embrace or wave, talk and part."""
     del already
     u, v = clear_spot(world)
     left = Person(world, edge_u(world, -1), v)
@@ -155,7 +164,7 @@ def greeting(world: World, already: bool) -> None:
 
 
 def crowd(world: World, already: bool) -> None:
-    """A few people stand together and talk; they part one after the other."""
+    """Let a few people stand together and talk; they part one after the other."""
     low, high = world.stage.open_walk
     u, v = clear_spot(world, room=0.55)
     v = min(high, max(low, v))
@@ -175,7 +184,7 @@ def _stand_in_crowd(world: World, member: Person, spot: Spot, middle: float) -> 
 
 
 def players(world: World, already: bool) -> None:
-    """Children kick a ball to and fro and run after it."""
+    """Let children kick a ball to and fro and run after it."""
     low, high = world.stage.open_walk
     v = world.uniform(low, high)
     middle = world.uniform(0.4, 0.6) * world.stage.aspect
@@ -208,7 +217,7 @@ def players(world: World, already: bool) -> None:
 
 
 def shoelace(world: World, already: bool) -> None:
-    """Someone kneels down, ties a shoe and walks on."""
+    """Let someone kneel down, tie a shoe and walk on."""
     person, side = _entering(world, already)
     person.umbrella = False
 
@@ -221,7 +230,7 @@ def shoelace(world: World, already: bool) -> None:
 
 
 def sweeper(world: World, already: bool) -> None:
-    """A worker sweeps the ground with a broom, moving on in small steps."""
+    """Let a worker sweep the ground with a broom, moving on in small steps."""
     person, side = _entering(world, already)
     person.umbrella, person.held = False, "broom"
 
@@ -236,7 +245,7 @@ def sweeper(world: World, already: bool) -> None:
 
 
 def crosser(world: World, already: bool) -> None:
-    """Someone waits at the kerb until the crossing is free, crosses, and walks on."""
+    """Let someone wait at the kerb until the crossing is free, cross, and walk on."""
     stage = world.stage
     if stage.crossing is None or stage.road is None:
         return passer(world, already)
@@ -265,7 +274,7 @@ def crosser(world: World, already: bool) -> None:
 
 
 def through_traffic(world: World, lane: Lane) -> None:
-    """A vehicle drives through; some stop on the way, blink, and drive on."""
+    """Let a vehicle drive through; some stop on the way, blink, and drive on."""
     vehicle = Vehicle(world, 0.0, lane.v, lane.direction)
     vehicle.u = vehicle.entry_u()
     vehicle.speed = vehicle.cruise
@@ -286,7 +295,7 @@ def through_traffic(world: World, lane: Lane) -> None:
 
 
 def parker(world: World, lane: Lane) -> None:
-    """A car drives in, turns into a free bay and stays there."""
+    """Let a car drive in, turn into a free bay and stay there."""
     bays = [(i + 0.5) * world.stage.aspect / 3 for i in range(3)]
     free = [u for u in bays if not any(isinstance(a, Vehicle) and abs(a.u - u) < 0.2 for a in world.actors)]
     if not free:
@@ -313,7 +322,7 @@ def parker(world: World, lane: Lane) -> None:
 
 
 def parked_car(world: World, spot: Spot) -> Vehicle:
-    """A car that stands in its bay for the whole scene."""
+    """Put a car into its bay, where it stands for the whole scene."""
     car = Vehicle(world, *spot, world.side(), "car")
     car.action = "parked"
     return car

@@ -1,6 +1,6 @@
 """People, their bags and bicycles: how they move, hold themselves and are drawn.
 
-Offers motions (walk there, wait, sit, fall) for scripts to be made of. Knows no scripts of its own.
+The motions of a Person (walk there, wait, fall) are scripts that longer scripts are made of.
 """
 
 from __future__ import annotations
@@ -30,7 +30,14 @@ def _pick(world: World, names: tuple[str, ...]) -> str:
 
 
 class Bag(Actor):
-    """A suitcase, sports bag or handbag; carried by someone or on the ground."""
+    """A suitcase, sports bag or handbag, carried by someone or on the ground.
+
+    Attributes:
+        shape: suitcase, sports bag or handbag.
+        color: A name in `actors.CLOTHES`.
+        carrier: Who has it; None while it is on the ground.
+        action: standing, carried or abandoned.
+    """
 
     def __init__(self, world: World, u: float, v: float, shape: str | None = None) -> None:
         super().__init__(world, u, v)
@@ -40,20 +47,37 @@ class Bag(Actor):
         self.action = "standing"
 
     def draw(self, canvas: Canvas) -> list[Drawn]:
-        """On the ground; a carried bag is drawn by its carrier."""
+        """Draw it on the ground; a carried bag is drawn by its carrier."""
         if self.carrier is not None:
             return []
         actors.shadow(canvas, (self.u, self.v), 0.2 * self.world.stage.scale(self.v))
         return [self.draw_at(canvas, (self.u, self.v), self.world.stage.scale(self.v))]
 
     def draw_at(self, canvas: Canvas, foot: tuple[float, float], height: float) -> Drawn:
-        """Draw with its lower edge at a point."""
+        """Draw it with its lower edge at `foot`, beside a person `height` tall."""
         box = actors.bag(canvas, foot, height, self.shape, actors.CLOTHES[self.color])
         return Drawn(self.track, "bag", box, self.action, self.color, foot)
 
 
 class Person(Actor):
-    """A person. `size` is relative to a grown one; `action` names what the person does and sets the pose."""
+    """A person: moves by scripts, takes the pose of what is being done, and may carry things.
+
+    Attributes:
+        size: Height relative to a grown person.
+        pace: Walking speed relative to WALK.
+        variant: A number that makes one person's movements differ from another's.
+        color: Of the shirt, a name in `actors.CLOTHES`.
+        look: Clothes and colours.
+        umbrella: Walks under an umbrella.
+        action: What the person does; sets the pose.
+        held: What is in the near hand, see `actors.person`.
+        bag: The bag in the hand.
+        facing: From -1 (left) to 1 (right), turning towards `looks_to`.
+        looks_to: The direction that the person turns to.
+        roll: Radians that the whole body is tipped over.
+        lift: Height above the ground, in body heights.
+        phase: Of the step cycle, in radians.
+    """
 
     def __init__(self, world: World, u: float, v: float, *, child: bool = False) -> None:
         super().__init__(world, u, v)
@@ -86,7 +110,7 @@ class Person(Actor):
 
     @property
     def height(self) -> float:
-        """Body height as a fraction of the picture's, here and now."""
+        """Body height as a fraction of the picture's height, at the current place."""
         return self.size * self.world.stage.scale(self.v)
 
     # --- motions: each is a script that can be part of another ---
@@ -103,7 +127,14 @@ class Person(Actor):
         return distance <= reach
 
     def go(self, u: float, v: float, speed: float | None = None, action: str = "walking") -> Script:
-        """Walk (or run) to a point."""
+        """Walk (or run) to a point.
+
+        Args:
+            u: Where to.
+            v: Where to.
+            speed: Body heights per second; None is the person's own walking speed.
+            action: What it is called meanwhile.
+        """
         speed = WALK * self.pace if speed is None else speed
         arrived = False
         while not arrived:
@@ -124,9 +155,15 @@ class Person(Actor):
     def arrive(
         self, u: float, v: float, frame: int, side: int, speed: float | None = None, action: str = "walking"
     ) -> Script:
-        """Come along so as to pass (u, v) at the moment `frame`; until it is time, stay out of sight.
+        """Come in so as to reach (u, v) exactly at a frame; until it is time to start, stay out of sight.
 
-        side: -1 comes from the left, 1 from the right. Ends on `frame` exactly, without having drawn it.
+        Args:
+            u: Where to.
+            v: Where to; also the v of the whole way.
+            frame: When to be there. The script ends on it, without having played it.
+            side: -1 comes from the left, 1 from the right.
+            speed: See `go`.
+            action: See `go`.
         """
         speed = WALK * self.pace if speed is None else speed
         self.v = v
@@ -140,7 +177,13 @@ class Person(Actor):
         self.u = u
 
     def leave(self, side: int | None = None, speed: float | None = None, action: str = "walking") -> Script:
-        """Go out of the picture, by default on the nearer side."""
+        """Go out of the picture, by default on the nearer side.
+
+        Args:
+            side: -1 to the left, 1 to the right.
+            speed: See `go`.
+            action: See `go`.
+        """
         if side is None:
             side = -1 if self.u < self.world.stage.aspect / 2 else 1
         edge = -MARGIN if side < 0 else self.world.stage.aspect + MARGIN
@@ -155,7 +198,7 @@ class Person(Actor):
             yield
 
     def rise(self, seconds: float) -> Script:
-        """Get up from lying."""
+        """Get up from lying within `seconds`."""
         count = self.world.frames(seconds)
         for i in range(count):
             self.action = "getting up"
@@ -164,7 +207,7 @@ class Person(Actor):
         self.roll = 0.0
 
     def put_down(self) -> Script:
-        """Put the bag on the ground in front; it stays there, still this person's."""
+        """Put the bag on the ground in front, where it stays."""
         yield from self.stay(0.5, "putting down")
         bag = self.bag
         if bag is not None:
@@ -175,7 +218,7 @@ class Person(Actor):
         yield from self.stay(0.4, "putting down")
 
     def take(self, bag: Bag) -> None:
-        """Have the bag in the hand from now on; whoever had it has it no more."""
+        """Take the bag into the hand; whoever carried it lets go of it."""
         if bag.carrier is not None:
             bag.carrier.bag = None
         bag.carrier, bag.action = self, "carried"
@@ -187,7 +230,7 @@ class Person(Actor):
 
     # --- appearance ---
     def step(self) -> None:
-        """Play the script, then let the body follow: the step cycle by the way made, the pose with inertia."""
+        """Play the script, then let the body follow: steps by the distance moved, the pose with inertia."""
         super().step()
         way = math.hypot(self.u - self._last[0], (self.v - self._last[1]) / SLANT)
         self._last = (self.u, self.v)
@@ -207,7 +250,11 @@ class Person(Actor):
             self.bag.gone = self.gone
 
     def draw(self, canvas: Canvas) -> list[Drawn]:
-        """Draw the person and what is carried."""
+        """Draw the person and what is carried.
+
+        Returns:
+            The person, and behind it a bag where one is carried.
+        """
         height = self.height
         # Falling turns about the feet, not about the hip.
         toppled = 0.45 * math.sin(self.roll) * height * (1.0 if self.facing >= 0 else -1.0)
@@ -230,7 +277,7 @@ class Person(Actor):
 
 
 class Cyclist(Person):
-    """A person on a bicycle; drawn together, told as two objects."""
+    """A person on a bicycle: drawn together, two objects in the ground truth."""
 
     def __init__(self, world: World, u: float, v: float) -> None:
         super().__init__(world, u, v)
@@ -257,7 +304,7 @@ class Ball(Actor):
         self.action = "rolling"
 
     def fly(self, u: float, v: float, seconds: float) -> Script:
-        """Fly to a point in an arc."""
+        """Fly to a point in an arc within `seconds`."""
         count = self.world.frames(seconds)
         u0, v0 = self.u, self.v
         for i in range(count):
@@ -267,7 +314,7 @@ class Ball(Actor):
             yield
 
     def draw(self, canvas: Canvas) -> list[Drawn]:
-        """A white ball with its shadow."""
+        """Draw a white ball with its shadow."""
         radius = 0.06 * self.world.stage.scale(self.v)
         actors.shadow(canvas, (self.u, self.v), 1.6 * radius)
         center = (self.u, self.v - radius - self.rise)
@@ -277,7 +324,7 @@ class Ball(Actor):
 
 
 def follow(first: Person, second: Person, apart: float) -> Iterator[None]:
-    """Let `second` walk beside `first` for as long as that one is there."""
+    """Let `second` walk beside `first`, `apart` to the right, for as long as `first` is there."""
     while not first.gone:
         second.u, second.v = first.u + apart, min(0.98, first.v + 0.012)
         second.action, second.looks_to = first.action, first.looks_to

@@ -1,7 +1,7 @@
 """How a body is held: joint angles for every action, and the points they put the joints at.
 
-A person is one unit tall, faces +x and stands on y = 0. Knows nothing of pictures, clothes or intentions.
-Angles are in radians from hanging straight down, positive to the front; `ROLL` tips the whole body over.
+A person is one unit tall, faces +x and stands on y = 0. Angles are in radians from hanging straight down, positive to
+the front; `ROLL` tips the whole body over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Angles = NDArray[np.float64]
 
 
 class Joint(IntEnum):
-    """Index of each angle in a pose; left is the far side."""
+    """Index of each angle in a pose; L is the far side, R the near one."""
 
     LEAN = 0
     HIP_L = 1
@@ -39,7 +39,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """Joint positions in body heights, (x, y) with y upwards from the ground."""
+    """Joint positions in body heights, (x, y) with y upwards from the ground. Pairs are (far, near)."""
 
     head: Point
     neck: Point
@@ -53,10 +53,16 @@ class Skeleton:
 def target_pose(  # noqa: PLR0911, PLR0912 - a table of poses that take arguments, one line each
     action: str, phase: float, seconds: float, variant: int
 ) -> Angles:
-    """The angles that an action aims at.
+    """Give the angles that an action aims at; an action without a pose of its own is held like standing.
 
-    phase: of the step cycle in radians, moves with the way walked. variant: small number, tells people apart.
-    An action without a pose of its own is held like standing.
+    Args:
+        action: What is being done.
+        phase: Of the step cycle, in radians; moves on with the distance walked.
+        seconds: Time of the scene, for movements on the spot.
+        variant: A small number that makes one person's movements differ from another's.
+
+    Returns:
+        float64 (10,), in the order of Joint.
     """
     swing, lift = math.sin(phase), math.cos(phase)
     beat = math.sin(seconds * 7.0 + variant)
@@ -170,7 +176,12 @@ def _blow(fast: float, seconds: float, variant: int) -> Angles:
 
 
 def skeleton(angles: Angles, *, grounded: bool = True) -> Skeleton:
-    """Put the joints where the angles say. Grounded: the lowest point touches y = 0; else the hip is at 0.5."""
+    """Put the joints where the angles say.
+
+    Args:
+        angles: float64 (10,), in the order of Joint.
+        grounded: Let the lowest point touch y = 0; else the hip is at 0.5, as on a saddle.
+    """
     a = [float(x) for x in angles]
     roll, lean = a[Joint.ROLL], a[Joint.LEAN]
     cos, sin = math.cos(roll), math.sin(roll)

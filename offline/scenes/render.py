@@ -1,6 +1,6 @@
-"""A spec becomes frames: plays the world, draws it, and reports what is to be seen. Knows no files.
+"""From a spec to frames: plays the world, draws it, and reports what is to be seen.
 
-Order of a picture: backdrop, actors from far to near, the scene's light, things that shine, weather and camera.
+Order of drawing: backdrop, actors from far to near, the scene's light, things that shine, weather and camera.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ from offline.scenes.world import Drawn, World
 VISIBLE = 0.2
 """An object counts as seen when at least this part of its box is in the picture."""
 
-Footage = Callable[[int], BgrImage]
+BackgroundPictures = Callable[[int], BgrImage]
 """Gives the background picture for a frame number, at the scene's size."""
 
 
 class Scene:
-    """A scene being played. `render` is the usual way in; this class allows to skip pictures."""
+    """A scene that is played frame by frame; `render` is the usual way in, this class allows to skip pictures.
 
-    def __init__(self, spec: SceneSpec, footage: Footage | None = None) -> None:
+    Attributes:
+        spec: What is played.
+        world: Its actors and its clock.
+    """
+
+    def __init__(self, spec: SceneSpec, footage: BackgroundPictures | None = None) -> None:
         if (spec.layout == FOOTAGE) != (footage is not None):
             raise UsageError(f"the layout {FOOTAGE!r} and a background video belong together")
         self.spec = spec
@@ -59,7 +64,7 @@ class Scene:
         self.world.step()
 
     def draw(self) -> RenderedFrame:
-        """Draw the frame that was played last. A frame's picture does not depend on which others were drawn."""
+        """Draw the frame that was played last. Its picture does not depend on which other frames were drawn."""
         spec, world = self.spec, self.world
         rng = np.random.default_rng([spec.seed, 6, world.frame])
         if self._backdrop is not None:
@@ -96,13 +101,18 @@ class Scene:
 
 
 def render(
-    spec: SceneSpec, *, footage: Footage | None = None, wanted: Container[int] | None = None
+    spec: SceneSpec, *, footage: BackgroundPictures | None = None, wanted: Container[int] | None = None
 ) -> Iterator[RenderedFrame]:
     """Play a scene and yield its frames in order.
 
-    wanted: frame numbers to draw and yield (all by default); the others are only played, which is about ten
-    times faster, and the frames drawn are the same as without it. footage: background pictures for the layout
-    `footage`. Raises UsageError where layout and footage do not go together.
+    Args:
+        spec: The scene.
+        footage: Background pictures, for the layout FOOTAGE only.
+        wanted: Numbers of the frames to draw and yield; None draws all. The others are only played, which is about
+            ten times faster, and the frames that are drawn are the same either way.
+
+    Raises:
+        UsageError: Layout and footage do not go together.
     """
     scene = Scene(spec, footage)
     for index in range(spec.frames):

@@ -1,4 +1,4 @@
-"""Contact sheets: a picture of pictures, to look a scene over. Knows frames and boxes, no files."""
+"""Contact sheets: many frames in one picture, to look scenes over."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ from offline.scenes.truth import BgrImage, RenderedFrame
 def contact_sheet(
     rows: Sequence[Sequence[RenderedFrame]], *, cell: tuple[int, int] | None = None, boxes: bool = False
 ) -> BgrImage:
-    """Frames side by side, one row per scene, as one BGR picture.
+    """Put frames side by side into one picture, a row for each scene.
 
-    cell: (width, height) of every picture, by default that of the first. boxes: draw each object's box and action.
-    Shorter rows are filled up with black. Raises ValueError where there is no frame.
+    Args:
+        rows: Frames of each scene; shorter rows are filled up with black.
+        cell: (width, height) of every picture in pixels; None takes that of the first frame.
+        boxes: Draw each object's box and action.
+
+    Returns:
+        BGR uint8 (rows * height, columns * width, 3).
+
+    Raises:
+        ValueError: There is no frame.
     """
     first = next((frame for row in rows for frame in row), None)
     if first is None:

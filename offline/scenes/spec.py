@@ -1,6 +1,6 @@
 """What one generated scene is: layout, light, weather, disturbances, and the one event it may hold.
 
-A spec is a value: the same spec gives the same pictures, byte for byte. Knows nothing of drawing or files.
+A spec is a value: the same spec gives the same pictures, byte for byte.
 """
 
 from __future__ import annotations
@@ -58,7 +58,15 @@ ABNORMAL_ACTIONS: Final = frozenset[str]().union(*KIND_ACTIONS.values())
 
 
 def check_kinds(kinds: Sequence[str], *, layout: str | None = None) -> None:
-    """Refuse a kind that does not exist or, with `layout`, cannot happen there. Raises UsageError."""
+    """Refuse a kind of anomaly that does not exist or cannot happen in a layout.
+
+    Args:
+        kinds: Names of kinds.
+        layout: The layout that all of them must fit; None asks only whether they exist.
+
+    Raises:
+        UsageError: It names the kind, and those that would do.
+    """
     for kind in kinds:
         if kind not in KIND_LAYOUTS:
             raise UsageError(f"unknown kind of anomaly {kind!r}; there are {', '.join(KINDS)}")
@@ -69,12 +77,26 @@ def check_kinds(kinds: Sequence[str], *, layout: str | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SceneSpec:
-    """One scene. `event` is the planned half-open frame range, present exactly when `kind` is.
+    """Everything one scene is made from.
 
-    The plan is when the abnormal behaviour is meant to start and end; the annotation is what the rendered
-    ground truth shows (`truth.event_ranges`), because a thief may have left the picture earlier.
+    `event` says when the abnormal behaviour is meant to start and end. The annotation says what the rendered ground
+    truth shows (`truth.event_ranges`), which may be less: a thief may have left the picture before the planned end.
 
-    size: (width, height) in pixels. people: about how many people normal life holds at a time.
+    Attributes:
+        seed: 0 or more; decides all that the other values leave open.
+        kind: The kind of anomaly, one of KINDS; None is a normal scene.
+        layout: One of LAYOUTS, or FOOTAGE.
+        time_of_day: One of TIMES.
+        weather: One of WEATHERS.
+        disturbances: Some of DISTURBANCES.
+        people: About how many people normal life holds at a time.
+        size: (width, height) in pixels.
+        fps: Frames per second.
+        frames: Length of the scene.
+        event: Planned half-open range of frames, present exactly when `kind` is.
+
+    Raises:
+        UsageError: A value is unknown or out of its range, or kind, layout and event do not go together.
     """
 
     seed: int
@@ -117,7 +139,7 @@ class SceneSpec:
         return self.size[0] / self.size[1]
 
     def digest(self) -> str:
-        """sha256 over the canonical JSON of this spec."""
+        """Compute the sha256 of this spec's canonical JSON, in lower-case hexadecimal."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
@@ -135,10 +157,26 @@ def draw_spec(
     seconds: float | tuple[float, float] = (8.0, 20.0),
     event_seconds: tuple[float, float] = (3.0, 6.0),
 ) -> SceneSpec:
-    """Draw a scene from a seed. What is given is kept, the rest is drawn; same arguments, same spec.
+    """Draw a scene from a seed: what is given is kept, the rest is drawn.
 
-    seconds: length of the video, or the range it is drawn from. The event starts anywhere from 15 % of the
-    video on; three in ten events last until the end of the video. Raises UsageError.
+    The same arguments give the same spec. The event starts anywhere from 15 % of the video on; three in ten
+    events last until the end of the video.
+
+    Args:
+        seed: 0 or more.
+        kind: The kind of anomaly; None draws a normal scene.
+        layout: See SceneSpec. A layout of FOOTAGE is never drawn, only given.
+        time_of_day: See SceneSpec.
+        weather: See SceneSpec.
+        disturbances: See SceneSpec.
+        people: See SceneSpec.
+        size: (width, height) in pixels.
+        fps: Frames per second.
+        seconds: Length of the video, or the range it is drawn from.
+        event_seconds: Range that the length of the event is drawn from.
+
+    Raises:
+        UsageError: A value is unknown or out of its range, or the kind cannot happen in the layout.
     """
     if seed < 0:
         raise UsageError(f"the seed must be 0 or more, got {seed}")

@@ -1,7 +1,7 @@
-"""Where things can be: the ground plan of a layout. Knows no pixels, no actors and no time.
+"""The ground plan of a layout: where people walk, vehicles drive and furniture stands.
 
-Coordinates are fractions of the picture's HEIGHT: u to the right from 0 to the aspect ratio, v downwards
-from 0 to 1. A thing stands on the ground at (u, v); the further down, the nearer and the larger it is.
+Coordinates are fractions of the picture's HEIGHT: u to the right from 0 to the aspect ratio, v downwards from 0 to 1.
+A thing stands on the ground at (u, v); the further down, the nearer and the larger it is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ Spot = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One driving lane along the picture; direction +1 drives to the right."""
+    """One driving lane, straight across the picture.
+
+    Attributes:
+        v: Where its wheels touch the ground.
+        direction: +1 drives to the right, -1 to the left.
+    """
 
     v: float
     direction: int
@@ -25,9 +30,24 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The ground plan. walks: bands (v from, v to) for people. road: band of the carriageway, if any.
+    """The ground plan of one scene. All lengths are fractions of the picture's height, bands are (from, to).
 
-    ground: where the ground begins. Height of a person at v = 0.5 and v = 1 is `far` and `near` of the picture.
+    Attributes:
+        layout: See SceneSpec.
+        aspect: Width of the picture over its height.
+        ground: v where the ground begins.
+        far: Height of a grown person at v = 0.5.
+        near: Height of a grown person at v = 1.
+        walks: Bands of v for people.
+        road: Band of v of the carriageway; None without one.
+        lanes: The lanes on it.
+        crossing: Band of u of the pedestrian crossing; None without one.
+        benches: Where benches stand, (u, v).
+        bins: Where litter bins stand.
+        lamps: Where street lamps stand.
+        parked: The bays that are taken from the start.
+        fence: v of the fence; None without one.
+        sign: Where the neon sign hangs.
     """
 
     layout: str
@@ -47,11 +67,11 @@ class Stage:
     sign: Spot
 
     def scale(self, v: float) -> float:
-        """Height of a grown person standing at v, as a fraction of the picture's height."""
+        """Compute the height of a grown person standing at v, as a fraction of the picture's height."""
         return self.far + (self.near - self.far) * (v - 0.5) / 0.5
 
     def place(self, u: float, v: float) -> str:
-        """The word for the ground at this point."""
+        """Give the word for the ground at (u, v): one of SceneObject's places."""
         if self.road is not None and self.road[0] <= v <= self.road[1]:
             if self.crossing is not None and self.crossing[0] <= u <= self.crossing[1]:
                 return "crossing"
@@ -62,7 +82,7 @@ class Stage:
 
     @property
     def parked_v(self) -> float:
-        """How deep the bays of a car park are; without a road, the middle of the ground."""
+        """v of the bays of a car park; without a road, the middle of the ground."""
         return 0.75 if self.road is None else self.road[0] + 0.10
 
     @property
@@ -78,7 +98,7 @@ def _spots(rng: np.random.Generator, count: int, aspect: float, v: float) -> tup
 
 
 def build_stage(spec: SceneSpec) -> Stage:
-    """The ground plan of a scene: its layout, moved and dressed by the seed."""
+    """Lay out the ground plan of a scene: that of its layout, moved and furnished by the seed."""
     rng = np.random.default_rng([spec.seed, 2])
     aspect = spec.aspect
     size = float(rng.uniform(0.92, 1.08))

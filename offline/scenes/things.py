@@ -1,4 +1,4 @@
-"""Vehicles, fire, smoke, flying splinters and fences: how they move and are drawn. Knows no scripts of its own."""
+"""Vehicles, fire, smoke, flying splinters and fences: how they move and are drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,22 @@ CRUISE = 1.25
 
 
 class Vehicle(Actor):
-    """A car or van in a lane. It brakes for whatever is in its way, unless a script moves it otherwise."""
+    """A car or van in a lane. It brakes for whatever is in its way, unless a script moves it otherwise.
+
+    Attributes:
+        kind: car or van.
+        color: A name in `actors.PAINT`.
+        direction: +1 drives to the right, -1 to the left.
+        cruise: Speed it aims at, in heights of a person per second.
+        speed: Current speed, in the same unit.
+        action: What it is doing, such as driving or parked.
+        tilt: Radians, nose up.
+        nose: How crumpled the front is, 0 to 1.
+        tail: How crumpled the rear is, 0 to 1.
+        turn: Radians that the wheels have turned.
+        braking: The brake lights are on.
+        hazard: The hazard lights blink.
+    """
 
     def __init__(self, world: World, u: float, v: float, direction: int, kind: str | None = None) -> None:
         super().__init__(world, u, v)
@@ -29,7 +44,7 @@ class Vehicle(Actor):
 
     @property
     def height(self) -> float:
-        """Height of a person standing here: the measure of all lengths of the vehicle."""
+        """Height of a person standing here, in picture heights: the unit of the vehicle's own lengths."""
         return self.world.stage.scale(self.v)
 
     @property
@@ -38,7 +53,7 @@ class Vehicle(Actor):
         return (1.0 if self.kind == "van" else 0.88) * self.height
 
     def room_ahead(self) -> float:
-        """Free way to the next vehicle or person in front, in heights of a person."""
+        """Measure the free way to the next vehicle or person in front, in heights of a person, at most 9."""
         room = 9.0
         for other in self.world.actors:
             if other is self or not isinstance(other, Vehicle | Person):
@@ -54,7 +69,7 @@ class Vehicle(Actor):
         return room
 
     def advance(self, wanted: float) -> None:
-        """Drive one frame, aiming at a speed but keeping distance."""
+        """Drive one frame, aiming at the speed `wanted` but keeping distance."""
         dt = self.world.dt
         room = self.room_ahead()
         allowed = max(0.0, (room - 0.25) * 1.6)
@@ -66,7 +81,7 @@ class Vehicle(Actor):
         self.action = "driving" if self.speed > 0.05 else "stopped"
 
     def move(self, speed: float) -> None:
-        """Roll one frame at a speed, whatever is in the way."""
+        """Roll one frame at `speed`, whatever is in the way."""
         way = speed * self.height * self.world.dt
         self.u += self.direction * way
         self.turn += way / (0.155 * self.height)
@@ -82,17 +97,17 @@ class Vehicle(Actor):
         yield from self.drive_to(self.exit_u())
 
     def exit_u(self) -> float:
-        """Where it is out of sight in front."""
+        """Give the u where it is out of sight in front."""
         room = 1.1 * self.half
         return self.world.stage.aspect + room if self.direction > 0 else -room
 
     def entry_u(self) -> float:
-        """Where it is out of sight behind."""
+        """Give the u where it is out of sight behind."""
         room = 1.1 * self.half
         return -room if self.direction > 0 else self.world.stage.aspect + room
 
     def stand(self, seconds: float, action: str = "stopped") -> Script:
-        """Stand still for a while."""
+        """Stand still for `seconds`."""
         for _ in range(self.world.frames(seconds)):
             self.speed = 0.0
             self.braking = action == "stopped"
@@ -111,7 +126,7 @@ class Vehicle(Actor):
         return [Drawn(self.track, self.kind, box, self.action, self.color, foot)]
 
     def shine(self, canvas: Canvas) -> list[Drawn]:
-        """Its lights, off when parked."""
+        """Draw its lights, which are off when it is parked."""
         if self.action != "parked":
             head, tail = actors.lamps_of((self.u, self.v), self.height, self.kind, self.direction)
             actors.vehicle_lights(
@@ -138,9 +153,12 @@ class Vehicle(Actor):
 
 
 class Plume(Actor):
-    """Smoke or steam that rises from a point. Puffs are a function of time alone, so no state is kept.
+    """Smoke or steam that rises from a point; where each puff is follows from the time alone.
 
-    strength: 0 to 1, may be changed by scripts; what has risen already fades away.
+    Attributes:
+        kind: smoke or steam.
+        source: v that it rises from.
+        strength: 0 to 1. Scripts may change it; what has risen already fades at once, too.
     """
 
     def __init__(self, world: World, u: float, v: float, kind: str, *, height: float = 0.0) -> None:
@@ -177,7 +195,12 @@ class Plume(Actor):
 
 
 class Fire(Actor):
-    """Flames on something. `size` in heights of a person; not there while it is 0."""
+    """Flames on something.
+
+    Attributes:
+        base: How far above the ground they burn, in heights of a person.
+        size: In heights of a person; 0 shows nothing.
+    """
 
     def __init__(self, world: World, u: float, v: float, *, height: float) -> None:
         super().__init__(world, u, v)
@@ -185,7 +208,7 @@ class Fire(Actor):
         self.size = 0.0
 
     def shine(self, canvas: Canvas) -> list[Drawn]:
-        """Draw the flames, over everything: they are brighter than what they burn."""
+        """Draw the flames over everything, as they are brighter than what they burn."""
         if self.size <= 0.0:
             return []
         scale = self.world.stage.scale(self.v)
@@ -195,7 +218,13 @@ class Fire(Actor):
 
 
 class Splinters(Actor):
-    """Pieces that fly off where something breaks and stay on the ground. Not an object of the ground truth."""
+    """Pieces that fly off where something breaks and stay on the ground; no object of the ground truth.
+
+    Attributes:
+        born: Time of the scene when they began to fly, in seconds.
+        base: Height above the ground that they fly from, in heights of a person.
+        pieces: Speed to the side, speed upwards, depth and size of each.
+    """
 
     def __init__(self, world: World, u: float, v: float, *, height: float, count: int = 12) -> None:
         super().__init__(world, u, v)
@@ -212,7 +241,7 @@ class Splinters(Actor):
         ]
 
     def draw(self, canvas: Canvas) -> list[Drawn]:
-        """Ballistic flight until each piece lands."""
+        """Draw each piece on its ballistic flight until it lands."""
         scale = self.world.stage.scale(self.v)
         age = canvas.seconds - self.born
         for across, up, depth, size in self.pieces:
@@ -225,10 +254,10 @@ class Splinters(Actor):
 
 
 class Bin(Actor):
-    """A litter bin: part of the furniture, drawn as an actor because people pass in front and behind."""
+    """A litter bin; an actor, because people pass in front of it and behind."""
 
     def draw(self, canvas: Canvas) -> list[Drawn]:
-        """A green bin with a lid."""
+        """Draw a green bin with a lid."""
         s = self.world.stage.scale(self.v)
         u, v = self.u, self.v
         canvas.polygon(
@@ -240,12 +269,12 @@ class Bin(Actor):
 
 
 class Fence(Actor):
-    """A fence of bars across the whole picture; who is behind it is seen through it."""
+    """A fence of bars across the whole picture; whoever is behind it is seen through it."""
 
     HEIGHT = 0.72
 
     def draw(self, canvas: Canvas) -> list[Drawn]:
-        """Two rails and upright bars."""
+        """Draw two rails and upright bars."""
         s = self.world.stage.scale(self.v)
         aspect = self.world.stage.aspect
         bottom, top = self.v, self.v - self.HEIGHT * s

@@ -1,6 +1,6 @@
 """What is to be seen in a rendered frame, as data: objects, boxes, actions; and facts over a stretch of frames.
 
-Knows no drawing and no label: whether an action is abnormal is the business of `spec.KIND_ACTIONS` alone.
+Nothing here is a label: only `spec.KIND_ACTIONS` says which actions are abnormal.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ STILL_HEIGHTS = 0.06
 class SceneObject:
     """One object in one frame.
 
-    track: the same number for the same object in every frame. kind: person, car, van, bicycle, bag, ball, fire,
-    smoke or steam. box: (left, top, right, bottom) in pixels, clipped to the picture. action: a verb, such as
-    walking. color: of clothes or paint. place: road, crossing, pavement, square, grass, parking or ground.
-    foot: ground contact point in fractions of the picture's height, before clipping and camera shake.
+    Attributes:
+        track: The same number for the same object in every frame.
+        kind: person, car, van, bicycle, bag, ball, fire, smoke or steam.
+        box: (left, top, right, bottom) in pixels, clipped to the picture.
+        action: What it does, such as walking.
+        color: Of clothes or paint.
+        place: road, crossing, pavement, square, grass, path, parking or ground.
+        foot: Ground contact point (u, v) in fractions of the picture's height, before clipping and camera shake.
     """
 
     track: int
@@ -39,7 +43,13 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The circumstances of a scene, the same for all of its frames."""
+    """The circumstances of a scene, the same for all of its frames.
+
+    Attributes:
+        layout: See SceneSpec.
+        time_of_day: See SceneSpec.
+        weather: See SceneSpec.
+    """
 
     layout: str
     time_of_day: str
@@ -48,7 +58,15 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class RenderedFrame:
-    """One frame: BGR uint8 image (height, width, 3), the objects in it, and its time from the start."""
+    """One frame of a scene, and what is to be seen in it.
+
+    Attributes:
+        index: Number of the frame, from 0.
+        seconds: Time from the start of the scene.
+        image: BGR uint8 (height, width, 3).
+        objects: The objects of which enough is in the picture.
+        conditions: Those of the scene.
+    """
 
     index: int
     seconds: float
@@ -59,9 +77,17 @@ class RenderedFrame:
 
 @dataclass(frozen=True, slots=True)
 class TrackFacts:
-    """One object over a stretch: its actions in the order of their first frame, and where it went.
+    """What one object did over a stretch of frames, and where it went.
 
-    direction: left, right, towards, away or still. frames: in how many frames of the stretch it is seen.
+    Attributes:
+        track: Number of the object, as in SceneObject.
+        kind: As in SceneObject.
+        color: As in SceneObject.
+        actions: All it did, in the order of their first frames.
+        main_action: What it did in most frames.
+        direction: left, right, towards (the camera), away or still.
+        places: Where it was, in the order of their first frames.
+        frames: In how many frames of the stretch it is seen.
     """
 
     track: int
@@ -76,10 +102,13 @@ class TrackFacts:
 
 @dataclass(frozen=True, slots=True)
 class SceneFacts:
-    """Structured facts over a stretch of frames; sentences are made elsewhere.
+    """What is to be seen over a stretch of frames, as figures and names.
 
-    counts: most objects of a kind seen at once. actions: how many different objects of a kind did it, by
-    (kind, action). tracks: every object seen, most frames first.
+    Attributes:
+        conditions: Those of the scene.
+        counts: By kind of object, the most that are seen at once.
+        actions: By (kind, action), how many different objects of the kind did it.
+        tracks: Every object seen, most frames first.
     """
 
     conditions: Conditions
@@ -89,7 +118,14 @@ class SceneFacts:
 
 
 def describe(frames: Iterable[RenderedFrame]) -> SceneFacts:
-    """Sum up what is to be seen in a stretch of frames of one scene. Raises ValueError for no frames."""
+    """Sum up what is to be seen in a stretch of frames.
+
+    Args:
+        frames: Frames of one scene, in order.
+
+    Raises:
+        ValueError: There are no frames.
+    """
     seen: dict[int, list[SceneObject]] = {}
     counts: Counter[str] = Counter()
     conditions: Conditions | None = None
@@ -132,9 +168,14 @@ def _track_facts(things: list[SceneObject]) -> TrackFacts:
 
 
 def event_ranges(actions: Iterable[Collection[str]], abnormal: Collection[str]) -> list[tuple[int, int]]:
-    """Half-open frame ranges in which some object does something abnormal.
+    """Find the frames in which some object does something abnormal.
 
-    actions: per frame, from frame 0 on, the actions to be seen in it.
+    Args:
+        actions: For each frame from 0 on, the actions to be seen in it.
+        abnormal: The actions that count.
+
+    Returns:
+        Half-open ranges of frames, in order.
     """
     ranges: list[tuple[int, int]] = []
     for index, present in enumerate(actions):

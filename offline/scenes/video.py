@@ -1,7 +1,4 @@
-"""Frames to H.264 files and back: a deterministic MP4 writer, and real footage as background pictures.
-
-Knows pictures and files, nothing of what they show.
-"""
+"""Frames to H.264 files and back: a deterministic MP4 writer, and real footage as background pictures."""
 
 from __future__ import annotations
 
@@ -25,7 +22,15 @@ MOST_FOOTAGE_FRAMES: Final = 600
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How strongly a clip is compressed: x264's constant rate factor (higher is coarser) and preset."""
+    """How strongly a clip is compressed.
+
+    Attributes:
+        crf: x264's constant rate factor, 0 to 51; higher is coarser.
+        preset: One of PRESETS.
+
+    Raises:
+        UsageError: A value is out of its range.
+    """
 
     crf: int
     preset: str
@@ -40,10 +45,18 @@ class Encoding:
 def write_mp4(
     path: Path, images: Iterable[BgrImage], *, size: tuple[int, int], fps: float, encoding: Encoding
 ) -> None:
-    """Write BGR uint8 images (height, width, 3) as an H.264 MP4 file, complete or not at all.
+    """Write images as an H.264 MP4 file, complete or not at all; the same images give the same bytes.
 
-    One thread and no time stamps of the day: the same images give the same bytes. Raises UsageError for an odd
-    width or height (4:2:0 has one colour sample per 2x2 pixels), OutputFailed where writing fails.
+    Args:
+        path: The file; one that is there is replaced.
+        images: BGR uint8 (height, width, 3) each.
+        size: (width, height) in pixels, both even: 4:2:0 has one colour sample for 2x2 pixels.
+        fps: Frames per second.
+        encoding: How strongly to compress.
+
+    Raises:
+        OutputFailed: Writing failed.
+        UsageError: Width or height is odd.
     """
     width, height = size
     if width % 2 or height % 2:
@@ -71,9 +84,17 @@ def write_mp4(
 
 
 class FootageLoop:
-    """A real video as endless background, at one size and rate: `loop(offset)` gives a picture per frame number.
+    """A real video as an endless background, at one size and rate, kept in memory.
 
-    Raises SourceUnavailable where the file cannot be read or holds no pictures.
+    At most MOST_FOOTAGE_FRAMES pictures are kept.
+
+    Args:
+        path: The video.
+        size: (width, height) of the pictures in pixels; the video is stretched to it.
+        fps: Rate of the scene; pictures are repeated or left out to match it.
+
+    Raises:
+        SourceUnavailable: The file cannot be read or holds no pictures.
     """
 
     def __init__(self, path: Path, *, size: tuple[int, int], fps: float) -> None:
@@ -103,5 +124,9 @@ class FootageLoop:
         return len(self._images)
 
     def picture(self, index: int) -> BgrImage:
-        """The picture for any frame number; after the last one comes the first. Not to be changed in place."""
+        """Give the picture for any frame number: after the last one comes the first.
+
+        Returns:
+            BGR uint8 (height, width, 3), not to be changed in place.
+        """
         return self._images[index % len(self._images)]

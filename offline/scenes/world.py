@@ -1,7 +1,6 @@
 """The simulated place: a clock, a ground plan, and actors that each follow a script one frame at a time.
 
-A script is a generator: what it does up to its next `yield` is this frame. Knows no pixels; actors that can be
-seen draw themselves when asked to.
+A script is a generator: what it does up to its next `yield` is this frame.
 """
 
 from __future__ import annotations
@@ -21,7 +20,16 @@ Script = Iterator[None]
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What was drawn: an object of the ground truth whose box is still in fractions of the height, unclipped."""
+    """An object of the ground truth as it was drawn, before clipping.
+
+    Attributes:
+        track: As in SceneObject.
+        kind: As in SceneObject.
+        box: (left, top, right, bottom) in fractions of the picture's height; may reach outside the picture.
+        action: As in SceneObject.
+        color: As in SceneObject.
+        foot: As in SceneObject.
+    """
 
     track: int
     kind: str
@@ -32,7 +40,16 @@ class Drawn:
 
 
 class Actor:
-    """Something at (u, v) that may follow a script; when the script ends it is gone."""
+    """Something at (u, v) that may follow a script; when the script ends, it is gone.
+
+    Attributes:
+        world: Where it is.
+        u: To the right, see `stage`.
+        v: Downwards.
+        track: Its number in the ground truth.
+        script: What it does; None stays as it is.
+        gone: Leaves the world after this frame.
+    """
 
     def __init__(self, world: World, u: float, v: float) -> None:
         self.world = world
@@ -50,18 +67,35 @@ class Actor:
                 self.gone = True
 
     def draw(self, canvas: Canvas) -> list[Drawn]:
-        """Draw under the light of the scene; returns what of it counts as an object."""
+        """Draw what the scene's light falls on.
+
+        Returns:
+            What of it counts as an object.
+        """
         del canvas
         return []
 
     def shine(self, canvas: Canvas) -> list[Drawn]:
-        """Draw what gives light, or hangs in the air, after the scene's own light was applied."""
+        """Draw what gives light or hangs in the air, after the scene's own light was applied.
+
+        Returns:
+            What of it counts as an object.
+        """
         del canvas
         return []
 
 
 class World:
-    """All actors of a scene and its clock. `step()` plays the next frame, the first call plays frame 0."""
+    """All actors of a scene, and its clock.
+
+    Attributes:
+        spec: The scene.
+        stage: Its ground plan.
+        rng: What actors draw from; depends on the scene's seed.
+        frame: Number of the frame that was played last; -1 before the first.
+        actors: All that is there.
+        directors: Scripts that let actors in.
+    """
 
     def __init__(self, spec: SceneSpec) -> None:
         self.spec = spec
@@ -83,25 +117,29 @@ class World:
 
     @property
     def seconds(self) -> float:
-        """Time of the current frame from the start."""
+        """Time of the current frame from the start of the scene."""
         return self.frame / self.spec.fps
 
     def add(self, actor: Actor) -> int:
-        """Let an actor in; returns its track number."""
+        """Let an actor in.
+
+        Returns:
+            Its track number.
+        """
         self.actors.append(actor)
         return self.new_track()
 
     def new_track(self) -> int:
-        """A track number of its own for one more object."""
+        """Give one more object a track number of its own."""
         self._tracks += 1
         return self._tracks
 
     def frames(self, seconds: float) -> int:
-        """A duration as a whole number of frames, at least one."""
+        """Turn a duration in seconds into a number of frames, at least one."""
         return max(1, round(seconds * self.spec.fps))
 
     def step(self) -> None:
-        """Play one frame: directors first, since they may let actors in, then every actor."""
+        """Play the next frame: directors first, since they may let actors in, then every actor."""
         self.frame += 1
         for director in tuple(self.directors):
             try:
@@ -113,22 +151,22 @@ class World:
         self.actors = [actor for actor in self.actors if not actor.gone]
 
     def by_depth(self) -> list[Actor]:
-        """Actors from far to near, the order of drawing."""
+        """Sort the actors from far to near, the order of drawing."""
         return sorted(self.actors, key=lambda actor: (actor.v, actor.track))
 
     # Draws by name keep scripts readable.
     def uniform(self, low: float, high: float) -> float:
-        """A number between low and high."""
+        """Draw a number between low and high."""
         return float(self.rng.uniform(low, high))
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Draw true with this probability."""
         return bool(self.rng.random() < probability)
 
     def side(self) -> int:
-        """-1 or +1."""
+        """Draw -1 or +1."""
         return 1 if self.rng.random() < 0.5 else -1
 
     def index(self, count: int) -> int:
-        """A number from 0 to count - 1."""
+        """Draw a number from 0 to count - 1."""
         return int(self.rng.integers(count))

@@ -63,11 +63,11 @@ class Request:
     split: Split | None = None
 
     def frames(self) -> Mapping[str, int]:
-        """Frame count by stem; empty without a file."""
+        """Read the frame count by stem; empty without a file."""
         return read_frame_counts(self.frame_counts) if self.frame_counts is not None else {}
 
     def frames_of(self, counts: Mapping[str, int], file: str, where: str) -> int | None:
-        """The video's frame count. DatasetError where counts are given, but not for this video."""
+        """Look up the video's frame count. DatasetError where counts are given, but not for this video."""
         if self.frame_counts is None:
             return None
         if stem(file) not in counts:
@@ -89,7 +89,7 @@ class Reader(Protocol):
 
 
 def stem(file: str) -> str:
-    """The file name without folders and without a video suffix. Titles hold dots, so no other is cut."""
+    """Give the file name without folders and without a video suffix. Titles hold dots, so no other is cut."""
     name = file.replace("\\", "/").rsplit("/", 1)[-1]
     lower = name.lower()
     for suffix in VIDEO_SUFFIXES:
@@ -99,7 +99,7 @@ def stem(file: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of an annotation file. DatasetError if it is missing, empty or not UTF-8."""
+    """Read an annotation file. DatasetError if it is missing, empty or not UTF-8."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -116,21 +116,21 @@ def read_text(path: Path) -> str:
 
 
 def read_fields(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """`file:line` and the blank-separated fields of every line that is not blank."""
+    """Yield `file:line` and the blank-separated fields of every line that is not blank."""
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
             yield f"{path}:{number}", line.split()
 
 
 def whole(text: str, where: str, what: str) -> int:
-    """A whole number, possibly negative; DatasetError otherwise."""
+    """Parse a whole number, possibly negative; DatasetError otherwise."""
     if re.fullmatch(r"-?[0-9]{1,12}", text.strip(), re.ASCII) is None:
         raise DatasetError(f"{where}: {what} {text.strip()!r} is no whole number; correct the line")
     return int(text)
 
 
 def read_frame_counts(path: Path) -> dict[str, int]:
-    """Frames by stem, from lines `name count` or `name first last …` (last inclusive, first is 0)."""
+    """Read frames by stem, from lines `name count` or `name first last …` (last inclusive, first is 0)."""
     counts: dict[str, int] = {}
     for where, fields in read_fields(path):
         if len(fields) < 2:
@@ -147,7 +147,7 @@ def read_frame_counts(path: Path) -> dict[str, int]:
 
 
 def events_from(pairs: Sequence[Span], where: str, interval: LastFrame, frames: int | None) -> tuple[Span, ...]:
-    """Frame ranges as annotated to half-open events, clipped to the video if its length is known.
+    """Turn frame ranges as annotated into half-open events, clipped to the video if its length is known.
 
     `inclusive` takes the last number as the last abnormal frame, `half-open` as the first normal one. Only an
     end beyond the video is clipped (and logged); ranges that are empty, unsorted, overlapping, or wholly
@@ -174,7 +174,7 @@ def events_from(pairs: Sequence[Span], where: str, interval: LastFrame, frames: 
 
 
 def merged(ranges: Iterable[Span]) -> list[Span]:
-    """The union of ranges, sorted: for formats that annotate objects, which may be abnormal at one time."""
+    """Unite ranges, sorted: for formats that annotate objects, which may be abnormal at one time."""
     union: list[Span] = []
     for start, end in sorted(ranges):
         if union and start <= union[-1][1]:
@@ -185,7 +185,7 @@ def merged(ranges: Iterable[Span]) -> list[Span]:
 
 
 def from_mask(mask: NDArray[np.generic], file: str, where: str, split: Split, frames: int | None) -> Annotated:
-    """A video from one label per frame, 0 or 1. A mask of zeros is a normal video."""
+    """Make a video from one label per frame, 0 or 1. A mask of zeros is a normal video."""
     flat = mask.reshape(-1)
     if mask.size == 0 or mask.size != max(mask.shape) or mask.dtype.kind not in "buif":
         raise DatasetError(f"{where}: shape {mask.shape} of {mask.dtype} is not one label per frame")
@@ -198,7 +198,7 @@ def from_mask(mask: NDArray[np.generic], file: str, where: str, split: Split, fr
 
 
 def files_named(folder: Path, pattern: str, what: str) -> list[Path]:
-    """The files of a pattern anywhere below a folder, sorted. DatasetError if it is no folder or has none."""
+    """Find the files of a pattern anywhere below a folder, sorted. DatasetError if it is no folder or has none."""
     if not folder.is_dir():
         raise DatasetError(f"{folder}: not a folder; give the folder of {what} as --annotations")
     found = sorted(folder.rglob(pattern))
@@ -208,5 +208,5 @@ def files_named(folder: Path, pattern: str, what: str) -> list[Path]:
 
 
 def split_or(split: Split | None, default: str) -> Split:
-    """The split that was asked for, or the dataset's own."""
+    """Choose the split that was asked for, or the dataset's own."""
     return split if split is not None else cast(Split, default)

@@ -16,7 +16,7 @@ from offline.data.importers.annotation import VIDEO_SUFFIXES, Annotated, stem
 
 
 def index_videos(folder: Path) -> dict[str, list[Path]]:
-    """Every video file below a folder, by stem. DatasetError if it is no folder or holds none."""
+    """Find every video file below a folder, by stem. DatasetError if it is no folder or holds none."""
     if not folder.is_dir():
         raise DatasetError(f"{folder}: not a folder; give the folder of the videos as --videos")
     index: defaultdict[str, list[Path]] = defaultdict(list)
@@ -30,7 +30,7 @@ def index_videos(folder: Path) -> dict[str, list[Path]]:
 
 
 def locate(videos: Sequence[Annotated], folder: Path, prefer: Sequence[str] = ()) -> list[Path]:
-    """Each video's file, in order. DatasetError, by name, for those that are missing or cannot be told apart.
+    """Find each video's file, in order. DatasetError, by name, for those that are missing or cannot be told apart.
 
     Of several files of one name, the one whose folders end as the annotation says wins, then one in a folder of
     `prefer`; files with the same content are the same video, and the first is taken.

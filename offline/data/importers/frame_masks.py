@@ -37,7 +37,7 @@ _RANGE = re.compile(r"([0-9]{1,9})(?:\s*:\s*([0-9]{1,9}))?")
 
 
 def read_shanghaitech(request: Request) -> list[Annotated]:
-    """A folder of `01_0014.npy` masks, 0 and 1. A mask of zeros is a normal video. Split test."""
+    """Read a folder of `01_0014.npy` masks, 0 and 1. A mask of zeros is a normal video. Split test."""
     counts = request.frames()
     videos = []
     for path in files_named(request.annotations, "*.npy", "ShanghaiTech's frame masks (test_frame_mask)"):
@@ -52,7 +52,7 @@ def read_shanghaitech(request: Request) -> list[Annotated]:
 
 
 def read_avenue(request: Request) -> list[Annotated]:
-    """A folder of `1_label.mat` picture masks, or `avenue.mat`. The videos are 01.avi and up. Split test."""
+    """Read a folder of `1_label.mat` picture masks, or `avenue.mat`. The videos are 01.avi and up. Split test."""
     if not request.annotations.is_dir():
         return _read_ranges(request, _ranges_in_mat(request.annotations), "{:02d}.avi")
     counts = request.frames()
@@ -74,7 +74,7 @@ def read_avenue(request: Request) -> list[Annotated]:
 
 
 def read_ped2(request: Request) -> list[Annotated]:
-    """`UCSDped2.m` (videos Test001 and up) or `ped2.mat` (videos 01 and up). Split test."""
+    """Read `UCSDped2.m` (videos Test001 and up) or `ped2.mat` (videos 01 and up). Split test."""
     if request.annotations.suffix == ".mat":
         return _read_ranges(request, _ranges_in_mat(request.annotations), "{:02d}.avi")
     listed: list[list[Span]] = []

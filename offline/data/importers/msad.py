@@ -29,7 +29,7 @@ COLUMNS = ("name", "total frames", "starting frame of anomaly", "ending frame of
 
 
 def read(request: Request) -> list[Annotated]:
-    """The table's videos (split test); with lists beside it, the lists' videos, normal ones too."""
+    """Read the table's videos (split test); with lists beside it, the lists' videos, normal ones too."""
     if request.frame_counts is not None:
         raise UsageError("MSAD's own table gives the frame counts; leave --frame-counts out")
     if not request.annotations.is_dir():

@@ -29,7 +29,7 @@ _SPLITS: dict[str, Split] = {"training": "calibration", "validation": "validatio
 
 
 def read(request: Request) -> list[Annotated]:
-    """The videos of the lists, each in its split; without lists, those in --videos (split test)."""
+    """Read the videos of the lists, each in its split; without lists, those in --videos (split test)."""
     counts = request.frames()
     tracks: dict[str, Path] = {}
     for path in files_named(request.annotations, "*_tracks.txt", "UBnormal's annotations"):

@@ -39,7 +39,7 @@ PREFERRED_FOLDERS = (
 
 
 def read(request: Request) -> list[Annotated]:
-    """The videos of a temporal annotation (split test) or of a list (split calibration, timing unknown)."""
+    """Read the videos of a temporal annotation (split test) or of a list (split calibration, timing unknown)."""
     counts = request.frames()
     videos: list[Annotated] = []
     timed: bool | None = None

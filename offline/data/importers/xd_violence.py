@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def read(request: Request) -> list[Annotated]:
-    """The annotated videos, and the normal ones beside them (split test); or a list's (split calibration)."""
+    """Read the annotated videos, and the normal ones beside them (split test); or a list's (split calibration)."""
     counts = request.frames()
     videos: dict[str, Annotated] = {}
     timed: bool | None = None
