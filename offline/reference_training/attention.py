@@ -32,7 +32,7 @@ def attend(
         value: (B, H_kv, S, d).
         attention_mask: (B, 1, S, S), added to the scores.
         scaling: Factor of the scores.
-        _: What else transformers passes; not used.
+        **_: What else transformers passes; not used.
 
     Returns:
         (B, S, H, d), and None in the place of the attention weights.
