@@ -170,17 +170,27 @@ class Detector:
         self._owns_engine = engine is None
         self.engine: Engine | None = engine if engine is not None else open_engine(bundle, provider, threads)
         self._scorer: ScorerGraph | None = ScorerGraph(bundle.file(bundle.manifest.scorer.file))
-        self._unscored = RepeatedTrouble(
-            log, logging.ERROR, "{count} more segments could not be scored in the last {seconds} s"
-        )
+        self._unscored: dict[str, RepeatedTrouble] = {}
         if self_test:
-            graphs = bundle.manifest.graphs
-            precisions = (graphs.vision.precision, graphs.language.precision)
             try:
-                check_engine(self.engine, bundle.golden(), precisions, self.probabilities)
+                self.self_test()
             except BaseException:
                 self.close()
                 raise
+
+    def self_test(self) -> None:
+        """Run one golden segment and compare it with what the builder's machine computed.
+
+        Raises:
+            BundleRefused: Golden segments are missing, or do not fit what the engine gives.
+            InferenceFailed: The values differ; the message says where, by how much, and the ways out.
+            UsageError: The detector was closed.
+        """
+        if self.engine is None:
+            raise UsageError("the detector was closed")
+        graphs = self.bundle.manifest.graphs
+        precisions = (graphs.vision.precision, graphs.language.precision)
+        check_engine(self.engine, self.bundle.golden(), precisions, self.probabilities)
 
     def stream(
         self,
@@ -248,13 +258,25 @@ class Detector:
     def score_segment(self, camera: str, segment: Segment) -> float | None:
         """The first step behind a segmenter: a segment's probability, None where the graphs could not give one.
 
-        The first segment that fails is logged at once, those after it as a sum once a minute.
+        The first of a stream that fails is logged at once, those after it as a sum once a minute.
         """
         try:
             return float(self.score(segment.pixels[None])[0])
         except InferenceFailed as error:
-            self._unscored.happened(f"{camera}: segment {segment.index} could not be scored: {error}")
+            trouble = self._unscored.get(camera)
+            if trouble is None:
+                trouble = self._unscored.setdefault(camera, _unscored(camera))
+            trouble.happened(f"{camera}: segment {segment.index} could not be scored: {error}")
             return None
+
+    def sum_up_unscored(self, *, at_once: bool = False) -> None:
+        """Log how many segments could not be scored since that was last said, at most once a minute a stream.
+
+        Args:
+            at_once: Do not wait for the minute: the streams have ended.
+        """
+        for trouble in list(self._unscored.values()):
+            trouble.sum_up(at_once=at_once)
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """The scorer alone.
@@ -281,6 +303,7 @@ class Detector:
 
     def close(self) -> None:
         """Give the graphs' memory back. Streams of this detector cannot score any more."""
+        self.sum_up_unscored(at_once=True)
         engine, self.engine, self._scorer = self.engine, None, None
         if engine is not None and self._owns_engine:
             engine.close()
@@ -292,3 +315,10 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _unscored(camera: str) -> RepeatedTrouble:
+    def more(count: int, seconds: int) -> str:
+        return f"{camera}: {count} more segments could not be scored in the last {seconds} s"
+
+    return RepeatedTrouble(log, logging.ERROR, more)

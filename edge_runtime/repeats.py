@@ -14,7 +14,7 @@ class RepeatedTrouble:
     Args:
         log: Where to.
         level: Of all its lines, such as `logging.WARNING`.
-        more: The line that sums up, with `{count}` and `{seconds}` in it.
+        more: Makes the line that sums up, from how many there were and in how many seconds.
         every_s: Least time between two lines, in seconds.
         monotonic: The clock.
     """
@@ -23,7 +23,7 @@ class RepeatedTrouble:
         self,
         log: logging.Logger,
         level: int,
-        more: str,
+        more: Callable[[int, int], str],
         *,
         every_s: float = 60.0,
         monotonic: Callable[[], float] = time.monotonic,
@@ -38,12 +38,17 @@ class RepeatedTrouble:
     def happened(self, message: str) -> None:
         """It happened (again). `message` is logged only if nothing was logged within the last minute."""
         with self._lock:
-            if self._said_s is None or (not self._count and self._monotonic() - self._said_s >= self._every_s):
-                self._log.log(self._level, "%s", message)
-                self._said_s = self._monotonic()
+            now_s = self._monotonic()
+            first = self._said_s is None or (not self._count and now_s - self._said_s >= self._every_s)
+            if first:
+                self._said_s = now_s
             else:
                 self._count += 1
-        self.sum_up()
+        # Logged outside the lock: a handler may lead back here.
+        if first:
+            self._log.log(self._level, "%s", message)
+        else:
+            self.sum_up()
 
     def sum_up(self, *, at_once: bool = False) -> None:
         """Log how many more there were, if there were any and a minute has passed.
@@ -52,10 +57,9 @@ class RepeatedTrouble:
             at_once: Do not wait for the minute: nothing will come any more.
         """
         with self._lock:
-            if self._count == 0 or self._said_s is None:
-                return
             now_s = self._monotonic()
-            if at_once or now_s - self._said_s >= self._every_s:
-                text = self._more.format(count=self._count, seconds=round(now_s - self._said_s))
-                self._log.log(self._level, "%s", text)
-                self._said_s, self._count = now_s, 0
+            if self._count == 0 or self._said_s is None or not (at_once or now_s - self._said_s >= self._every_s):
+                return
+            text = self._more(self._count, round(now_s - self._said_s))
+            self._said_s, self._count = now_s, 0
+        self._log.log(self._level, "%s", text)

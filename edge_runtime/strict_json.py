@@ -54,7 +54,9 @@ def _finite(text: str) -> float:
 def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{twice}: is there twice; remove one")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"{key}: is there twice; remove one")
+            seen.add(key)
     return document

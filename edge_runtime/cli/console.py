@@ -59,8 +59,13 @@ class Console(logging.Handler):
         share = f" of {total} ({100 * frames // total} %)" if total else ""
         speed = frames / fps / max(now - self._begun_s, 1e-3)
         with self.lock or threading.RLock():
-            sys.stderr.write(f"{_ERASE}{camera}: frame {frames}{share}, {speed:.1f} x real time")
-            sys.stderr.flush()
+            try:
+                sys.stderr.write(f"{_ERASE}{camera}: frame {frames}{share}, {speed:.1f} x real time")
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                # The terminal has gone; that must not end a run.
+                self._terminal = False
+                return
             self._drawn = True
 
     def close(self) -> None:

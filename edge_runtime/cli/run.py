@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @THREADS
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     help="Write records to this file instead of stdout (`-`); a file that exists is appended to, with a warning.",
 )
 @click.option("--no-self-test", is_flag=True, help="Start without running one golden segment of the bundle first.")
@@ -57,7 +57,7 @@ def command(
     clock: Clock | None,
     provider: str,
     threads: int | None,
-    output: Path | None,
+    output: str | None,
     no_self_test: bool,
     debug: bool,
     quiet: bool,
@@ -93,43 +93,50 @@ def command(
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.cli.console import start_logging
     from edge_runtime.detector import Detector
-    from edge_runtime.errors import FootageIncomplete, SourceUnavailable, one_line
+    from edge_runtime.errors import HeadHuntError, one_line
     from edge_runtime.files import printable
     from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
     from edge_runtime.outputs.sink import Output, Outputs
     from edge_runtime.video.sources import parse_source
     from edge_runtime.watch.files import check_files
     from edge_runtime.watch.run import Runner, check_sources
-    from edge_runtime.watch.stopping import StopRequest
+    from edge_runtime.watch.stopping import StopRequest, any_of
 
     console = start_logging(quiet, debug)
     loaded: list[Detector] = []
+    runners: list[Runner] = []
 
     def hurry() -> None:
         for detector in loaded:
             detector.abandon()
 
     with StopRequest(hurry) as stop:
-        sources = [parse_source(text) for text in cameras]
-        check_sources(sources)
-        check_files(sources)
-        opened = Bundle.open(bundle)
-        with (
-            stdout_for_records_only() if output is None or str(output) == "-" else JsonLines.to_file(output) as lines,
-            Detector(opened, provider, threads, self_test=not no_self_test) as detector,
-            # Files can wait for a slow reader of their records, cameras cannot.
-            Outputs([Output(lines, required=True, waits=not sources[0].live)]) as outputs,
-        ):
-            loaded.append(detector)
-            runner = Runner(detector, outputs.emit, stop, locator=locator, clock=clock, progress=console.progress)
-            try:
+        try:
+            sources = [parse_source(text) for text in cameras]
+            check_sources(sources)
+            check_files(sources)
+            opened = Bundle.open(bundle)
+            with (
+                stdout_for_records_only() if output in (None, "-") else JsonLines.to_file(Path(output)) as lines,
+                Detector(opened, provider, threads, self_test=False) as detector,
+                Outputs([Output(lines, required=True)]) as outputs,
+            ):
+                # Before the self-test: a signal during it must reach the graphs.
+                loaded.append(detector)
+                if not no_self_test:
+                    detector.self_test()
+                ended = any_of(stop.is_set, lambda: outputs.failed)
+                runner = Runner(
+                    detector, outputs.emit, ended, locator=locator, clock=clock, progress=console.progress
+                )
+                runners.append(runner)
                 runner.run(sources)
-            except (SourceUnavailable, FootageIncomplete) as error:
-                if stop.exit_code != INTERRUPTED:
-                    raise
-                click.echo(f"error: {printable(one_line(error))}", err=True)
-            finally:
-                console.close()
-                if left_behind is not None:
-                    left_behind += runner.left_behind
+        except HeadHuntError as error:
+            if stop.exit_code != INTERRUPTED:
+                raise
+            click.echo(f"error: {printable(one_line(error))}", err=True)
+        finally:
+            console.close()
+            if left_behind is not None:
+                left_behind += [name for runner in runners for name in runner.left_behind]
         return stop.exit_code

@@ -10,7 +10,7 @@ import numpy as np
 from edge_runtime.errors import InferenceFailed, UsageError, first_line
 from edge_runtime.files import printable
 from edge_runtime.inference.engine import FloatArray
-from edge_runtime.inference.sessions import choose_provider, load_onnxruntime, open_session
+from edge_runtime.inference.sessions import SILENT, choose_provider, load_onnxruntime, open_session
 from edge_runtime.stream.pixels import UInt8Array
 
 
@@ -44,6 +44,7 @@ class OnnxEngine:
         self._language: Any = open_session(language, self.provider, threads)
         self._group = group
         self._run = load_onnxruntime().RunOptions()
+        self._run.log_severity_level = SILENT
 
     def abandon(self) -> None:
         """Fail every call from now on, the one in progress included; from any thread, and for good."""

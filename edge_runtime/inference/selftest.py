@@ -106,7 +106,7 @@ def check_engine(
                 f"self-test: the {found.stage} of the golden segment differ from the builder's by "
                 f"{found.relative:.3g} of their scale on the provider {engine.provider}, allowed are "
                 f"{found.tolerance:g}; see `hh-edge verify`, choose another --provider, "
-                "or skip this with --no-self-test"
+                "or leave this test out (`hh-edge run --no-self-test`, Detector(self_test=False))"
             )
     return differences
 

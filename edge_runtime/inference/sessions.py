@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# ONNX Runtime's severity of what is fatal.
+SILENT = 4
+
 
 def load_onnxruntime() -> Any:
     """The onnxruntime module.
@@ -98,7 +101,9 @@ def open_session(path: Path, provider: str, threads: int | None = None) -> onnxr
 
 def _session(runtime: Any, path: Path, row: Provider, threads: int | None) -> onnxruntime.InferenceSession:
     options = runtime.SessionOptions()
-    options.log_severity_level = 3
+    # Fatal only: what fails is raised with the same text, and the native logger would print names out of the graph,
+    # which may hold anything, raw and once a segment.
+    options.log_severity_level = SILENT
     if threads is not None:
         options.intra_op_num_threads = threads
     # Spinning threads would take whole cores from the recorder between two segments.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from edge_runtime.repeats import RepeatedTrouble
 
 log = logging.getLogger(__name__)
 
+# What waits for a required sink is lost when the process is killed: enough for it to write while the caller scores.
+_REQUIRED = 16
 _CAPACITY = 10_000
-# What an output that nobody depends on may take at the end.
+# What all outputs that nobody depends on may take at the end, together.
 _GRACE_S = 1.0
 
 
@@ -53,26 +56,28 @@ class Output:
 
     Attributes:
         sink: Where records go.
-        required: The run is for this output: when it fails, the run ends with its error. Others log it.
-        waits: When the queue is full the caller waits. Otherwise the oldest record is dropped, which is counted
-            and logged: right for cameras, which cannot wait. Files can.
-        capacity: Records that may wait.
+        required: The run is for this output. No record of it is dropped: when its queue is full the caller waits, and
+            a camera's segments become gaps meanwhile. When it fails, the run ends with its error. Another output's
+            failure is logged; when its queue is full the oldest record is dropped, which is counted and logged.
+        capacity: Records that may wait; by default 16 for a required output and 10,000 for others.
     """
 
     sink: Sink
     required: bool = False
-    waits: bool = False
-    capacity: int = _CAPACITY
+    capacity: int | None = None
+
+    @property
+    def places(self) -> int:
+        """How many records may wait."""
+        return self.capacity or (_REQUIRED if self.required else _CAPACITY)
 
 
 class Outputs:
-    """Hands every record to all sinks; a context manager that closes them.
-
-    `emit` is called by one thread. It takes as long as an append, but where an output `waits`.
-    """
+    """Hands every record to all sinks; a context manager that closes them. `emit` is called by one thread."""
 
     def __init__(self, outputs: Sequence[Output]) -> None:
-        self._threads = [_SinkThread(output) for output in outputs]
+        # Required ones first: at the end they are waited for before the others.
+        self._threads = [_SinkThread(output) for output in sorted(outputs, key=lambda output: not output.required)]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -82,16 +87,23 @@ class Outputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        failures = [failure for thread in self._threads if (failure := thread.end()) is not None]
+        for thread in self._threads:
+            thread.end()
+        failures = [failure for thread in self._threads if (failure := thread.join()) is not None]
         # What went wrong first is what is told.
         if error is None and failures:
             raise failures[0]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a required sink has failed: a run that has nothing to say must end for that, too."""
+        return any(thread.failed for thread in self._threads)
 
     def emit(self, record: Record) -> None:
         """Queue one record for every sink.
 
         Raises:
-            OutputFailed: A required sink failed, with this record or one before it.
+            OutputFailed: A required sink failed, with this record or one before it, or the outputs were closed.
         """
         for thread in self._threads:
             thread.put(record)
@@ -102,16 +114,19 @@ class _SinkThread:
 
     def __init__(self, output: Output) -> None:
         self._output = output
+        self._name = output.sink.name
         self._queue: deque[Record] = deque()
         self._changed = threading.Condition()
-        self._ending = False
+        # When the others' time is up, on the monotonic clock; None while records still come.
+        self._until_s: float | None = None
         self._failure: OutputFailed | None = None
         self._lost = 0
-        name = output.sink.name
-        self._drops = RepeatedTrouble(
-            log, logging.WARNING, f"{name}: {{count}} more records were dropped in the last {{seconds}} s"
-        )
-        self._thread = threading.Thread(target=self._work, name=f"output-{name}", daemon=True)
+        self._drops = RepeatedTrouble(log, logging.WARNING, self._more)
+        self._thread = threading.Thread(target=self._work, name=f"output-{self._name}", daemon=True)
+
+    @property
+    def failed(self) -> bool:
+        return self._output.required and self._failure is not None
 
     def start(self) -> None:
         self._thread.start()
@@ -119,68 +134,79 @@ class _SinkThread:
     def put(self, record: Record) -> None:
         output, dropped = self._output, False
         with self._changed:
-            if output.waits:
-                self._changed.wait_for(lambda: len(self._queue) < output.capacity or self._failure is not None)
+            if self._until_s is not None:
+                raise OutputFailed(f"{self._name}: was closed before this record")
+            if output.required:
+                self._changed.wait_for(lambda: len(self._queue) < output.places or self._failure is not None)
             if self._failure is not None:
                 if output.required:
                     raise self._failure
                 self._lost += 1
                 return
-            if len(self._queue) >= output.capacity:
+            if len(self._queue) >= output.places:
                 self._queue.popleft()
                 self._lost += 1
                 dropped = True
             self._queue.append(record)
             self._changed.notify_all()
         if dropped:
-            self._drops.happened(f"{output.sink.name}: takes records too slowly, the oldest are dropped")
+            self._drops.happened(f"{self._name}: takes records too slowly, the oldest are dropped")
 
-    def end(self) -> OutputFailed | None:
-        """Let the queue run empty and close the sink; returns what a required sink failed with.
+    def end(self) -> None:
+        """Nothing more will be put: let the queue run empty and close the sink."""
+        with self._changed:
+            self._until_s = time.monotonic() + _GRACE_S
+            self._changed.notify_all()
 
-        A required sink has all the time it takes: whoever stops the process sets the limit. Others have a second,
+    def join(self) -> OutputFailed | None:
+        """Wait for the end; returns what a required sink failed with.
+
+        A required sink has all the time it takes: whoever stops the process sets the limit. The others have a second,
         and are left behind.
         """
-        with self._changed:
-            self._ending = True
-            self._changed.notify_all()
-        self._thread.join(None if self._output.required else _GRACE_S)
+        assert self._until_s is not None
+        self._thread.join(None if self._output.required else max(0.0, self._until_s - time.monotonic()))
         self._drops.sum_up(at_once=True)
+        if self._output.required:
+            return self._failure
         if self._thread.is_alive():
-            log.warning("%s: blocks, left behind with %d records", self._output.sink.name, len(self._queue))
-        if self._lost and not self._output.required:
-            log.warning("%s: %d records could not be handed over", self._output.sink.name, self._lost)
-        return self._failure if self._output.required else None
+            log.warning("%s: blocks, left behind with %d records", self._name, len(self._queue))
+        if self._lost:
+            log.warning("%s: %d records could not be handed over", self._name, self._lost)
+        return None
 
     def _work(self) -> None:
         try:
             while (record := self._next()) is not None:
                 self._output.sink.write(record)
-        except Exception as error:  # noqa: BLE001  an output that fails must not do so unseen
+        except BaseException as error:  # noqa: BLE001  an output that fails must not do so unseen
             self._fail(error, records=1)
         try:
             self._output.sink.close()
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             self._fail(error, records=0)
 
     def _next(self) -> Record | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._ending)
+            self._changed.wait_for(lambda: self._queue or self._until_s is not None)
             if not self._queue:
                 return None
             record = self._queue.popleft()
             self._changed.notify_all()
             return record
 
-    def _fail(self, error: Exception, records: int) -> None:
+    def _fail(self, error: BaseException, records: int) -> None:
         """Note the first failure, with which `records` and all that wait are lost."""
         with self._changed:
             if self._failure is not None:
                 return
-            name = self._output.sink.name
-            self._failure = error if isinstance(error, OutputFailed) else OutputFailed(f"{name}: {one_line(error)}")
+            told = error if isinstance(error, OutputFailed) else OutputFailed(f"{self._name}: {one_line(error)}")
+            self._failure = told
             self._lost += records + len(self._queue)
             self._queue.clear()
             self._changed.notify_all()
         if not self._output.required:
-            log.error("%s", self._failure)
+            log.error("%s", told)
+
+    def _more(self, count: int, seconds: int) -> str:
+        return f"{self._name}: {count} more records were dropped in the last {seconds} s"

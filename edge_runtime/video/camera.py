@@ -100,6 +100,7 @@ class LiveCamera:
         self._first_failure: str | None = None
         self._failure: BaseException | None = None
         self._threads: tuple[threading.Thread, ...] = ()
+        self._starting = threading.Lock()
         self._last_s = 0.0  # when the last good frame came; before the first, when the camera was started
         self._index = 0
         self._turn = threading.Lock()  # the two below: the reader and the watchdog
@@ -123,15 +124,16 @@ class LiveCamera:
         Raises:
             RuntimeError: It was started before.
         """
-        if self._threads:
-            raise RuntimeError(f"camera {self.source.name} was started before; make a new LiveCamera")
-        self._last_s = self._clock.now_s()
-        self._threads = (
-            threading.Thread(target=self._guard, args=(self._read,), name=f"camera-{self.source.name}", daemon=True),
-            threading.Thread(target=self._guard, args=(self._watch,), name=f"watch-{self.source.name}", daemon=True),
-        )
-        for thread in self._threads:
-            thread.start()
+        with self._starting:
+            if self._threads:
+                raise RuntimeError(f"camera {self.source.name} was started before; make a new LiveCamera")
+            self._last_s = self._clock.now_s()
+            for name, work in (("camera", self._read), ("watch", self._watch)):
+                thread = threading.Thread(
+                    target=self._guard, args=(work,), name=f"{name}-{self.source.name}", daemon=True
+                )
+                thread.start()
+                self._threads = (*self._threads, thread)
 
     def require_online(self, timeout_s: float | None = None) -> None:
         """Wait for the first frame. The camera keeps trying until `stop()` even when this fails.
@@ -180,12 +182,15 @@ class LiveCamera:
             timeout_s = max(self._open_timeout_s, self._read_timeout_s) + 1
         deadline = time.monotonic() + timeout_s
         self._stopping.set()
-        for thread in self._threads:
+        # A start in another thread is waited for: a thread that has not begun cannot be joined.
+        with self._starting:
+            threads = self._threads
+        for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
-        if self._threads:
+        if threads:
             self._guard(lambda: self._journal.close(self._clock.now_s()))
-        ended = not any(thread.is_alive() for thread in self._threads)
+        ended = not any(thread.is_alive() for thread in threads)
         if not ended:
             log.warning("camera %s: still blocked in a read, left behind", self.source.name)
         return ended

@@ -52,7 +52,10 @@ class Backlog:
         with self._changed:
             if camera in self._waiting:
                 raise ValueError(f"camera {camera} has a queue already")
-            more = f"camera {camera}: {{count}} more segments were dropped in the last {{seconds}} s"
+
+            def more(count: int, seconds: int) -> str:
+                return f"camera {camera}: {count} more segments were dropped in the last {seconds} s"
+
             self._waiting[camera] = _Queue(deque(), RepeatedTrouble(log, logging.WARNING, more))
 
     def remove(self, camera: str) -> None:

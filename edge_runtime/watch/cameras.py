@@ -179,14 +179,19 @@ class LiveRun:
         with self._changing:
             if self._ended:
                 raise UsageError(f"the run has ended; camera {source.name!r} needs a new one")
-            if source.name in self._cameras:
-                raise UsageError(f"a camera called {source.name!r} is running already; give this one another name")
+            if (other := self._cameras.get(source.name)) is not None:
+                wait = "is still ending; add it again when it has" if other.leaving else "is running already"
+                raise UsageError(f"a camera called {source.name!r} {wait}, or give this one another name")
             self._times[source.name] += 1
             # A camera that comes a second time counts its segments from 0 again: its events need other ids.
             run = self._token if (times := self._times[source.name]) == 1 else f"{self._token}.{times}"
             camera = CameraRun(source, self._shared, run)
+            try:
+                camera.reader.start()
+            except BaseException:
+                self._backlog.remove(source.name)
+                raise
             self._cameras[source.name] = camera
-        camera.reader.start()
 
     def remove(self, name: str) -> None:
         """Stop a camera. What it finished is still scored and emitted by `serve`, then its stream ends.
@@ -200,8 +205,11 @@ class LiveRun:
                 others = [other for other, run in self._cameras.items() if not run.leaving]
                 raise UsageError(f"there is no camera called {name!r}; there are {', '.join(others) or 'none'}")
             camera.leaving = True
-        self._stop_reading([camera])
-        self._backlog.put(name, CameraEnd())
+        try:
+            self._stop_reading([camera])
+        finally:
+            # Whatever its reader failed with: a camera that is leaving has an end.
+            self._backlog.put(name, CameraEnd())
 
     def close(self) -> None:
         """Stop reading all cameras, and take no more; `serve` does this at its end."""
@@ -248,6 +256,7 @@ class LiveRun:
             camera.reader.raise_if_failed()
             self._tell(camera, camera.idle())
         self._backlog.sum_up_drops()
+        self._detector.sum_up_unscored()
         self._answered = self._answered or any(camera.feed.answered for camera in cameras)
         if cameras and not self._answered and all(camera.feed.refused for camera in cameras):
             # One camera that is down must not keep the others from running; none at all is a mistake.
@@ -270,8 +279,19 @@ class LiveRun:
             return list(self._cameras.values())
 
     def _stop_reading(self, cameras: Sequence[CameraRun]) -> None:
+        """Stop all at once. What a reader failed with is raised when all are stopped; the first, of several."""
         if not cameras:
             return
+
+        def stop(camera: CameraRun) -> Exception | None:
+            try:
+                if not camera.stop() and camera.name not in self.left_behind:
+                    self.left_behind.append(camera.name)
+            except Exception as error:  # noqa: BLE001  one reader's failure must not hide that another is blocked
+                return error
+            return None
+
         with ThreadPoolExecutor(len(cameras)) as pool:
-            stopped = list(pool.map(CameraRun.stop, cameras))
-        self.left_behind += [camera.name for camera, ended in zip(cameras, stopped, strict=True) if not ended]
+            failures = [failure for failure in pool.map(stop, cameras) if failure is not None]
+        if failures:
+            raise failures[0]

@@ -180,6 +180,7 @@ class FileRun:
                     tally.add(record)
             except VideoUnreadable as error:
                 damage = error
+        self._detector.sum_up_unscored(at_once=True)
         ended = "stopped after " if self._stop.is_set() else ""
         log.info("%s: %s%d frames, %s, in %.1f s", source.name, ended, done, tally, time.monotonic() - begun)
         if damage is not None:

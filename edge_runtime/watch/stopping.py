@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
 
@@ -28,6 +28,19 @@ class Stop(Protocol):
 
     def is_set(self) -> bool:
         """True from the moment on when the run should end."""
+
+
+def any_of(*reasons: Callable[[], bool]) -> Stop:
+    """Stop for whichever reason comes first."""
+    return _AnyOf(reasons)
+
+
+class _AnyOf:
+    def __init__(self, reasons: Sequence[Callable[[], bool]]) -> None:
+        self._reasons = reasons
+
+    def is_set(self) -> bool:
+        return any(reason() for reason in self._reasons)
 
 
 class StopRequest:

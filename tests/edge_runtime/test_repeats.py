@@ -14,6 +14,10 @@ from edge_runtime.repeats import RepeatedTrouble
 log = logging.getLogger("edge_runtime.test_repeats")
 
 
+def more(count: int, seconds: int) -> str:
+    return f"{count} more in {seconds} s"
+
+
 class Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +33,7 @@ def test_every_one_is_counted_and_no_two_lines_lie_within_a_minute(steps: list[f
     handler = Lines()
     log.addHandler(handler)
     try:
-        trouble = RepeatedTrouble(log, logging.WARNING, "{count} more in {seconds} s", monotonic=lambda: now)
+        trouble = RepeatedTrouble(log, logging.WARNING, more, monotonic=lambda: now)
         for step in steps:
             now += step
             trouble.happened("trouble")
@@ -44,7 +48,7 @@ def test_every_one_is_counted_and_no_two_lines_lie_within_a_minute(steps: list[f
 
 def test_the_sum_comes_without_another_one(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
-    trouble = RepeatedTrouble(log, logging.ERROR, "{count} more in {seconds} s", monotonic=lambda: now)
+    trouble = RepeatedTrouble(log, logging.ERROR, more, monotonic=lambda: now)
     for _ in range(3):
         trouble.happened("it broke")
     trouble.sum_up()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -51,3 +52,12 @@ def test_an_object_is_an_object(text: str, kind: str) -> None:
     assert parse_object("{}") == {}
     with pytest.raises(ValueError, match=f"{kind} instead of an object"):
         parse_object(text)
+
+
+def test_a_repeated_key_among_many_is_found_at_once() -> None:
+    """Linear in the number of keys: a manifest of megabytes must not take hours to refuse."""
+    many = ",".join(f'"k{number}":0' for number in range(200_000))
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match="k7: is there twice"):
+        parse_json("{" + many + ',"k7":1}')
+    assert time.monotonic() - begun < 30

@@ -132,14 +132,69 @@ def test_what_went_wrong_first_is_what_is_told() -> None:
         interrupted(Outputs([Output(Failing(), required=True)]))
 
 
-def test_one_that_waits_loses_nothing() -> None:
+def test_a_required_output_that_is_slow_loses_nothing_and_holds_little_back() -> None:
     class Slow(Kept):
         def write(self, record: Record) -> None:
             time.sleep(0.001)
             super().write(record)
 
-    slow = Slow()
-    with Outputs([Output(slow, required=True, waits=True, capacity=3)]) as outputs:
-        for number in range(50):
+    slow, behind = Slow(), 0
+    with Outputs([Output(slow, required=True)]) as outputs:
+        for number in range(200):
             outputs.emit(record(number))
-    assert slow.records == [record(number) for number in range(50)]
+            behind = max(behind, number + 1 - len(slow.records))
+    assert slow.records == [record(number) for number in range(200)]
+    # What the process has taken and not handed over is lost when it is killed.
+    assert behind <= 16 + 2
+
+
+def test_outputs_that_block_share_one_second_behind_the_required_one() -> None:
+    kept = Kept()
+    outputs = Outputs([*(Output(Blocking()) for _ in range(20)), Output(kept, required=True)])
+    begun = time.monotonic()
+    emit_all(outputs, 1)
+    assert kept.closed == 1
+    assert time.monotonic() - begun < 15  # one second for all of them, not one for each
+
+
+def test_a_required_failure_is_seen_without_another_record() -> None:
+    """A camera that says nothing for hours must not hide a full disk for hours."""
+    outputs = Outputs([Output(Failing(), required=True), Output(Failing())])
+
+    def three_records_and_silence() -> None:
+        with outputs:
+            for number in range(3):
+                outputs.emit(record(number))
+            deadline = time.monotonic() + 30
+            while not outputs.failed and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert outputs.failed
+
+    with pytest.raises(OutputFailed, match="a full disk"):
+        three_records_and_silence()
+
+
+def test_what_ends_a_sinks_thread_ends_no_caller_in_a_wait() -> None:
+    class Exits(Kept):
+        def write(self, record: Record) -> None:
+            raise SystemExit(3)
+
+    with pytest.raises(OutputFailed, match="kept: 3"):
+        emit_all(Outputs([Output(Exits(), required=True)]), 100)
+
+
+def test_nothing_is_taken_after_the_end() -> None:
+    outputs = Outputs([Output(Kept())])
+    emit_all(outputs, 1)
+    with pytest.raises(OutputFailed, match="was closed before this record"):
+        outputs.emit(record(1))
+
+
+def test_a_name_with_braces_is_a_name(caplog: pytest.LogCaptureFixture) -> None:
+    class Braces(Blocking):
+        name = "rec{date}.jsonl"
+
+    with Outputs([Output(Braces(), capacity=1)]) as outputs:
+        for number in range(5):
+            outputs.emit(record(number))
+    assert "rec{date}.jsonl: takes records too slowly" in caplog.text

@@ -139,3 +139,12 @@ def test_drops_are_said_once_and_then_summed_up(caplog: pytest.LogCaptureFixture
     assert len(caplog.messages) == 2
     # 500 came, 2 may wait, 1 was said before.
     assert "497 more segments were dropped" in caplog.messages[1]
+
+
+def test_a_camera_with_braces_in_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "edge_runtime")
+    backlog = backlog_of("a{0}{b")
+    for index in range(9):
+        backlog.put("a{0}{b", segment(index))
+    backlog.remove("a{0}{b")
+    assert "camera a{0}{b: 6 more segments were dropped" in caplog.messages[-1]

@@ -201,3 +201,71 @@ def test_nothing_of_a_camera_comes_after_its_end(detector: Detector) -> None:
         late.set()
     assert len([r for r in records if getattr(r, "camera", "") == "gate"]) == told
     assert not [r for r in records if isinstance(r, CameraRecord) and r.camera == "gate" and r.state == "offline"]
+
+
+class Failed(ScriptedCamera):
+    """Its listener failed: `stop` says so, and it has ended."""
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        super().stop(timeout_s)
+        raise RuntimeError("the listener failed")
+
+
+def test_a_reader_that_fails_to_stop_leaves_the_run_all_the_same(detector: Detector) -> None:
+    records: list[Record] = []
+    run = LiveRun(
+        detector,
+        records.append,
+        RunOptions(),
+        open_reader=lambda source, listener, clock: (Failed if source.name == "bad" else ScriptedCamera)(
+            one_segment, source, listener, clock
+        ),
+    )
+    for name in ("bad", "gate"):
+        run.add(parse_source(f"{name}=rtsp://camera/{name}"))
+    with served(run):
+        wait_for(lambda: len(segments(records, "bad")) == 1)
+        with pytest.raises(RuntimeError, match="the listener failed"):
+            run.remove("bad")
+        wait_for(lambda: run.names == ["gate"])
+        assert segments(records, "bad") == [(0, 48), (48, 49)]
+
+
+def test_a_blocked_reader_is_named_although_another_fails_to_stop(detector: Detector) -> None:
+    class Blocked(ScriptedCamera):
+        def stop(self, timeout_s: float | None = None) -> bool:
+            return False
+
+    run = LiveRun(
+        detector,
+        lambda record: None,
+        RunOptions(),
+        open_reader=lambda source, listener, clock: (Failed if source.name == "bad" else Blocked)(
+            lambda listener, stopping: stopping.wait(LIMIT_S) and None, source, listener, clock
+        ),
+    )
+    run.add(parse_source("bad=rtsp://camera/1"))
+    run.add(parse_source("hung=rtsp://camera/2"))
+    with pytest.raises(RuntimeError, match="the listener failed"):
+        run.close()
+    assert run.left_behind == ["hung"]
+
+
+def test_a_camera_that_cannot_be_started_is_not_there(detector: Detector) -> None:
+    class NoThread(ScriptedCamera):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    starts = iter([NoThread, ScriptedCamera])
+    run = LiveRun(
+        detector,
+        lambda record: None,
+        RunOptions(),
+        open_reader=lambda source, listener, clock: next(starts)(one_segment, source, listener, clock),
+    )
+    with pytest.raises(RuntimeError, match="can't start"):
+        run.add(parse_source("gate=rtsp://camera/1"))
+    assert run.names == []
+    run.add(parse_source("gate=rtsp://camera/1"))
+    assert run.names == ["gate"]
+    run.close()
