@@ -186,12 +186,14 @@ class LiveRun:
             # A camera that comes a second time counts its segments from 0 again: its events need other ids.
             run = self._token if (times := self._times[source.name]) == 1 else f"{self._token}.{times}"
             camera = CameraRun(source, self._shared, run)
+            # There before its first frame is: the loop looks it up by its name.
+            self._cameras[source.name] = camera
             try:
                 camera.reader.start()
             except BaseException:
+                del self._cameras[source.name]
                 self._backlog.remove(source.name)
                 raise
-            self._cameras[source.name] = camera
 
     def remove(self, name: str) -> None:
         """Stop a camera. What it finished is still scored and emitted by `serve`, then its stream ends.
