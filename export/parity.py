@@ -59,7 +59,7 @@ def measure_parity(
 
     Args:
         mllm: The model that was exported.
-        graphs: Its graphs.
+        engine: What runs its graphs.
         prompt: The one baked into them.
         experts: In rank order.
         frames: uint8 (B, F, S, S, 3), B >= 1.

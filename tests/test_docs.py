@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from conftest import ROOT
+from clips import ROOT
 
 from edge_runtime.cli import cli as edge
 from offline.cli import cli as offline

@@ -29,6 +29,7 @@ from offline.reference_training.batches import IGNORED, Batch, Packer
 from offline.reference_training.clips import ClipPool
 from offline.reference_training.network import Trainee
 from offline.reference_training.pool import UNSEEN
+from offline.reference_training.precision import mixed_precision
 
 Features = NDArray[np.float32]
 RANDOM_DRAWS: Final = 20
@@ -198,7 +199,7 @@ def describe_accuracy(net: Trainee, packer: Packer, pool: ClipPool, clips_asked:
     for _ in range(0, clips_asked, 16):
         numbers = rng.integers(0, len(pool), 16)
         batch = packer.pack(pool, numbers, rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             best = net.answers(batch)
         for topic, correct in judge(batch, best):
             right[topic].append(correct)

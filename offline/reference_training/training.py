@@ -26,6 +26,7 @@ from offline.reference_training.batches import CLIP_NAMES, Packer, frame_batch
 from offline.reference_training.clips import CELL_NAMES, ClipPool
 from offline.reference_training.network import Trainee
 from offline.reference_training.pool import PAIRS
+from offline.reference_training.precision import mixed_precision
 from offline.reference_training.questions import Asker, all_texts, present_names
 
 Report = Callable[[str], None]
@@ -240,7 +241,7 @@ class Trainer:
                 group["lr"] = stage.rate_at(self.step) * group["share"]
             optimizer.zero_grad(set_to_none=True)
         self.net.train()
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             if stage.what == "frames":
                 pixels, cells = (part[self.worker :: self.workers] for part in frame_batch(self.pool, numbers, rng))
                 losses = {"total": self.net.still_loss(pixels, cells) * len(pixels) / stage.batch}

@@ -134,7 +134,7 @@ def test_a_link_stays_a_link(tmp_path):
     [
         ("plain text", "plain text"),
         ("Größe, 監視, é, 🚨 — “quoted” ~\\", "Größe, 監視, é, 🚨 — “quoted” ~\\"),
-        ("a\u00a0b\u3000c", "a\u00a0b\u3000c"),
+        ("a\u00a0b\u3000c", "a\\xa0b\\u3000c"),
         ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
         ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
         ("one\rtwo\nthree\ttab", "one\\rtwo\\nthree\\ttab"),

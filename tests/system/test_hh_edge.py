@@ -23,6 +23,7 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.checks.doctor import identity_graph
 from edge_runtime.checks.verify import verify
 from edge_runtime.detector import Detector
+from edge_runtime.errors import InferenceFailed
 
 PIPE_SIZE = 4096
 
@@ -264,7 +265,9 @@ def test_verify_fails_where_other_values_come_out(bundle_dir: Path, tmp_path: Pa
     assert done.returncode == 1
     assert "features       DIFFER" in done.stdout
     assert "tokens         ok" in done.stdout
-    with Detector(Bundle.open(tmp_path / "other"), "cpu") as detector:
+    with pytest.raises(InferenceFailed, match="self-test: the features"):
+        Detector(Bundle.open(tmp_path / "other"), "cpu")
+    with Detector(Bundle.open(tmp_path / "other"), "cpu", self_test=False) as detector:
         by_stage = {item.stage: item for item in verify(detector).differences}
     assert by_stage["features"].relative == pytest.approx(0.01 / 1.01, rel=0.01)
     assert [name for name, item in by_stage.items() if not item.passed] == ["features"]

@@ -340,7 +340,8 @@ def test_squashing_keeps_order_and_range(values: list[float]) -> None:
     before = np.array(values)
     after = np.array([score for _, _, score in squashed(scores, ["v"])["v"].segments], dtype=float)
     assert ((after >= 0) & (after <= 1)).all()
-    assert (np.diff(after[np.argsort(before)]) >= 0).all()
+    # But for the last digit of two values that differ in theirs.
+    assert (np.diff(after[np.argsort(before)]) >= -1e-15).all()
 
 
 # --- refusals ---
