@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +12,22 @@ from edge_runtime.cli.exit_codes import INTERRUPTED
 from edge_runtime.cli.options import DEBUG, PROVIDER, THREADS
 
 if TYPE_CHECKING:
+    from edge_runtime.cli.console import Console
     from edge_runtime.stream.segments import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The options of a run, as they were given."""
+
+    bundle: Path
+    cameras: tuple[str, ...]
+    locator: str
+    clock: Clock | None
+    provider: str
+    threads: int | None
+    output: str | None
+    no_self_test: bool
 
 
 @click.command("run")
@@ -49,19 +65,7 @@ if TYPE_CHECKING:
 @DEBUG
 @click.option("--quiet", is_flag=True, help="Only warnings and errors on stderr, no progress line.")
 @click.pass_obj
-def command(
-    left_behind: list[str] | None,
-    bundle: Path,
-    cameras: tuple[str, ...],
-    locator: str,
-    clock: Clock | None,
-    provider: str,
-    threads: int | None,
-    output: str | None,
-    no_self_test: bool,
-    debug: bool,
-    quiet: bool,
-) -> int:
+def command(left_behind: list[str] | None, /, debug: bool, quiet: bool, **chosen: Any) -> int:
     """Detect anomalies and write records, one JSON object a line.
 
     You get a `segment` record for every stretch of 48 frames (or what the bundle says) once its score is final,
@@ -90,8 +94,13 @@ def command(
       hh-edge run --bundle bundle/ --camera clip.mp4 --output records.jsonl
       hh-edge run --bundle bundle/ --camera gate=rtsp://user:password@10.0.0.7/stream --locator low_latency
     """
-    from edge_runtime.bundle.reader import Bundle
     from edge_runtime.cli.console import start_logging
+
+    return _detect(Chosen(**chosen), start_logging(quiet, debug), [] if left_behind is None else left_behind)
+
+
+def _detect(chosen: Chosen, console: Console, left_behind: list[str]) -> int:
+    from edge_runtime.bundle.reader import Bundle
     from edge_runtime.detector import Detector
     from edge_runtime.errors import HeadHuntError, one_line
     from edge_runtime.files import printable
@@ -102,7 +111,6 @@ def command(
     from edge_runtime.watch.run import Runner, check_sources
     from edge_runtime.watch.stopping import StopRequest, any_of
 
-    console = start_logging(quiet, debug)
     loaded: list[Detector] = []
     runners: list[Runner] = []
 
@@ -112,22 +120,27 @@ def command(
 
     with StopRequest(hurry) as stop:
         try:
-            sources = [parse_source(text) for text in cameras]
+            sources = [parse_source(text) for text in chosen.cameras]
             check_sources(sources)
             check_files(sources)
-            opened = Bundle.open(bundle)
+            bundle = Bundle.open(chosen.bundle)
+            to_stdout = chosen.output in (None, "-")
             with (
-                stdout_for_records_only() if output in (None, "-") else JsonLines.to_file(Path(output)) as lines,
-                Detector(opened, provider, threads, self_test=False) as detector,
+                stdout_for_records_only() if to_stdout else JsonLines.to_file(Path(str(chosen.output))) as lines,
+                Detector(bundle, chosen.provider, chosen.threads, self_test=False) as detector,
                 Outputs([Output(lines, required=True)]) as outputs,
             ):
                 # Before the self-test: a signal during it must reach the graphs.
                 loaded.append(detector)
-                if not no_self_test:
+                if not chosen.no_self_test:
                     detector.self_test()
-                ended = any_of(stop.is_set, lambda: outputs.failed)
                 runner = Runner(
-                    detector, outputs.emit, ended, locator=locator, clock=clock, progress=console.progress
+                    detector,
+                    outputs.emit,
+                    any_of(stop.is_set, lambda: outputs.failed),
+                    locator=chosen.locator,
+                    clock=chosen.clock,
+                    progress=console.progress,
                 )
                 runners.append(runner)
                 runner.run(sources)
@@ -137,6 +150,5 @@ def command(
             click.echo(f"error: {printable(one_line(error))}", err=True)
         finally:
             console.close()
-            if left_behind is not None:
-                left_behind += [name for runner in runners for name in runner.left_behind]
+            left_behind += [name for runner in runners for name in runner.left_behind]
         return stop.exit_code
