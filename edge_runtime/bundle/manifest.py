@@ -25,7 +25,7 @@ REPORT = "report.html"
 Precision = Literal["fp32", "fp16", "int8"]
 
 
-class SourceModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SourceModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the weights came from."""
 
     name: str
@@ -34,14 +34,14 @@ class SourceModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     licence: str
 
 
-class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PromptEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The one phrasing of the task that is baked into the language graph."""
 
     name: str
     text: str
 
 
-class Expert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ExpertEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One expert head with its robust saliency, in rank order."""
 
     layer: int
@@ -49,7 +49,7 @@ class Expert(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     rss: float
 
 
-class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class GeometryEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Of the source model's decoder: layers L, heads H per layer, head width d_h, model width D."""
 
     layers: int
@@ -147,10 +147,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     bundle_id: str
     created: str
     producer: dict[str, str]
-    source_model: SourceModel
-    prompt: Prompt
-    experts: list[Expert]
-    geometry: Geometry
+    source_model: SourceModelEntry
+    prompt: PromptEntry
+    experts: list[ExpertEntry]
+    geometry: GeometryEntry
     segment: SegmentSpec
     pixels: PixelSpec
     graphs: Graphs

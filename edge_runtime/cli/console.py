@@ -24,7 +24,7 @@ class PrintableFormatter(logging.Formatter):
         return printable(" ".join(super().formatMessage(record).splitlines()))
 
 
-class Console(logging.Handler):
+class LogConsole(logging.Handler):
     """Log lines, and below them a progress line that each log line first wipes away.
 
     The progress line appears only on a terminal, and not with `quiet`.
@@ -79,9 +79,9 @@ class Console(logging.Handler):
             self._drawn = False
 
 
-def start_logging(quiet: bool = False, debug: bool = False) -> Console:
+def start_logging(quiet: bool = False, debug: bool = False) -> LogConsole:
     """Send this package's logs to stderr, one line each, with the time."""
-    console = Console(quiet)
+    console = LogConsole(quiet)
     console.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     logger = logging.getLogger("edge_runtime")
     for old in logger.handlers[:]:

@@ -12,7 +12,7 @@ from edge_runtime.cli.exit_codes import INTERRUPTED
 from edge_runtime.cli.options import DEBUG, PROVIDER, THREADS
 
 if TYPE_CHECKING:
-    from edge_runtime.cli.console import Console
+    from edge_runtime.cli.console import LogConsole
     from edge_runtime.stream.segments import Clock
 
 
@@ -99,7 +99,7 @@ def command(left_behind: list[str] | None, /, debug: bool, quiet: bool, **chosen
     return _detect(Chosen(**chosen), start_logging(quiet, debug), [] if left_behind is None else left_behind)
 
 
-def _detect(chosen: Chosen, console: Console, left_behind: list[str]) -> int:
+def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.detector import Detector
     from edge_runtime.errors import HeadHuntError, one_line

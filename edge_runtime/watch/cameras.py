@@ -37,7 +37,7 @@ _TICK_S = 0.2
 _STOP_CAMERA_S = 0.5
 
 
-class Reader(Protocol):
+class CameraReader(Protocol):
     """What reads one live camera; `LiveCamera` for real."""
 
     def start(self) -> None:
@@ -53,7 +53,7 @@ class Reader(Protocol):
         """Wait for the first frame. SourceUnavailable if the first attempt failed."""
 
 
-OpenReader = Callable[[Source, CameraListener, RunClock], Reader]
+OpenReader = Callable[[Source, CameraListener, RunClock], CameraReader]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ Item_co = TypeVar("Item_co", covariant=True)
 Item = TypeVar("Item")
 
 
-class Stage(Protocol[Item_co]):
+class FrameStage(Protocol[Item_co]):
     """What a file's frames are pushed into: a detector's `Stream`, or a segmenter alone."""
 
     def push_lazy(self, frame: PreparePixels, seconds: float) -> Sequence[Item_co]:
@@ -70,7 +70,7 @@ class _Never:
 
 def run_through(
     video: VideoFile,
-    stage: Stage[Item],
+    stage: FrameStage[Item],
     pixels: PixelSpec,
     fallback_fps: float,
     stop: Stop | None = None,

@@ -36,7 +36,7 @@ REPORT_EVERY: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class TrainingStage:
     """One stage of training.
 
     Attributes:
@@ -92,7 +92,7 @@ class Recipe:
         ValueError: No shard is left to train on, or none is held out.
     """
 
-    stages: tuple[Stage, ...]
+    stages: tuple[TrainingStage, ...]
     seed: int = 0
     pairs: int = PAIRS
     shards: int = 80
@@ -109,11 +109,11 @@ SHIPPED: Final = Recipe(
     stages=(
         # 8 is a bad stride: pairs of scenes go through the kinds in steps of 4 clips, so that half of the kinds
         # looked rarer than they are. The shipped weights began this way; the last stage corrects it.
-        Stage("frames", steps=400, batch=192, rate=1e-3, warmup=30, decay=150, rarity_every=8),
-        Stage("clips", steps=600, batch=16, rate=8e-4, warmup=100, decay=1, rarity_every=8),
-        Stage("clips", steps=900, batch=16, rate=1e-3, warmup=30, decay=400, muon=True),
+        TrainingStage("frames", steps=400, batch=192, rate=1e-3, warmup=30, decay=150, rarity_every=8),
+        TrainingStage("clips", steps=600, batch=16, rate=8e-4, warmup=100, decay=1, rarity_every=8),
+        TrainingStage("clips", steps=900, batch=16, rate=1e-3, warmup=30, decay=400, muon=True),
         # Sight had hardly improved since single frames, so it learns at the full rate from here on.
-        Stage("clips", steps=4500, batch=16, rate=1e-3, warmup=50, decay=2500, muon=True, seeing_share=1.0),
+        TrainingStage("clips", steps=4500, batch=16, rate=1e-3, warmup=50, decay=2500, muon=True, seeing_share=1.0),
     )
 )
 """How the shipped checkpoint was trained."""
@@ -232,7 +232,7 @@ class Trainer:
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 
-    def _one(self, stage: Stage) -> dict[str, float]:
+    def _one(self, stage: TrainingStage) -> dict[str, float]:
         """One step; the workers share its examples. Returns the losses of this worker's share, scaled up."""
         rng = np.random.default_rng([self.recipe.seed, self.stage, self.step])
         numbers = rng.integers(0, len(self.pool), stage.batch)

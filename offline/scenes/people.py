@@ -13,7 +13,7 @@ import numpy as np
 from offline.scenes import actors
 from offline.scenes.canvas import Canvas
 from offline.scenes.pose import Joint, skeleton, target_pose
-from offline.scenes.world import Actor, Drawn, Script, World
+from offline.scenes.world import Actor, DrawnObject, Script, World
 
 MARGIN = 0.32
 """How far outside the picture's edge, in heights, a person is certainly out of sight."""
@@ -46,17 +46,17 @@ class Bag(Actor):
         self.carrier: Person | None = None
         self.action = "standing"
 
-    def draw(self, canvas: Canvas) -> list[Drawn]:
+    def draw(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw it on the ground; a carried bag is drawn by its carrier."""
         if self.carrier is not None:
             return []
         actors.shadow(canvas, (self.u, self.v), 0.2 * self.world.stage.scale(self.v))
         return [self.draw_at(canvas, (self.u, self.v), self.world.stage.scale(self.v))]
 
-    def draw_at(self, canvas: Canvas, foot: tuple[float, float], height: float) -> Drawn:
+    def draw_at(self, canvas: Canvas, foot: tuple[float, float], height: float) -> DrawnObject:
         """Draw it with its lower edge at `foot`, beside a person `height` tall."""
         box = actors.bag(canvas, foot, height, self.shape, actors.CLOTHES[self.color])
-        return Drawn(self.track, "bag", box, self.action, self.color, foot)
+        return DrawnObject(self.track, "bag", box, self.action, self.color, foot)
 
 
 class Person(Actor):
@@ -249,7 +249,7 @@ class Person(Actor):
             self.bag.u, self.bag.v = self.u, self.v
             self.bag.gone = self.gone
 
-    def draw(self, canvas: Canvas) -> list[Drawn]:
+    def draw(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw the person and what is carried.
 
         Returns:
@@ -269,7 +269,7 @@ class Person(Actor):
             held = "phone"
         body = skeleton(self._pose, grounded=self.action != "cycling")
         box, hand = actors.person(canvas, foot, height, self.facing, body, self.look, held)
-        drawn = [Drawn(self.track, "person", box, self.action, self.color, (self.u, self.v))]
+        drawn = [DrawnObject(self.track, "person", box, self.action, self.color, (self.u, self.v))]
         if self.bag is not None:
             low = {"suitcase": 0.42, "sports bag": 0.28, "handbag": 0.25}[self.bag.shape] * height
             drawn.append(self.bag.draw_at(canvas, (hand[0], min(hand[1] + low, self.v)), height))
@@ -285,14 +285,14 @@ class Cyclist(Person):
         self.umbrella = False
         self.action = "cycling"
 
-    def draw(self, canvas: Canvas) -> list[Drawn]:
+    def draw(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw bicycle and rider."""
         direction = 1 if self.looks_to >= 0 else -1
         self.facing = float(direction)
         foot = (self.u, self.v)
         box = actors.bicycle(canvas, foot, self.height, direction, -self.phase * 1.4 * direction)
         rider = super().draw(canvas)
-        return [*rider, Drawn(self.bicycle_track, "bicycle", box, "rolling", "red", foot)]
+        return [*rider, DrawnObject(self.bicycle_track, "bicycle", box, "rolling", "red", foot)]
 
 
 class Ball(Actor):
@@ -313,14 +313,14 @@ class Ball(Actor):
             self.rise = 0.12 * math.sin(math.pi * part)
             yield
 
-    def draw(self, canvas: Canvas) -> list[Drawn]:
+    def draw(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw a white ball with its shadow."""
         radius = 0.06 * self.world.stage.scale(self.v)
         actors.shadow(canvas, (self.u, self.v), 1.6 * radius)
         center = (self.u, self.v - radius - self.rise)
         canvas.disc(center, radius, (226, 226, 232))
         box = (center[0] - radius, center[1] - radius, center[0] + radius, center[1] + radius)
-        return [Drawn(self.track, "ball", box, self.action, "white", (self.u, self.v))]
+        return [DrawnObject(self.track, "ball", box, self.action, "white", (self.u, self.v))]
 
 
 def follow(first: Person, second: Person, apart: float) -> Iterator[None]:

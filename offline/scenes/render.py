@@ -18,7 +18,7 @@ from offline.scenes.events import EVENTS, PARTICIPANTS
 from offline.scenes.lens import Lens
 from offline.scenes.spec import FOOTAGE, SceneSpec
 from offline.scenes.truth import BgrImage, Conditions, RenderedFrame, SceneObject
-from offline.scenes.world import Drawn, World
+from offline.scenes.world import DrawnObject, World
 
 VISIBLE = 0.2
 """An object counts as seen when at least this part of its box is in the picture."""
@@ -74,7 +74,7 @@ class Scene:
             image = self._footage(world.frame).copy()
         canvas = Canvas(image, rng, world.seconds, self._darkness)
         actors = world.by_depth()
-        drawn: list[Drawn] = []
+        drawn: list[DrawnObject] = []
         for actor in actors:
             drawn += actor.draw(canvas)
         if self._light is not None:
@@ -88,7 +88,7 @@ class Scene:
         objects = tuple(seen for seen in (self._seen(thing, shift) for thing in drawn) if seen is not None)
         return RenderedFrame(world.frame, world.seconds, image, objects, self._conditions)
 
-    def _seen(self, thing: Drawn, shift: tuple[float, float]) -> SceneObject | None:
+    def _seen(self, thing: DrawnObject, shift: tuple[float, float]) -> SceneObject | None:
         """The object in pixels, or None where too little of it is in the picture."""
         width, height = self.spec.size
         left, top, right, bottom = (side * height + shift[i % 2] for i, side in enumerate(thing.box))

@@ -7,7 +7,7 @@ import math
 from offline.scenes import actors
 from offline.scenes.canvas import Canvas, shade
 from offline.scenes.people import Person
-from offline.scenes.world import Actor, Drawn, Script, World
+from offline.scenes.world import Actor, DrawnObject, Script, World
 
 CRUISE = 1.25
 """Speed of traffic in heights of a person per second, well below life: a car would cross in half a second."""
@@ -119,13 +119,13 @@ class Vehicle(Actor):
             self.direction, self.tilt, self.nose, self.tail, self.turn, self.braking, self.hazard
         )
 
-    def draw(self, canvas: Canvas) -> list[Drawn]:
+    def draw(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw the vehicle."""
         foot = (self.u, self.v)
         box = actors.vehicle(canvas, foot, self.height, self.kind, actors.PAINT[self.color], self._state())
-        return [Drawn(self.track, self.kind, box, self.action, self.color, foot)]
+        return [DrawnObject(self.track, self.kind, box, self.action, self.color, foot)]
 
-    def shine(self, canvas: Canvas) -> list[Drawn]:
+    def shine(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw its lights, which are off when it is parked."""
         if self.action != "parked":
             head, tail = actors.lamps_of((self.u, self.v), self.height, self.kind, self.direction)
@@ -169,7 +169,7 @@ class Plume(Actor):
         self.seed = world.uniform(0.0, 6.28)
         self.drift = world.uniform(-0.05, 0.05)
 
-    def shine(self, canvas: Canvas) -> list[Drawn]:
+    def shine(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw the puffs, oldest first."""
         if self.strength <= 0.0:
             return []
@@ -191,7 +191,7 @@ class Plume(Actor):
             canvas.haze(center, radius, color, strength)
             points.append((center[0], center[1]))
         box = actors.bounds(points, 0.12 * scale)
-        return [Drawn(self.track, self.kind, box, "rising", "white" if steam else "grey", (self.u, self.v))]
+        return [DrawnObject(self.track, self.kind, box, "rising", "white" if steam else "grey", (self.u, self.v))]
 
 
 class Fire(Actor):
@@ -207,14 +207,14 @@ class Fire(Actor):
         self.base = height
         self.size = 0.0
 
-    def shine(self, canvas: Canvas) -> list[Drawn]:
+    def shine(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw the flames over everything, as they are brighter than what they burn."""
         if self.size <= 0.0:
             return []
         scale = self.world.stage.scale(self.v)
         foot = (self.u, self.v - self.base * scale)
         box = actors.flames(canvas, foot, self.size * scale)
-        return [Drawn(self.track, "fire", box, "burning", "orange", (self.u, self.v))]
+        return [DrawnObject(self.track, "fire", box, "burning", "orange", (self.u, self.v))]
 
 
 class Splinters(Actor):
@@ -240,7 +240,7 @@ class Splinters(Actor):
             for _ in range(count)
         ]
 
-    def draw(self, canvas: Canvas) -> list[Drawn]:
+    def draw(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw each piece on its ballistic flight until it lands."""
         scale = self.world.stage.scale(self.v)
         age = canvas.seconds - self.born
@@ -256,7 +256,7 @@ class Splinters(Actor):
 class Bin(Actor):
     """A litter bin; an actor, because people pass in front of it and behind."""
 
-    def draw(self, canvas: Canvas) -> list[Drawn]:
+    def draw(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw a green bin with a lid."""
         s = self.world.stage.scale(self.v)
         u, v = self.u, self.v
@@ -273,7 +273,7 @@ class Fence(Actor):
 
     HEIGHT = 0.72
 
-    def draw(self, canvas: Canvas) -> list[Drawn]:
+    def draw(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw two rails and upright bars."""
         s = self.world.stage.scale(self.v)
         aspect = self.world.stage.aspect

@@ -19,7 +19,7 @@ Script = Iterator[None]
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnObject:
     """An object of the ground truth as it was drawn, before clipping.
 
     Attributes:
@@ -66,7 +66,7 @@ class Actor:
             except StopIteration:
                 self.gone = True
 
-    def draw(self, canvas: Canvas) -> list[Drawn]:
+    def draw(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw what the scene's light falls on.
 
         Returns:
@@ -75,7 +75,7 @@ class Actor:
         del canvas
         return []
 
-    def shine(self, canvas: Canvas) -> list[Drawn]:
+    def shine(self, canvas: Canvas) -> list[DrawnObject]:
         """Draw what gives light or hangs in the air, after the scene's own light was applied.
 
         Returns:

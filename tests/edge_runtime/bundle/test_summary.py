@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edge_runtime.bundle.manifest import Prompt, SourceModel, bundle_id, read_manifest
+from edge_runtime.bundle.manifest import PromptEntry, SourceModelEntry, bundle_id, read_manifest
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.bundle.summary import as_dict, as_text, describe
 from edge_runtime.errors import BundleRefused
@@ -26,8 +26,8 @@ def test_one_fact_a_line(bundle):
     [
         {"created": HOSTILE},
         {"producer": {HOSTILE: HOSTILE}},
-        {"source_model": SourceModel(name=HOSTILE, revision=HOSTILE, architecture=HOSTILE, licence=HOSTILE)},
-        {"prompt": Prompt(name=HOSTILE, text=HOSTILE)},
+        {"source_model": SourceModelEntry(name=HOSTILE, revision=HOSTILE, architecture=HOSTILE, licence=HOSTILE)},
+        {"prompt": PromptEntry(name=HOSTILE, text=HOSTILE)},
         {"parity": {HOSTILE: 1.0}},
     ],
     ids=lambda changes: next(iter(changes)),

@@ -7,7 +7,7 @@ import logging
 import click
 import pytest
 
-from edge_runtime.cli.console import Console
+from edge_runtime.cli.console import LogConsole
 from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import BundleRefused, HeadHuntError, MissingExtra, SourceUnavailable
 
@@ -48,7 +48,7 @@ def test_whatever_goes_wrong_is_printable_lines_and_a_code(
 
 
 def test_a_log_line_is_one_printable_line(capsys: pytest.CaptureFixture[str]) -> None:
-    console = Console()
+    console = LogConsole()
     console.handle(logging.makeLogRecord({"msg": "camera %s: gone", "args": (EVIL,), "levelno": logging.WARNING}))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isprintable()

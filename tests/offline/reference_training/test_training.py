@@ -34,15 +34,15 @@ from offline.reference_training.pool import (
     write_pool,
 )
 from offline.reference_training.questions import Asker, all_texts, present_names
-from offline.reference_training.training import POOL, Recipe, Stage, Trainer
+from offline.reference_training.training import POOL, Recipe, Trainer, TrainingStage
 from offline.scenes import ABNORMAL_ACTIONS, KIND_ACTIONS, KINDS, plan
 from offline.scenes.dataset import SceneSet
 
 RECIPE = Recipe(
     stages=(
-        Stage("frames", steps=4, batch=8, rate=1e-3, warmup=2, decay=2),
-        Stage("clips", steps=3, batch=2, rate=1e-3, warmup=2, decay=1),
-        Stage("clips", steps=4, batch=2, rate=1e-3, warmup=2, decay=2, muon=True),
+        TrainingStage("frames", steps=4, batch=8, rate=1e-3, warmup=2, decay=2),
+        TrainingStage("clips", steps=3, batch=2, rate=1e-3, warmup=2, decay=1),
+        TrainingStage("clips", steps=4, batch=2, rate=1e-3, warmup=2, decay=2, muon=True),
     ),
     pairs=8,
     shards=2,
@@ -257,13 +257,13 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(pool_folder: Path, tm
 @pytest.mark.parametrize(
     "stage",
     [
-        Stage("frames", steps=20, batch=24, rate=1e-3, warmup=4, decay=4),
-        Stage("clips", steps=14, batch=2, rate=1e-3, warmup=4, decay=4),
-        Stage("clips", steps=14, batch=2, rate=1e-3, warmup=4, decay=4, muon=True),
+        TrainingStage("frames", steps=20, batch=24, rate=1e-3, warmup=4, decay=4),
+        TrainingStage("clips", steps=14, batch=2, rate=1e-3, warmup=4, decay=4),
+        TrainingStage("clips", steps=14, batch=2, rate=1e-3, warmup=4, decay=4, muon=True),
     ],
     ids=["frames", "clips", "clips by Muon"],
 )
-def test_the_loss_goes_down(stage: Stage, pool_folder: Path, tmp_path: Path) -> None:
+def test_the_loss_goes_down(stage: TrainingStage, pool_folder: Path, tmp_path: Path) -> None:
     trainer = fresh(tmp_path, pool_folder, replace(RECIPE, stages=(stage,)))
     losses = []
     for step in range(stage.steps):
@@ -289,7 +289,7 @@ def test_the_parts_of_a_batch_add_up_to_the_whole(pool: ClipPool, pool_folder: P
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
-    stage = Stage("clips", steps=100, batch=1, rate=1.0, warmup=10, decay=20)
+    stage = TrainingStage("clips", steps=100, batch=1, rate=1.0, warmup=10, decay=20)
     rates = [stage.rate_at(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:80] == pytest.approx([1.0] * 71)
