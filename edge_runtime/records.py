@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from edge_runtime.schema import schema_of
 from edge_runtime.strict_json import parse_object
 
 GapReason = Literal["stalled", "lost", "undecodable", "dropped"]
@@ -149,8 +150,4 @@ def read_record(line: str | bytes) -> AnyRecord:
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of one line of output."""
-    schema = msgspec.json.schema(AnyRecord)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "HeadHunt-VAD record, one JSON object a line",
-    } | schema
+    return schema_of(AnyRecord, "HeadHunt-VAD record, one JSON object a line")

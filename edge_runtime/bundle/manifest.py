@@ -13,6 +13,7 @@ import msgspec
 
 from edge_runtime.errors import BundleRefused
 from edge_runtime.files import printable
+from edge_runtime.schema import schema_of
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
@@ -272,8 +273,4 @@ def read_manifest(data: bytes, where: str = MANIFEST) -> Manifest:
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of manifest.json."""
-    schema = msgspec.json.schema(Manifest)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "HeadHunt-VAD bundle manifest",
-    } | schema
+    return schema_of(Manifest, "HeadHunt-VAD bundle manifest")
