@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
-from edge_runtime.records import Record
 from edge_runtime.stream.segments import Clock
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.sources import Source
 from edge_runtime.watch.cameras import LiveRun, OpenReader
-from edge_runtime.watch.files import FileRun
+from edge_runtime.watch.files import Emit, FileRun
 from edge_runtime.watch.options import FileProgress, RunOptions
 from edge_runtime.watch.stopping import Stop
-
-Write = Callable[[Record], None]
 
 
 def check_sources(sources: Sequence[Source]) -> None:
@@ -54,7 +51,7 @@ class Runner:
     def __init__(
         self,
         detector: Detector,
-        write: Write,
+        write: Emit,
         stop: Stop,
         *,
         locator: str = "full",
