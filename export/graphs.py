@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from export.language import TruncatedLanguage
 from export.publish import LANGUAGE, VISION
@@ -28,11 +29,24 @@ def export_graphs(mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], frames
     Raises:
         UsageError: An expert does not exist or comes twice.
     """
-    size, group = mllm.pixels.size, mllm.frames_per_group
-    # The content of a sample does not matter, its shape does; two of each, because one would become a constant.
-    pictures = torch.zeros(2, group, size, size, 3, dtype=torch.uint8)
-    export_module(mllm.vision, pictures, folder / VISION, "frames", "tokens")
+    export_vision(mllm, folder)
+    export_language(mllm, prompt, experts, frames, folder)
+
+
+def export_vision(mllm: Mllm, folder: Path) -> None:
+    """Write `vision.onnx` into an existing folder."""
+    export_module(mllm.vision, _pictures(mllm), folder / VISION, "frames", "tokens")
+
+
+def export_language(mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], frames: int, folder: Path) -> None:
+    """Write `language.onnx`; see `export_graphs`."""
     with torch.no_grad():
-        width = mllm.vision(pictures).shape[-1]
-    tokens = torch.zeros(2, frames // group * mllm.tokens_per_frame, width)
+        width = mllm.vision(_pictures(mllm)).shape[-1]
+    tokens = torch.zeros(2, frames // mllm.frames_per_group * mllm.tokens_per_frame, width)
     export_module(TruncatedLanguage(mllm, prompt, experts, frames), tokens, folder / LANGUAGE, "tokens", "features")
+
+
+def _pictures(mllm: Mllm) -> Tensor:
+    """A sample whose shape matters, not its content; two pictures, because one would become a constant."""
+    size = mllm.pixels.size
+    return torch.zeros(2, mllm.frames_per_group, size, size, 3, dtype=torch.uint8)

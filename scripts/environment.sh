@@ -18,8 +18,9 @@ if [ "$(cat .env/complete 2>/dev/null)" != "$wanted-$PWD" ]; then
   rm -rf .env
   "$python" -m venv .env
   .env/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
-  # No build isolation: the build backend is pinned by the constraints like everything else.
-  .env/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet \
+  # No build isolation: the build backend is pinned by the constraints like everything else. No compilation: of
+  # 2 GB of packages most is never imported, and what is gets compiled then.
+  .env/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet --no-compile \
     -c constraints.txt --no-build-isolation -e "./edge_runtime[cpu]" -e ".[dev]"
   echo "$wanted-$PWD" > .env/complete
 fi

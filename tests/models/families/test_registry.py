@@ -15,7 +15,7 @@ from toy_family import ADDITIONS_AFTER, SIZE, TOY, Toy, write_toy
 
 from edge_runtime.errors import CheckpointError
 from edge_runtime.inference.onnx_engine import OnnxEngine
-from export.graphs import export_graphs
+from export.graphs import export_language, export_vision
 from export.publish import LANGUAGE, VISION
 from models.families.registry import FAMILIES, Family, family_of
 from models.heads import HeadRef
@@ -33,6 +33,13 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
         mllm = load(str(write_toy(tmp_path_factory.mktemp("toy"))), "cpu")
     assert isinstance(mllm, Toy)
     return mllm
+
+
+@pytest.fixture(scope="module")
+def toy_vision(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vision")
+    export_vision(toy, folder)
+    return folder / VISION
 
 
 def test_a_family_is_known_by_its_row_alone(toy: Toy, tmp_path: Path) -> None:
@@ -56,11 +63,11 @@ def test_the_hunt_sees_what_hooks_on_its_untouched_model_see(toy: Toy) -> None:
     ids=["above-all-additions", "between-them", "below-them"],
 )
 def test_its_graphs_give_what_hooks_on_its_untouched_model_see(
-    heads: tuple[tuple[int, int], ...], toy: Toy, tmp_path: Path
+    heads: tuple[tuple[int, int], ...], toy: Toy, toy_vision: Path, tmp_path: Path
 ) -> None:
     experts = [HeadRef(layer, head) for layer, head in heads]
-    export_graphs(toy, PROMPTS[2], experts, FRAMES, tmp_path)
-    graphs = OnnxEngine(tmp_path / VISION, tmp_path / LANGUAGE, provider="cpu")
+    export_language(toy, PROMPTS[2], experts, FRAMES, tmp_path)
+    graphs = OnnxEngine(toy_vision, tmp_path / LANGUAGE, provider="cpu")
     for batch in (1, 3):
         frames = some_frames(batch, FRAMES, SIZE, seed=batch)
         every = plain_head_features(toy, frames, PROMPTS[2])

@@ -40,9 +40,9 @@ from offline.scenes.dataset import SceneSet
 
 RECIPE = Recipe(
     stages=(
-        TrainingStage("frames", steps=4, batch=8, rate=1e-3, warmup=2, decay=2),
-        TrainingStage("clips", steps=3, batch=2, rate=1e-3, warmup=2, decay=1),
-        TrainingStage("clips", steps=4, batch=2, rate=1e-3, warmup=2, decay=2, muon=True),
+        TrainingStage("frames", steps=2, batch=8, rate=1e-3, warmup=1, decay=1),
+        TrainingStage("clips", steps=2, batch=2, rate=1e-3, warmup=1, decay=1),
+        TrainingStage("clips", steps=2, batch=2, rate=1e-3, warmup=1, decay=1, muon=True),
     ),
     pairs=8,
     shards=2,
@@ -246,7 +246,7 @@ def test_judging_counts_the_right_answers_only(pool: ClipPool, pool_folder: Path
 def test_a_run_that_was_stopped_ends_with_the_same_weights(pool_folder: Path, tmp_path: Path) -> None:
     whole, stopped = fresh(tmp_path / "a", pool_folder), tmp_path / "b"
     run(whole)
-    for stop in (3, 3, 3, None):  # within each stage, and to the end
+    for stop in (1, 2, 2, None):  # within each stage, and to the end
         run(fresh(stopped, pool_folder), stop)
     resumed = fresh(stopped, pool_folder)
     assert (resumed.stage, resumed.step) == (3, 0)
@@ -258,8 +258,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(pool_folder: Path, tm
     "stage",
     [
         TrainingStage("frames", steps=20, batch=24, rate=1e-3, warmup=4, decay=4),
-        TrainingStage("clips", steps=14, batch=2, rate=1e-3, warmup=4, decay=4),
-        TrainingStage("clips", steps=14, batch=2, rate=1e-3, warmup=4, decay=4, muon=True),
+        TrainingStage("clips", steps=9, batch=2, rate=1e-3, warmup=2, decay=3),
+        # Muon orthogonalises in bfloat16, which many processors emulate slowly: few steps.
+        TrainingStage("clips", steps=6, batch=2, rate=1e-3, warmup=1, decay=2, muon=True),
     ],
     ids=["frames", "clips", "clips by Muon"],
 )
@@ -269,7 +270,7 @@ def test_the_loss_goes_down(stage: TrainingStage, pool_folder: Path, tmp_path: P
     for step in range(stage.steps):
         trainer.step = step
         losses.append(trainer._one(stage)["total"])
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert np.mean(losses[-2:]) < 0.8 * np.mean(losses[:2])
 
 
 def test_a_state_of_another_recipe_is_refused(pool_folder: Path, tmp_path: Path) -> None:
