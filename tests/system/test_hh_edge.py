@@ -223,6 +223,38 @@ def test_a_signal_while_nobody_reads_the_records(quick_bundle: Path, long_clip: 
     child.communicate()
 
 
+SLOW_SELF_TEST = """
+import sys, time
+from edge_runtime.inference.onnx_engine import OnnxEngine
+
+def tokens(self, frames):
+    print("testing", file=sys.stderr, flush=True)
+    time.sleep(120)
+
+OnnxEngine.tokens = tokens
+from edge_runtime.cli import main
+main()
+"""
+
+
+# Python cannot leave a graph that is running: the process ends after a while, and a SIGTERM is not told as done.
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)])
+def test_a_signal_while_the_bundle_is_tested(
+    bundle_dir: Path, clip_path: Path, number: signal.Signals, code: int
+) -> None:
+    """A large model's golden segment takes long: nobody waits for it to be told that he stopped the command."""
+    command = [sys.executable, "-c", SLOW_SELF_TEST, "run", "--bundle", str(bundle_dir), "--camera", str(clip_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        while "testing" not in (line := child.stderr.readline()):
+            assert line
+        child.send_signal(number)
+        out, err = child.communicate(timeout=STOP_S)
+    assert child.returncode == code, err
+    assert out == ""
+    assert "Traceback" not in err
+
+
 # ---- the other commands
 
 

@@ -449,3 +449,33 @@ def test_a_camera_starts_once_and_stops_as_often_as_asked(recorder: Recorder) ->
     assert live.stop()
     assert [reason for _, _, reason in recorder.outages] == ["lost"]
     assert recorder.outages[0][1] <= time.monotonic() - begun
+
+
+@pytest.mark.parametrize("order", ["start first", "stop first"])
+def test_a_start_and_a_stop_at_the_same_moment_leave_no_thread_and_raise_nothing(order: str) -> None:
+    """Whichever comes first: a thread that was made but has not begun cannot be joined."""
+    source = parse_source(f"gate=rtsp://127.0.0.1:{free_port()}/gone")
+    for _ in range(40):
+        camera = LiveCamera(source, Recorder(), RunClock(), **QUICK)
+        together = threading.Barrier(2)
+        raised: list[BaseException] = []
+
+        def meet(work: Callable[[], object], together: threading.Barrier, raised: list[BaseException]) -> None:
+            together.wait()
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the test says it
+                raised.append(error)
+
+        works = (camera.start, lambda camera=camera: camera.stop(PATIENCE_S))
+        if order == "stop first":
+            works = works[::-1]
+        threads = [threading.Thread(target=meet, args=(work, together, raised)) for work in works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        assert raised == []
+        # A stop that came before the start found nothing to end; what began after it ends by itself.
+        assert camera.stop(PATIENCE_S)
+        assert not [one for one in threading.enumerate() if one.name.endswith("-gate")]
