@@ -241,7 +241,7 @@ class Detector:
         """Probability that each segment is anomalous.
 
         Args:
-            frames: uint8 (b, F, S, S, 3).
+            frames: uint8 (b, F, H, W, 3).
 
         Returns:
             float32 (b,).

@@ -33,9 +33,9 @@ def check_graphs(manifest: Manifest, headers: Mapping[str, GraphHeader]) -> None
         _check_same(stated.file, "outputs", declared.outputs, stated.outputs)
 
     vision, language = manifest.graphs.vision, manifest.graphs.language
-    size, sampled, group = manifest.pixels.size, manifest.segment.sampled, manifest.graphs.frames_per_group
-    frames = _spec("frames", "uint8", group, size, size, 3)
-    _check_is(vision.file, "inputs", vision.inputs, frames, f"pixels.size {size}")
+    pixels, sampled, group = manifest.pixels, manifest.segment.sampled, manifest.graphs.frames_per_group
+    frames = _spec("frames", "uint8", group, pixels.height, pixels.width, 3)
+    _check_is(vision.file, "inputs", vision.inputs, frames, f"pixels.size {pixels.size}")
 
     tokens = vision.outputs[0] if len(vision.outputs) == 1 else None
     if tokens is None or tokens.name != "tokens" or tokens.dtype not in _TOKEN_DTYPES or not _is_batch(tokens, 3):

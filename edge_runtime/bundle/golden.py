@@ -37,7 +37,7 @@ class Golden:
     """Two segments and what they gave at build time.
 
     Attributes:
-        frames: uint8 (2, F, S, S, 3).
+        frames: uint8 (2, F, H, W, 3).
         tokens: float32 (2, n·T, D).
         features: float32 (2, K·d).
         probabilities: float32 (2,).
@@ -103,11 +103,11 @@ def _with_arrays(path: Path, manifest: Manifest, read: bool) -> dict[str, NDArra
 
 def _layouts(manifest: Manifest) -> Mapping[str, _Layout]:
     """The four arrays as the manifest implies them. Its shapes were compared with those of the graphs before."""
-    size = manifest.pixels.size
+    pixels = manifest.pixels
     _, rows, width = manifest.graphs.language.inputs[0].shape
     tokens = np.dtype(manifest.graphs.vision.outputs[0].dtype)
     return {
-        "frames": _Layout(np.dtype(np.uint8), (manifest.segment.sampled, size, size, 3)),
+        "frames": _Layout(np.dtype(np.uint8), (manifest.segment.sampled, pixels.height, pixels.width, 3)),
         "tokens": _Layout(tokens, (int(rows), int(width))),
         "features": _Layout(np.dtype(np.float32), (manifest.feature_size,)),
         "probabilities": _Layout(np.dtype(np.float32), ()),

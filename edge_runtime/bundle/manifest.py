@@ -10,6 +10,7 @@ import json
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from edge_runtime.errors import BundleRefused
 from edge_runtime.files import printable
@@ -19,20 +20,35 @@ from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
 from edge_runtime.strict_json import parse_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Version 1 had none of the keys that are optional now, and squares alone.
+READ_VERSIONS = (1, 2)
 MANIFEST = "manifest.json"
+# A detached signature over the manifest, the one file that `files` does not list.
+SIGNATURE = "manifest.sig"
 REPORT = "report.html"
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 
 class SourceModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the weights came from."""
+    """Where the weights came from.
+
+    Attributes:
+        name: A Hugging Face id, a folder's name, or `reference`.
+        revision: The hub's commit, or `sha256:` and the beginning of the fingerprint.
+        architecture: The class that the config names.
+        licence: What the model card says, else `unknown`.
+        dtype: What the model computed in while heads were hunted.
+        system_message: What stands before the user's part of the sequence, where it is not the template's own.
+    """
 
     name: str
     revision: str
     architecture: str
     licence: str
+    dtype: str | UnsetType = UNSET
+    system_message: str | UnsetType = UNSET
 
 
 class PromptEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,12 +84,21 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One ONNX graph of the bundle."""
+    """One ONNX graph of the bundle.
+
+    Attributes:
+        file: Its name.
+        precision: Of its products.
+        inputs: What it takes.
+        outputs: What it gives.
+        kept: Layers left at a higher precision, by name.
+    """
 
     file: str
     precision: Precision
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
+    kept: list[str] | UnsetType = UNSET
 
 
 class Graphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,7 +110,7 @@ class Graphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def __post_init__(self) -> None:
         shape = self.vision.inputs[0].shape if self.vision.inputs else []
         if len(shape) != 5 or not isinstance(shape[1], int) or shape[1] < 1:
-            raise ValueError(f"graphs.vision takes frames of shape [n, g, S, S, 3], got {shape}")
+            raise ValueError(f"graphs.vision takes frames of shape [n, g, H, W, 3], got {shape}")
 
     @property
     def frames_per_group(self) -> int:
@@ -142,7 +167,11 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything a bundle says about itself. With the file hashes inside, `bundle_id` seals all of it."""
+    """Everything a bundle says about itself. With the file hashes inside, `bundle_id` seals all of it.
+
+    Of the optional keys, `decoder` names what decoded the calibration videos, where its pictures differ from other
+    decoders'; `licences` gives the licence of each part that is not ours, by the part's name.
+    """
 
     schema_version: int
     bundle_id: str
@@ -160,6 +189,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     validation: Validation
     parity: dict[str, float]
     files: list[FileEntry]
+    decoder: str | UnsetType = UNSET
+    licences: dict[str, str] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if not self.experts:
@@ -183,8 +214,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 f"segment.sampled is {self.segment.sampled}, not a multiple of the {self.graphs.frames_per_group} "
                 "frames that graphs.vision takes together"
             )
-        for side in self.graphs.vision.inputs[0].shape[2:4]:
-            if isinstance(side, int) and side != self.pixels.size:
+        sides = self.graphs.vision.inputs[0].shape[2:4]
+        for side, stated in zip(sides, (self.pixels.height, self.pixels.width), strict=True):
+            if isinstance(side, int) and side != stated:
                 raise ValueError(f"graphs.vision takes pictures of {side} pixels, pixels.size is {self.pixels.size}")
 
     @property
@@ -226,9 +258,9 @@ def seal(document: dict[str, Any]) -> bytes:
     Raises:
         ValueError: It would not be read back.
     """
-    sealed = {"schema_version": SCHEMA_VERSION, "bundle_id": bundle_id(document)} | {
-        key: value for key, value in document.items() if key not in ("schema_version", "bundle_id")
-    }
+    body = {"schema_version": SCHEMA_VERSION} | {key: value for key, value in document.items() if key != "bundle_id"}
+    version = body.pop("schema_version")
+    sealed = {"schema_version": version, "bundle_id": bundle_id({"schema_version": version} | body)} | body
     msgspec.convert(sealed, Manifest)
     return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
@@ -251,9 +283,10 @@ def read_manifest(data: bytes, where: str = MANIFEST) -> Manifest:
     if not isinstance(document, dict):
         raise BundleRefused(f"{where}: holds no JSON object; copy the bundle again")
     version = document.get("schema_version")
-    if type(version) is not int or version != SCHEMA_VERSION:
+    if type(version) is not int or version not in READ_VERSIONS:
+        known = " and ".join(map(str, READ_VERSIONS))
         raise BundleRefused(
-            f"{where}: schema_version {version!r} is not known to this version, which reads {SCHEMA_VERSION}; "
+            f"{where}: schema_version {version!r} is not known to this version, which reads {known}; "
             "install the headhunt-edge that matches the bundle"
         )
     try:

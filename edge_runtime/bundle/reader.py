@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from edge_runtime.bundle.agreement import check_graphs
 from edge_runtime.bundle.external_data import external_locations
 from edge_runtime.bundle.golden import GOLDEN, Golden, check_golden, read_golden
-from edge_runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, check_path, read_manifest
+from edge_runtime.bundle.manifest import MANIFEST, SIGNATURE, FileEntry, Manifest, check_path, read_manifest
 from edge_runtime.bundle.onnx_header import GraphHeader, read_header
 from edge_runtime.errors import BundleRefused
 from edge_runtime.files import printable, sha256, shown_path
@@ -96,7 +96,7 @@ def _check_listing(root: Path, files: list[FileEntry]) -> None:
                 found.add(relative)
     for missing in sorted(listed - found):
         raise BundleRefused(f"{missing}: is missing; copy the bundle again")
-    for extra in sorted(found - listed - {MANIFEST}):
+    for extra in sorted(found - listed - {MANIFEST, SIGNATURE}):
         raise BundleRefused(f"{printable(extra)}: is not listed in {MANIFEST}; remove it or copy the bundle again")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from edge_runtime.bundle.licences import commercial_use
 from edge_runtime.bundle.manifest import MANIFEST, Manifest
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.files import printable
@@ -47,7 +48,8 @@ def as_text(bundle: Bundle) -> str:
         ("id", manifest.bundle_id),
         ("created", manifest.created),
         ("producer", ", ".join(f"{name} {version}" for name, version in manifest.producer.items())),
-        ("model", f"{model.name}, {model.architecture}, revision {model.revision}, licence {model.licence}"),
+        ("model", f"{model.name}, {model.architecture}, revision {model.revision}"),
+        ("licence", _licence(model.licence)),
         ("prompt", f"{manifest.prompt.name}: {' '.join(manifest.prompt.text.split())}"),
         ("experts", f"(layer, head) {experts}"),
         (
@@ -55,7 +57,7 @@ def as_text(bundle: Bundle) -> str:
             f"{segment.frames} frames, {segment.sampled} of them seen, {segment.fps:g} frames/s: "
             f"{segment.duration_s:.2f} s",
         ),
-        ("pixels", f"{pixels.size} x {pixels.size} {pixels.color}, {pixels.interpolation}"),
+        ("pixels", f"{pixels} {pixels.color}, {pixels.interpolation}"),
         ("precision", f"vision {graphs.vision.precision}, language {graphs.language.precision}"),
         (
             "scorer",
@@ -85,3 +87,9 @@ def _locator(locator: LocatorSpec, segment: SegmentSpec) -> str:
 
 def _figure(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
+
+
+def _licence(name: str) -> str:
+    """A licence, with what it says of commercial use where that is not plain permission."""
+    remark = commercial_use(name)
+    return f"{name} ({remark})" if remark else name

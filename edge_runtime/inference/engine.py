@@ -28,7 +28,7 @@ class Engine(Protocol):
         """Visual tokens of segments.
 
         Args:
-            frames: uint8 (b, F, S, S, 3), RGB, at the bundle's picture size.
+            frames: uint8 (b, F, H, W, 3), RGB, at the bundle's picture size.
 
         Returns:
             float32 (b, n·T, D), n = F / g groups of g frames.
@@ -56,7 +56,7 @@ class Engine(Protocol):
         """Both in one call: the path of every scored segment.
 
         Args:
-            frames: uint8 (b, F, S, S, 3).
+            frames: uint8 (b, F, H, W, 3).
 
         Returns:
             float32 (b, K·d), in expert order.

@@ -58,7 +58,7 @@ class OnnxEngine:
         """Visual tokens of segments.
 
         Args:
-            frames: uint8 (b, F, S, S, 3).
+            frames: uint8 (b, F, H, W, 3).
 
         Returns:
             float32 (b, n·T, D), n = F / g groups of g frames.
@@ -100,7 +100,7 @@ class OnnxEngine:
         """Expert features of segments.
 
         Args:
-            frames: uint8 (b, F, S, S, 3).
+            frames: uint8 (b, F, H, W, 3).
 
         Returns:
             float32 (b, K·d), in expert order.

@@ -30,6 +30,7 @@ PRECISIONS: dict[str, PrecisionSpec] = {
         # The graphs sum in another order than the model, and that is all they may do differently.
         PrecisionSpec("fp32", golden_tolerance=1e-3, parity_tolerance=1e-4),
         # Weights of 16 or 8 bits are rounded at every layer, in an order that differs between processors.
+        PrecisionSpec("bf16", golden_tolerance=5e-2),
         PrecisionSpec("fp16", golden_tolerance=2e-2),
         PrecisionSpec("int8", golden_tolerance=5e-2),
     )

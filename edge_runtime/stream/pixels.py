@@ -20,22 +20,39 @@ Interpolation = Literal["area", "linear", "cubic"]
 UInt8Array = NDArray[np.uint8]
 
 
+#: The longest side of a picture.
+MOST_PIXELS = 8192
+
+
 class PixelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What pictures a vision graph takes: square ones.
+    """What pictures a vision graph takes.
 
     Attributes:
-        size: Pixels a side, 1 to 8192.
+        size: Pixels a side of a square, or height and width; 1 to 8192.
         color: Order of the channels.
         interpolation: How frames are resized; OpenCV's names.
     """
 
-    size: int
+    size: int | tuple[int, int]
     color: Literal["rgb"] = "rgb"
     interpolation: Interpolation = "area"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= 8192:
-            raise ValueError(f"pixels.size must lie in 1..8192, got {self.size}")
+        if not 1 <= min(self.height, self.width) <= max(self.height, self.width) <= MOST_PIXELS:
+            raise ValueError(f"pixels.size must lie in 1..{MOST_PIXELS}, got {self.size}")
+
+    @property
+    def height(self) -> int:
+        """Rows of a picture."""
+        return self.size if isinstance(self.size, int) else self.size[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of a picture."""
+        return self.size if isinstance(self.size, int) else self.size[1]
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height}"
 
 
 def check_frame(frame: object) -> UInt8Array:
@@ -74,7 +91,7 @@ def check_color(color: str) -> None:
 
 
 def prepare(frame: UInt8Array, spec: PixelSpec, color: Color = "bgr") -> UInt8Array:
-    """Resize one frame to the vision graph's square and order its channels as red, green, blue.
+    """Resize one frame to the vision graph's size and order its channels as red, green, blue.
 
     Args:
         frame: uint8 (h, w, 3).
@@ -82,7 +99,7 @@ def prepare(frame: UInt8Array, spec: PixelSpec, color: Color = "bgr") -> UInt8Ar
         color: Order of the frame's channels.
 
     Returns:
-        A new uint8 (S, S, 3). It shares no memory with `frame`, so that a caller may reuse its buffer.
+        A new uint8 (H, W, 3). It shares no memory with `frame`, so that a caller may reuse its buffer.
 
     Raises:
         InvalidFrame: The frame is no colour picture, or `color` is not known.
@@ -91,7 +108,7 @@ def prepare(frame: UInt8Array, spec: PixelSpec, color: Color = "bgr") -> UInt8Ar
 
     check_color(color)
     interpolation = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
-    small = cv2.resize(check_frame(frame), (spec.size, spec.size), interpolation=interpolation[spec.interpolation])
+    small = cv2.resize(check_frame(frame), (spec.width, spec.height), interpolation=interpolation[spec.interpolation])
     if color == "bgr":
         return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     # cv2.resize hands back its input's memory where no resizing was needed.

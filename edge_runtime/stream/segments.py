@@ -20,7 +20,7 @@ from edge_runtime.stream.pixels import UInt8Array
 #: What cuts a stream: the count of its frames, or their timestamps.
 Clock = Literal["frames", "time"]
 
-#: One frame's pixels, uint8 (S, S, 3). A segmenter calls it at most once, and only while it is pushed.
+#: One frame's pixels, uint8 (H, W, 3). A segmenter calls it at most once, and only while it is pushed.
 PreparePixels = Callable[[], UInt8Array]
 #: Prepares frames that went by, by their index in the stream; leaves out what it cannot read again.
 ReadAgain = Callable[[Sequence[int]], dict[int, UInt8Array]]
@@ -74,7 +74,7 @@ class Segment:
         end_frame: Frame behind the last one.
         start_s: Start in seconds.
         end_s: End in seconds.
-        pixels: uint8 (F, S, S, 3), the F sampled frames in order.
+        pixels: uint8 (F, H, W, 3), the F sampled frames in order.
     """
 
     index: int

@@ -181,7 +181,7 @@ def edited(**changes) -> dict:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"schema_version": 2}, "schema_version 2 is not known"),
+        ({"schema_version": 3}, "schema_version 3 is not known"),
         ({"schema_version": 0}, "schema_version 0"),
         ({"schema_version": True}, "schema_version True"),
         ({"schema_version": "1"}, "schema_version '1'"),
@@ -199,8 +199,8 @@ def edited(**changes) -> dict:
         ({"pixels__size": 32}, "takes pictures of 64 pixels"),
         ({"pixels__color": "bgr"}, "bgr"),
         ({"graphs__vision__inputs__0__shape__1": 3}, "not a multiple of the 3"),
-        ({"graphs__vision__inputs__0__shape__1": 0}, r"shape \[n, g, S, S, 3\]"),
-        ({"graphs__vision__inputs": []}, r"shape \[n, g, S, S, 3\]"),
+        ({"graphs__vision__inputs__0__shape__1": 0}, r"shape \[n, g, H, W, 3\]"),
+        ({"graphs__vision__inputs": []}, r"shape \[n, g, H, W, 3\]"),
         ({"graphs__vision__file": "tower.onnx"}, r"files does not list tower\.onnx"),
         ({"scorer__file": "model.onnx"}, r"files does not list model\.onnx"),
         ({"locators__full__sigma": 1e308}, "sigma"),
@@ -220,6 +220,38 @@ def test_what_does_not_make_sense_is_refused_though_sealed(changes, reason):
     if "schema_version" not in changes:
         with pytest.raises(ValueError, match=reason):
             seal(doc)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_both_versions_are_read_and_optional_keys_are_not_made_up(version):
+    found = read_manifest(sealed_without_checks(edited(schema_version=version)))
+    plain = msgspec.to_builtins(found)
+    assert plain["schema_version"] == version
+    assert {"decoder", "licences"}.isdisjoint(plain)
+    assert {"dtype", "system_message"}.isdisjoint(plain["source_model"])
+
+
+def test_what_is_optional_is_read_back():
+    doc = edited(
+        decoder="software",
+        licences={"model": "mit"},
+        source_model__dtype="bfloat16",
+        source_model__system_message="",
+        graphs__vision__kept=["blocks.0"],
+    )
+    found = read_manifest(sealed_without_checks(doc))
+    assert (found.decoder, found.licences, found.graphs.vision.kept) == ("software", {"model": "mit"}, ["blocks.0"])
+    assert (found.source_model.dtype, found.source_model.system_message) == ("bfloat16", "")
+
+
+def test_pictures_need_not_be_squares():
+    frames = {"name": "frames", "dtype": "uint8", "shape": ["n", 2, 56, 112, 3]}
+    found = read_manifest(sealed_without_checks(edited(pixels__size=[56, 112], graphs__vision__inputs__0=frames)))
+    assert (found.pixels.height, found.pixels.width) == (56, 112)
+    with pytest.raises(BundleRefused, match="pixels"):
+        read_manifest(sealed_without_checks(edited(pixels__size=[112, 56], graphs__vision__inputs__0=frames)))
+    with pytest.raises(BundleRefused, match="size"):
+        read_manifest(sealed_without_checks(edited(pixels__size=[56, 112, 3])))
 
 
 @pytest.mark.parametrize("key", sorted(set(document()) - {"bundle_id"}))

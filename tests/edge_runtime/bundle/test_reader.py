@@ -155,10 +155,14 @@ class TestHostileManifests:
         edit(copy, listed("more.bin"))
         refused(copy, "more.bin", "is missing")
 
-    @pytest.mark.parametrize("version", [0, 2, True, "1", None, 1.0])
+    @pytest.mark.parametrize("version", [0, 3, True, "1", None, 1.0])
     def test_another_schema(self, copy, version):
         edit(copy, lambda document: document.update(schema_version=version))
         refused(copy, "manifest.json", "schema_version", repr(version))
+
+    def test_a_signature_may_lie_beside_the_manifest(self, copy):
+        (copy / "manifest.sig").write_bytes(b"of another version")
+        Bundle.open(copy)
 
     def test_edited_without_sealing(self, copy):
         text = (copy / "manifest.json").read_text()
