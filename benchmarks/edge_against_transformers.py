@@ -53,7 +53,7 @@ def main(bundle_path: Path, model: str, rounds: int, threads: int) -> None:
 
         @torch.inference_mode()
         def whole() -> None:
-            mllm.plain(**mllm.plain_inputs(frames, prompt), logits_to_keep=1)
+            mllm.plain(**mllm.plain_inputs(frames, prompt, stated.segment), logits_to_keep=1)
 
         for warm in (edge, whole):
             warm()

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_runtime.errors import UsageError
+from edge_runtime.stream.segments import SegmentSpec
 from models.decoder import Geometry, interleave, split_visual
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
+from models.weights import Weights
 
 
 class TruncatedLanguage(nn.Module):
@@ -29,17 +31,17 @@ class TruncatedLanguage(nn.Module):
         mllm: The model; its modules are shared, not copied.
         prompt: The question behind the frames.
         experts: In rank order, distinct, within the geometry.
-        frames: F.
+        segment: How segments are sampled.
 
     Raises:
         UsageError: An expert does not exist or comes twice.
     """
 
-    def __init__(self, mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], frames: int) -> None:
+    def __init__(self, mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], segment: SegmentSpec) -> None:
         super().__init__()
         geometry = mllm.geometry
         _check(experts, geometry)
-        layout = mllm.layout(prompt, frames)
+        layout = mllm.layout(prompt, segment)
         self.experts = [HeadRef(expert.layer, expert.head) for expert in experts]
         self.geometry = geometry
         self.tokens_per_frame = layout.tokens_per_frame
@@ -52,7 +54,7 @@ class TruncatedLanguage(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
         self.layers = nn.ModuleList([DecoderLayer(layer, geometry) for layer in mllm.decoder.layers[: self.deepest]])
         last = [expert.head for expert in self.experts if expert.layer == self.deepest]
-        self.last = ExpertHeads(mllm.decoder.layers[self.deepest], geometry, last)
+        self.last = ExpertHeads(mllm.decoder.layers[self.deepest], geometry, last, mllm.weights)
         self.eval()
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -134,9 +136,10 @@ class ExpertHeads(nn.Module):
         layer: The model's own decoder layer.
         geometry: Its sizes.
         heads: The experts in it.
+        weights: The model's; only the heads' own rows are read.
     """
 
-    def __init__(self, layer: Any, geometry: Geometry, heads: Sequence[int]) -> None:
+    def __init__(self, layer: Any, geometry: Geometry, heads: Sequence[int], weights: Weights) -> None:
         super().__init__()
         attention = layer.self_attn
         self.heads = list(heads)
@@ -148,9 +151,9 @@ class ExpertHeads(nn.Module):
         groups = sorted({head // geometry.queries_per_kv for head in heads})
         self.group_of = [groups.index(head // geometry.queries_per_kv) for head in heads]
         self.groups = len(groups)
-        self.query = _rows(attention.q_proj, self.heads, geometry.head_dim)
-        self.key = _rows(attention.k_proj, groups, geometry.head_dim)
-        self.value = _rows(attention.v_proj, groups, geometry.head_dim)
+        self.query = _rows(attention.q_proj, self.heads, geometry.head_dim, weights)
+        self.key = _rows(attention.k_proj, groups, geometry.head_dim, weights)
+        self.value = _rows(attention.v_proj, groups, geometry.head_dim, weights)
 
     def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Run the expert heads.
@@ -191,13 +194,14 @@ def _constant(value: Tensor) -> nn.Parameter:
     return nn.Parameter(value.detach().clone(), requires_grad=False)
 
 
-def _rows(projection: nn.Linear, heads: Sequence[int], width: int) -> nn.Linear:
+def _rows(projection: nn.Linear, heads: Sequence[int], width: int, weights: Weights) -> nn.Linear:
     """The rows of a projection that belong to some heads, as a projection of its own."""
-    rows = torch.cat([torch.arange(head * width, (head + 1) * width) for head in heads]).to(projection.weight.device)
-    part = nn.Linear(projection.in_features, len(rows), bias=projection.bias is not None)
-    part.weight = _constant(projection.weight[rows])
+    rows = [row for head in heads for row in range(head * width, (head + 1) * width)]
+    # Made without memory, and given its rows: the constructor would draw random ones.
+    part = nn.Linear(projection.in_features, len(rows), bias=projection.bias is not None, device="meta")
+    part.weight = _constant(weights.read(weights.name_of(projection.weight), rows))
     if projection.bias is not None:
-        part.bias = _constant(projection.bias[rows])
+        part.bias = _constant(weights.read(weights.name_of(projection.bias))[rows])
     return part
 
 

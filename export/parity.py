@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import ParityError
 from edge_runtime.inference.engine import Engine
+from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
@@ -47,33 +48,42 @@ class Parity:
         }
 
 
+def expert_features(
+    mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], frames: NDArray[np.uint8], segment: SegmentSpec
+) -> NDArray[np.float32]:
+    """What the experts of the model itself give.
+
+    Args:
+        mllm: The model; its layers above the deepest expert are not run.
+        prompt: The question.
+        experts: In rank order.
+        frames: uint8 (B, F, H, W, 3).
+        segment: How they were sampled.
+
+    Returns:
+        float32 (B, K·d).
+    """
+    deepest = max(expert.layer for expert in experts)
+    heads = mllm.head_features(iter(frames), [prompt], segment, deepest + 1)[:, 0]  # (B, layers, H, d)
+    return np.concatenate([heads[:, expert.layer, expert.head] for expert in experts], axis=1)
+
+
 def measure_parity(
-    mllm: Mllm,
-    engine: Engine,
-    prompt: Prompt,
-    experts: Sequence[HeadRef],
-    frames: NDArray[np.uint8],
-    tolerance: float,
+    wanted: NDArray[np.float32], engine: Engine, frames: NDArray[np.uint8], tolerance: float
 ) -> Parity:
     """Compare on real segments, one at a time.
 
     Args:
-        mllm: The model that was exported.
+        wanted: float32 (B, K·d), as `expert_features` gives them. The model need not be in memory any more.
         engine: What runs its graphs.
-        prompt: The one baked into them.
-        experts: In rank order.
-        frames: uint8 (B, F, S, S, 3), B >= 1.
+        frames: uint8 (B, F, H, W, 3), B >= 1.
         tolerance: What the difference may be, of the features' scale.
 
     Raises:
         InferenceFailed: A graph fails, or gives values that are not finite.
     """
-    wanted, got = [], []
-    for segment in frames:
-        heads = mllm.head_features(segment[None], [prompt])[0, 0]  # (L, H, d)
-        wanted.append(np.concatenate([heads[expert.layer, expert.head] for expert in experts]))
-        got.append(engine.features(segment[None])[0])
-    original, exported = np.stack(wanted).astype(np.float64), np.stack(got).astype(np.float64)
+    got = [engine.features(segment[None])[0] for segment in frames]
+    original, exported = wanted.astype(np.float64), np.stack(got).astype(np.float64)
     scale = float(np.abs(original).max())
     max_abs = float(np.abs(original - exported).max())
     norms = np.linalg.norm(original, axis=1) * np.linalg.norm(exported, axis=1)

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import logging
+import os
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
 from edge_runtime.bundle.manifest import TensorSpec
+from models.sweep import free_disk
+from models.weights import Weights
 
 log = logging.getLogger(__name__)
 
 OPSET = 23
 
 
-def export_module(module: nn.Module, sample: Tensor, path: Path, input_name: str, output_name: str) -> None:
+def export_module(
+    module: nn.Module,
+    sample: Tensor,
+    path: Path,
+    input_name: str,
+    output_name: str,
+    weights: Weights | None = None,
+) -> None:
     """Export with a dynamic first dimension to `path`, weights in `<path>.data`.
+
+    Weights that are not in memory stay where they are: the graph is traced without them, and each is read when it is
+    written. So a graph may be larger than the memory.
 
     Args:
         module: What is exported; it takes one tensor and gives one.
@@ -27,8 +44,41 @@ def export_module(module: nn.Module, sample: Tensor, path: Path, input_name: str
         path: The file.
         input_name: The name of the graph's input.
         output_name: The name of its output.
+        weights: Those of the model that the module is made of, where they are not in memory.
+
+    Raises:
+        CheckpointError: A weight cannot be read.
+        OSError: A file cannot be written.
     """
     assert sample.shape[0] >= 2
+    absent = {name: one for name, one in module.eval().named_parameters() if one.is_meta}
+    # Inputs of the traced graph: as constants, the exporter would fold and merge them by values that are not there.
+    # Memory that nobody touches is none.
+    stand_ins = [torch.empty(one.shape, dtype=one.dtype) for one in absent.values()]
+    program = _trace(_WithWeights(module, list(absent)), sample, stand_ins, (input_name, output_name))
+    for value, (name, one) in zip(list(program.graph.inputs)[1:], absent.items(), strict=True):
+        assert weights is not None, f"{name} is not in memory"
+        program.graph.inputs.remove(value)
+        _give_weight(program.graph, value, name, functools.partial(weights.read, weights.name_of(one)))
+    save(program, path)
+
+
+class _WithWeights(nn.Module):
+    """A module some of whose weights are given with its input."""
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        self.names = names
+
+    def forward(self, sample: Tensor, given: Sequence[Tensor]) -> Tensor:
+        """What the module gives with these weights, in the order of the names."""
+        result: Tensor = torch.func.functional_call(self.module, dict(zip(self.names, given, strict=True)), (sample,))
+        return result
+
+
+def _trace(module: nn.Module, sample: Tensor, given: Sequence[Tensor], names: tuple[str, str]) -> ir.Model:
+    """The module as a graph whose further inputs are the given weights."""
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -36,23 +86,51 @@ def export_module(module: nn.Module, sample: Tensor, path: Path, input_name: str
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                module.eval(),
-                (sample,),
+                module,
+                (sample, list(given)),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=[input_name],
-                output_names=[output_name],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                input_names=[names[0], *(f"weight{number}" for number in range(len(given)))],
+                output_names=[names[1]],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)}, [None] * len(given)),
                 verbose=False,
             )
     finally:
         quiet.setLevel(level)
     assert program is not None
-    save(program.model_proto, path)
+    return program.model
 
 
-def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write a graph and its weights, without the traces of the machine that made it.
+def _give_weight(graph: ir.Graph, value: ir.Value, name: str, read: Callable[[], Tensor]) -> None:
+    """Make an input an initializer that is read when it is written; turned where the graph only ever turns it."""
+    turns = [usage.node for usage in value.uses()]
+    turned = bool(turns) and all(_is_turn(node) for node in turns)
+
+    def load() -> ir.TensorProtocol:
+        found = read()
+        # Stored as the product takes it: turning at the edge costs a second copy there.
+        return ir.tensor((found.T if turned else found).contiguous().numpy(), name=name)
+
+    shape = [int(side) for side in (value.shape or ir.Shape(())).numpy()]
+    dtype = value.dtype or ir.DataType.FLOAT
+    constant = ir.LazyTensor(load, dtype, ir.Shape(shape[::-1] if turned else shape), name=name)
+    weight = ir.Value(name=name, shape=constant.shape, type=ir.TensorType(dtype), const_value=constant)
+    graph.register_initializer(weight)
+    for node in turns if turned else ():
+        node.outputs[0].replace_all_uses_with(weight)
+        graph.remove(node, safe=True)
+    if not turned:
+        value.replace_all_uses_with(weight)
+
+
+def _is_turn(node: ir.Node) -> bool:
+    """Whether a node exchanges the two axes of a matrix."""
+    permutation = node.attributes.get("perm")
+    return node.op_type == "Transpose" and permutation is not None and list(permutation.as_ints()) == [1, 0]
+
+
+def save(model: ir.Model, path: Path) -> None:
+    """Write a graph and its weights, one tensor at a time, without the traces of the machine that made it.
 
     The exporter notes source files and line numbers at every node: they would put this machine's paths into a
     bundle and make equal graphs differ in their bytes.
@@ -61,25 +139,38 @@ def save(model: onnx.ModelProto, path: Path) -> None:
         model: The graph; its notes are removed.
         path: The file; weights go to `<path>.data`, which is there even where it is empty.
     """
-    _forget(model.graph)
-    del model.metadata_props[:]
-    for function in model.functions:
-        del function.metadata_props[:]
-        for node in function.node:
-            del node.metadata_props[:]
-            node.doc_string = ""
+    model.metadata_props.clear()
+    model.doc_string = None
+    for function in model.functions.values():
+        function.metadata_props.clear()
+        function.doc_string = None
+    model.graph.metadata_props.clear()
+    model.graph.doc_string = None
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        for value in (*graph.inputs, *graph.initializers.values()):
+            _forget(value)
+        for node in graph.all_nodes():
+            _forget(node)
+            for value in node.outputs:
+                _forget(value)
     location = path.name + ".data"
     path.with_name(location).unlink(missing_ok=True)
-    onnx.save_model(
-        model,
-        str(path),
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location=location,
-        size_threshold=256,
-    )
+    _require_space(model, path.parent)
+    ir.save(model, path, external_data=location, size_threshold_bytes=256)
     # A graph without a single large tensor leaves no data file; the bundle's layout always has one.
     path.with_name(location).touch()
+
+
+def _require_space(model: ir.Model, folder: Path) -> None:
+    """Raise OSError before gigabytes are written that will not fit."""
+    needed = sum(one.const_value.nbytes for one in model.graph.initializers.values() if one.const_value is not None)
+    if (free := free_disk(folder)) < needed:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed:,} bytes are needed, {free:,} are free")
+
+
+def _forget(part: ir.Node | ir.Value) -> None:
+    part.metadata_props.clear()
+    part.doc_string = None
 
 
 def tensor_specs(path: Path) -> tuple[list[TensorSpec], list[TensorSpec]]:
@@ -93,18 +184,3 @@ def _spec(value: Any) -> TensorSpec:
     shape = [dim.dim_param or int(dim.dim_value) for dim in tensor.shape.dim]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
     return TensorSpec(name=value.name, dtype=str(dtype), shape=shape)
-
-
-def _forget(graph: onnx.GraphProto) -> None:
-    del graph.metadata_props[:]
-    graph.doc_string = ""
-    for values in (graph.value_info, graph.input, graph.output, graph.initializer):
-        for value in values:
-            value.doc_string = ""
-            del value.metadata_props[:]
-    for node in graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                _forget(attribute.g)

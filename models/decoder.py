@@ -6,6 +6,7 @@ Qwen2, Qwen3 and Llama decoders share these names: `input_layernorm`, `self_attn
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,10 @@ from edge_runtime.errors import CheckpointError
 # `model_type` of decoders that are nothing but their projections, norms and rotary positions: others scale or gate
 # in between, and a copy would silently leave that out.
 TRUNCATABLE = ("qwen2", "qwen3", "llama")
+
+
+#: Cosines and sines of the rotary embedding of a stretch, (1, s, d_h) each.
+Rotation = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,6 @@ class Geometry:
 class Decoder:
     """A view on a decoder's layers; the modules stay the model's own.
 
-    A family whose attention mixes the rotations of several axes itself overrides `rotation`, so that what it gives is
-    what one plain rotation of all heads takes.
-
     Attributes:
         layers: The decoder layers, from the lowest.
         geometry: Their sizes.
@@ -68,17 +70,22 @@ class Decoder:
 
     # Not under inference mode, whose tensors an exported module could not keep as its constants.
     @torch.no_grad()
-    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of the rotary embedding.
+    def rotation(self, positions: Tensor, dtype: torch.dtype = torch.float32) -> Rotation:
+        """Cosines and sines of the rotary embedding, from the positions alone.
+
+        transformers' modules with scaled rotations remember the longest sequence that they have seen, and rotate the
+        next one otherwise; a fresh copy remembers nothing.
 
         Args:
-            positions: (1, s), or (axes, 1, s) where the decoder counts along several axes.
+            positions: Of a whole sequence: (1, s), or (axes, 1, s) where the decoder counts along several axes.
+            dtype: Of the result.
 
         Returns:
-            Two tensors (1, s, d_h), of the weights' type and on their device.
+            Two tensors (1, s, d_h), on the device of the positions.
         """
-        weight = next(self.layers[0].parameters())
-        cos, sin = self._rotary(weight.new_zeros(1, 1, self.geometry.width), positions.to(weight.device))
+        rotary = copy.deepcopy(self._rotary).to(positions.device)
+        like = torch.zeros(1, 1, self.geometry.width, dtype=dtype, device=positions.device)
+        cos, sin = rotary(like, positions)
         return cos.clone(), sin.clone()
 
 

@@ -13,55 +13,65 @@ import torch
 
 from edge_runtime.errors import CheckpointError, UsageError, first_line
 from edge_runtime.files import sha256
+from edge_runtime.stream.segments import SegmentSpec
 from models.families.registry import Family, family_of
 from models.family import Mllm, SourceModel
 from models.files import read_json
+from models.precision import check_dtype, choose_dtype
 from models.prompts import PROMPTS
 from models.reference import reference_checkpoint
 from models.transformers_mllm import Checkpoint, TransformersMllm
+from models.weights import Weights, weight_files
 
 REFERENCE = "reference"
-# Bytes of weights that take about two seconds to load.
-_WORTH_A_BAR = 2**30
 _WHAT_MATTERS = (".json", ".safetensors", ".jinja", ".model", ".txt")
 _CARD = "README.md"
 
 
-def load(name: str, device: str = "auto") -> Mllm:
-    """Load a checkpoint in float32 and wrap it by its family.
+def load(name: str, device: str = "auto", dtype: str = "auto", system_message: str | None = None) -> Mllm:
+    """Open a checkpoint and wrap it by its family.
 
-    The family and the decoder are looked up by name before any weight is read.
+    The family and the decoder are looked up by name before any weight is looked at. Weights are read where they are
+    needed; here they are only checked, a piece at a time.
 
     Args:
         name: A Hugging Face id, a folder in that format, or `reference`.
         device: `auto`, `cpu` or `cuda`.
+        dtype: What the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the checkpoint's own where
+            the device multiplies it, else float32.
+        system_message: What stands before the user's part of the sequence: a text, `none`, `model` for the one that
+            the family's makers use, or None for what the chat template does.
 
     Raises:
         CheckpointError: It names the folder and what is wrong with it.
-        UsageError: The device is unknown or not there.
+        UsageError: The device is unknown or not there, or does not have the number format.
     """
     device = choose_device(device)
+    check_dtype(dtype, device)
     folder, shown = locate(name)
     config = read_json(folder / "config.json")
     with _named(shown):
         family = family_of(config)
         family.check_decoder(config)
         _check_files(folder, family)
+        files = weight_files(folder)
         adapter = family.load_adapter()
-        model, tokenizer = _load_by_transformers(folder, adapter, family.load_model_class())
-        _check_weights(model)
-        weights = fingerprint(folder)
+        model, tokenizer = _build_by_transformers(folder, adapter, family.load_model_class())
+        weights = Weights(files, model, torch.float32, device)
+        weights.convert(choose_dtype(dtype, device, weights.stored_dtype))
+        weights.check_finite()
+        content = fingerprint(folder)
         source = SourceModel(
             name=shown if shown == REFERENCE or not os.path.isabs(shown) else folder.name,
             # A hub snapshot's folder is named by its commit.
-            revision=folder.name if folder.parent.name == "snapshots" else f"sha256:{weights[:16]}",
+            revision=folder.name if folder.parent.name == "snapshots" else f"sha256:{content[:16]}",
             architecture=(config.get("architectures") or [type(model).__name__])[0],
             licence=_licence(folder),
         )
-        mllm = adapter(Checkpoint(folder, model, tokenizer, source, weights))
+        mllm = adapter(Checkpoint(folder, model, weights, tokenizer, source, content, system_message))
+        mllm.to(device)
         # A template that cannot be used must not come to light after the first video.
-        mllm.layout(PROMPTS[0], mllm.frames_per_group)
-    mllm.to(device)
+        mllm.write(PROMPTS[0], SegmentSpec(sampled=mllm.frames_per_group))
     return mllm
 
 
@@ -132,47 +142,39 @@ def _check_files(folder: Path, family: Family) -> None:
     """Say what is missing before transformers says it in its own words."""
     if not any((folder / name).is_file() for name in family.tokenizers):
         raise CheckpointError(f"holds no tokenizer ({family.tokenizers[0]}); copy the whole checkpoint")
-    if not any(folder.glob("*.safetensors")):
-        raise CheckpointError("holds no weights (*.safetensors); copy the whole checkpoint")
 
 
-def _load_by_transformers(folder: Path, adapter: type[TransformersMllm], model_class: Any) -> tuple[Any, Any]:
-    """The model in float32 and the tokenizer, from files of the folder alone."""
-    from transformers import AutoTokenizer
-    from transformers.utils import logging as transformers_logging
+def _build_by_transformers(folder: Path, adapter: type[TransformersMllm], model_class: Any) -> tuple[Any, Any]:
+    """The model without memory for its weights, and the tokenizer, from files of the folder alone."""
+    from accelerate import init_empty_weights
+    from transformers import AutoTokenizer, GenerationConfig
 
-    if sum(path.stat().st_size for path in folder.glob("*.safetensors")) < _WORTH_A_BAR:
-        transformers_logging.disable_progress_bar()
     try:
-        adapter.check_config(model_class.config_class.from_pretrained(folder, local_files_only=True))
         # Only local files: what is not in the folder must not be looked for elsewhere.
+        config = model_class.config_class.from_pretrained(folder, local_files_only=True)
+        adapter.check_config(config)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model, report = model_class.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, output_loading_info=True
-        )
+        # Buffers, such as rotary frequencies, are computed from the config and really there.
+        with init_empty_weights(include_buffers=False):
+            model = model_class._from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+        if (folder / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     except CheckpointError:
         raise
     except Exception as error:
         raise CheckpointError(f"transformers cannot load it ({first_line(error)})") from error
-    # transformers fills what is missing with random numbers and only warns.
-    for kind in ("missing_keys", "mismatched_keys"):
-        if report.get(kind):
-            first = sorted(str(key) for key in report[kind])[0]
-            raise CheckpointError(f"{len(report[kind])} weights are {kind[:-5]} (first: {first})")
     return model, tokenizer
-
-
-def _check_weights(model: Any) -> None:
-    for key, value in model.state_dict().items():
-        if not torch.isfinite(value).all():
-            raise CheckpointError(f"weight {key} holds values that are not finite; copy the checkpoint again")
 
 
 def _licence(folder: Path) -> str:
     """What the model card's header says; the card is not always there."""
     card = folder / _CARD
+    said: dict[str, str] = {}
     if card.is_file():
-        for line in card.read_text(encoding="utf-8", errors="replace").splitlines()[:40]:
-            if line.lower().startswith("license:"):
-                return line.split(":", 1)[1].strip()
-    return "unknown"
+        for line in card.read_text(encoding="utf-8", errors="replace").splitlines()[:60]:
+            key, _, value = line.partition(":")
+            if key.lower() in ("license", "license_name") and value.strip():
+                said.setdefault(key.lower(), value.strip().strip("\"'"))
+    licence = said.get("license", "unknown")
+    # A maker's own licence has its name in a second line.
+    return said.get("license_name", licence) if licence.lower() == "other" else licence

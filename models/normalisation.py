@@ -53,6 +53,8 @@ class Normalisation:
 
 # What many vision towers were trained with.
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 def read_normalisation(folder: Path, default: Normalisation) -> Normalisation:
@@ -70,8 +72,46 @@ def read_normalisation(folder: Path, default: Normalisation) -> Normalisation:
             document = read_json(path)
             document = document.get("image_processor", document)
             if isinstance(document, dict) and "image_mean" in document and "image_std" in document:
-                return Normalisation(_channels(path, "image_mean", document), _channels(path, "image_std", document))
+                return stated_normalisation(path, document, default)
     return default
+
+
+def video_processor_config(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Find what a folder says of its video processor, where transformers looks for it.
+
+    That is `video_processor` in processor_config.json, then video_preprocessor_config.json, then
+    preprocessor_config.json; the first of them that is there decides.
+
+    Returns:
+        The file and its content; the folder and nothing where there is none.
+
+    Raises:
+        CheckpointError: A file cannot be read.
+    """
+    path = folder / "processor_config.json"
+    if path.is_file() and isinstance(found := read_json(path).get("video_processor"), dict):
+        return path, found
+    for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
+        if (path := folder / name).is_file():
+            return path, read_json(path)
+    return folder, {}
+
+
+def stated_normalisation(path: Path, document: dict[str, Any], default: Normalisation) -> Normalisation:
+    """The normalisation that a preprocessor config states.
+
+    Args:
+        path: Where it stands, for the error.
+        document: The config.
+        default: What holds where the config does not say, the mean and the deviation each for itself.
+
+    Raises:
+        CheckpointError: It does not give one value for each of three channels.
+    """
+    return Normalisation(
+        _channels(path, "image_mean", document) if "image_mean" in document else default.mean,
+        _channels(path, "image_std", document) if "image_std" in document else default.std,
+    )
 
 
 def _channels(path: Path, key: str, document: dict[str, Any]) -> tuple[float, ...]:

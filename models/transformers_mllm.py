@@ -7,42 +7,56 @@ them, positions along several axes and additions higher up in the decoder.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.capture import capture_heads, stack_heads
-from models.decoder import check_attention, interleave, read_decoder, split_visual
+from edge_runtime.errors import UsageError
+from edge_runtime.stream.segments import SegmentSpec
+from models.decoder import check_attention, read_decoder
 from models.family import Answer, Mllm, SourceModel
 from models.generate import likeliest_answer
-from models.layout import FrameMarkup, TokenLayout, build_layout
+from models.layerwise import Sequences, run_layer
+from models.layout import Conversation, TokenLayout, build_layout, read_template
 from models.prompts import Prompt
-from models.shared_prefix import Stretch, last_states
+from models.states import State
+from models.sweep import Demand, Stage, Sweep, run_stages
+from models.weights import Weights
+
+# Groups of frames that go through the vision tower together.
+_GROUPS_AT_ONCE = 4
+#: Instead of a text: no system message at all, and the one that the family's makers use.
+SYSTEM_NONE, SYSTEM_MODEL = "none", "model"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint as it was loaded.
+    """A checkpoint as it was opened.
 
     Attributes:
         folder: Where its files are.
-        model: The transformers model.
+        model: The transformers model, without memory for its weights.
+        weights: Its weights.
         tokenizer: The transformers tokenizer.
         source: Where the weights came from.
         fingerprint: sha256 over its files.
+        system_message: What stands before the user's part: a text, SYSTEM_NONE, SYSTEM_MODEL, or None for what the
+            chat template does.
     """
 
     folder: Path
     model: Any
+    weights: Weights
     tokenizer: Any
     source: SourceModel
     fingerprint: str
+    system_message: str | None = None
 
 
 class TransformersMllm(Mllm):
@@ -51,12 +65,21 @@ class TransformersMllm(Mllm):
     The subclass sets `pixels`, `tokens_per_frame`, `frames_per_group`, `vision`, and:
 
     Attributes:
+        system_message: What the makers of the family put before the user's part in their own code, where their
+            template does not.
         visual_id: The id that stands for a visual token in `input_ids`.
-        markup: How a frame is written.
+        placeholder: What the chat template writes for a video.
+        ids_behind: How many of that id stand behind the last group for something else than a visual token.
+        conversation: How the checkpoint writes what a user shows and asks.
+        vision_grid: Positions of one group of frames in the vision tower, and the tower's width.
     """
 
     visual_id: int
-    markup: FrameMarkup
+    placeholder: ClassVar[str] = "<video>"
+    ids_behind: ClassVar[int] = 0
+    system_message: ClassVar[str | None] = None
+    conversation: Conversation
+    vision_grid: tuple[int, int]
 
     @classmethod
     def check_config(cls, config: Any) -> None:
@@ -72,11 +95,27 @@ class TransformersMllm(Mllm):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._model = checkpoint.model.eval().requires_grad_(False)
+        self.weights = checkpoint.weights
         self._tokenizer = checkpoint.tokenizer
         self.source = checkpoint.source
         self.fingerprint = checkpoint.fingerprint
         self.decoder = read_decoder(self.language, checkpoint.model.config.text_config)
         self.geometry = self.decoder.geometry
+        self.sweep = Sweep(None, 0, Path())
+        template = self.read_template(checkpoint)
+        self.conversation = Conversation(
+            checkpoint.tokenizer, template, self.placeholder, self._system(checkpoint.system_message)
+        )
+
+    def _system(self, asked: str | None) -> str | None:
+        if asked == SYSTEM_MODEL and self.system_message is None:
+            raise UsageError(f"{self.source.name}: its makers put no system message in front; leave it out")
+        return {SYSTEM_NONE: "", SYSTEM_MODEL: self.system_message}.get(asked or "", asked)
+
+    @classmethod
+    def read_template(cls, checkpoint: Checkpoint) -> str:
+        """The chat template; families whose processor has one of its own override this."""
+        return read_template(checkpoint.folder, checkpoint.tokenizer)
 
     @property
     def language(self) -> Any:
@@ -85,12 +124,18 @@ class TransformersMllm(Mllm):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self._model.parameters()).device  # type: ignore[no-any-return]
+        """Where the weights are, or will be."""
+        return self.weights.device
+
+    @property
+    def said_before(self) -> str | None:
+        """See Mllm."""
+        return self.conversation.system
 
     @property
     def plain(self) -> Any:
-        """The transformers model itself, for oracles and for generating text."""
+        """The transformers model itself with all its weights, for oracles and for generating text."""
+        self.weights.fill(self._model)
         return self._model
 
     @property
@@ -98,22 +143,64 @@ class TransformersMllm(Mllm):
         """The transformers tokenizer itself."""
         return self._tokenizer
 
-    def layout(self, prompt: Prompt, frames: int) -> TokenLayout:
-        """The token sequence of `frames` frames and a prompt; see Mllm."""
-        groups = frames // self.frames_per_group
-        return build_layout(self._tokenizer, self.markup, self.visual_id, groups, self.tokens_per_frame, prompt.text)
+    def layout(self, prompt: Prompt, segment: SegmentSpec) -> TokenLayout:
+        """The token sequence of a segment and a prompt; see Mllm."""
+        self._check_groups(segment)
+        layout = self.write(prompt, segment)
+        self._check_length(layout, segment)
+        return layout
+
+    @abstractmethod
+    def write_video(self, segment: SegmentSpec) -> str:
+        """How the frames of a segment are written, with `visual_id`'s token for every visual token."""
+
+    def write(self, prompt: Prompt, segment: SegmentSpec) -> TokenLayout:
+        """The sequence, however long it is; the last group of frames may be filled up."""
+        return build_layout(
+            self.conversation,
+            self.write_video(segment),
+            prompt.text,
+            self.visual_id,
+            -(-segment.sampled // self.frames_per_group),
+            self.tokens_per_frame,
+            self.ids_behind,
+        )
+
+    def _check_groups(self, segment: SegmentSpec) -> None:
+        if missing := -segment.sampled % self.frames_per_group:
+            raise UsageError(
+                f"{self.source.name} sees frames in groups of {self.frames_per_group}, and {segment.sampled} make no "
+                f"whole groups; let it see {segment.sampled + missing} (--sampled {segment.sampled + missing})"
+            )
+
+    def _check_length(self, layout: TokenLayout, segment: SegmentSpec) -> None:
+        limit = int(self._model.config.text_config.max_position_embeddings)
+        if (needed := int(self.positions(layout).max()) + 1) <= limit:
+            return
+        a_group = (needed - len(layout.after)) / len(layout.before)
+        fitting = int((limit - len(layout.after)) / a_group) * self.frames_per_group
+        raise UsageError(
+            f"{segment.sampled} frames and the question take {needed} positions, {self.source.name} has {limit}; "
+            f"let it see fewer frames (about {max(fitting, 0)} fit: --sampled)"
+        )
 
     def embed(self, ids: Sequence[int]) -> Tensor:
-        """Token embeddings (1, len(ids), D) of constant text."""
-        table = self._model.get_input_embeddings()
-        return table(torch.tensor([list(ids)], device=self.device, dtype=torch.long))  # type: ignore[no-any-return]
+        """Token embeddings (1, len(ids), D) of constant text; only their rows of the table are read."""
+        if not ids:
+            return torch.zeros(1, 0, self.geometry.width, dtype=self.dtype, device=self.device)
+        table = self._model.get_input_embeddings().weight
+        name = self.weights.name_of(table)
+        distinct = sorted(set(ids))
+        rows = self.weights.read(name, rows=distinct)
+        places = {one: place for place, one in enumerate(distinct)}
+        return rows[[places[one] for one in ids]][None].to(self.device)
 
     @abstractmethod
     def visual_tokens(self, frames: NDArray[np.uint8]) -> Tensor:
         """Tokens by the plain transformers path, from normalised pixels.
 
         Args:
-            frames: uint8 (n·g, S, S, 3) RGB.
+            frames: uint8 (n·g, H, W, 3) RGB.
 
         Returns:
             (n, T, D·(1 + additions)).
@@ -121,72 +208,192 @@ class TransformersMllm(Mllm):
 
     @abstractmethod
     def plain_pixels(self, frames: NDArray[np.uint8]) -> dict[str, Tensor]:
-        """The frames, uint8 (b, F, S, S, 3) RGB, as transformers' own forward and generate take them by name."""
+        """The frames, uint8 (b, F, H, W, 3) RGB, as transformers' own forward and generate take them by name."""
 
-    def plain_inputs(self, frames: NDArray[np.uint8], prompt: Prompt) -> dict[str, Tensor]:
-        """What transformers' own forward and generate take: `input_ids` (b, s), and the frames, (b, F, S, S, 3)."""
-        ids = self.layout(prompt, frames.shape[1]).ids(self.visual_id)
+    def plain_inputs(self, frames: NDArray[np.uint8], prompt: Prompt, segment: SegmentSpec) -> dict[str, Tensor]:
+        """What transformers' own forward and generate take: `input_ids` (b, s), and the frames, (b, F, H, W, 3).
+
+        The last frame is repeated until the last group is whole, as the processors do.
+        """
+        layout = self.write(prompt, segment)
+        self._check_length(layout, segment)
+        if missing := -frames.shape[1] % self.frames_per_group:
+            frames = np.concatenate([frames, np.repeat(frames[:, -1:], missing, axis=1)], axis=1)
+        ids = layout.ids(self.visual_id)
         return {"input_ids": torch.tensor([ids] * len(frames), device=self.device), **self.plain_pixels(frames)}
 
-    def addition_arguments(self, layout: TokenLayout, additions: Mapping[int, Tensor]) -> dict[str, Any]:
-        """What the family's own decoder takes to add to the visual positions of the prefix.
+    def head_features(
+        self,
+        units: Iterable[NDArray[np.uint8]],
+        prompts: Sequence[Prompt],
+        segment: SegmentSpec,
+        layers: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Features of every head under every prompt; see Mllm."""
+        found: list[list[Tensor]] = []
 
-        Args:
-            layout: The sequence.
-            additions: For each layer of `additions_after`, (b, n, T, D).
-        """
-        raise NotImplementedError(f"{type(self).__name__} has additions and does not say how its decoder takes them")
+        def keep(unit: int, heads: Tensor) -> None:
+            if unit == len(found):
+                found.append([])
+            found[unit].append(heads.to("cpu", torch.float32))
+
+        count = self.geometry.layers if layers is None else layers
+        with torch.inference_mode():
+            for _ in self._run(units, prompts, segment, count, keep, progress):
+                pass
+        stacked = torch.stack([torch.stack(heads, dim=1) for heads in found])  # (U, M, L, H·d)
+        features: NDArray[np.float32] = stacked.reshape(*stacked.shape[:3], self.geometry.heads, -1).numpy()
+        return features
 
     @torch.inference_mode()
-    def head_features(self, frames: NDArray[np.uint8], prompts: Sequence[Prompt]) -> NDArray[np.float32]:
-        """Features of every head under every prompt, on one shared prefix; see Mllm."""
-        projections = [layer.self_attn.o_proj for layer in self.language.layers]
-        with capture_heads(projections, self.geometry.heads) as caught:
-            # Each pass overwrites what was caught of the one before it.
-            features = [stack_heads(caught) for _ in self._last_states(frames, prompts)]
-        return torch.stack(features, dim=1).numpy()
-
-    @torch.inference_mode()
-    def first_token_logits(self, frames: NDArray[np.uint8], prompts: Sequence[Prompt]) -> NDArray[np.float32]:
+    def first_token_logits(
+        self, frames: NDArray[np.uint8], prompts: Sequence[Prompt], segment: SegmentSpec
+    ) -> NDArray[np.float32]:
         """Logits of the first answer token under every prompt, on one shared prefix.
 
         Args:
-            frames: uint8 (b, F, S, S, 3) RGB.
+            frames: uint8 (F, H, W, 3) RGB.
             prompts: M of them.
+            segment: How they were sampled.
 
         Returns:
-            float32 (b, M, vocabulary).
+            float32 (M, vocabulary).
         """
-        logits = [self._model.lm_head(state) for state in self._last_states(frames, prompts)]
-        return torch.stack(logits, dim=1).to("cpu", torch.float32).numpy()
+        (state,) = self._run([frames], prompts, segment, self.geometry.layers, lambda _unit, _heads: None)
+        last = torch.cat([state[f"question{number}"][:, -1] for number in range(len(prompts))])
+        norm, head = self.language.norm, self._model.lm_head
+        with self.weights.held(norm, head):
+            logits: Tensor = head(norm(last))
+        return logits.to("cpu", torch.float32).numpy()
 
-    def describe(self, frames: NDArray[np.uint8], prompt: Prompt, max_tokens: int) -> Answer:
+    def describe(self, frames: NDArray[np.uint8], prompt: Prompt, segment: SegmentSpec, max_tokens: int) -> Answer:
         """What the whole model says about one run of frames; see Mllm."""
-        return likeliest_answer(self._model, self._tokenizer, self.plain_inputs(frames[None], prompt), max_tokens)
+        inputs = self.plain_inputs(frames[None], prompt, segment)
+        return likeliest_answer(self.plain, self._tokenizer, inputs, max_tokens)
 
     def to(self, device: str) -> None:
-        """Move the weights; see Mllm."""
-        self._model.to(device)
-        self.vision.to(device)
+        """Take the weights out of memory; see Mllm."""
+        self.weights.release(device)
+        self._place_constants()
 
-    def _last_states(self, frames: NDArray[np.uint8], prompts: Sequence[Prompt]) -> Iterator[Tensor]:
-        """The decoder's normed output at the last position (b, D), prompt after prompt."""
-        layouts = [self.layout(prompt, frames.shape[1]) for prompt in prompts]
+    def _place_constants(self) -> None:
+        """Bring what the tower has beside its weights to where the weights go."""
+        for module in self.vision.modules():
+            for parameter in module._parameters.values():
+                # What was made of a weight, such as a folded convolution.
+                if parameter is not None and not parameter.is_meta:
+                    parameter.data = parameter.data.to(self.device)
+            for key, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[key] = buffer.to(self.device)
+
+    def demand(self, prompts: Sequence[Prompt], segment: SegmentSpec, layers: int | None = None) -> Demand:
+        """What running the model on one unit takes, in bytes."""
+        sequences = [self.layout(prompt, segment) for prompt in prompts]
+        length = sequences[0].prefix_length + sum(len(one.after) for one in sequences)
+        used = self.decoder.layers[:layers]
+        sizes = [self.weights.size(stage) for stage in (*self.vision.stages, *used)]
+        item, width = self.dtype.itemsize, self.geometry.width
+        n = segment.sampled // self.frames_per_group
+        decoder_state = length * width * item * (1 + len(self.additions_after))
+        vision_state, vision_work = self._vision_demand(n)
+        decoder_work = length * (3 * _widest(used[0]) + 8 * width) * item
+        return Demand(
+            whole=sum(sizes),
+            largest=max(sizes),
+            state=max(decoder_state, vision_state),
+            work=max(decoder_work, vision_work),
+            features=len(prompts) * len(used) * self.geometry.heads * self.geometry.head_dim * 4 * 2,
+        )
+
+    def _vision_demand(self, n: int) -> tuple[int, int]:
+        """Bytes between two stages of the tower for n groups of frames, and within one for those that run at once."""
+        blocks = [stage for stage in self.vision.stages if _widest(stage)]
+        patches, width = self.vision_grid
+        widest = max(_widest(stage) for stage in blocks)
+        item = self.dtype.itemsize
+        tokens = n * self.tokens_per_frame * self.geometry.width * (1 + len(self.additions_after))
+        state = max(n * patches * width * (1 + len(self.additions_after)), tokens) * item
+        return state, min(n, _GROUPS_AT_ONCE) * patches * (3 * widest + 8 * width) * item
+
+    def sequences(self, prompts: Sequence[Prompt], segment: SegmentSpec) -> Sequences:
+        """The constants of some prompts on a segment.
+
+        Raises:
+            UsageError: A sequence is longer than the model's positions.
+        """
+        layouts = [self.layout(prompt, segment) for prompt in prompts]
         first = layouts[0]
         assert all(layout.before == first.before for layout in layouts)
-        tokens = self.visual_tokens(frames.reshape(-1, *frames.shape[2:]))
-        tokens = tokens.reshape(len(frames), len(first.before), self.tokens_per_frame, -1)  # (b, n, T, …)
-        visual, additions = split_visual(tokens, self.geometry.width, self.additions_after)
-        prefix = Stretch(
-            torch.cat(interleave([self.embed(run) for run in first.before], visual), dim=1),
-            self.positions(first)[..., : first.prefix_length].to(self.device),
-            self.addition_arguments(first, additions) if additions else {},
-        )
-        suffixes = [
-            Stretch(
-                self.embed(layout.after).expand(len(frames), -1, -1),
-                self.positions(layout)[..., layout.prefix_length :].to(self.device),
+        turns = [self.decoder.rotation(self.positions(one).to(self.device), self.dtype) for one in layouts]
+        end = first.prefix_length
+        shared = (turns[0][0][:, :end], turns[0][1][:, :end])
+        if any(not torch.equal(cos[:, :end], shared[0]) for cos, _ in turns):
+            raise UsageError(
+                f"{self.source.name} rotates frames by the length of the whole sequence, and the prompts differ in "
+                "theirs; hunt under prompts of equal length, or under one"
             )
-            for layout in layouts
+        visual = torch.tensor(first.ids(self.visual_id)[:end], device=self.device) == self.visual_id
+        return Sequences(
+            before=[self.embed(run) for run in first.before],
+            questions=[self.embed(layout.after) for layout in layouts],
+            rotation=shared,
+            rotations=[(cos[:, end:], sin[:, end:]) for cos, sin in turns],
+            visual=visual.nonzero()[:, 0],
+            additions_after=self.additions_after,
+        )
+
+    def _run(
+        self,
+        units: Iterable[NDArray[np.uint8]],
+        prompts: Sequence[Prompt],
+        segment: SegmentSpec,
+        layers: int,
+        keep: Callable[[int, Tensor], None],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[State]:
+        """All units through the tower and the decoder's lowest layers, stage by stage where the model streams.
+
+        `keep` is given the head features of each unit in each layer, (M, H·d_h), layer by layer. Yields what the last
+        layer gives, unit by unit.
+        """
+        sequences = self.sequences(prompts, segment)
+
+        def layer_stage(number: int, layer: nn.Module) -> Stage:
+            def run(unit: int, state: State) -> State:
+                above, heads = run_layer(layer, number, state, sequences)
+                keep(unit, heads)
+                return above
+
+            return Stage(layer, run)
+
+        stages = [
+            *(Stage(stage, _in_pieces(stage)) for stage in self.vision.stages),
+            Stage(nn.Identity(), lambda _unit, state: sequences.enter(state["0"])),
+            *(layer_stage(number, layer) for number, layer in enumerate(self.decoder.layers[:layers])),
         ]
-        return last_states(self.language, prefix, suffixes)
+        entered = ({"0": self._grouped(frames)} for frames in units)
+        return run_stages(entered, stages, self.weights, self.sweep, progress)
+
+    def _grouped(self, frames: NDArray[np.uint8]) -> Tensor:
+        """uint8 (F, H, W, 3) to (n, g, H, W, 3). torch warns of memory that nobody may write to: copied only then."""
+        pixels = torch.from_numpy(np.require(frames, requirements="W"))
+        return pixels.reshape(-1, self.frames_per_group, *pixels.shape[1:])
+
+
+def _in_pieces(stage: nn.Module) -> Callable[[int, State], State]:
+    """A stage of the vision tower over a few groups of frames at a time: its workspace stays small."""
+
+    def run(_unit: int, state: State) -> State:
+        inputs = [state[str(place)] for place in range(len(state))]
+        pieces = zip(*(torch.split(tensor, _GROUPS_AT_ONCE) for tensor in inputs), strict=True)
+        outputs = zip(*(stage(*piece) for piece in pieces), strict=True)
+        return {str(place): torch.cat(parts) for place, parts in enumerate(outputs)}
+
+    return run
+
+
+def _widest(stage: nn.Module) -> int:
+    """The widest output of a product in it."""
+    return max((part.out_features for part in stage.modules() if isinstance(part, nn.Linear)), default=0)

@@ -22,5 +22,8 @@ if [ "$(cat .env/complete 2>/dev/null)" != "$wanted-$PWD" ]; then
   # 2 GB of packages most is never imported, and what is gets compiled then.
   .env/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet --no-compile \
     -c constraints.txt --no-build-isolation -e "./edge_runtime[cpu]" -e ".[dev]"
+  # An oracle of the tests: transformers' video processors need its Python, not its compiled part (tests/support).
+  .env/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet --no-compile --no-deps \
+    -c constraints.txt --target .env/torchvision torchvision
   echo "$wanted-$PWD" > .env/complete
 fi

@@ -12,11 +12,15 @@ import pytest
 from clips import CACHE, code_digest, write_clip, write_dataset_folder
 from hypothesis import HealthCheck, settings
 from rtsp import mjpeg_server, rtsp_server
+from torchvision_path import extend_path
 
 from edge_runtime.bundle.reader import Bundle
 
 __all__ = ["mjpeg_server", "rtsp_server"]
 
+
+# Before any test imports transformers.
+extend_path()
 
 # Machines that run the tests are shared: how long an example takes says nothing of the code.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

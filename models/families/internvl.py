@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,46 +12,56 @@ from torch import Tensor, nn
 
 from edge_runtime.errors import CheckpointError
 from edge_runtime.stream.pixels import PixelSpec
+from edge_runtime.stream.segments import SegmentSpec
 from models.layout import FrameMarkup
-from models.normalisation import IMAGENET, Normalisation, read_normalisation
+from models.normalisation import IMAGENET, read_normalisation
 from models.transformers_mllm import Checkpoint, TransformersMllm
+from models.vision import Block, VisionTower
 
 
-class InternVLVision(nn.Module):
-    """uint8 RGB frames to visual tokens: patch embedding, vision tower, pixel shuffle, projector.
+class _Embed(nn.Module):
+    """Pixels to patch embeddings; scaling and mean/std are folded into the convolution."""
 
-    Scaling and mean/std are folded into the patch embedding.
-    """
-
-    def __init__(self, model: Any, normalisation: Normalisation) -> None:
+    def __init__(self, embeddings: Any, patches: nn.Conv2d) -> None:
         super().__init__()
-        self.model = model.model
-        self.patches = normalisation.folded(model.model.vision_tower.embeddings.patch_embeddings.projection)
-        self.eval().requires_grad_(False)
+        self.patches = patches
+        self.embeddings = embeddings
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """uint8 (n, 1, S, S, 3) to (n, T, D)."""
-        pixels = frames.squeeze(1).permute(0, 3, 1, 2).to(self.patches.weight.dtype)
-        tower = self.model.vision_tower
-        patches = self.patches(pixels).flatten(2).transpose(1, 2)  # (n, P, W)
-        hidden = torch.cat([tower.embeddings.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
-        if tower.embeddings.position_embeddings is not None:
-            hidden = hidden + tower.embeddings.position_embeddings
-        for layer in tower.encoder.layer:
-            hidden = layer(hidden)
-        hidden = tower.layernorm(hidden)
-        hidden = hidden[:, 1:]  # without the class token
+    def forward(self, frames: Tensor) -> tuple[Tensor]:
+        """uint8 (n, 1, S, S, 3) to (n, 1 + P, W)."""
+        patches = self.patches(frames.squeeze(1).permute(0, 3, 1, 2).float())
+        patches = patches.flatten(2).transpose(1, 2).to(self.embeddings.cls_token.dtype)  # (n, P, W)
+        hidden = torch.cat([self.embeddings.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
+        positions = self.embeddings.position_embeddings
+        return (hidden if positions is None else hidden + positions,)
+
+
+class _Project(nn.Module):
+    """Pixel shuffle and projector."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.norm = model.vision_tower.layernorm
+        self.projector = model.multi_modal_projector
+        # A method of the whole model, which must not become a part of this module.
+        self._shuffle = functools.partial(type(model).pixel_shuffle, None, scale_factor=model.config.downsample_ratio)
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor]:
+        """(n, 1 + P, W) to tokens (n, T, D)."""
+        hidden = self.norm(hidden)[:, 1:]  # without the class token
         side = int(hidden.shape[1] ** 0.5)
-        grid = hidden.reshape(-1, side, side, hidden.shape[2])
-        grid = self.model.pixel_shuffle(grid, scale_factor=self.model.config.downsample_ratio)
-        tokens: Tensor = self.model.multi_modal_projector(grid.flatten(1, 2))
-        return tokens
+        grid = self._shuffle(hidden.reshape(-1, side, side, hidden.shape[2]))
+        return (self.projector(grid.flatten(1, 2)),)
 
 
 class InternVL(TransformersMllm):
     """One loaded InternVL checkpoint. Frames are squares, one group each, written as `Frame1: <img>…</img>`."""
 
     frames_per_group = 1
+    # OpenGVLab's `chat` puts it in front; the templates of the `-hf` checkpoints do not.
+    system_message = (
+        "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
+    )
 
     @classmethod
     def check_config(cls, config: Any) -> None:
@@ -75,7 +86,13 @@ class InternVL(TransformersMllm):
         size, patch = config.vision_config.image_size[0], config.vision_config.patch_size[0]
         self._normalisation = read_normalisation(checkpoint.folder, IMAGENET)
         self.pixels = PixelSpec(size=int(size))
-        self.vision = InternVLVision(checkpoint.model, self._normalisation)
+        tower = checkpoint.model.model.vision_tower
+        convolution = tower.embeddings.patch_embeddings.projection
+        with checkpoint.weights.held(convolution):
+            patches = self._normalisation.folded(convolution)
+        blocks = [Block(layer) for layer in tower.encoder.layer]
+        self.vision = VisionTower([_Embed(tower.embeddings, patches), *blocks, _Project(checkpoint.model.model)])
+        self.vision_grid = (size // patch) ** 2 + 1, int(config.vision_config.hidden_size)
         self.tokens_per_frame = round(size // patch * config.downsample_ratio) ** 2
         self.visual_id = int(config.image_token_id)
         self.markup = FrameMarkup(
@@ -84,11 +101,15 @@ class InternVL(TransformersMllm):
             end=_special(tokenizer, "end_image_token", "</img>"),
         )
 
+    def write_video(self, segment: SegmentSpec) -> str:
+        """`Frame1: <img>…</img>`, a line a frame; see TransformersMllm."""
+        return self.markup.write(segment.sampled, self.tokens_per_frame)
+
     @torch.inference_mode()
     def visual_tokens(self, frames: NDArray[np.uint8]) -> Tensor:
         """Tokens (n, T, D) of uint8 (n, S, S, 3) by the plain transformers path; see TransformersMllm."""
-        config = self._model.config
-        outputs = self._model.model.get_image_features(
+        config, plain = self._model.config, self.plain
+        outputs = plain.model.get_image_features(
             pixel_values=self._normalisation.apply(frames, self.device),
             vision_feature_layer=config.vision_feature_layer,
             vision_feature_select_strategy=config.vision_feature_select_strategy,

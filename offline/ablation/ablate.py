@@ -10,7 +10,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from edge_runtime.errors import DatasetError, UsageError
@@ -37,7 +37,15 @@ from offline.evaluation.trivial import Measuring, measure_baselines
 from offline.evaluation.yardsticks import Series
 from offline.extraction.extract import AllHeads, Extracted, Extraction, Extractor, extract
 from offline.extraction.features import FeatureSet
-from offline.extraction.model import load_model, segment_spec
+from offline.extraction.model import (
+    FRAMES,
+    SAMPLED,
+    ModelUse,
+    choose_frame_size,
+    fit_into_memory,
+    load_model,
+    segment_spec,
+)
 from offline.hunting.hunt import Hunt, Selection, hunt
 
 BOOTSTRAP_DRAWS = 1000
@@ -58,7 +66,9 @@ class AblateOptions:
         unseen: Kinds of anomaly (as `class_of` names them) on which every row's AUC is given apart.
         unit: What one calibration sample is.
         cache: Where features are kept; without it nothing is.
-        device: Where the model runs.
+        use: How the model is run.
+        segment_frames: Frames of a segment.
+        sampled: How many of them the model sees.
         seed: Of every draw.
         skip_unreadable: Whether videos that cannot be read are left out.
     """
@@ -73,7 +83,9 @@ class AblateOptions:
     unseen: tuple[str, ...] = ()
     unit: UnitChoice = "auto"
     cache: Path | None = None
-    device: str = "auto"
+    use: ModelUse = field(default_factory=ModelUse)
+    segment_frames: int = FRAMES
+    sampled: int = SAMPLED
     seed: int = 0
     skip_unreadable: bool = False
 
@@ -96,15 +108,17 @@ def ablate(options: AblateOptions, console: Console) -> Ablation:
     """
     dataset = _check(options)
     console.say(f"Loading {options.model}")
-    mllm = load_model(options.model, options.device, console)
+    mllm = load_model(options.model, options.use, console)
     geometry = mllm.geometry
     if options.top_k > geometry.layers * geometry.heads:
         raise UsageError(
             f"{options.top_k} experts were asked for, but the model has {geometry.layers * geometry.heads} heads"
         )
-    segment = segment_spec(dataset, console, options.skip_unreadable)
+    segment = segment_spec(dataset, console, options.skip_unreadable, options.segment_frames, options.sampled)
+    choose_frame_size(mllm, dataset, segment, options.skip_unreadable)
     with _store(options.cache) as store:
-        heads = AllHeads(mllm, options.prompts)
+        fit_into_memory(mllm, options.prompts, segment, options.use, store.folder / "states", console)
+        heads = AllHeads(mllm, options.prompts, segment)
         extraction = Extraction(heads, mllm.pixels, segment, store, options.skip_unreadable)
         work = _Work(options, mllm, extraction, console)
         calibration = work.calibration(dataset)
@@ -185,7 +199,7 @@ class _Work:
         if not isinstance(self._mllm, Speaker):
             return textual_method("this model's family cannot be asked for its first answer token"), {}
         try:
-            asked = TextualAnswer(self._mllm, self._options.prompts)
+            asked = TextualAnswer(self._mllm, self._options.prompts, self._extraction.segment)
         except ValueError as error:
             return textual_method(str(error)), {}
         answers = list(self._one_by_one(asked, videos, "Asking the model"))

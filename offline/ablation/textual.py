@@ -5,14 +5,16 @@ What the hunt must beat: the same model, asked outright. Every prompt is taken t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp
 
+from edge_runtime.stream.segments import SegmentSpec
 from models.prompts import Prompt
+from offline.data.cache import Arrays
 
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO = ("no", "No", "NO", " no", " No", " NO")
@@ -22,14 +24,17 @@ NO = ("no", "No", "NO", " no", " No", " NO")
 class Speaker(Protocol):
     """A model that can be asked for its first answer token."""
 
-    fingerprint: str
+    def identity(self, prompts: Sequence[Prompt], segment: SegmentSpec) -> dict[str, Any]:
+        """See Mllm."""
 
     @property
     def tokenizer(self) -> Any:
         """Its tokenizer, as transformers has it."""
 
-    def first_token_logits(self, frames: NDArray[np.uint8], prompts: Sequence[Prompt]) -> NDArray[np.float32]:
-        """Ask M questions about frames uint8 (b, F, S, S, 3); gives logits (b, M, vocabulary)."""
+    def first_token_logits(
+        self, frames: NDArray[np.uint8], prompts: Sequence[Prompt], segment: SegmentSpec
+    ) -> NDArray[np.float32]:
+        """Ask M questions about frames uint8 (F, H, W, 3); gives logits (M, vocabulary)."""
 
 
 def token_ids(tokenizer: Any, words: Sequence[str]) -> tuple[int, ...]:
@@ -52,9 +57,13 @@ class TextualAnswer:
         ValueError: The tokenizer has no such words; says which.
     """
 
-    def __init__(self, mllm: Speaker, prompts: Sequence[Prompt]) -> None:
+    units_at_once = 1
+
+    def __init__(self, mllm: Speaker, prompts: Sequence[Prompt], segment: SegmentSpec) -> None:
         self.mllm = mllm
+        self.segment = segment
         self.prompts = tuple(prompts)
+        self._model = mllm.identity(prompts, segment)
         self.yes, self.no = token_ids(mllm.tokenizer, YES), token_ids(mllm.tokenizer, NO)
         for word, ids in (("yes", self.yes), ("no", self.no)):
             if not ids:
@@ -63,15 +72,22 @@ class TextualAnswer:
     @property
     def identity(self) -> dict[str, Any]:
         """See offline.extraction.extract.Extractor."""
-        return {
-            "model": self.mllm.fingerprint,
-            "answers": [[p.name, p.text] for p in self.prompts],
-            "tokens": [list(self.yes), list(self.no)],
-        }
+        return self._model | {"answers": [list(self.yes), list(self.no)]}
 
-    def extract(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def extract(
+        self,
+        units: Iterable[NDArray[np.uint8]],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Sequence[NDArray[np.float32]]:
         """See offline.extraction.extract.Extractor."""
-        logits = self.mllm.first_token_logits(frames[None], self.prompts)[0].astype(np.float64)
+        return [self._answers(frames) for frames in units]
+
+    def recall(self, find: Callable[[dict[str, Any]], Arrays | None]) -> Arrays | None:
+        """See offline.extraction.extract.Extractor."""
+        return find(self.identity)
+
+    def _answers(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = self.mllm.first_token_logits(frames, self.prompts, self.segment).astype(np.float64)
         total = logsumexp(logits, axis=-1)
         answers = [logsumexp(logits[:, list(ids)], axis=-1) - total for ids in (self.yes, self.no)]
         return np.stack(answers, axis=-1).astype(np.float32)

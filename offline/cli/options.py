@@ -23,6 +23,39 @@ SEED = click.option("--seed", type=int, default=0, show_default=True)
 DEVICE = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="For the model."
 )
+DTYPE = click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="What the model computes in; auto: the checkpoint's own where the device has it, else float32.",
+)
+MEMORY = click.option(
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="Memory that the model may take [default: most of what is free].",
+)
+STREAM = click.option(
+    "--stream-layers/--no-stream-layers",
+    default=None,
+    help="Read weights layer by layer, many units together [default: where they do not fit into the memory].",
+)
+SYSTEM = click.option(
+    "--system-message",
+    metavar="TEXT|none|model",
+    help="What stands before the frames; `model`: as in the makers' own code [default: what the template does].",
+)
+SEGMENT_FRAMES = click.option(
+    "--segment-frames", type=click.IntRange(1, 100_000), default=48, show_default=True, help="Frames of a segment."
+)
+SAMPLED = click.option(
+    "--sampled",
+    type=click.IntRange(1, 100_000),
+    default=16,
+    show_default=True,
+    help="How many of a segment's frames the model sees: fewer are faster.",
+)
 SKIP = click.option(
     "--skip-unreadable",
     is_flag=True,
@@ -59,6 +92,22 @@ PROVIDER = click.option(
     type=click.Choice(provider_choices()),
     help="What runs the graphs.",
 )
+
+
+def of_the_model(command: Any) -> Any:
+    """Give a command the options of ModelUse; `with_model` puts them together."""
+    for option in (SYSTEM, STREAM, MEMORY, DTYPE, DEVICE):
+        command = option(command)
+    return command
+
+
+def with_model(options: dict[str, Any]) -> dict[str, Any]:
+    """Put how the model is run into one value, `use`."""
+    from offline.extraction.model import ModelUse
+
+    names = ("device", "dtype", "memory", "stream_layers", "system_message")
+    use = ModelUse(**{name: options[name] for name in names})
+    return {name: value for name, value in options.items() if name not in names} | {"use": use}
 
 
 def with_prompts(options: dict[str, Any]) -> dict[str, Any]:

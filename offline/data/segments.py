@@ -93,6 +93,26 @@ def or_leave_out(error: SourceUnavailable) -> SourceUnavailable:
     return type(error)(f"{error}; or leave such videos out with --skip-unreadable")
 
 
+def median_size(videos: Iterable[Video], skip_unreadable: bool = False) -> tuple[int, int]:
+    """Find the median height and width of the videos' pictures, in pixels.
+
+    Raises:
+        SourceUnavailable: A video cannot be opened, and `skip_unreadable` is not set; or none can.
+    """
+    sizes = []
+    for video in videos:
+        try:
+            with VideoFile(video.path) as file:
+                sizes.append(file.size)
+        except SourceUnavailable as error:
+            if not skip_unreadable:
+                raise or_leave_out(error) from error
+    if not sizes:
+        raise SourceUnavailable("no calibration video can be opened")
+    width, height = np.median(sizes, axis=0)
+    return int(height), int(width)
+
+
 def median_rate(videos: Iterable[Video], skip_unreadable: bool = False) -> float | None:
     """Find the median frame rate of the videos that state one, None where none does.
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from edge_runtime.stream.pixels import UInt8Array, prepare
+from edge_runtime.stream.segments import SegmentSpec
 from models.family import Answer, Mllm
 from models.prompts import Prompt
 
@@ -22,8 +23,8 @@ class Describer(Protocol):
     def take(self, picture: UInt8Array) -> UInt8Array:
         """Keep what is needed of a decoded picture, BGR uint8 (h, w, 3), until all of an event are together."""
 
-    def describe(self, taken: Sequence[UInt8Array], prompt: Prompt) -> Answer:
-        """Answer the question about the pictures, which are in their order."""
+    def describe(self, taken: Sequence[UInt8Array], prompt: Prompt, segment: SegmentSpec) -> Answer:
+        """Answer the question about the pictures, which are in their order, sampled as `segment` says."""
 
 
 class LocalModel:
@@ -39,9 +40,9 @@ class LocalModel:
         return f"{self._mllm.source.name}@{self._mllm.source.revision}"
 
     def take(self, picture: UInt8Array) -> UInt8Array:
-        """Prepare the picture as the vision tower takes it: RGB uint8 (S, S, 3)."""
+        """Prepare the picture as the vision tower takes it: RGB uint8 (H, W, 3)."""
         return prepare(picture, self._mllm.pixels)
 
-    def describe(self, taken: Sequence[UInt8Array], prompt: Prompt) -> Answer:
+    def describe(self, taken: Sequence[UInt8Array], prompt: Prompt, segment: SegmentSpec) -> Answer:
         """See Describer. Raises UsageError where the model has too few positions."""
-        return self._mllm.describe(np.stack(taken), prompt, self._max_tokens)
+        return self._mllm.describe(np.stack(taken), prompt, segment, self._max_tokens)

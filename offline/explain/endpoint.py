@@ -21,6 +21,7 @@ import numpy as np
 
 from edge_runtime.errors import EndpointFailed, UsageError
 from edge_runtime.stream.pixels import UInt8Array
+from edge_runtime.stream.segments import SegmentSpec
 from models.family import Answer
 from models.prompts import Prompt
 
@@ -132,7 +133,7 @@ class Endpoint:
         _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         return np.asarray(encoded, dtype=np.uint8)
 
-    def describe(self, taken: Sequence[UInt8Array], prompt: Prompt) -> Answer:
+    def describe(self, taken: Sequence[UInt8Array], prompt: Prompt, segment: SegmentSpec) -> Answer:
         """Ask the server; greedy, as far as it can be asked to be.
 
         The frames are told as in the hunt: `Frame1: ` and its picture, and so on, then the question.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,14 +17,16 @@ from typing import Any, ClassVar
 from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
 from edge_runtime.records import EventRecord, Record
+from edge_runtime.stream.segments import MOST_FRAMES, SegmentSpec
 from edge_runtime.strict_json import parse_object
 from models.prompts import Prompt
+from models.sweep import require_whole
 from offline.console import Console
 from offline.explain.describer import Describer, LocalModel
 from offline.explain.ended_events import EndedEvent, read_events
 from offline.explain.endpoint import ApiKey, Endpoint, Server
 from offline.explain.footage import Footage, footage_of
-from offline.extraction.model import load_model
+from offline.extraction.model import ModelUse, load_model
 
 # A neutral sentence, which the reference model was trained on too.
 QUESTION = "What happens in this video?"
@@ -50,7 +52,7 @@ class ExplainOptions:
         max_tokens: The longest answer.
         timeout_s: For the server, in seconds.
         output: The file to append to; None for standard output.
-        device: Where a local model runs.
+        use: How a local model is run.
     """
 
     records: Path
@@ -63,7 +65,7 @@ class ExplainOptions:
     max_tokens: int = MAX_TOKENS
     timeout_s: float = TIMEOUT_S
     output: Path | None = None
-    device: str = "auto"
+    use: ModelUse = field(default_factory=ModelUse)
 
     def __post_init__(self) -> None:
         if min(self.frames, self.max_tokens) < 1:
@@ -156,7 +158,7 @@ def explain(options: ExplainOptions, console: Console) -> None:
             for number, one in enumerate(open_):
                 progress(number, len(open_), one.event.id)
                 pictures = footage.sampled(one.event, options.frames, describer.take)
-                answer = describer.describe(pictures, prompt)
+                answer = describer.describe(pictures, prompt, _segment(one.event, options.frames))
                 lines.write(DescribedEvent(one, answer.text, answer.cut, asked))
                 cut += answer.cut
             progress(len(open_), len(open_))
@@ -164,10 +166,19 @@ def explain(options: ExplainOptions, console: Console) -> None:
         console.say(f"{cut} answers were cut at {options.max_tokens} tokens; --max-tokens allows longer ones")
 
 
+def _segment(event: EventRecord, sampled: int) -> SegmentSpec:
+    """An event as a segment: some models are told the times of the frames."""
+    frames = min(max(1, event.end_frame - event.start_frame), MOST_FRAMES)
+    fps = frames / max(event.end_s - event.start_s, 1e-3)
+    return SegmentSpec(frames=frames, sampled=sampled, fps=min(max(fps, 1e-3), 1e3))
+
+
 @contextlib.contextmanager
 def _describer(options: ExplainOptions, console: Console) -> Iterator[Describer]:
     if options.endpoint is None:
-        yield LocalModel(load_model(options.model, options.device, console), options.max_tokens)
+        mllm = load_model(options.model, options.use, console)
+        require_whole(mllm.source.name, mllm.weights.whole_size, options.use.memory_bytes)
+        yield LocalModel(mllm, options.max_tokens)
         return
     key = None if options.api_key_env is None else ApiKey.from_environment(options.api_key_env)
     server = Server(options.endpoint, options.model, options.max_tokens, key, options.timeout_s)

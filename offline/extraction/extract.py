@@ -6,8 +6,12 @@ the exported graphs (expert features, on which the scorer is fitted).
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,6 +35,9 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 
+#: Told how many steps are done, and how many there are.
+Steps = Callable[[int, int], None]
+
 
 class Extractor(Protocol):
     """Turns sampled frames into features, and says what it is."""
@@ -39,30 +46,72 @@ class Extractor(Protocol):
     def identity(self) -> dict[str, Any]:
         """Plain values that change whenever the features could."""
 
-    def extract(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the features of one unit from its frames, uint8 (F, S, S, 3)."""
+    @property
+    def units_at_once(self) -> int:
+        """How many units it would rather have together."""
+
+    def extract(
+        self, units: Iterable[NDArray[np.uint8]], progress: Steps | None = None
+    ) -> Sequence[NDArray[np.float32]]:
+        """Compute the features of units from their frames, uint8 (F, H, W, 3) each, in their order."""
+
+    def recall(self, find: Callable[[dict[str, Any]], Arrays | None]) -> Arrays | None:
+        """Find an entry by an identity whose features hold these: its own, or a wider one's, cut down."""
 
 
 class AllHeads:
-    """Features of every head under every prompt: (M, L, H, d_h) a unit."""
+    """Features of every head under every prompt: (M, L, H, d_h) a unit.
 
-    def __init__(self, mllm: Mllm, prompts: Sequence[Prompt]) -> None:
+    Args:
+        mllm: The model.
+        prompts: M of them.
+        segment: How frames are sampled.
+        layers: How many of the lowest layers are run and read; None for all.
+    """
+
+    def __init__(
+        self,
+        mllm: Mllm,
+        prompts: Sequence[Prompt],
+        segment: SegmentSpec,
+        layers: int | None = None,
+    ) -> None:
         self.mllm = mllm
         self.prompts = tuple(prompts)
+        self.segment = segment
+        self.layers = None if layers is None or layers >= mllm.geometry.layers else layers
+        self._whole = mllm.identity(prompts, segment)
 
     @property
     def identity(self) -> dict[str, Any]:
         """See Extractor."""
-        return {"model": self.mllm.fingerprint, "prompts": [[p.name, p.text] for p in self.prompts]}
+        return self._whole | ({} if self.layers is None else {"layers": self.layers})
 
-    def extract(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    @property
+    def units_at_once(self) -> int:
+        """See Extractor: what goes through the layers of a model that streams."""
+        return self.mllm.sweep.units
+
+    def extract(
+        self, units: Iterable[NDArray[np.uint8]], progress: Steps | None = None
+    ) -> Sequence[NDArray[np.float32]]:
         """See Extractor."""
-        features: NDArray[np.float32] = self.mllm.head_features(frames[None], self.prompts)[0]
-        return features
+        steps = progress if self.mllm.sweep.streams else None
+        return list(self.mllm.head_features(units, self.prompts, self.segment, self.layers, steps))
+
+    def recall(self, find: Callable[[dict[str, Any]], Arrays | None]) -> Arrays | None:
+        """See Extractor: features of all layers hold those of the lowest."""
+        if (entry := find(self.identity)) is not None or self.layers is None:
+            return entry
+        if (entry := find(self._whole)) is not None:
+            return entry | {"features": entry["features"][:, :, : self.layers]}
+        return None
 
 
 class ExpertFeatures:
     """Expert features of the exported graphs: (K·d_h,) a unit."""
+
+    units_at_once = 1
 
     def __init__(self, graphs: OnnxEngine, hashes: Sequence[str]) -> None:
         self.graphs = graphs
@@ -73,10 +122,17 @@ class ExpertFeatures:
         """See Extractor. The provider counts: another one rounds differently."""
         return {"graphs": self._hashes, "provider": self.graphs.provider}
 
-    def extract(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def extract(
+        self,
+        units: Iterable[NDArray[np.uint8]],
+        progress: Steps | None = None,
+    ) -> Sequence[NDArray[np.float32]]:
         """See Extractor."""
-        features: NDArray[np.float32] = self.graphs.features(frames[None])[0]
-        return features
+        return [self.graphs.features(frames[None])[0] for frames in units]
+
+    def recall(self, find: Callable[[dict[str, Any]], Arrays | None]) -> Arrays | None:
+        """See Extractor."""
+        return find(self.identity)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,55 +199,123 @@ def extract(
         DatasetError: A video's frame count or events contradict the manifest.
     """
     videos = list(videos)
-    results = []
-    for done, video in enumerate(videos):
+    found: dict[str, Extracted] = {}
+    waiting = deque(videos)
+    while waiting:
         if progress is not None:
-            progress(done, len(videos), video.name)
-        try:
-            results.append(_extract_one(video, units[video.name], extraction))
-        except SourceUnavailable as error:
-            if not extraction.skip_unreadable:
-                raise or_leave_out(error) from error
-            log.warning("left out: %s", error)
+            progress(len(videos) - len(waiting), len(videos), waiting[0].name)
+        for one in _extract_some(
+            waiting, units, extraction, _within(progress, len(videos) - len(waiting), len(videos))
+        ):
+            found[one.video.name] = one
     if progress is not None:
         progress(len(videos), len(videos), "")
-    return results
+    return [found[video.name] for video in videos if video.name in found]
 
 
-def _extract_one(video: Video, unit: Unit, extraction: Extraction) -> Extracted:
+def _within(progress: Progress | None, done: int, total: int) -> Steps | None:
+    """Show the steps of videos that are extracted together beside the count of videos."""
+    if progress is None:
+        return None
+    return lambda step, steps: progress(done, total, f"step {step} of {steps}")
+
+
+@contextmanager
+def _left_out(extraction: Extraction) -> Iterator[None]:
+    """Report a video that cannot be read, or say how to go on without it."""
+    try:
+        yield
+    except SourceUnavailable as error:
+        if not extraction.skip_unreadable:
+            raise or_leave_out(error) from error
+        log.warning("left out: %s", error)
+
+
+def _key(video: Video, unit: Unit, extraction: Extraction, identity: dict[str, Any]) -> str:
     pixels, segment = extraction.pixels, extraction.segment
-    key = content_key(
+    return content_key(
         format=FORMAT,
         video=digest(video.path),
         unit=unit,
         pixels=[pixels.size, pixels.color, pixels.interpolation],
         # The rate is left out: it cuts no file, segments of files are counted in frames.
         segment=[segment.frames, segment.sampled],
-        extractor=extraction.extractor.identity,
+        extractor=identity,
     )
-    entry, _ = extraction.store.cached(key, lambda: _compute(video, unit, extraction))
+
+
+def _stored(video: Video, unit: Unit, extraction: Extraction, identity: dict[str, Any]) -> Arrays | None:
+    return extraction.store.get(_key(video, unit, extraction, identity))
+
+
+def _extracted(video: Video, unit: Unit, entry: Arrays) -> Extracted:
     frames = int(entry["frames"])
     check_frames(video, frames)
     fps = float(entry["fps"])
     return Extracted(video, unit, frames, None if np.isnan(fps) else fps, entry["spans"], entry["features"])
 
 
-def _compute(video: Video, unit: Unit, extraction: Extraction) -> Arrays:
-    spans: list[tuple[int, int]] = []
-    features: list[NDArray[np.float32]] = []
+@dataclass(slots=True)
+class _Read:
+    """One video of those that are extracted together."""
+
+    video: Video
+    spans: list[tuple[int, int]]
+    whole: bool = False
+
+
+def _extract_some(
+    waiting: deque[Video], units: Mapping[str, Unit], extraction: Extraction, steps: Steps | None
+) -> list[Extracted]:
+    """The next videos: what the store holds, and as many others together as the extractor would have."""
+    read: list[_Read] = []
+    done: list[Extracted] = []
+
+    def frames() -> Iterator[NDArray[np.uint8]]:
+        while waiting and sum(len(one.spans) for one in read) < extraction.extractor.units_at_once:
+            video = waiting.popleft()
+            unit = units[video.name]
+            with _left_out(extraction):
+                if (
+                    entry := extraction.extractor.recall(functools.partial(_stored, video, unit, extraction))
+                ) is not None:
+                    done.append(_extracted(video, unit, entry))
+                    continue
+                read.append(one := _Read(video, []))
+                for span, pixels in _units(video, unit, extraction):
+                    one.spans.append(span)
+                    yield pixels
+                one.whole = True
+
+    given = frames()
+    # Where everything is stored, no model need be in memory.
+    if (first := next(given, None)) is None:
+        return done
+    features = extraction.extractor.extract(itertools.chain([first], given), steps)
+    at = 0
+    for one in read:
+        own = features[at : at + len(one.spans)]
+        at += len(one.spans)
+        if not one.whole:
+            continue
+        fps, unit = frame_rate(one.video.path), units[one.video.name]
+        entry: Arrays = {
+            "spans": np.array(one.spans, dtype=np.int64),
+            "features": np.stack(own).astype(np.float32),
+            "frames": np.array(one.spans[-1][1]),
+            "fps": np.array(np.nan if fps is None else fps),
+        }
+        extraction.store.put(_key(one.video, unit, extraction, extraction.extractor.identity), entry)
+        done.append(_extracted(one.video, unit, entry))
+    return done
+
+
+def _units(video: Video, unit: Unit, extraction: Extraction) -> Iterator[tuple[tuple[int, int], NDArray[np.uint8]]]:
+    """The frame range and the sampled frames of every unit of a video."""
     if unit == "video":
         frames, count = read_whole(video.path, extraction.pixels, extraction.segment.sampled)
         check_frames(video, count)
-        spans.append((0, count))
-        features.append(extraction.extractor.extract(frames))
+        yield (0, count), frames
     else:
         for segment in read_segments(video.path, extraction.pixels, extraction.segment):
-            spans.append((segment.start_frame, segment.end_frame))
-            features.append(extraction.extractor.extract(segment.pixels))
-    fps = frame_rate(video.path)
-    return {
-        "spans": np.array(spans, dtype=np.int64),
-        "features": np.stack(features).astype(np.float32),
-        "frames": np.array(spans[-1][1]),
-        "fps": np.array(np.nan if fps is None else fps),
-    }
+            yield (segment.start_frame, segment.end_frame), segment.pixels

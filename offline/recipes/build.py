@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle import manifest as m
+from edge_runtime.bundle.licences import commercial_use
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256
@@ -21,12 +22,13 @@ from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.precisions import parity_tolerance
 from edge_runtime.inference.scorer import ScorerGraph
 from export.graphs import export_graphs
-from export.parity import Parity, measure_parity, require_parity
+from export.parity import Parity, expert_features, measure_parity, require_parity
 from export.publish import LANGUAGE, SCORER, VISION, now, producer, publish, write_golden
 from export.staging import check_target, staging_folder
 from export.torch_onnx import tensor_specs
 from models.family import Mllm
 from models.loading import choose_device
+from models.precision import dtype_name
 from models.prompts import PROMPTS, Prompt
 from offline.calibration.fit import Fitted, fit, fitted_document, timed
 from offline.calibration.scorer import fit_scorer
@@ -37,7 +39,15 @@ from offline.data.segments import sample_segments
 from offline.data.units import Unit, UnitChoice, choose_units
 from offline.extraction.extract import AllHeads, ExpertFeatures, Extracted, Extraction, extract
 from offline.extraction.features import FeatureSet
-from offline.extraction.model import load_model, segment_spec
+from offline.extraction.model import (
+    FRAMES,
+    SAMPLED,
+    ModelUse,
+    choose_frame_size,
+    fit_into_memory,
+    load_model,
+    segment_spec,
+)
 from offline.hunting.depth import Trial, Units, depth_curve
 from offline.hunting.evidence import Embedding, Evidence, write_evidence
 from offline.hunting.hunt import Hunt, Selection, hunt
@@ -70,7 +80,9 @@ class BuildOptions:
         max_layer: The deepest layer to hunt in; None for all.
         unit: What one calibration sample is.
         cache: Where features are kept; None for a folder beside the bundle.
-        device: Where the model runs.
+        use: How the model is run.
+        segment_frames: Frames of a segment.
+        sampled: How many of them the model sees.
         seed: Of every draw.
         skip_unreadable: Whether videos that cannot be read are left out.
         overwrite: Whether a bundle that is there is replaced.
@@ -88,7 +100,9 @@ class BuildOptions:
     max_layer: int | None = None
     unit: UnitChoice = "auto"
     cache: Path | None = None
-    device: str = "auto"
+    use: ModelUse = field(default_factory=ModelUse)
+    segment_frames: int = FRAMES
+    sampled: int = SAMPLED
     seed: int = 0
     skip_unreadable: bool = False
     overwrite: bool = False
@@ -110,11 +124,22 @@ class BuildOptions:
         return Selection(self.top_k, self.penalty, self.max_layer, self.prompt)
 
     @property
+    def layers(self) -> int | None:
+        """How many of the lowest layers are run; None for all."""
+        return None if self.max_layer is None else self.max_layer + 1
+
+    @property
     def command(self) -> str:
         """The command line that gives the same bundle again."""
         words = ["hh-offline", "build", "--model", self.model, "--manifest", str(self.manifest)]
         words += ["--output", str(self.output), "--precision", self.precision, "--seed", str(self.seed)]
         words += ["--top-k", str(self.top_k), "--penalty", str(self.penalty), "--calibration-unit", self.unit]
+        if (self.segment_frames, self.sampled) != (FRAMES, SAMPLED):
+            words += ["--segment-frames", str(self.segment_frames), "--sampled", str(self.sampled)]
+        if self.use.system_message is not None:
+            words += ["--system-message", self.use.system_message]
+        if self.use.dtype != "auto":
+            words += ["--dtype", self.use.dtype]
         if self.max_layer is not None:
             words += ["--max-layer", str(self.max_layer)]
         if self.prompt is not None:
@@ -201,10 +226,14 @@ def _begin(options: BuildOptions, console: Console) -> BuildRun:
     """Refuse what can be refused before the long work, and load the model."""
     dataset = _check(options)
     console.say(f"Loading {options.model}")
-    mllm = load_model(options.model, options.device, console)
-    segment = segment_spec(dataset, console, options.skip_unreadable)
+    mllm = load_model(options.model, options.use, console)
+    if remark := commercial_use(mllm.source.licence):
+        console.say(f"note: the licence of {mllm.source.name}, {mllm.source.licence}, {remark}")
+    segment = segment_spec(dataset, console, options.skip_unreadable, options.segment_frames, options.sampled)
+    choose_frame_size(mllm, dataset, segment, options.skip_unreadable)
     store = EntryStore(options.cache_folder)
-    heads = AllHeads(mllm, options.prompts)
+    fit_into_memory(mllm, options.prompts, segment, options.use, store.folder / "states", console, options.layers)
+    heads = AllHeads(mllm, options.prompts, segment, options.layers)
     extraction = Extraction(heads, mllm.pixels, segment, store, options.skip_unreadable)
     units = choose_units(dataset.split("calibration"), options.unit)
     return BuildRun(options, console, dataset, mllm, extraction, units)
@@ -259,12 +288,14 @@ def _export(run: BuildRun, found: Hunt, work: Path) -> _Exported:
     options, mllm, segment = run.options, run.mllm, run.extraction.segment
     experts, prompt = [expert.ref for expert in found.experts], _prompt(run, found)
     run.console.say("Exporting the graphs")
-    mllm.to("cpu")
-    export_graphs(mllm, prompt, experts, segment.sampled, work)
-    graphs = OnnxEngine(work / VISION, work / LANGUAGE, provider="cpu", group=mllm.frames_per_group)
+    export_graphs(mllm, prompt, experts, segment, work)
     videos = run.dataset.only("calibration", "validation")
     samples = sample_segments(videos, mllm.pixels, segment, PARITY_SEGMENTS, options.skip_unreadable)
-    parity = measure_parity(mllm, graphs, prompt, experts, samples, parity_tolerance(options.precision))
+    wanted = expert_features(mllm, prompt, experts, samples, segment)
+    # The model makes room for its graphs.
+    mllm.to("cpu")
+    graphs = OnnxEngine(work / VISION, work / LANGUAGE, provider="cpu", group=mllm.frames_per_group)
+    parity = measure_parity(wanted, graphs, samples, parity_tolerance(options.precision))
     require_parity(parity)
     run.console.say(f"Parity on {parity.segments} segments: {parity.relative:.2g} of the features' scale")
     hashes = tuple(sha256(work / name) for name in sorted(path.name for path in work.iterdir()))
@@ -283,7 +314,7 @@ def _assemble(run: BuildRun, found: Hunt, exported: _Exported, fitted: Fitted, w
         "schema_version": m.SCHEMA_VERSION,
         "created": now(),
         "producer": producer(),
-        "source_model": asdict(run.mllm.source),
+        "source_model": _source(run),
         "prompt": {"name": prompt.name, "text": prompt.text},
         "experts": [{"layer": e.layer, "head": e.head, "rss": e.rss} for e in found.experts],
         "geometry": {
@@ -297,6 +328,16 @@ def _assemble(run: BuildRun, found: Hunt, exported: _Exported, fitted: Fitted, w
         "graphs": {name: _graph(run, work / file) for name, file in (("vision", VISION), ("language", LANGUAGE))},
         "parity": exported.parity.to_dict() | {"scorer_max_abs": fitted.scorer_difference},
     } | fitted_document(fitted)
+
+
+def _source(run: BuildRun) -> dict[str, Any]:
+    """Where the weights came from, and how they were asked."""
+    said = run.mllm.said_before
+    return (
+        asdict(run.mllm.source)
+        | {"dtype": dtype_name(run.mllm.dtype)}
+        | ({} if said is None else {"system_message": said})
+    )
 
 
 def _golden(exported: _Exported, scorer: ScorerGraph) -> Golden:
@@ -326,7 +367,7 @@ def _evidence(run: BuildRun, found: Hunt, features: FeatureSet, fitted: Fitted) 
     if not (options.depth_curve and fitted.validation_units):
         return Evidence(found, embedding)
     judged = timed(run.dataset.split("validation"))
-    run.mllm.to(choose_device(options.device))
+    run.mllm.to(choose_device(options.use.device))
     with console.bar("Features of all heads, validation", "video") as progress:
         validation = extract(judged, choose_units(judged, "segment"), run.extraction, progress)
     if not validation:

@@ -15,6 +15,7 @@ from offline.console import Console
 from offline.data.dataset import Video, read_dataset
 from offline.evaluation.table import evaluation_text
 from offline.explain.explain import ExplainOptions, explain
+from offline.extraction.model import ModelUse
 from offline.recipes.build import BuildOptions, build
 from offline.recipes.evaluate import EvaluateOptions, evaluate
 from offline.recipes.report import ReportOptions, report_bundle
@@ -101,7 +102,10 @@ def _explain(records: Path, videos: list[Video], output: Path, console: Console)
     """What the whole model says about every event of the records, by the event's id."""
     output.unlink(missing_ok=True)
     paths = tuple(str(video.path) for video in videos)
-    explain(ExplainOptions(records=records, model=REFERENCE, videos=paths, output=output, device="cpu"), console)
+    explain(
+        ExplainOptions(records=records, model=REFERENCE, videos=paths, output=output, use=ModelUse(device="cpu")),
+        console,
+    )
     lines = output.read_text(encoding="utf-8").splitlines() if output.is_file() else []
     return {line["id"]: line["description"] for line in map(json.loads, lines)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_runtime.errors import UsageError
@@ -13,7 +13,15 @@ from offline.data.dataset import Dataset, read_dataset
 from offline.data.units import Unit, UnitChoice, choose_units
 from offline.extraction.extract import AllHeads, Extraction, extract
 from offline.extraction.features import INDEX, FeatureSet, write_index
-from offline.extraction.model import load_model, segment_spec
+from offline.extraction.model import (
+    FRAMES,
+    SAMPLED,
+    ModelUse,
+    choose_frame_size,
+    fit_into_memory,
+    load_model,
+    segment_spec,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +35,9 @@ class ExtractOptions:
         prompts: The phrasings of the question.
         unit: What one calibration sample is.
         validation: Whether the validation split is extracted, too.
-        device: Where the model runs.
+        use: How the model is run.
+        segment_frames: Frames of a segment.
+        sampled: How many of them the model sees.
         skip_unreadable: Whether videos that cannot be read are left out.
     """
 
@@ -37,7 +47,9 @@ class ExtractOptions:
     prompts: tuple[Prompt, ...] = PROMPTS
     unit: UnitChoice = "auto"
     validation: bool = False
-    device: str = "auto"
+    use: ModelUse = field(default_factory=ModelUse)
+    segment_frames: int = FRAMES
+    sampled: int = SAMPLED
     skip_unreadable: bool = False
 
     @property
@@ -63,11 +75,13 @@ def extract_features(options: ExtractOptions, console: Console) -> str:
     folder = options.folder
     used = _check(options)
     calibration = used.split("calibration")
-    mllm = load_model(options.model, options.device, console)
-    segment = segment_spec(used, console, options.skip_unreadable)
+    mllm = load_model(options.model, options.use, console)
+    segment = segment_spec(used, console, options.skip_unreadable, options.segment_frames, options.sampled)
+    choose_frame_size(mllm, used, segment, options.skip_unreadable)
+    fit_into_memory(mllm, options.prompts, segment, options.use, folder / "states", console)
     units: dict[str, Unit] = choose_units(calibration, options.unit)
     units |= {video.name: "segment" if video.timed else "video" for video in used if video.split == "validation"}
-    heads = AllHeads(mllm, options.prompts)
+    heads = AllHeads(mllm, options.prompts, segment)
     extraction = Extraction(heads, mllm.pixels, segment, EntryStore(folder), options.skip_unreadable)
     # An index of an earlier run must not speak for this one until it is through.
     (folder / INDEX).unlink(missing_ok=True)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import UNSET
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import CheckpointError
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.precisions import parity_tolerance
-from export.parity import Parity, measure_parity
+from export.parity import Parity, expert_features, measure_parity
 from models.heads import HeadRef
-from models.loading import load
 from models.prompts import Prompt
+from models.transformers_mllm import SYSTEM_NONE
+from offline.console import Console
 from offline.data.dataset import read_dataset
 from offline.data.segments import sample_segments
+from offline.extraction.model import ModelUse, fit_into_memory, load_model
+
+_ON_THE_CPU = ModelUse(device="cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,12 @@ class Verification:
 
 
 def verify(
-    bundle_path: Path, model: str | None = None, manifest: Path | None = None, segments: int = 8, device: str = "cpu"
+    bundle_path: Path,
+    model: str | None = None,
+    manifest: Path | None = None,
+    segments: int = 8,
+    use: ModelUse = _ON_THE_CPU,
+    console: Console | None = None,
 ) -> Verification:
     """Compare a bundle's features with those of its source model.
 
@@ -42,38 +53,45 @@ def verify(
         model: Where the source model is; None takes the name in the bundle.
         manifest: Take segments of these videos; None takes the bundle's golden segments.
         segments: How many to take.
-        device: Where the model runs.
+        use: How the model is run.
+        console: Told where the model streams.
 
     Raises:
         BundleRefused: The bundle is not what its manifest says.
         CheckpointError: The model cannot be used, or has another geometry.
     """
+    console = Console(quiet=True) if console is None else console
     bundle = Bundle.open(bundle_path)
     stated = bundle.manifest
-    mllm = load(stated.source_model.name if model is None else model, device)
+    said = stated.source_model.system_message
+    if said is not UNSET:
+        use = replace(use, system_message=said or SYSTEM_NONE)
+    mllm = load_model(stated.source_model.name if model is None else model, use, console)
     geometry = (mllm.geometry.layers, mllm.geometry.heads, mllm.geometry.head_dim, mllm.geometry.width)
-    wanted = stated.geometry
-    if geometry != (wanted.layers, wanted.heads, wanted.head_dim, wanted.width):
+    of = stated.geometry
+    if geometry != (of.layers, of.heads, of.head_dim, of.width):
         raise CheckpointError(
             f"{mllm.source.name}: has another geometry {geometry} than the bundle's source model; "
             "name the right one with --model"
         )
+    mllm.use_pixels(stated.pixels)
     if manifest is None:
         frames = bundle.golden().frames
     else:
         frames = sample_segments(read_dataset(manifest), mllm.pixels, stated.segment, segments)
+    prompt = Prompt(stated.prompt.name, stated.prompt.text)
+    experts = [HeadRef(expert.layer, expert.head) for expert in stated.experts]
+    layers = max(expert.layer for expert in experts) + 1
+    with tempfile.TemporaryDirectory() as spill:
+        fit_into_memory(mllm, [prompt], stated.segment, use, Path(spill), console, layers)
+        wanted = expert_features(mllm, prompt, experts, np.ascontiguousarray(frames), stated.segment)
+    # The model makes room for its graphs.
+    mllm.to("cpu")
     graphs = OnnxEngine(
         bundle.file(stated.graphs.vision.file),
         bundle.file(stated.graphs.language.file),
         "cpu",
         group=stated.graphs.frames_per_group,
     )
-    parity = measure_parity(
-        mllm,
-        graphs,
-        Prompt(stated.prompt.name, stated.prompt.text),
-        [HeadRef(expert.layer, expert.head) for expert in stated.experts],
-        np.ascontiguousarray(frames),
-        parity_tolerance(stated.graphs.language.precision),
-    )
+    parity = measure_parity(wanted, graphs, frames, parity_tolerance(stated.graphs.language.precision))
     return Verification(parity, mllm.source.revision == stated.source_model.revision)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.layout import FrameMarkup, build_layout
+from models.layout import Conversation, FrameMarkup, build_layout
 from offline.reference_training.clips import GRID, ClipPool, PoolClip
 from offline.reference_training.pool import OBJECTS, PERSON_ACTIONS, SAMPLED, VEHICLE_ACTIONS
 from offline.reference_training.questions import Asker, Exchange, present_names, with_context
@@ -104,7 +104,9 @@ class Packer:
         self._context_id = int(tokenizer.convert_tokens_to_ids(MARKUP.context))
         self._end_id = int(tokenizer.convert_tokens_to_ids("<|im_end|>"))
         self._words = sorted(word for word in tokenizer.get_vocab() if word.isalpha())
-        layout = build_layout(tokenizer, MARKUP, self._context_id, SAMPLED, GRID * GRID, "?")
+        conversation = Conversation(tokenizer, tokenizer.chat_template, "<video>")
+        shown = MARKUP.write(SAMPLED, GRID * GRID)
+        layout = build_layout(conversation, shown, "?", self._context_id, SAMPLED, GRID * GRID)
         where = layout.after.index(int(tokenizer.convert_tokens_to_ids("?")))
         self._around = layout.after[:where], layout.after[where + 1 :]
         prefix: list[int] = []

@@ -82,20 +82,18 @@ def cut_videos(manifest: Path, split: str, mllm: Mllm) -> Segments:
     )
 
 
-def features_of(mllm: Mllm, segments: Segments, batch: int = 16) -> Features:
+def features_of(mllm: Mllm, segments: Segments) -> Features:
     """Compute the features of all heads under all prompts.
 
     Args:
         mllm: The model.
         segments: N segments.
-        batch: How many go through the model at once.
 
     Returns:
         (N, M, L, H, d).
     """
-    pixels = segments.pixels
-    runs = [mllm.head_features(pixels[i : i + batch], PROMPTS) for i in range(0, len(pixels), batch)]
-    return np.concatenate(runs)
+    sampled = segments.pixels.shape[1]
+    return mllm.head_features(iter(segments.pixels), PROMPTS, SegmentSpec(sampled=sampled))
 
 
 def few_shot(mllm: Mllm, calibration: Segments, test: Segments, seed: int = 0) -> dict[str, dict[str, float]]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from edge_runtime.checks.doctor import instructions
-
-# Instructions that multiply bfloat16, as /proc/cpuinfo calls them on x86 and ARM.
-_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+from models.precision import multiplies
 
 
 def mixed_precision() -> torch.autocast:
@@ -15,4 +12,4 @@ def mixed_precision() -> torch.autocast:
 
     Without such instructions torch emulates bfloat16, ten times slower than float32.
     """
-    return torch.autocast("cpu", torch.bfloat16, enabled=not _BFLOAT16.isdisjoint(instructions()))
+    return torch.autocast("cpu", torch.bfloat16, enabled=multiplies(torch.bfloat16, "cpu"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from checkpoints import Shape, write_checkpoint
 from numpy.typing import NDArray
-from oracle import plain_head_features, some_frames
+from oracle import plain_head_features, seeing, some_frames
 
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.onnx_engine import OnnxEngine
@@ -61,7 +61,8 @@ def loaded(folder: Path) -> InternVL:
 @torch.inference_mode()
 def torch_tokens(mllm: InternVL, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Tokens (b, n·T, D) of frames (b, F, S, S, 3) by the module that the export takes."""
-    tokens: torch.Tensor = mllm.vision(torch.from_numpy(frames).flatten(0, 1)[:, None])
+    with mllm.weights.held(mllm.vision):
+        tokens: torch.Tensor = mllm.vision(torch.from_numpy(frames).flatten(0, 1)[:, None])
     return tokens.reshape(len(frames), -1, tokens.shape[-1]).numpy()
 
 
@@ -81,7 +82,7 @@ def test_the_exported_graphs_give_what_hooks_on_the_plain_model_see(
     mllm = loaded(write_checkpoint(tmp_path / "model", shape))
     experts = [HeadRef(layer, head) for layer, head in heads]
     prompt = PROMPTS[-1]
-    export_language(mllm, prompt, experts, FRAMES, tmp_path)
+    export_language(mllm, prompt, experts, seeing(FRAMES), tmp_path)
     if shape.vision:
         export_vision(mllm, tmp_path)
     graphs = OnnxEngine(tmp_path / VISION if shape.vision else some_vision, tmp_path / LANGUAGE, provider="cpu")
@@ -103,7 +104,7 @@ def test_the_exported_graphs_give_what_hooks_on_the_plain_model_see(
 
 def test_layers_above_the_deepest_expert_and_other_heads_are_not_in_the_graph(tmp_path: Path) -> None:
     mllm = loaded(write_checkpoint(tmp_path / "model", Shape(heads=4, kv_heads=2)))
-    language = TruncatedLanguage(mllm, PROMPTS[0], [HeadRef(1, 3), HeadRef(0, 0)], FRAMES)
+    language = TruncatedLanguage(mllm, PROMPTS[0], [HeadRef(1, 3), HeadRef(0, 0)], seeing(FRAMES))
     width, head_dim = mllm.geometry.width, mllm.geometry.head_dim
     assert len(language.layers) == 1  # layer 0 is whole, layer 1 is cut down, layer 2 is gone
     assert language.last.query.weight.shape == (head_dim, width)
@@ -114,4 +115,4 @@ def test_layers_above_the_deepest_expert_and_other_heads_are_not_in_the_graph(tm
 def test_experts_that_do_not_exist_or_come_twice_are_refused(experts: list[HeadRef], tmp_path: Path) -> None:
     mllm = loaded(write_checkpoint(tmp_path / "model", Shape()))
     with pytest.raises(UsageError):
-        TruncatedLanguage(mllm, PROMPTS[0], experts, FRAMES)
+        TruncatedLanguage(mllm, PROMPTS[0], experts, seeing(FRAMES))

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from checkpoints import Shape, write_checkpoint
 from onnx import numpy_helper
-from oracle import plain_head_features, some_frames
+from oracle import plain_head_features, seeing, some_frames
 
 from edge_runtime.errors import InferenceFailed, ParityError
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.precisions import parity_tolerance
 from export.graphs import export_graphs
-from export.parity import Parity, measure_parity, require_parity
+from export.parity import Parity, expert_features, measure_parity, require_parity
 from export.publish import LANGUAGE, VISION
 from export.torch_onnx import save
 from models.families.internvl import InternVL
@@ -38,13 +39,14 @@ def mllm(tmp_path_factory: pytest.TempPathFactory) -> InternVL:
 @pytest.fixture(scope="module")
 def exported(mllm: InternVL, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    export_graphs(mllm, PROMPTS[0], EXPERTS, 2, folder)
+    export_graphs(mllm, PROMPTS[0], EXPERTS, seeing(2), folder)
     return folder
 
 
 def measured(mllm: InternVL, folder: Path) -> Parity:
     graphs = OnnxEngine(folder / VISION, folder / LANGUAGE, provider="cpu")
-    return measure_parity(mllm, graphs, PROMPTS[0], EXPERTS, FRAMES, parity_tolerance("fp32"))
+    wanted = expert_features(mllm, PROMPTS[0], EXPERTS, FRAMES, seeing(2))
+    return measure_parity(wanted, graphs, FRAMES, parity_tolerance("fp32"))
 
 
 def with_weight(exported: Path, folder: Path, graph: str, factor: float) -> Path:
@@ -54,7 +56,7 @@ def with_weight(exported: Path, folder: Path, graph: str, factor: float) -> Path
     floats = [one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
     largest = max(floats, key=lambda one: int(np.prod(one.dims)))
     largest.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(largest) * np.float32(factor), largest.name))
-    save(model, folder / graph)
+    save(ir.from_proto(model), folder / graph)
     return folder
 
 

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from checkpoints import Shape, write_checkpoint
+from oracle import seeing
 from torch import Tensor, nn
 
 from export.graphs import export_graphs
@@ -34,7 +35,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_checkpoint(folder / "model", Shape(layers=2))
     for name in ("one", "two"):
         (folder / name).mkdir()
-        export_graphs(load(str(folder / "model"), "cpu"), PROMPTS[0], EXPERTS, 2, folder / name)
+        export_graphs(load(str(folder / "model"), "cpu"), PROMPTS[0], EXPERTS, seeing(2), folder / name)
     return folder
 
 

@@ -8,32 +8,29 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import Shape, write_checkpoint
-from oracle import plain_head_features, some_frames
+from oracle import plain_head_features, seeing, some_frames
 from torch import nn
 
-from models.capture import capture_heads, stack_heads
+from models.capture import capture_heads
 from models.families.internvl import InternVL
 from models.loading import load
 from models.prompts import PROMPTS
 
 
-def test_what_is_caught_is_the_last_position_split_into_heads() -> None:
-    projections = [nn.Linear(12, 7), nn.Linear(12, 7)]
-    inputs = [torch.randn(2, 5, 12), torch.randn(2, 5, 12)]
-    with capture_heads(projections, heads=3) as caught:
-        assert caught == [None, None]
-        for projection, value in zip(projections, inputs, strict=True):
+def test_what_is_caught_is_the_last_position_of_every_pass() -> None:
+    projection = nn.Linear(12, 7)
+    inputs = [torch.randn(2, 5, 12), torch.randn(2, 3, 12)]
+    with capture_heads(projection) as caught:
+        assert caught == []
+        for value in inputs:
             projection(value)
-    found = stack_heads(caught)
-    assert found.shape == (2, 2, 3, 4)
-    for layer in range(2):
-        for head in range(3):
-            assert torch.equal(found[:, layer, head], inputs[layer][:, -1, 4 * head : 4 * head + 4])
+    assert len(caught) == 2
+    assert all(torch.equal(found, value[:, -1]) for found, value in zip(caught, inputs, strict=True))
 
 
 def test_hooks_are_gone_afterwards_also_after_an_error() -> None:
     projection = nn.Linear(4, 4)
-    with pytest.raises(RuntimeError, match="on purpose"), capture_heads([projection], heads=2):
+    with pytest.raises(RuntimeError, match="on purpose"), capture_heads(projection):
         raise RuntimeError("on purpose")
     assert not projection._forward_pre_hooks
 
@@ -46,7 +43,7 @@ def test_a_head_feature_is_its_head_of_attention_written_out_by_hand(tmp_path: P
     seen: dict[str, torch.Tensor] = {}
     handle = layer.self_attn.q_proj.register_forward_pre_hook(lambda _m, inputs: seen.update(x=inputs[0]))
     with torch.inference_mode():
-        mllm.plain(**mllm.plain_inputs(frames, prompt))
+        mllm.plain(**mllm.plain_inputs(frames, prompt, seeing(2)))
         handle.remove()
         x = seen["x"][0].double()  # (s, D), after the norm
         cos, sin = (part[0].double() for part in mllm.decoder.rotation(torch.arange(len(x))[None]))

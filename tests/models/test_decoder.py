@@ -10,6 +10,7 @@ import torch
 from checkpoints import Shape, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import seeing
 
 from edge_runtime.errors import CheckpointError
 from models.decoder import Geometry, check_attention, interleave, split_visual
@@ -52,7 +53,7 @@ def test_tokens_of_another_width_than_the_additions_need_are_noticed() -> None:
 
 def test_rotations_are_transformers_own_and_may_become_constants_of_a_module(tmp_path: Path) -> None:
     mllm = load(str(write_checkpoint(tmp_path, Shape(layers=1, head_dim=10))), "cpu")
-    layout = mllm.layout(PROMPTS[0], 2)
+    layout = mllm.layout(PROMPTS[0], seeing(2))
     positions = mllm.positions(layout)
     assert positions.tolist() == [list(range(layout.length))]
     cos, sin = mllm.decoder.rotation(positions * 3)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers.models.internvl.processing_internvl import InternVLProcessor
 
 from edge_runtime.errors import CheckpointError
-from models.layout import FrameMarkup, TokenLayout, build_layout
+from models.layout import Conversation, FrameMarkup, TokenLayout, build_layout
 from models.prompts import PROMPTS
 from models.reference.architecture import TEMPLATE, build_tokenizer
 
@@ -28,7 +28,7 @@ STRING_ONLY = (
 TRIMMING = "{% for message in messages %}<|im_start|>{{ message['content'] | trim }}<|im_end|>{% endfor %}assistant"
 
 
-def tokenizer_with(template: str | None) -> Any:
+def tokenizer_with(template: str) -> Any:
     tokenizer = build_tokenizer([])
     tokenizer.chat_template = template
     return tokenizer
@@ -38,8 +38,11 @@ def context_id(tokenizer: Any) -> int:
     return int(tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"))
 
 
-def layout_of(tokenizer: Any, frames: int = 3, tokens: int = 4, question: str = QUESTION) -> TokenLayout:
-    return build_layout(tokenizer, MARKUP, context_id(tokenizer), frames, tokens, question)
+def layout_of(
+    tokenizer: Any, frames: int = 3, tokens: int = 4, question: str = QUESTION, markup: FrameMarkup = MARKUP
+) -> TokenLayout:
+    conversation = Conversation(tokenizer, tokenizer.chat_template, "<video>")
+    return build_layout(conversation, markup.write(frames, tokens), question, context_id(tokenizer), frames, tokens)
 
 
 def flat(layout: TokenLayout, context: int) -> list[int]:
@@ -88,7 +91,7 @@ def test_only_what_follows_the_last_frame_depends_on_the_prompt() -> None:
 def test_a_family_may_write_frames_without_any_text_between_them() -> None:
     tokenizer = build_tokenizer([])
     markup = FrameMarkup(start="", context="<IMG_CONTEXT>", end="", label="", between="")
-    layout = build_layout(tokenizer, markup, context_id(tokenizer), 3, 4, QUESTION)
+    layout = layout_of(tokenizer, markup=markup)
     assert layout.before[0]
     assert layout.before[1:] == ((), ())
     assert layout.after == layout_of(tokenizer).after[1:]  # but for the end of the last frame
@@ -111,7 +114,6 @@ def test_templates_of_either_form_carry_any_question(template: str, question: st
 @pytest.mark.parametrize(
     "template",
     [
-        pytest.param(None, id="none"),
         pytest.param("{{ 'hello' }}", id="drops the text"),
         pytest.param("{{ messages[0]['content'] | string | upper }}", id="changes the text"),
         pytest.param("{{ messages[0]['content'] }}{{ messages[0]['content'] }}", id="says it twice"),
@@ -120,7 +122,7 @@ def test_templates_of_either_form_carry_any_question(template: str, question: st
         pytest.param("{% for %}", id="no template at all"),
     ],
 )
-def test_a_template_that_does_not_carry_the_text_through_is_refused(template: str | None) -> None:
+def test_a_template_that_does_not_carry_the_text_through_is_refused(template: str) -> None:
     with pytest.raises(CheckpointError, match="template") as caught:
         layout_of(tokenizer_with(template))
     assert "\n" not in str(caught.value)
@@ -135,10 +137,39 @@ def test_a_template_that_adds_visual_tokens_of_its_own_is_refused() -> None:
 def test_a_tokenizer_without_the_visual_token_is_refused() -> None:
     tokenizer = build_tokenizer([])
     with pytest.raises(CheckpointError, match="0 visual tokens"):
-        build_layout(tokenizer, FrameMarkup("<img>", "<nothing>", "</img>"), context_id(tokenizer), 2, 4, QUESTION)
+        layout_of(tokenizer, markup=FrameMarkup("<img>", "<nothing>", "</img>"))
 
 
 @pytest.mark.parametrize(("before", "after"), [((), (1,)), (((1,),), ())])
 def test_a_layout_without_frames_or_without_an_end_is_nonsense(before: Any, after: Any) -> None:
     with pytest.raises(ValueError, match="at least one frame"):
         TokenLayout(before, after, 4)
+
+
+DEFAULT_SYSTEM = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nbe kind<|im_end|>\n{% endif %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% for part in message['content'] %}{% if part['type'] == 'video' %}<video>{% else %}{{ part['text'] }}"
+    "{% endif %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+USER = "<|im_start|>user\nFRAMES" + QUESTION + "<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("system", "before"),
+    [
+        (None, "<|im_start|>system\nbe kind<|im_end|>\n"),
+        ("", ""),
+        ("watch", "<|im_start|>system\nwatch<|im_end|>\n"),
+    ],
+)
+def test_a_system_message_is_the_templates_own_or_none_or_the_one_asked_for(system: str | None, before: str) -> None:
+    conversation = Conversation(build_tokenizer([]), DEFAULT_SYSTEM, "<video>", system)
+    assert conversation.write("FRAMES", QUESTION) == before + USER
+
+
+@pytest.mark.parametrize("system", [None, ""])
+def test_a_template_without_a_system_message_stays_as_it_is(system: str | None) -> None:
+    conversation = Conversation(build_tokenizer([]), TEMPLATE, "<video>", system)
+    assert conversation.write("FRAMES", QUESTION).startswith("<|im_start|>user\nFRAMES\n")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import Shape, write_checkpoint
-from oracle import some_frames
+from oracle import seeing, some_frames
 from safetensors.torch import load_file, save_file
 from transformers import InternVLForConditionalGeneration
 
@@ -107,7 +107,7 @@ def test_an_error_while_loading_is_told_in_one_line(
     def fail(*_arguments: object, **_named: object) -> None:
         raise error
 
-    monkeypatch.setattr(InternVLForConditionalGeneration, "from_pretrained", fail)
+    monkeypatch.setattr(InternVLForConditionalGeneration, "_from_config", fail)
     reason = "the first line" if isinstance(error, ValueError) else type(error).__name__
     assert refusal(whole) == f"{whole}: transformers cannot load it ({reason})"
 
@@ -212,8 +212,8 @@ def test_weights_in_half_precision_load_as_float32(whole: Path, folder: Path) ->
     change_weights(folder, round_to_half)
     edit_config(folder, dtype="bfloat16")
     frames = some_frames(1, 2, 32)
-    found = load(str(folder), "cpu").head_features(frames, PROMPTS[:1])
-    wanted = load(str(whole), "cpu").head_features(frames, PROMPTS[:1])
+    found = load(str(folder), "cpu").head_features(frames, PROMPTS[:1], seeing(2))
+    wanted = load(str(whole), "cpu").head_features(frames, PROMPTS[:1], seeing(2))
     assert found.dtype == np.float32
     # Rounded weights, not rounded arithmetic: the features of a bfloat16 run have 8 bits only.
     assert (found != torch.from_numpy(found).to(torch.bfloat16).float().numpy()).mean() > 0.9

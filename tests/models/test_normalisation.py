@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import CheckpointError
-from models.normalisation import IMAGENET, Normalisation, read_normalisation
+from models.normalisation import (
+    IMAGENET,
+    Normalisation,
+    read_normalisation,
+    stated_normalisation,
+    video_processor_config,
+)
 
 CHANNEL = st.floats(0.05, 1.0)
 
@@ -59,6 +65,31 @@ def test_a_folder_that_does_not_say_has_the_familys(document: object, tmp_path: 
     if document is not None:
         (tmp_path / "preprocessor_config.json").write_text(json.dumps(document))
     assert read_normalisation(tmp_path, IMAGENET) == IMAGENET
+
+
+# From what a video processor looks at first to what it looks at last.
+OF_VIDEOS = ("processor_config.json", "video_preprocessor_config.json", "preprocessor_config.json")
+
+
+@pytest.mark.parametrize("first", range(3))
+def test_of_a_videos_settings_the_first_that_are_there_decide(first: int, tmp_path: Path) -> None:
+    for place, name in list(enumerate(OF_VIDEOS))[first:]:
+        document: dict[str, object] = {"image_mean": [place / 10] * 3, "image_std": [1] * 3}
+        (tmp_path / name).write_text(json.dumps({"video_processor": document} if place == 0 else document))
+    if first:
+        # That of a processor which keeps its parts in files of their own.
+        (tmp_path / OF_VIDEOS[0]).write_text(json.dumps({"processor_class": "AnyProcessor"}))
+    found = stated_normalisation(*video_processor_config(tmp_path), IMAGENET)
+    assert found == Normalisation((first / 10,) * 3, (1.0,) * 3)
+
+
+def test_videos_settings_that_do_not_say_mean_the_familys_and_not_those_of_pictures(tmp_path: Path) -> None:
+    assert stated_normalisation(*video_processor_config(tmp_path), IMAGENET) == IMAGENET
+    (tmp_path / OF_VIDEOS[2]).write_text(json.dumps({"image_mean": [0.1] * 3, "image_std": [1] * 3}))
+    (tmp_path / OF_VIDEOS[1]).write_text(json.dumps({"size": 32}))
+    assert stated_normalisation(*video_processor_config(tmp_path), IMAGENET) == IMAGENET
+    (tmp_path / OF_VIDEOS[0]).write_text(json.dumps({"video_processor": None}))
+    assert stated_normalisation(*video_processor_config(tmp_path), IMAGENET) == IMAGENET
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from edge_runtime.stream.pixels import UInt8Array, prepare
+from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.prompts import Prompt
 
@@ -66,7 +67,8 @@ def completion(mllm: Mllm, request: dict[str, Any]) -> dict[str, Any]:
     """What the model says about a request, as such a server words it."""
     pictures = np.stack([prepare(picture, mllm.pixels) for picture in decoded(request)])
     question = request["messages"][0]["content"][-1]["text"]
-    answer = mllm.describe(pictures, Prompt("question", question), request["max_tokens"])
+    segment = SegmentSpec(frames=len(pictures), sampled=len(pictures))
+    answer = mllm.describe(pictures, Prompt("question", question), segment, request["max_tokens"])
     message = {"role": "assistant", "content": answer.text}
     choice = {"index": 0, "message": message, "finish_reason": "length" if answer.cut else "stop"}
     return {"id": "1", "object": "chat.completion", "model": request["model"], "choices": [choice]}

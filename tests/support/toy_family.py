@@ -7,7 +7,6 @@ out positions and additions from `input_ids` in a way of its own, so that it can
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,11 +19,13 @@ from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfi
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
 
 from edge_runtime.stream.pixels import PixelSpec
+from edge_runtime.stream.segments import SegmentSpec
 from models.families.registry import Family
-from models.layout import FrameMarkup, TokenLayout
+from models.layout import TokenLayout
 from models.normalisation import Normalisation, read_normalisation
 from models.reference.architecture import build_tokenizer
 from models.transformers_mllm import Checkpoint, TransformersMllm
+from models.vision import VisionTower
 
 SIZE, PATCH = 16, 8
 SIDE = SIZE // PATCH
@@ -96,15 +97,14 @@ class ToyForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: ig
         )
 
 
-class ToyVision(nn.Module):
+class ToyPatches(nn.Module):
     def __init__(self, model: Any, normalisation: Normalisation) -> None:
         super().__init__()
         self.patches = normalisation.folded(model.model.visual)
-        self.eval().requires_grad_(False)
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> tuple[Tensor]:
         """uint8 (n, 1, S, S, 3) to (n, T, 3·D)."""
-        return self.patches(frames.squeeze(1).permute(0, 3, 1, 2).float()).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+        return (self.patches(frames.squeeze(1).permute(0, 3, 1, 2).float()).flatten(2).transpose(1, 2),)
 
 
 class Toy(TransformersMllm):
@@ -112,13 +112,17 @@ class Toy(TransformersMllm):
     tokens_per_frame = SIDE * SIDE
     additions_after = ADDITIONS_AFTER
     pixels = PixelSpec(size=SIZE)
-    markup = FrameMarkup(start="", context="<IMG_CONTEXT>", end="", label="", between="")
+    vision_grid = SIDE * SIDE, 96
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
         self.visual_id = checkpoint.model.config.image_token_id
         self._normalisation = read_normalisation(checkpoint.folder, Normalisation((0.5,) * 3, (0.25,) * 3))
-        self.vision = ToyVision(checkpoint.model, self._normalisation)
+        with checkpoint.weights.held(checkpoint.model.model.visual):
+            self.vision = VisionTower([ToyPatches(checkpoint.model, self._normalisation)])
+
+    def write_video(self, segment: SegmentSpec) -> str:
+        return "<IMG_CONTEXT>" * (segment.sampled * self.tokens_per_frame)
 
     def positions(self, layout: TokenLayout) -> Tensor:
         """Text counts along all three axes at once; frames along time, rows and columns from where they begin."""
@@ -130,18 +134,10 @@ class Toy(TransformersMllm):
     @torch.inference_mode()
     def visual_tokens(self, frames: NDArray[np.uint8]) -> Tensor:
         pixels = self._normalisation.apply(frames, self.device)
-        return self._model.model.visual(pixels).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+        return self.plain.model.visual(pixels).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
 
     def plain_pixels(self, frames: NDArray[np.uint8]) -> dict[str, Tensor]:
         return {"pixel_values": self._normalisation.apply(frames.reshape(-1, *frames.shape[2:]), self.device)}
-
-    def addition_arguments(self, layout: TokenLayout, additions: Mapping[int, Tensor]) -> dict[str, Any]:
-        mask = torch.tensor(layout.ids(self.visual_id))[: layout.prefix_length] == self.visual_id
-        batch = next(iter(additions.values())).shape[0]
-        return {
-            "visual_pos_masks": mask.expand(batch, -1),
-            "deepstack_visual_embeds": [additions[layer].flatten(0, 2) for layer in self.additions_after],
-        }
 
 
 def write_toy(folder: Path, layers: int = 4) -> Path:

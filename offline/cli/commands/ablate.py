@@ -10,17 +10,20 @@ import click
 
 from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import (
-    DEVICE,
     MANIFEST,
     MODEL,
     PATH,
     PENALTY,
     PROMPTS,
     QUIET,
+    SAMPLED,
     SEED,
+    SEGMENT_FRAMES,
     SKIP,
     TOP_K,
     UNIT,
+    of_the_model,
+    with_model,
     with_prompts,
 )
 
@@ -41,7 +44,9 @@ from offline.cli.options import (
 @UNIT
 @click.option("--cache", type=PATH, help="Where features are kept for the next try, or a build's cache.")
 @click.option("--json", "json_path", type=PATH, help="Write everything to this JSON file.")
-@DEVICE
+@SEGMENT_FRAMES
+@SAMPLED
+@of_the_model
 @SEED
 @SKIP
 @QUIET
@@ -63,7 +68,7 @@ def ablate(json_path: Path | None, kinds_unseen: str | None, quiet: bool, **opti
     from offline.console import Console
 
     unseen = () if kinds_unseen is None else tuple(kind.strip() for kind in kinds_unseen.split(","))
-    result = run_ablate(AblateOptions(unseen=unseen, **with_prompts(options)), Console(quiet))
+    result = run_ablate(AblateOptions(unseen=unseen, **with_model(with_prompts(options))), Console(quiet))
     if json_path is not None:
         text = json.dumps(result.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
         write_atomic(json_path, (text + "\n").encode())

@@ -10,7 +10,6 @@ from edge_runtime.cli.exit_codes import tell
 from edge_runtime.inference.precisions import exported_precisions
 from offline.cli.options import (
     CACHE,
-    DEVICE,
     MANIFEST,
     MAX_LAYER,
     MODEL,
@@ -20,10 +19,14 @@ from offline.cli.options import (
     PROMPT,
     PROMPTS,
     QUIET,
+    SAMPLED,
     SEED,
+    SEGMENT_FRAMES,
     SKIP,
     TOP_K,
     UNIT,
+    of_the_model,
+    with_model,
     with_prompts,
 )
 
@@ -40,7 +43,9 @@ from offline.cli.options import (
 @MAX_LAYER
 @UNIT
 @CACHE
-@DEVICE
+@SEGMENT_FRAMES
+@SAMPLED
+@of_the_model
 @SEED
 @SKIP
 @OVERWRITE
@@ -62,7 +67,7 @@ def build(**options: Any) -> None:
     from offline.recipes.build import build as run_build
 
     quiet = options.pop("quiet")
-    built = run_build(BuildOptions(**with_prompts(options)), Console(quiet))
+    built = run_build(BuildOptions(**with_model(with_prompts(options))), Console(quiet))
     validation = built.bundle.manifest.validation
     tell(f"bundle {built.bundle.path}")
     tell(f"report {built.bundle.path / 'report.html'}")

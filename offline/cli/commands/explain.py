@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from offline.cli.options import DEVICE, PATH, QUIET
+from offline.cli.options import PATH, QUIET, of_the_model, with_model
 
 
 @click.command()
@@ -36,7 +36,7 @@ from offline.cli.options import DEVICE, PATH, QUIET
     type=PATH,
     help="Append to this file; what is described there is not asked again [default: stdout].",
 )
-@DEVICE
+@of_the_model
 @QUIET
 def explain(quiet: bool, **options: Any) -> None:
     """Events in words: each one's pictures go back to a whole model, which says what happens.
@@ -53,4 +53,4 @@ def explain(quiet: bool, **options: Any) -> None:
     from offline.explain.explain import ExplainOptions
     from offline.explain.explain import explain as run_explain
 
-    run_explain(ExplainOptions(**options), Console(quiet))
+    run_explain(ExplainOptions(**with_model(options)), Console(quiet))

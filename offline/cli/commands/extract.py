@@ -7,7 +7,20 @@ from typing import Any
 import click
 
 from edge_runtime.cli.exit_codes import tell
-from offline.cli.options import DEVICE, MANIFEST, MODEL, PATH, PROMPTS, QUIET, SKIP, UNIT, with_prompts
+from offline.cli.options import (
+    MANIFEST,
+    MODEL,
+    PATH,
+    PROMPTS,
+    QUIET,
+    SAMPLED,
+    SEGMENT_FRAMES,
+    SKIP,
+    UNIT,
+    of_the_model,
+    with_model,
+    with_prompts,
+)
 
 
 @click.command()
@@ -17,7 +30,9 @@ from offline.cli.options import DEVICE, MANIFEST, MODEL, PATH, PROMPTS, QUIET, S
 @PROMPTS
 @UNIT
 @click.option("--validation", is_flag=True, help="Extract the validation split too.")
-@DEVICE
+@SEGMENT_FRAMES
+@SAMPLED
+@of_the_model
 @SKIP
 @QUIET
 def extract(**options: Any) -> None:
@@ -31,4 +46,4 @@ def extract(**options: Any) -> None:
     from offline.recipes.extract import ExtractOptions, extract_features
 
     quiet = options.pop("quiet")
-    tell(extract_features(ExtractOptions(**with_prompts(options)), Console(quiet)))
+    tell(extract_features(ExtractOptions(**with_model(with_prompts(options))), Console(quiet)))

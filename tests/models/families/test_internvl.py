@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import Shape, write_checkpoint
-from oracle import plain_head_features, some_frames
+from oracle import plain_head_features, seeing, some_frames
+from processors import use_torchvision
 
 from edge_runtime.errors import CheckpointError
 from models.families.internvl import InternVL
@@ -17,6 +18,7 @@ from models.loading import load
 from models.normalisation import IMAGENET
 from models.prompts import PROMPTS
 
+SEEN = seeing(2)
 SHAPES = {
     "qwen2": Shape(),
     "qwen3": Shape(family="qwen3", kv_heads=1, head_dim=12, vision={"use_qk_norm": True, "norm_type": "rms_norm"}),
@@ -48,7 +50,7 @@ def changed(folder: Path, **values: object) -> str:
 
 def test_one_shared_prefix_equals_one_full_pass_a_prompt(mllm: InternVL) -> None:
     frames = some_frames(2, 3, mllm.pixels.size)
-    found = mllm.head_features(frames, PROMPTS)
+    found = mllm.head_features(frames, PROMPTS, seeing(3))
     geometry = mllm.geometry
     assert found.shape == (2, len(PROMPTS), geometry.layers, geometry.heads, geometry.head_dim)
     assert found.dtype == np.float32
@@ -59,10 +61,10 @@ def test_one_shared_prefix_equals_one_full_pass_a_prompt(mllm: InternVL) -> None
 
 def test_the_order_of_prompts_and_their_company_change_nothing(mllm: InternVL) -> None:
     frames = some_frames(1, 2, mllm.pixels.size)
-    together = mllm.head_features(frames, PROMPTS)
-    turned = mllm.head_features(frames, PROMPTS[::-1])[:, ::-1]
+    together = mllm.head_features(frames, PROMPTS, SEEN)
+    turned = mllm.head_features(frames, PROMPTS[::-1], SEEN)[:, ::-1]
     np.testing.assert_allclose(turned, together, atol=1e-5 * np.abs(together).max())
-    alone = mllm.head_features(frames, PROMPTS[2:3])[:, 0]
+    alone = mllm.head_features(frames, PROMPTS[2:3], SEEN)[:, 0]
     np.testing.assert_allclose(alone, together[:, 2], atol=1e-5 * np.abs(together).max())
 
 
@@ -71,7 +73,7 @@ def test_the_vision_module_gives_the_tokens_of_transformers_own_path(mllm: Inter
     # The extremes of a pixel are where a wrong fold would show most.
     frames[0], frames[1] = 0, 255
     wanted = mllm.visual_tokens(frames)
-    with torch.inference_mode():
+    with torch.inference_mode(), mllm.weights.held(mllm.vision):
         found = mllm.vision(torch.from_numpy(frames)[:, None])
     assert found.shape == wanted.shape == (5, mllm.tokens_per_frame, mllm.geometry.width)
     assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
@@ -84,7 +86,7 @@ def test_the_folded_patch_embedding_is_the_convolution_of_normalised_pixels(mllm
     with torch.inference_mode():
         wanted = old.double()((frames.double() / 255 - mean) / std)
         old.float()
-        found = mllm.vision.patches(frames.float())
+        found = mllm.vision.stages[0].patches(frames.float())
     assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
 
 
@@ -106,9 +108,9 @@ def test_the_normalisation_is_the_folders_own(tmp_path: Path) -> None:
     mllm = load(str(folder), "cpu")
     assert isinstance(mllm, InternVL)
     grey = np.full((1, 1, 32, 32, 3), 255, np.uint8)
-    pixels = mllm.plain_inputs(grey, PROMPTS[0])["pixel_values"][0, :, 0, 0]
+    pixels = mllm.plain_pixels(grey)["pixel_values"][0, :, 0, 0]
     np.testing.assert_allclose(pixels.numpy(), [0.9 / 0.3, 0.5 / 0.6, 0.8 / 0.9], rtol=1e-5)
-    with torch.inference_mode():
+    with torch.inference_mode(), mllm.weights.held(mllm.vision):
         found = mllm.vision(torch.from_numpy(grey[0])[:, None])
     np.testing.assert_allclose(found, mllm.visual_tokens(grey[0]), atol=1e-5 * float(found.abs().max()))
 
@@ -141,3 +143,52 @@ def test_a_broken_preprocessor_config_is_a_checkpoint_error(document: str, tmp_p
     with pytest.raises(CheckpointError, match="preprocessor_config") as caught:
         load(str(folder), "cpu")
     assert "\n" not in str(caught.value)
+
+
+# As the templates of InternVL's `-hf` checkpoints write a video.
+_VIDEO_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}{% for part in message['content'] %}"
+    "{% if part['type'] == 'video' %}{{ '<video>\n' }}{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["by-the-tokenizer-alone", "by-the-template-too"])
+def test_a_beginning_of_sequence_token_stands_there_once_as_in_its_processor(written: bool, tmp_path: Path) -> None:
+    use_torchvision()
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer, GotOcr2ImageProcessor
+    from transformers.models.internvl.processing_internvl import InternVLProcessor
+    from transformers.models.internvl.video_processing_internvl import InternVLVideoProcessor
+
+    folder = write_checkpoint(tmp_path, Shape(layers=1, family="llama", kv_heads=4, text={"vocab_size": 200}))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    begin = ("<s>", tokenizer.bos_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[begin])
+    tokenizer.chat_template = "{{ bos_token }}" * written + _VIDEO_TEMPLATE
+    tokenizer.save_pretrained(folder)
+
+    mllm = load(str(folder), "cpu")
+    assert isinstance(mllm, InternVL)
+    processor = InternVLProcessor(
+        image_processor=GotOcr2ImageProcessor(),
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        video_processor=InternVLVideoProcessor(size={"height": 32, "width": 32}),
+        image_seq_length=mllm.tokens_per_frame,
+        chat_template=mllm.conversation.template,
+    )
+    frames = some_frames(1, 3, mllm.pixels.size)[0]
+    for prompt in PROMPTS[:2]:
+        content = [{"type": "video", "video": list(frames)}, {"type": "text", "text": prompt.text}]
+        # transformers' own decision whether the tokenizer is to add anything.
+        wanted = processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+            processor_kwargs={"do_sample_frames": False},
+        )["input_ids"]
+        found = mllm.layout(prompt, seeing(3)).ids(mllm.visual_id)
+        assert found == wanted[0]
+        assert [place for place, token in enumerate(found) if token == tokenizer.bos_token_id] == [0]

@@ -41,6 +41,7 @@ from offline.evaluation.figures import evaluate_scores
 from offline.evaluation.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES
 from offline.extraction.extract import AllHeads, Extracted, Extraction, extract
 from offline.extraction.features import FeatureSet, read_heads
+from offline.extraction.model import ModelUse
 from offline.hunting.hunt import Selection, hunt
 
 # The coarse and the detailed one, by which rows of their own go.
@@ -73,7 +74,7 @@ def options(model: Path, dataset_csv: Path, tmp_path_factory: pytest.TempPathFac
         draws=3,
         unseen=("test",),
         cache=tmp_path_factory.mktemp("ablated") / "cache",
-        device="cpu",
+        use=ModelUse(device="cpu"),
     )
 
 
@@ -92,7 +93,7 @@ def test_full_row_is_what_a_build_would_fit(ablation: Ablation, options: AblateO
     extracted = {
         one.video.name: one
         for one in extract(
-            dataset, units, Extraction(AllHeads(mllm, TWO), mllm.pixels, segment, EntryStore(options.cache))
+            dataset, units, Extraction(AllHeads(mllm, TWO, segment), mllm.pixels, segment, EntryStore(options.cache))
         )
     }
     calibration = FeatureSet.of([extracted[video.name] for video in dataset.split("calibration")], TWO)

@@ -10,6 +10,7 @@ import torch
 from checkpoints import Shape, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import seeing
 
 from models.families.internvl import InternVL
 from models.loading import load
@@ -45,15 +46,15 @@ def test_casings_count_together_and_foreign_tokens_do_not() -> None:
 
 def test_probabilities_are_those_of_a_softmax(mllm: InternVL) -> None:
     assert isinstance(mllm, Speaker)
-    asked = TextualAnswer(mllm, PROMPTS[:2])
+    asked = TextualAnswer(mllm, PROMPTS[:2], seeing(3))
     assert set(asked.yes).isdisjoint(asked.no)
     size = mllm.pixels.size
     frames = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
-    answers = asked.extract(frames)
+    answers = asked.extract([frames])[0]
     assert answers.shape == (2, 2)
     for prompt, answer in zip(PROMPTS[:2], answers, strict=True):
         with torch.inference_mode():
-            logits = mllm.plain(**mllm.plain_inputs(frames[None], prompt), logits_to_keep=1).logits[0, -1]
+            logits = mllm.plain(**mllm.plain_inputs(frames[None], prompt, seeing(3)), logits_to_keep=1).logits[0, -1]
         chances = logits.double().softmax(-1).numpy()
         yes, no = chances[list(asked.yes)].sum(), chances[list(asked.no)].sum()
         assert np.exp(answer) == pytest.approx([yes, no], rel=1e-4)
@@ -63,11 +64,13 @@ def test_probabilities_are_those_of_a_softmax(mllm: InternVL) -> None:
 def test_model_without_such_words_is_refused(mllm: InternVL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mllm, "_tokenizer", _Tokenizer({"yes": 1}))
     with pytest.raises(ValueError, match="no single token for 'no'"):
-        TextualAnswer(mllm, PROMPTS)
+        TextualAnswer(mllm, PROMPTS, seeing(3))
 
 
 def test_identity_changes_with_what_is_asked(mllm: InternVL) -> None:
-    assert TextualAnswer(mllm, PROMPTS[:1]).identity != TextualAnswer(mllm, PROMPTS[:2]).identity
+    one, two = (TextualAnswer(mllm, PROMPTS[:count], seeing(3)).identity for count in (1, 2))
+    assert one != two
+    assert one != TextualAnswer(mllm, PROMPTS[:1], seeing(4)).identity
 
 
 @given(st.floats(-1e4, 0), st.floats(-1e4, 0))
@@ -82,4 +85,5 @@ def test_folder_is_not_needed_twice(mllm: InternVL, tmp_path: Path) -> None:
     """The same model elsewhere is the same extractor, so that its answers are found again."""
     other = load(str(write_checkpoint(tmp_path / "copy", Shape())), "cpu")
     assert isinstance(other, InternVL)
-    assert TextualAnswer(other, PROMPTS).identity == TextualAnswer(mllm, PROMPTS).identity
+    one, same = (TextualAnswer(model, PROMPTS, seeing(3)).identity for model in (mllm, other))
+    assert one == same

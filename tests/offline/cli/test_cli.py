@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_runtime.bundle.reader import Bundle
@@ -42,8 +43,11 @@ def test_extract_then_hunt(model: str, dataset_csv: Path, tmp_path: Path, capfd:
     code, out, err = run(capfd, "extract", *common, "--output", tmp_path / "store")
     assert code == 0, err
     assert "6 calibration videos, 5 prompts, 6 x 6 heads of 32" in out
-    code, out, err = run(capfd, "extract", *common, "--output", tmp_path / "packed.npz")
+    code, out, err = run(capfd, "extract", *common, "--output", tmp_path / "packed.npz", "--stream-layers")
     assert code == 0, err
+    # Layer by layer, with the same bits.
+    with np.load(tmp_path / "store" / "calibration.npz") as one, np.load(tmp_path / "packed.npz") as other:
+        assert np.array_equal(one["features"], other["features"])
     found = []
     for features in ("store", "packed.npz"):
         hunted = tmp_path / f"{features}.json"
@@ -55,6 +59,32 @@ def test_extract_then_hunt(model: str, dataset_csv: Path, tmp_path: Path, capfd:
     assert found[0] == found[1]
     assert len(found[0]["experts"]) == 5
     assert max(expert["layer"] for expert in found[0]["experts"]) <= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--memory", "0.001"), 2, "one layer needs 0.0 GiB"),
+        (("--memory", "0.001", "--no-stream-layers"), 2, "say --stream-layers"),
+        (("--sampled", "300"), 2, "has 2048; let it see fewer frames (about 89 fit"),
+        (("--system-message", "model"), 0, ""),
+    ],
+)
+def test_what_a_model_may_take_is_told_before_it_begins(
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+    model: str,
+    dataset_csv: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    common = ("--model", model, "--manifest", dataset_csv, "--quiet", "--sampled", 2)
+    found, _, err = run(capfd, "extract", *common, "--output", tmp_path / "store", *arguments)
+    assert found == code, err
+    if words:
+        assert words in error_line(err)
+        assert not list((tmp_path / "store").glob("*.npz"))
 
 
 def test_verify_agrees_with_the_source_model(

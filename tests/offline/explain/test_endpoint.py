@@ -17,10 +17,12 @@ import pytest
 from chat_server import ChatServer, Fault, chat_server
 
 from edge_runtime.errors import EndpointFailed, UsageError
+from edge_runtime.stream.segments import SegmentSpec
 from models.family import Answer
 from models.prompts import Prompt
 from offline.explain.endpoint import ATTEMPTS, ApiKey, Endpoint, Server
 
+SEGMENT = SegmentSpec(frames=48, sampled=2)
 ASK = Prompt("question", "What happens in this video?")
 KEY = ApiKey("SOME_KEY", "s3cret-key")
 
@@ -54,7 +56,7 @@ class Asker:
     def __call__(self, pictures: int = 1, size: tuple[int, int] = (40, 60)) -> Answer:
         frames = [np.full((*size, 3), 50 + number, np.uint8) for number in range(pictures)]
         with self.endpoint as endpoint:
-            return endpoint.describe([endpoint.take(frame) for frame in frames], ASK)
+            return endpoint.describe([endpoint.take(frame) for frame in frames], ASK, SEGMENT)
 
 
 def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
@@ -205,7 +207,7 @@ def test_silent_server_is_not_waited_for_for_ever() -> None:
             Endpoint(Server(url, "m", 5, timeout_s=0.05), told.append, lambda _: None) as endpoint,
             pytest.raises(EndpointFailed, match=r"no answer within 0.05 s, 4 times; .*--timeout"),
         ):
-            endpoint.describe([endpoint.take(np.zeros((8, 8, 3), np.uint8))], ASK)
+            endpoint.describe([endpoint.take(np.zeros((8, 8, 3), np.uint8))], ASK, SEGMENT)
         assert len(told) == ATTEMPTS - 1
 
 

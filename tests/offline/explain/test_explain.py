@@ -17,7 +17,7 @@ import torch
 from chat_server import ChatServer, Fault, chat_server, completion
 from checkpoints import Shape, write_checkpoint
 from clips import write_clip
-from oracle import some_frames
+from oracle import seeing, some_frames
 
 from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import UsageError
@@ -103,7 +103,7 @@ def error_line(err: str) -> str:
 @torch.inference_mode()
 def greedy(mllm: InternVL, frames: np.ndarray[Any, Any], prompt: Prompt, tokens: int) -> list[int]:
     """The longest way round: the whole sequence through the plain model again for every token."""
-    inputs = mllm.plain_inputs(frames[None], prompt)
+    inputs = mllm.plain_inputs(frames[None], prompt, seeing(len(frames)))
     found: list[int] = []
     while len(found) < tokens:
         logits = mllm.plain(**inputs, use_cache=False).logits[0, -1]
@@ -118,7 +118,7 @@ def greedy(mllm: InternVL, frames: np.ndarray[Any, Any], prompt: Prompt, tokens:
 def test_description_is_the_likeliest_token_every_time(reference: InternVL, tokens: int) -> None:
     frames = some_frames(1, 3, reference.pixels.size)[0]
     wanted = greedy(reference, frames, ASK, tokens)
-    answer = reference.describe(frames, ASK, tokens)
+    answer = reference.describe(frames, ASK, seeing(len(frames)), tokens)
     assert answer.text == reference.tokenizer.decode(wanted, skip_special_tokens=True).strip()
     assert answer.cut == (wanted[-1] != reference.tokenizer.eos_token_id)
 
@@ -134,12 +134,15 @@ def test_what_a_checkpoint_prefers_in_generating_changes_nothing(tmp_path: Path)
     wanted = greedy(mllm, frames, ASK, 12)
     # Something is repeated, or the penalty would not show.
     assert len(set(wanted)) < len(wanted)
-    assert mllm.describe(frames, ASK, 12).text == mllm.tokenizer.decode(wanted, skip_special_tokens=True).strip()
+    assert (
+        mllm.describe(frames, ASK, seeing(len(frames)), 12).text
+        == mllm.tokenizer.decode(wanted, skip_special_tokens=True).strip()
+    )
 
 
 def test_more_frames_than_positions_are_refused(reference: InternVL) -> None:
     with pytest.raises(UsageError, match=r"of the model.s 2048 positions"):
-        reference.describe(some_frames(1, 200, reference.pixels.size)[0], ASK, 8)
+        reference.describe(some_frames(1, 90, reference.pixels.size)[0], ASK, seeing(90), 200)
 
 
 def test_default_question_is_one_that_the_reference_model_was_trained_on() -> None:
@@ -164,7 +167,8 @@ def test_every_ended_event_gets_what_the_model_says_of_its_frames(
         indices = event["start_frame"] + sample_indices(event["end_frame"] - event["start_frame"], FRAMES)
         with VideoFile(footage[event["camera"]]) as video:
             pictures = video.read_frames(indices.tolist())
-        answer = reference.describe(np.stack([prepare(one, reference.pixels) for one in pictures]), ASK, 24)
+        shown = np.stack([prepare(one, reference.pixels) for one in pictures])
+        answer = reference.describe(shown, ASK, seeing(len(shown)), 24)
         assert (line["description"], line["cut"]) == (answer.text, answer.cut)
         assert line["description"]
         assert line["model"] == f"reference@{reference.source.revision}"

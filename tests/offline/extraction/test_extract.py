@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +17,28 @@ from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.loading import load
 from models.prompts import PROMPTS, Prompt
+from models.sweep import Sweep
 from offline.data.cache import EntryStore
 from offline.data.dataset import Video
 from offline.data.segments import median_rate
 from offline.data.units import Unit
-from offline.extraction.extract import AllHeads, Extracted, Extraction, extract
+from offline.extraction.extract import AllHeads, Extracted, Extraction, Steps, extract
 from offline.extraction.features import INDEX, FeatureSet, read_features, write_index
 
 SEGMENT = SegmentSpec(frames=48, sampled=4, fps=15)
 
 
 class Counting(AllHeads):
-    """The real extractor, that also counts how often it was asked."""
+    """The real extractor, that also counts the units that it was given."""
 
     calls = 0
 
-    def extract(self, frames: np.ndarray) -> np.ndarray:
+    def extract(self, units: Iterable[np.ndarray], progress: Steps | None = None) -> Sequence[np.ndarray]:
+        return super().extract(map(self._count, units), progress)
+
+    def _count(self, frames: np.ndarray) -> np.ndarray:
         self.calls += 1
-        return super().extract(frames)
+        return frames
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,7 @@ def run(
 ) -> tuple[list[Extracted], int]:
     """Extract; returns the result and how many units were computed."""
     given = videos(folder) if given is None else given
-    counting = Counting(mllm, prompts)
+    counting = Counting(mllm, prompts, segment)
     units: dict[str, Unit] = {video.name: unit for video in given}
     store = EntryStore(folder / "store")
     extraction = Extraction(counting, PixelSpec(size=size), segment, store, skip_unreadable)
@@ -208,3 +212,43 @@ def test_a_set_of_nothing_and_damaged_files_are_feature_errors(tmp_path: Path) -
         (tmp_path / INDEX).write_text(index)
         with pytest.raises(FeatureError):
             read_features(tmp_path)
+
+
+def test_videos_go_through_a_model_that_streams_together_and_give_the_same(
+    folder: Path, models: list[Mllm], tmp_path: Path
+) -> None:
+    wanted, _ = run(folder, models[0])
+    shutil.rmtree(folder / "store")
+    told: list[str] = []
+    models[0].sweep = Sweep(1, 0, tmp_path / "spill", units=100)
+    try:
+        extraction = Extraction(
+            AllHeads(models[0], PROMPTS[:2], SEGMENT), PixelSpec(size=32), SEGMENT, EntryStore(folder / "store")
+        )
+        units: dict[str, Unit] = {video.name: "segment" for video in videos(folder)}
+        found = extract(videos(folder), units, extraction, lambda _done, _total, name: told.append(name))
+    finally:
+        models[0].sweep = Sweep(None, 0, tmp_path)
+    assert equal(found, wanted)
+    steps = [one for one in told if one.startswith("step")]
+    assert steps == [f"step {number} of {len(steps)}" for number in range(1, len(steps) + 1)]
+
+
+def test_features_of_all_layers_serve_whoever_reads_the_lowest(folder: Path, tmp_path: Path) -> None:
+    mllm = load(str(write_checkpoint(tmp_path / "model", Shape(layers=3))), "cpu")
+    units: dict[str, Unit] = {video.name: "segment" for video in videos(folder)}
+
+    def extracted(layers: int | None) -> tuple[list[Extracted], int]:
+        heads = Counting(mllm, PROMPTS[:1], SEGMENT, layers)
+        extraction = Extraction(heads, PixelSpec(size=32), SEGMENT, EntryStore(folder / "store"))
+        return extract(videos(folder), units, extraction), heads.calls
+
+    shallow, calls = extracted(2)
+    assert calls == 6
+    assert shallow[0].features.shape[2] == 2
+    whole, calls = extracted(None)
+    assert calls == 6
+    assert np.array_equal(whole[0].features[:, :, :2], shallow[0].features)
+    assert extracted(1)[1] == 0
+    assert extracted(3)[1] == 0
+    assert np.array_equal(extracted(1)[0][0].features, whole[0].features[:, :, :1])

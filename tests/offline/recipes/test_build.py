@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from checkpoints import Shape, write_checkpoint
 from clips import ROOT, write_clip, write_dataset_folder
@@ -43,6 +44,7 @@ from models.families.internvl import InternVL
 from models.loading import load
 from models.prompts import PROMPTS
 from offline.console import Console
+from offline.extraction.model import ModelUse
 from offline.recipes.build import BuildOptions, Built, build
 
 QUIET = Console(quiet=True)
@@ -108,7 +110,7 @@ def perturb(factor: float) -> Callable[[Path], None]:
         values = numpy_helper.to_array(largest).copy()
         values *= np.float32(factor)
         largest.CopyFrom(numpy_helper.from_array(values, largest.name))
-        save(model, folder / LANGUAGE)
+        save(ir.from_proto(model), folder / LANGUAGE)
 
     return change
 
@@ -364,7 +366,7 @@ def test_a_class_that_is_left_without_a_video_is_a_dataset_error(options: BuildO
 def test_arguments_that_cannot_be_carried_out(options: BuildOptions, built: Built, tmp_path: Path) -> None:
     refused(replace(options, output=tmp_path / "b", prompt="poem"), UsageError, "poem.*coarse")
     refused(replace(options, output=tmp_path / "b", precision="int8"), UsageError, "int8")
-    refused(replace(options, output=tmp_path / "b", device="tpu"), UsageError, "tpu")
+    refused(replace(options, output=tmp_path / "b", use=ModelUse(device="tpu")), UsageError, "tpu")
     refused(options, UsageError, "--overwrite")
     refused(replace(options, output=tmp_path / "b", top_k=9), UsageError, "8|9")
     refused(replace(options, output=tmp_path / "b", max_layer=2), UsageError, "2")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import seeing
 
 from edge_runtime.errors import UsageError
 from models.loading import load
@@ -219,7 +220,7 @@ def test_the_prompt_is_laid_out_as_in_the_hunt(tmp_path: Path, pool_folder: Path
     write_checkpoint(tmp_path / "out", trainer.net.model, trainer.tokenizer)
     mllm = load(str(tmp_path / "out"), device="cpu")
     packer = Packer(trainer.tokenizer, Asker({}))
-    layout = mllm.layout(PROMPTS[0], 16)
+    layout = mllm.layout(PROMPTS[0], seeing(16))
     before = [token for run in layout.before for token in (*run, *[int(packer.prefix[packer.visual[0]])] * 16)]
     assert before == packer.prefix.tolist()
     assert packer.behind_frames(PROMPTS[0].text) == layout.after
@@ -305,4 +306,4 @@ def test_a_checkpoint_is_small_half_precision_and_gives_finite_features(pool_fol
     mllm = load(str(tmp_path / "out"), device="cpu")
     assert 2e6 <= sum(parameter.numel() for parameter in trainer.net.model.parameters()) <= 8e6
     pictures = trainer.pool.clip(0).pictures[None]
-    assert np.isfinite(mllm.head_features(np.asarray(pictures), PROMPTS)).all()
+    assert np.isfinite(mllm.head_features(iter(np.asarray(pictures)), PROMPTS, seeing(pictures.shape[1]))).all()

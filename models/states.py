@@ -1,0 +1,83 @@
+"""What lies between two stages of a model, for many units: in memory as far as it fits, else on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from edge_runtime.errors import OutputFailed
+
+#: What lies between two stages, for one unit.
+State = dict[str, Tensor]
+
+
+class StateStore:
+    """Dictionaries of tensors by number. What does not fit into the budget waits in files.
+
+    Args:
+        budget: Bytes of memory.
+        folder: Where the files go; made when the first one is needed. Files are removed when they are taken.
+    """
+
+    def __init__(self, budget: int, folder: Path) -> None:
+        self._budget = budget
+        self._folder = folder
+        self._kept: dict[int, State] = {}
+        self._bytes = 0
+        self.spilled = 0
+
+    def put(self, number: int, state: State) -> None:
+        """Keep a state, on the CPU.
+
+        Raises:
+            OutputFailed: It does not fit into memory, and cannot be written.
+        """
+        state = {name: tensor.to("cpu") for name, tensor in state.items()}
+        size = _size(state)
+        # At least one is always in memory: a budget below one state would write each only to read it at once.
+        if self._bytes + size <= self._budget or not self._kept:
+            self._kept[number] = state
+            self._bytes += size
+            return
+        from safetensors.torch import save_file
+
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            save_file({name: tensor.contiguous() for name, tensor in state.items()}, self._path(number))
+        except Exception as error:
+            raise OutputFailed(
+                f"{self._folder}: hidden states cannot be written ({error}); free some space, or allow more --memory"
+            ) from error
+        self.spilled += 1
+
+    def take(self, number: int, device: str = "cpu") -> State:
+        """Give a state back and forget it."""
+        if number in self._kept:
+            state = self._kept.pop(number)
+            self._bytes -= _size(state)
+            return {name: tensor.to(device) for name, tensor in state.items()}
+        from safetensors.torch import load
+
+        path = self._path(number)
+        # Read whole, not mapped: a mapped file would be in memory a second time.
+        state = load(path.read_bytes())
+        path.unlink()
+        return {name: tensor.to(device) for name, tensor in state.items()}
+
+    def clear(self) -> None:
+        """Forget everything, and remove what lies on the disk."""
+        self._kept.clear()
+        self._bytes = 0
+        if self._folder.is_dir():
+            for path in self._folder.glob("*.state"):
+                path.unlink(missing_ok=True)
+            if not any(self._folder.iterdir()):
+                self._folder.rmdir()
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number}.state"
+
+
+def _size(state: State) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in state.values())

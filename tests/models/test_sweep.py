@@ -1,0 +1,159 @@
+"""Models larger than the memory: the same bits, whatever is in memory at a time, and nothing is left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import Shape, write_checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import seeing, some_frames
+from torch import nn
+
+from edge_runtime.errors import OutputFailed, UsageError
+from models.families.internvl import InternVL
+from models.loading import load
+from models.prompts import PROMPTS
+from models.states import StateStore
+from models.sweep import GIB, UNITS, Demand, Stage, Sweep, groups, plan_sweep, require_whole
+
+SEEN = seeing(2)
+UNITS_GIVEN = some_frames(5, 2, 32)
+
+
+@pytest.fixture(scope="module")
+def mllm(tmp_path_factory: pytest.TempPathFactory) -> InternVL:
+    found = load(str(write_checkpoint(tmp_path_factory.mktemp("model"), Shape())), "cpu")
+    assert isinstance(found, InternVL)
+    return found
+
+
+@pytest.fixture(scope="module")
+def wanted(mllm: InternVL) -> np.ndarray:
+    """One unit after the other, with everything in memory."""
+    mllm.sweep = Sweep(None, 0, Path())
+    return np.concatenate([mllm.head_features([unit], PROMPTS[:2], SEEN) for unit in UNITS_GIVEN])
+
+
+@pytest.mark.parametrize("states", [0, 40_000, 10**9], ids=["all on the disk", "some", "none"])
+@pytest.mark.parametrize("weights", [1, 60_000], ids=["a stage at a time", "some together"])
+def test_streamed_features_equal_unstreamed_ones_to_the_bit(
+    weights: int, states: int, mllm: InternVL, wanted: np.ndarray, tmp_path: Path
+) -> None:
+    mllm.to("cpu")
+    mllm.sweep = Sweep(weights, states, tmp_path / "spill", units=8)
+    at_a_time = []
+
+    def progress(done: int, total: int) -> None:
+        at_a_time.append((done, total, sum(not one.is_meta for one in mllm._model.parameters())))
+
+    found = mllm.head_features(iter(UNITS_GIVEN), PROMPTS[:2], SEEN, progress=progress)
+    assert np.array_equal(found, wanted)
+    assert [done for done, _, _ in at_a_time] == list(range(1, at_a_time[0][1] + 1))
+    # Between two groups of stages no weight is in memory.
+    assert {count for _, _, count in at_a_time} == {0}
+    assert not (tmp_path / "spill").exists()
+
+
+def test_lower_layers_are_the_same_without_those_above(mllm: InternVL, wanted: np.ndarray, tmp_path: Path) -> None:
+    for sweep in (Sweep(None, 0, Path()), Sweep(1, 0, tmp_path, units=8)):
+        mllm.sweep = sweep
+        found = mllm.head_features(iter(UNITS_GIVEN[:2]), PROMPTS[:2], SEEN, layers=2)
+        assert np.array_equal(found, wanted[:2, :, :2])
+
+
+def test_hundreds_of_units_spill_and_come_back(mllm: InternVL, tmp_path: Path) -> None:
+    """What lies between two stages stays within its budget, whatever the number of units."""
+    units = np.repeat(UNITS_GIVEN, 100, axis=0)
+    mllm.sweep = Sweep(1, 200_000, tmp_path / "spill", units=len(units))
+    seen = []
+
+    def progress(_done: int, _total: int) -> None:
+        seen.append(len(list((tmp_path / "spill").glob("*"))))
+
+    found = mllm.head_features(iter(units), PROMPTS[:1], SEEN, layers=1, progress=progress)
+    assert max(seen) > 400
+    assert np.array_equal(found[::100], found[99::100])
+    assert not (tmp_path / "spill").exists()
+
+
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=12),
+    limit=st.one_of(st.none(), st.integers(1, 100)),
+)
+def test_groups_are_neighbours_within_the_limit(sizes: list[int], limit: int | None) -> None:
+    class Sizes:
+        def size(self, module: nn.Module) -> int:
+            return int(module.bytes)  # type: ignore[arg-type]
+
+    stages = []
+    for size in sizes:
+        module = nn.Identity()
+        module.bytes = size  # type: ignore[assignment]
+        stages.append(Stage(module, lambda _unit, state: state))
+    found = groups(stages, Sizes(), limit)  # type: ignore[arg-type]
+    assert [stage for group in found for stage in group] == stages
+    if limit is None:
+        assert len(found) == 1
+        return
+    totals = [sum(int(stage.module.bytes) for stage in group) for group in found]  # type: ignore[arg-type]
+    assert all(total <= limit or len(group) == 1 for total, group in zip(totals, found, strict=True))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 50), min_size=1, max_size=10),
+    budget=st.integers(0, 400),
+    rounds=st.integers(1, 3),
+)
+def test_states_come_back_as_they_went(
+    sizes: list[int], budget: int, rounds: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("states") / "spill"
+    store = StateStore(budget, folder)
+    states = [{"a": torch.randn(size), "b": torch.arange(size)} for size in sizes]
+    for _ in range(rounds):
+        for number, state in enumerate(states):
+            store.put(number, state)
+        for number, state in enumerate(states):
+            found = store.take(number)
+            assert all(torch.equal(found[name], state[name]) for name in state)
+    store.clear()
+    assert not folder.exists()
+
+
+def test_a_disk_without_room_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    store = StateStore(0, tmp_path / "file" / "spill")
+    store.put(0, {"a": torch.zeros(4)})
+    with pytest.raises(OutputFailed, match="--memory"):
+        store.put(1, {"a": torch.zeros(4)})
+
+
+DEMAND = Demand(whole=10 * GIB, largest=GIB, state=GIB // 8, work=GIB // 4, features=GIB // 1024)
+
+
+def test_a_model_that_fits_stays_and_another_streams(tmp_path: Path) -> None:
+    assert plan_sweep(DEMAND, 12 * GIB, None, tmp_path).weights is None
+    sweep = plan_sweep(DEMAND, 4 * GIB, None, tmp_path)
+    assert sweep.weights == DEMAND.largest
+    assert 1 < sweep.units <= UNITS
+    assert sweep.weights + sweep.states + DEMAND.work + sweep.units * DEMAND.features <= 4 * GIB
+    assert plan_sweep(DEMAND, 12 * GIB, True, tmp_path).streams
+
+
+def test_answers_in_words_need_the_whole_model_in_memory() -> None:
+    require_whole("model", GIB, GIB)
+    with pytest.raises(UsageError, match=r"model: .* 2\.0 GiB; 1\.0 GiB are allowed"):
+        require_whole("model", 2 * GIB, GIB)
+
+
+@pytest.mark.parametrize(("memory", "stream"), [(10 * GIB, False), (GIB, None), (GIB, True)])
+def test_memory_that_does_not_suffice_is_told_with_the_figures(
+    memory: int, stream: bool | None, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"needs \d+\.\d GiB .* GiB are allowed") as caught:
+        plan_sweep(DEMAND, memory, stream, tmp_path)
+    assert "\n" not in str(caught.value)
