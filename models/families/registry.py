@@ -69,6 +69,28 @@ FAMILIES: dict[str, Family] = {
         adapter="models.families.internvl:InternVL",
         model="transformers:InternVLForConditionalGeneration",
     ),
+    "llava_onevision": Family(
+        name="LLaVA-OneVision",
+        adapter="models.families.llava_onevision:LlavaOnevision",
+        model="transformers:LlavaOnevisionForConditionalGeneration",
+    ),
+    "qwen2_5_vl": Family(
+        name="Qwen2.5-VL",
+        adapter="models.families.qwen2_5_vl:Qwen25VL",
+        model="transformers:Qwen2_5_VLForConditionalGeneration",
+        decoders=("qwen2_5_vl_text",),
+    ),
+    "qwen3_vl": Family(
+        name="Qwen3-VL",
+        adapter="models.families.qwen3_vl:Qwen3VL",
+        model="transformers:Qwen3VLForConditionalGeneration",
+        decoders=("qwen3_vl_text",),
+    ),
+    "smolvlm": Family(
+        name="SmolVLM2",
+        adapter="models.families.smolvlm:SmolVLM",
+        model="transformers:SmolVLMForConditionalGeneration",
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from oracle import plain_head_features, some_frames
+from oracle import plain_head_features, seeing, some_frames
 from toy_family import ADDITIONS_AFTER, SIZE, TOY, Toy, write_toy
 
 from edge_runtime.errors import CheckpointError
@@ -19,10 +19,14 @@ from export.graphs import export_language, export_vision
 from export.publish import LANGUAGE, VISION
 from models.families.registry import FAMILIES, Family, family_of
 from models.heads import HeadRef
+from models.layerwise import Sequences
 from models.loading import load
 from models.prompts import PROMPTS
+from models.states import State
 
 FRAMES = 3
+SEEN = seeing(FRAMES)
+KNOWN = ", ".join(sorted(FAMILIES))
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +49,13 @@ def toy_vision(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_family_is_known_by_its_row_alone(toy: Toy, tmp_path: Path) -> None:
     assert toy.source.architecture == "ToyForConditionalGeneration"
     (tmp_path / "config.json").write_text('{"model_type": "toy"}')
-    with pytest.raises(CheckpointError, match="'toy' is not supported; supported: internvl"):
+    with pytest.raises(CheckpointError, match=f"'toy' is not supported; supported: {KNOWN}"):
         load(str(tmp_path), "cpu")
 
 
 def test_the_hunt_sees_what_hooks_on_its_untouched_model_see(toy: Toy) -> None:
     frames = some_frames(2, FRAMES, SIZE)
-    found = toy.head_features(frames, PROMPTS)
+    found = toy.head_features(frames, PROMPTS, SEEN)
     for number, prompt in enumerate(PROMPTS):
         wanted = plain_head_features(toy, frames, prompt)
         assert np.abs(found[:, number] - wanted).max() <= 1e-5 * np.abs(wanted).max(), prompt.name
@@ -66,7 +70,7 @@ def test_its_graphs_give_what_hooks_on_its_untouched_model_see(
     heads: tuple[tuple[int, int], ...], toy: Toy, toy_vision: Path, tmp_path: Path
 ) -> None:
     experts = [HeadRef(layer, head) for layer, head in heads]
-    export_language(toy, PROMPTS[2], experts, FRAMES, tmp_path)
+    export_language(toy, PROMPTS[2], experts, SEEN, tmp_path)
     graphs = OnnxEngine(toy_vision, tmp_path / LANGUAGE, provider="cpu")
     for batch in (1, 3):
         frames = some_frames(batch, FRAMES, SIZE, seed=batch)
@@ -84,25 +88,22 @@ def test_the_oracle_notices_what_is_left_out(left_out: str, toy: Toy, monkeypatc
     if left_out == "positions":
         monkeypatch.setattr(toy, "positions", lambda layout: torch.arange(layout.length)[None])
     else:
-        monkeypatch.setattr(toy, "addition_arguments", lambda _layout, _additions: {})
-    found = toy.head_features(frames, PROMPTS[:1])[:, 0]
+        enter = Sequences.enter
+
+        def without_additions(self: Sequences, tokens: torch.Tensor) -> State:
+            return {name: one for name, one in enter(self, tokens).items() if not name.startswith("addition")}
+
+        monkeypatch.setattr(Sequences, "enter", without_additions)
+    found = toy.head_features(frames, PROMPTS[:1], SEEN)[:, 0]
     above = min(ADDITIONS_AFTER) + 1
     assert np.abs(found[:, above:] - wanted[:, above:]).max() > 1e-2 * np.abs(wanted).max()
-
-
-def test_additions_that_no_decoder_takes_are_never_left_out_silently(
-    toy: Toy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(Toy, "addition_arguments")
-    with pytest.raises(NotImplementedError, match="additions"):
-        toy.head_features(some_frames(1, FRAMES, SIZE), PROMPTS[:1])
 
 
 @pytest.mark.parametrize("kind", ["llava", "InternVL", "", None, 3, ["internvl"]])
 def test_an_unknown_model_type_is_named_beside_those_that_are_known(kind: object) -> None:
     with pytest.raises(CheckpointError) as caught:
         family_of({"model_type": kind})
-    assert str(caught.value) == f"model_type {str(kind)!r} is not supported; supported: internvl"
+    assert str(caught.value) == f"model_type {str(kind)!r} is not supported; supported: {KNOWN}"
 
 
 @pytest.mark.parametrize("decoder", ["qwen3_moe", "granite", "no such decoder", 7])
