@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import seeing
 
-from edge_runtime.errors import CheckpointError
+from edge_runtime.errors import CheckpointError, UsageError
 from models.decoder import Geometry, check_attention, interleave, split_visual
 from models.loading import load
 from models.prompts import PROMPTS
@@ -80,3 +80,20 @@ def test_one_layer_that_sees_a_window_is_refused() -> None:
 def test_a_geometry_that_cannot_be_is_refused(sizes: tuple[int, int, int, int, int]) -> None:
     with pytest.raises(ValueError, match=r"geometry|evenly"):
         Geometry(*sizes)
+
+
+def test_scaled_rotations_come_from_a_sequence_alone_and_not_from_longer_ones_before_it(tmp_path: Path) -> None:
+    scaled = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
+    shape = Shape(layers=1, text={"max_position_embeddings": 128, "rope_parameters": scaled})
+    mllm = load(str(write_checkpoint(tmp_path, shape)), "cpu")
+    alone = mllm.decoder.rotation(torch.arange(300)[None])
+    mllm.decoder.rotation(torch.arange(900)[None])
+    after = mllm.decoder.rotation(torch.arange(300)[None])
+    assert all(torch.equal(one, other) for one, other in zip(alone, after, strict=True))
+    # transformers' own module remembers: this is what would go wrong.
+    rotary, like = mllm.language.rotary_emb, torch.zeros(1, 1, 32)
+    rotary(like, torch.arange(900)[None])
+    remembered, _ = rotary(like, torch.arange(300)[None])
+    assert not torch.allclose(remembered, alone[0], atol=1e-2)
+    with pytest.raises(UsageError, match=r"has 128; let it see fewer frames"):
+        mllm.layout(PROMPTS[0], seeing(40))
