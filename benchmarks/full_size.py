@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from accelerate import init_empty_weights
 from safetensors.torch import save_file
 
 from models.reference.architecture import build_tokenizer
-from models.sweep import GIB, free_disk
+from models.sweep import GIB
 from models.weights import INDEX
 
 SHARD = 4 * GIB
@@ -149,7 +150,7 @@ def main(name: str, folder: Path, layers: int | None, dtype: str) -> None:
         model = getattr(transformers, config.architectures[0])._from_config(config, dtype=kind)
     shapes = {key: value.shape for key, value in model.state_dict().items() if key not in model.all_tied_weights_keys}
     needed = sum(shape.numel() for shape in shapes.values()) * kind.itemsize
-    if (free := free_disk(folder)) < needed + GIB:
+    if (free := shutil.disk_usage(folder).free) < needed + GIB:
         sys.exit(
             f"error: {folder}: {needed / GIB:.1f} GiB are needed, {free / GIB:.1f} are free; choose another folder"
         )

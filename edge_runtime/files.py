@@ -91,3 +91,15 @@ def _escaped(character: str) -> str:
 def shown_path(path: Path | str) -> str:
     """A path as one printable line: line breaks, escape sequences and undecodable bytes are escaped."""
     return printable(str(path))
+
+
+def process_runs(number: str) -> bool:
+    """Whether a process of that number is there, which may have left a name with it; no number is none."""
+    try:
+        # Signal 0 asks without disturbing it.
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -40,7 +40,7 @@ def export_graphs(mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], segmen
 def export_vision(mllm: Mllm, folder: Path) -> None:
     """Write `vision.onnx` into an existing folder; see `export_graphs`."""
     mllm.to("cpu")
-    with mllm.weights.exporting():
+    with mllm.weights.in_float32():
         # The content of a sample does not matter, its shape does; two, because one would become a constant.
         pictures = torch.zeros(2, mllm.frames_per_group, mllm.pixels.height, mllm.pixels.width, 3, dtype=torch.uint8)
         export_module(mllm.vision, pictures, folder / VISION, "frames", "tokens", mllm.weights)
@@ -51,7 +51,7 @@ def export_language(
 ) -> None:
     """Write `language.onnx`; see `export_graphs`."""
     mllm.to("cpu")
-    with mllm.weights.exporting():
+    with mllm.weights.in_float32():
         module = TruncatedLanguage(mllm, prompt, experts, segment)
         width = mllm.geometry.width * (1 + len(mllm.additions_after))
         tokens = torch.zeros(2, segment.sampled // mllm.frames_per_group * mllm.tokens_per_frame, width)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
+from models.sweep import Sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,12 @@ class Parity:
 def expert_features(
     mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], frames: NDArray[np.uint8], segment: SegmentSpec
 ) -> NDArray[np.float32]:
-    """What the experts of the model itself give.
+    """What the experts of the model itself give in float32, whatever it computes in while heads are hunted.
+
+    A layer is in memory at a time, none above the deepest expert is run, and no weight stays.
 
     Args:
-        mllm: The model; its layers above the deepest expert are not run.
+        mllm: The model.
         prompt: The question.
         experts: In rank order.
         frames: uint8 (B, F, H, W, 3).
@@ -63,8 +68,15 @@ def expert_features(
     Returns:
         float32 (B, K·d).
     """
-    deepest = max(expert.layer for expert in experts)
-    heads = mllm.head_features(iter(frames), [prompt], segment, deepest + 1)[:, 0]  # (B, layers, H, d)
+    layers = max(expert.layer for expert in experts) + 1
+    planned = mllm.sweep
+    with mllm.weights.in_float32(), tempfile.TemporaryDirectory() as spill:
+        demand = mllm.demand([prompt], segment, layers)
+        mllm.sweep = Sweep(demand.largest, len(frames) * demand.state, Path(spill))
+        try:
+            heads = mllm.head_features(iter(frames), [prompt], segment, layers)[:, 0]  # (B, layers, H, d)
+        finally:
+            mllm.sweep = planned
     return np.concatenate([heads[:, expert.layer, expert.head] for expert in experts], axis=1)
 
 

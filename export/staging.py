@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edge_runtime.bundle.manifest import MANIFEST
 from edge_runtime.errors import OutputFailed, UsageError
-from edge_runtime.files import make_folder
+from edge_runtime.files import make_folder, process_runs
 
 # The name of a bundle within the folder where it waits while its successor takes its place.
 _OLD = "bundle"
@@ -112,20 +112,9 @@ def _clear_remains(target: Path) -> None:
     for left in sorted(target.parent.iterdir()):
         known = [prefix for prefix in (_building(target), _replaced(target)) if left.name.startswith(prefix)]
         # Named by the process that made it: one that still runs is at work there.
-        if not known or _runs(left.name.removeprefix(known[0]).split("-")[0]):
+        if not known or process_runs(left.name.removeprefix(known[0]).split("-")[0]):
             continue
         if (left / _OLD).is_dir() and not target.exists():
             # Killed between the two renames: the old bundle is the only whole one.
             (left / _OLD).replace(target)
         shutil.rmtree(left, ignore_errors=True)
-
-
-def _runs(process: str) -> bool:
-    """Whether a process of that number is there. Signal 0 asks without disturbing it."""
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True

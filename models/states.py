@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
 
 from torch import Tensor
 
-from edge_runtime.errors import OutputFailed
+from edge_runtime.errors import OutputFailed, first_line
+from edge_runtime.files import process_runs
 
 #: What lies between two stages, for one unit.
 State = dict[str, Tensor]
 
+_ENDING = ".state"
+
 
 class StateStore:
     """Dictionaries of tensors by number. What does not fit into the budget waits in files.
+
+    Several runs may share a folder. Files that a killed run left behind go when another one spills.
 
     Args:
         budget: Bytes of memory.
@@ -23,9 +30,10 @@ class StateStore:
     def __init__(self, budget: int, folder: Path) -> None:
         self._budget = budget
         self._folder = folder
+        self._run = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._kept: dict[int, State] = {}
         self._bytes = 0
-        self.spilled = 0
+        self._spilled = False
 
     def put(self, number: int, state: State) -> None:
         """Keep a state, on the CPU.
@@ -43,40 +51,55 @@ class StateStore:
         from safetensors.torch import save_file
 
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            if not self._spilled:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._clear_remains()
+                self._spilled = True
             save_file({name: tensor.contiguous() for name, tensor in state.items()}, self._path(number))
         except Exception as error:
             raise OutputFailed(
-                f"{self._folder}: hidden states cannot be written ({error}); free some space, or allow more --memory"
+                f"{self._folder}: hidden states cannot be written ({first_line(error)}); free some space, or allow "
+                "more --memory"
             ) from error
-        self.spilled += 1
 
-    def take(self, number: int, device: str = "cpu") -> State:
-        """Give a state back and forget it."""
+    def take(self, number: int) -> State:
+        """Give a state back, on the CPU, and forget it.
+
+        Raises:
+            OutputFailed: Its file is gone or damaged.
+        """
         if number in self._kept:
             state = self._kept.pop(number)
             self._bytes -= _size(state)
-            return {name: tensor.to(device) for name, tensor in state.items()}
+            return state
         from safetensors.torch import load
 
         path = self._path(number)
-        # Read whole, not mapped: a mapped file would be in memory a second time.
-        state = load(path.read_bytes())
-        path.unlink()
-        return {name: tensor.to(device) for name, tensor in state.items()}
+        try:
+            # Read whole, not mapped: a mapped file would be in memory a second time.
+            state = load(path.read_bytes())
+            path.unlink()
+        except Exception as error:
+            raise OutputFailed(f"{path}: hidden states cannot be read again ({first_line(error)})") from error
+        return state
 
     def clear(self) -> None:
         """Forget everything, and remove what lies on the disk."""
         self._kept.clear()
         self._bytes = 0
-        if self._folder.is_dir():
-            for path in self._folder.glob("*.state"):
+        if self._spilled and self._folder.is_dir():
+            for path in self._folder.glob(f"{self._run}-*{_ENDING}"):
                 path.unlink(missing_ok=True)
             if not any(self._folder.iterdir()):
                 self._folder.rmdir()
 
+    def _clear_remains(self) -> None:
+        for path in self._folder.glob(f"*{_ENDING}"):
+            if not process_runs(path.name.partition("-")[0]):
+                path.unlink(missing_ok=True)
+
     def _path(self, number: int) -> Path:
-        return self._folder / f"{number}.state"
+        return self._folder / f"{self._run}-{number}{_ENDING}"
 
 
 def _size(state: State) -> int:

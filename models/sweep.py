@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +82,6 @@ def run_stages(
     Raises:
         OutputFailed: What does not fit into memory cannot be written.
     """
-    device = str(weights.device)
     states = StateStore(sweep.states, sweep.spill)
     parts = groups(stages, weights, sweep.weights)
     try:
@@ -91,11 +89,13 @@ def run_stages(
         for number, part in enumerate(parts):
             first, last = number == 0, number == len(parts) - 1
             modules = [stage.module for stage in part]
-            # All weights at once stay: the next units need them again.
-            with weights.held(*modules) if sweep.streams else weights.filled(*modules):
-                for unit, given in enumerate(units) if first else ((unit, None) for unit in range(count)):
-                    state = given if given is not None else states.take(unit, device)
-                    state = {name: tensor.to(device) for name, tensor in state.items()}
+            if not sweep.streams:
+                # All weights stay: the next units need them again.
+                weights.fill(*modules)
+            with weights.held(*modules):
+                below = enumerate(units) if first else ((unit, states.take(unit)) for unit in range(count))
+                for unit, given in below:
+                    state = {name: tensor.to(weights.device) for name, tensor in given.items()}
                     for stage in part:
                         state = stage.run(unit, state)
                     count = max(count, unit + 1)
@@ -200,14 +200,6 @@ def require_whole(name: str, needed: int, memory: int | None) -> None:
 
 def _allowed(memory: int | None) -> int:
     return int(_SHARE * (available_memory() or _UNKNOWN)) if memory is None else memory
-
-
-def free_disk(folder: Path) -> int:
-    """Bytes that may be written below a folder, which need not be there yet."""
-    while not folder.is_dir():
-        folder = folder.parent
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
 
 
 def _gib(count: int) -> str:

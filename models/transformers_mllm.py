@@ -335,9 +335,12 @@ class TransformersMllm(Mllm):
                 "theirs; hunt under prompts of equal length, or under one"
             )
         visual = torch.tensor(first.ids(self.visual_id)[:end], device=self.device) == self.visual_id
+        runs = [*first.before, *(layout.after for layout in layouts)]
+        # One read for all of them.
+        embedded = torch.split(self.embed([one for run in runs for one in run]), list(map(len, runs)), dim=1)
         return Sequences(
-            before=[self.embed(run) for run in first.before],
-            questions=[self.embed(layout.after) for layout in layouts],
+            before=embedded[: len(first.before)],
+            questions=embedded[len(first.before) :],
             rotation=shared,
             rotations=[(cos[:, end:], sin[:, end:]) for cos, sin in turns],
             visual=visual.nonzero()[:, 0],

@@ -7,6 +7,8 @@ reads each tensor when it writes it.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +22,10 @@ from edge_runtime.errors import CheckpointError, first_line
 from models.files import read_json
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+# What weights may be stored in, as safetensors names it.
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 # Values that are looked at together when a checkpoint is checked.
 _CHUNK = 2**24
-_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,6 @@ class StoredTensor:
     key: str
     shape: tuple[int, ...]
     dtype: str
-
-
-_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -87,12 +87,16 @@ class Weights:
         self._model = model
         self._tied: dict[str, str] = dict(model.all_tied_weights_keys)
         self._stored = _find(files, model)
-        wanted = {**dict(model.named_parameters(remove_duplicate=False)), **_persistent_buffers(model)}
+        stored = model.state_dict()
+        buffers = {name: buffer for name, buffer in model.named_buffers() if name in stored}
+        wanted = {**dict(model.named_parameters(remove_duplicate=False)), **buffers}
         self._check(wanted)
+        self._wanted = tuple(wanted)
         self._names: dict[int, str] = {id(tensor): name for name, tensor in wanted.items()}
         self._taken: dict[tuple[int, str], tuple[nn.Module, nn.Parameter]] = {}
-        for module, key, buffer in _modules_of(model, _persistent_buffers(model)):
-            module._buffers[key] = self.read(self._names[id(buffer)])
+        for name in buffers:
+            module, _, key = name.rpartition(".")
+            model.get_submodule(module)._buffers[key] = self.read(name)
 
     def _check(self, wanted: Mapping[str, Tensor]) -> None:
         missing = sorted(name for name in wanted if self._source(name) not in self._stored)
@@ -105,9 +109,9 @@ class Weights:
                     f"{found.path.name}: weight {name} is {_sides(found.shape)}, "
                     f"the config says {_sides(tensor.shape)}"
                 )
-            if found.dtype not in _BYTES:
+            if found.dtype not in _DTYPES:
                 raise CheckpointError(
-                    f"{found.path.name}: weight {name} is stored as {found.dtype}; only F32, BF16, F16 and F64 are "
+                    f"{found.path.name}: weight {name} is stored as {found.dtype}; only {', '.join(_DTYPES)} are "
                     "supported, use the checkpoint that was not quantised"
                 )
 
@@ -118,11 +122,11 @@ class Weights:
     @property
     def stored_dtype(self) -> torch.dtype:
         """The type that most of the weights are stored in."""
-        sizes: dict[str, int] = {}
-        for one in self._stored.values():
-            sizes[one.dtype] = sizes.get(one.dtype, 0) + _count(one.shape)
-        most = max(sizes, key=lambda name: sizes[name])
-        return {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}[most]
+        sizes: Counter[str] = Counter()
+        for name in self._wanted:
+            stored = self._stored[self._source(name)]
+            sizes[stored.dtype] += math.prod(stored.shape)
+        return _DTYPES[sizes.most_common(1)[0][0]]
 
     def name_of(self, parameter: Tensor) -> str:
         """The name of one of the model's own weights, as the model calls it."""
@@ -155,20 +159,14 @@ class Weights:
         except Exception as error:
             raise CheckpointError(f"{stored.path.name}: cannot be read ({first_line(error)})") from error
 
-    def fill(self, part: nn.Module) -> None:
-        """Give a part of the model its weights, where it has none yet, until `release`.
+    def fill(self, *parts: nn.Module) -> None:
+        """Give parts of the model their weights, where they have none yet, until `release`.
 
         Raises:
             CheckpointError: A file cannot be read.
         """
-        self._fill(part)
-
-    @contextmanager
-    def filled(self, *parts: nn.Module) -> Iterator[None]:
-        """`fill` as a context, for those who choose between it and `held`."""
         for part in parts:
             self._fill(part)
-        yield
 
     @contextmanager
     def held(self, *parts: nn.Module) -> Iterator[None]:
@@ -207,8 +205,8 @@ class Weights:
             parameter.data = parameter.data.to(dtype)
 
     @contextmanager
-    def exporting(self) -> Iterator[None]:
-        """For a while no weight is in memory, and what is read is float32: what graphs are made of."""
+    def in_float32(self) -> Iterator[None]:
+        """Read weights in float32 for a while, as graphs are made and compared; those in memory are taken away."""
         dtype = self.dtype
         self.convert(torch.float32)
         try:
@@ -295,25 +293,6 @@ def _find(files: Sequence[Path], model: Any) -> dict[str, StoredTensor]:
                 raise CheckpointError(f"{path.name}: weight {one.key} is stored in a form that is not supported")
             found[name] = one
     return found
-
-
-def _persistent_buffers(model: Any) -> dict[str, Tensor]:
-    """Buffers that a checkpoint stores."""
-    stored = model.state_dict()
-    return {name: buffer for name, buffer in model.named_buffers() if name in stored}
-
-
-def _modules_of(model: Any, buffers: Mapping[str, Tensor]) -> list[tuple[nn.Module, str, Tensor]]:
-    return [
-        (model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], one) for name, one in buffers.items()
-    ]
-
-
-def _count(shape: Sequence[int]) -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count
 
 
 def _sides(shape: Sequence[int]) -> str:

@@ -258,9 +258,9 @@ def seal(document: dict[str, Any]) -> bytes:
     Raises:
         ValueError: It would not be read back.
     """
-    body = {"schema_version": SCHEMA_VERSION} | {key: value for key, value in document.items() if key != "bundle_id"}
-    version = body.pop("schema_version")
-    sealed = {"schema_version": version, "bundle_id": bundle_id({"schema_version": version} | body)} | body
+    head = {"schema_version": document.get("schema_version", SCHEMA_VERSION)}
+    body = {key: value for key, value in document.items() if key not in ("schema_version", "bundle_id")}
+    sealed = head | {"bundle_id": bundle_id(head | body)} | body
     msgspec.convert(sealed, Manifest)
     return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 

@@ -117,7 +117,7 @@ def ablate(options: AblateOptions, console: Console) -> Ablation:
     segment = segment_spec(dataset, console, options.skip_unreadable, options.segment_frames, options.sampled)
     choose_frame_size(mllm, dataset, segment, options.skip_unreadable)
     with _store(options.cache) as store:
-        fit_into_memory(mllm, options.prompts, segment, options.use, store.folder / "states", console)
+        fit_into_memory(mllm, mllm.demand(options.prompts, segment), options.use, store.folder / "states", console)
         heads = AllHeads(mllm, options.prompts, segment)
         extraction = Extraction(heads, mllm.pixels, segment, store, options.skip_unreadable)
         work = _Work(options, mllm, extraction, console)

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -202,11 +202,10 @@ def extract(
     found: dict[str, Extracted] = {}
     waiting = deque(videos)
     while waiting:
+        done = len(videos) - len(waiting)
         if progress is not None:
-            progress(len(videos) - len(waiting), len(videos), waiting[0].name)
-        for one in _extract_some(
-            waiting, units, extraction, _within(progress, len(videos) - len(waiting), len(videos))
-        ):
+            progress(done, len(videos), waiting[0].name)
+        for one in _extract_some(waiting, units, extraction, _within(progress, done, len(videos))):
             found[one.video.name] = one
     if progress is not None:
         progress(len(videos), len(videos), "")
@@ -231,11 +230,12 @@ def _left_out(extraction: Extraction) -> Iterator[None]:
         log.warning("left out: %s", error)
 
 
-def _key(video: Video, unit: Unit, extraction: Extraction, identity: dict[str, Any]) -> str:
+def _key(content: str, unit: Unit, extraction: Extraction, identity: dict[str, Any]) -> str:
+    """The name of a video's entry, from the digest of its content."""
     pixels, segment = extraction.pixels, extraction.segment
     return content_key(
         format=FORMAT,
-        video=digest(video.path),
+        video=content,
         unit=unit,
         pixels=[pixels.size, pixels.color, pixels.interpolation],
         # The rate is left out: it cuts no file, segments of files are counted in frames.
@@ -244,8 +244,8 @@ def _key(video: Video, unit: Unit, extraction: Extraction, identity: dict[str, A
     )
 
 
-def _stored(video: Video, unit: Unit, extraction: Extraction, identity: dict[str, Any]) -> Arrays | None:
-    return extraction.store.get(_key(video, unit, extraction, identity))
+def _stored(store: EntryStore, key: Callable[[dict[str, Any]], str], identity: dict[str, Any]) -> Arrays | None:
+    return store.get(key(identity))
 
 
 def _extracted(video: Video, unit: Unit, entry: Arrays) -> Extracted:
@@ -260,7 +260,8 @@ class _Read:
     """One video of those that are extracted together."""
 
     video: Video
-    spans: list[tuple[int, int]]
+    key: str
+    spans: list[tuple[int, int]] = field(default_factory=list)
     whole: bool = False
 
 
@@ -268,20 +269,20 @@ def _extract_some(
     waiting: deque[Video], units: Mapping[str, Unit], extraction: Extraction, steps: Steps | None
 ) -> list[Extracted]:
     """The next videos: what the store holds, and as many others together as the extractor would have."""
+    extractor = extraction.extractor
     read: list[_Read] = []
     done: list[Extracted] = []
 
     def frames() -> Iterator[NDArray[np.uint8]]:
-        while waiting and sum(len(one.spans) for one in read) < extraction.extractor.units_at_once:
+        while waiting and sum(len(one.spans) for one in read) < extractor.units_at_once:
             video = waiting.popleft()
             unit = units[video.name]
             with _left_out(extraction):
-                if (
-                    entry := extraction.extractor.recall(functools.partial(_stored, video, unit, extraction))
-                ) is not None:
+                key = functools.partial(_key, digest(video.path), unit, extraction)
+                if (entry := extractor.recall(functools.partial(_stored, extraction.store, key))) is not None:
                     done.append(_extracted(video, unit, entry))
                     continue
-                read.append(one := _Read(video, []))
+                read.append(one := _Read(video, key(extractor.identity)))
                 for span, pixels in _units(video, unit, extraction):
                     one.spans.append(span)
                     yield pixels
@@ -291,7 +292,7 @@ def _extract_some(
     # Where everything is stored, no model need be in memory.
     if (first := next(given, None)) is None:
         return done
-    features = extraction.extractor.extract(itertools.chain([first], given), steps)
+    features = extractor.extract(itertools.chain([first], given), steps)
     at = 0
     for one in read:
         own = features[at : at + len(one.spans)]
@@ -305,7 +306,7 @@ def _extract_some(
             "frames": np.array(one.spans[-1][1]),
             "fps": np.array(np.nan if fps is None else fps),
         }
-        extraction.store.put(_key(one.video, unit, extraction, extraction.extractor.identity), entry)
+        extraction.store.put(one.key, entry)
         done.append(_extracted(one.video, unit, entry))
     return done
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +9,8 @@ from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.loading import REFERENCE, load
 from models.precision import dtype_name
-from models.prompts import Prompt
 from models.reference import is_trained
-from models.sweep import GIB, plan_sweep
+from models.sweep import GIB, Demand, plan_sweep
 from offline.console import Console
 from offline.data.dataset import Dataset
 from offline.data.segments import median_rate, median_size
@@ -63,30 +61,19 @@ def load_model(name: str, use: ModelUse, console: Console) -> Mllm:
     return load(name, use.device, use.dtype, use.system_message)
 
 
-def fit_into_memory(
-    mllm: Mllm,
-    prompts: Sequence[Prompt],
-    segment: SegmentSpec,
-    use: ModelUse,
-    spill: Path,
-    console: Console,
-    layers: int | None = None,
-) -> None:
+def fit_into_memory(mllm: Mllm, demand: Demand, use: ModelUse, spill: Path, console: Console) -> None:
     """Choose how units go through the model, before the long work begins.
 
     Args:
         mllm: The model.
-        prompts: What it is asked.
-        segment: What it is shown.
+        demand: What running it takes.
         use: What it may take.
         spill: A folder for hidden states that do not fit.
         console: Told where the model streams.
-        layers: How many of the lowest layers are run; None for all.
 
     Raises:
-        UsageError: The memory does not suffice, or a sequence is too long.
+        UsageError: The memory does not suffice.
     """
-    demand = mllm.demand(prompts, segment, layers)
     mllm.sweep = plan_sweep(demand, use.memory_bytes, use.stream_layers, spill)
     if mllm.sweep.streams:
         console.say(

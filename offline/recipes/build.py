@@ -232,7 +232,8 @@ def _begin(options: BuildOptions, console: Console) -> BuildRun:
     segment = segment_spec(dataset, console, options.skip_unreadable, options.segment_frames, options.sampled)
     choose_frame_size(mllm, dataset, segment, options.skip_unreadable)
     store = EntryStore(options.cache_folder)
-    fit_into_memory(mllm, options.prompts, segment, options.use, store.folder / "states", console, options.layers)
+    demand = mllm.demand(options.prompts, segment, options.layers)
+    fit_into_memory(mllm, demand, options.use, store.folder / "states", console)
     heads = AllHeads(mllm, options.prompts, segment, options.layers)
     extraction = Extraction(heads, mllm.pixels, segment, store, options.skip_unreadable)
     units = choose_units(dataset.split("calibration"), options.unit)
@@ -292,8 +293,6 @@ def _export(run: BuildRun, found: Hunt, work: Path) -> _Exported:
     videos = run.dataset.only("calibration", "validation")
     samples = sample_segments(videos, mllm.pixels, segment, PARITY_SEGMENTS, options.skip_unreadable)
     wanted = expert_features(mllm, prompt, experts, samples, segment)
-    # The model makes room for its graphs.
-    mllm.to("cpu")
     graphs = OnnxEngine(work / VISION, work / LANGUAGE, provider="cpu", group=mllm.frames_per_group)
     parity = measure_parity(wanted, graphs, samples, parity_tolerance(options.precision))
     require_parity(parity)

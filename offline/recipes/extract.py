@@ -78,7 +78,7 @@ def extract_features(options: ExtractOptions, console: Console) -> str:
     mllm = load_model(options.model, options.use, console)
     segment = segment_spec(used, console, options.skip_unreadable, options.segment_frames, options.sampled)
     choose_frame_size(mllm, used, segment, options.skip_unreadable)
-    fit_into_memory(mllm, options.prompts, segment, options.use, folder / "states", console)
+    fit_into_memory(mllm, mllm.demand(options.prompts, segment), options.use, folder / "states", console)
     units: dict[str, Unit] = choose_units(calibration, options.unit)
     units |= {video.name: "segment" if video.timed else "video" for video in used if video.split == "validation"}
     heads = AllHeads(mllm, options.prompts, segment)

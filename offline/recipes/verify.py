@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,11 @@ from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.precisions import parity_tolerance
 from export.parity import Parity, expert_features, measure_parity
 from models.heads import HeadRef
+from models.loading import load
 from models.prompts import Prompt
 from models.transformers_mllm import SYSTEM_NONE
-from offline.console import Console
 from offline.data.dataset import read_dataset
 from offline.data.segments import sample_segments
-from offline.extraction.model import ModelUse, fit_into_memory, load_model
-
-_ON_THE_CPU = ModelUse(device="cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +35,7 @@ class Verification:
 
 
 def verify(
-    bundle_path: Path,
-    model: str | None = None,
-    manifest: Path | None = None,
-    segments: int = 8,
-    use: ModelUse = _ON_THE_CPU,
-    console: Console | None = None,
+    bundle_path: Path, model: str | None = None, manifest: Path | None = None, segments: int = 8, device: str = "cpu"
 ) -> Verification:
     """Compare a bundle's features with those of its source model.
 
@@ -53,20 +44,18 @@ def verify(
         model: Where the source model is; None takes the name in the bundle.
         manifest: Take segments of these videos; None takes the bundle's golden segments.
         segments: How many to take.
-        use: How the model is run.
-        console: Told where the model streams.
+        device: Where the model runs.
 
     Raises:
         BundleRefused: The bundle is not what its manifest says.
         CheckpointError: The model cannot be used, or has another geometry.
     """
-    console = Console(quiet=True) if console is None else console
     bundle = Bundle.open(bundle_path)
     stated = bundle.manifest
     said = stated.source_model.system_message
-    if said is not UNSET:
-        use = replace(use, system_message=said or SYSTEM_NONE)
-    mllm = load_model(stated.source_model.name if model is None else model, use, console)
+    system_message = None if said is UNSET else said or SYSTEM_NONE
+    name = stated.source_model.name if model is None else model
+    mllm = load(name, device, system_message=system_message)
     geometry = (mllm.geometry.layers, mllm.geometry.heads, mllm.geometry.head_dim, mllm.geometry.width)
     of = stated.geometry
     if geometry != (of.layers, of.heads, of.head_dim, of.width):
@@ -81,12 +70,7 @@ def verify(
         frames = sample_segments(read_dataset(manifest), mllm.pixels, stated.segment, segments)
     prompt = Prompt(stated.prompt.name, stated.prompt.text)
     experts = [HeadRef(expert.layer, expert.head) for expert in stated.experts]
-    layers = max(expert.layer for expert in experts) + 1
-    with tempfile.TemporaryDirectory() as spill:
-        fit_into_memory(mllm, [prompt], stated.segment, use, Path(spill), console, layers)
-        wanted = expert_features(mllm, prompt, experts, np.ascontiguousarray(frames), stated.segment)
-    # The model makes room for its graphs.
-    mllm.to("cpu")
+    wanted = expert_features(mllm, prompt, experts, np.ascontiguousarray(frames), stated.segment)
     graphs = OnnxEngine(
         bundle.file(stated.graphs.vision.file),
         bundle.file(stated.graphs.language.file),

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 from checkpoints import Shape, write_checkpoint
 from onnx import numpy_helper
 from oracle import plain_head_features, seeing, some_frames
@@ -47,6 +48,16 @@ def measured(mllm: InternVL, folder: Path) -> Parity:
     graphs = OnnxEngine(folder / VISION, folder / LANGUAGE, provider="cpu")
     wanted = expert_features(mllm, PROMPTS[0], EXPERTS, FRAMES, seeing(2))
     return measure_parity(wanted, graphs, FRAMES, parity_tolerance("fp32"))
+
+
+def test_a_model_that_computes_in_half_precision_is_compared_in_float32(mllm: InternVL, exported: Path) -> None:
+    wanted = measured(mllm, exported)
+    mllm.weights.convert(torch.bfloat16)
+    try:
+        assert measured(mllm, exported) == wanted
+        assert mllm.dtype == torch.bfloat16
+    finally:
+        mllm.weights.convert(torch.float32)
 
 
 def with_weight(exported: Path, folder: Path, graph: str, factor: float) -> Path:

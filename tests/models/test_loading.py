@@ -212,7 +212,7 @@ def test_weights_in_half_precision_load_as_float32(whole: Path, folder: Path) ->
     change_weights(folder, round_to_half)
     edit_config(folder, dtype="bfloat16")
     frames = some_frames(1, 2, 32)
-    found = load(str(folder), "cpu").head_features(frames, PROMPTS[:1], seeing(2))
+    found = load(str(folder), "cpu", "float32").head_features(frames, PROMPTS[:1], seeing(2))
     wanted = load(str(whole), "cpu").head_features(frames, PROMPTS[:1], seeing(2))
     assert found.dtype == np.float32
     # Rounded weights, not rounded arithmetic: the features of a bfloat16 run have 8 bits only.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +124,20 @@ def test_states_come_back_as_they_went(
             assert all(torch.equal(found[name], state[name]) for name in state)
     store.clear()
     assert not folder.exists()
+
+
+def test_two_runs_may_spill_into_one_folder_and_what_a_killed_one_left_goes(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    left = tmp_path / f"{dead.pid}-0badcafe-3.state"
+    left.touch()
+    one, other = StateStore(0, tmp_path), StateStore(0, tmp_path)
+    for number in range(3):
+        one.put(number, {"a": torch.full((2,), float(number))})
+        other.put(number, {"a": torch.full((2,), -float(number))})
+    assert not left.exists()
+    one.clear()
+    assert [float(other.take(number)["a"][0]) for number in range(3)] == [0, -1, -2]
 
 
 def test_a_disk_without_room_is_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: extract and build go on, and never leave half a bundle. A short kill campaign."""
+"""SIGKILL at a random moment: extract goes on where it was; and what a killed build left behind is cleared."""
 
 from __future__ import annotations
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from offline.cli.options import PATH, QUIET, of_the_model, with_model
+from offline.cli.options import DEVICE, PATH
 
 
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.option("--model", help="Where the source model is [default: the name in the bundle].")
 @click.option("--manifest", type=PATH, help="Compare on these videos' segments [default: the golden ones].")
-@of_the_model
-@QUIET
-def verify(bundle: Path, model: str | None, manifest: Path | None, quiet: bool, **options: Any) -> None:
+@DEVICE
+def verify(bundle: Path, model: str | None, manifest: Path | None, device: str) -> None:
     """Parity of a bundle against its source model. Exit code 1 where they differ.
 
     \b
@@ -24,10 +22,9 @@ def verify(bundle: Path, model: str | None, manifest: Path | None, quiet: bool, 
       hh-offline verify bundle --model OpenGVLab/InternVL3-1B-hf --manifest data.csv
     """
     from export.parity import require_parity
-    from offline.console import Console
     from offline.recipes.verify import verify as run_verify
 
-    result = run_verify(bundle, model, manifest, **with_model(options), console=Console(quiet))
+    result = run_verify(bundle, model, manifest, device=device)
     parity = result.parity
     if not result.same_revision:
         click.echo("note: the model's weights are not those the bundle was made from", err=True)
