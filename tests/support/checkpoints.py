@@ -40,21 +40,7 @@ class Shape:
 def write_checkpoint(folder: Path, shape: Shape, seed: int = 0) -> Path:
     """A whole checkpoint folder: config, weights, tokenizer, template, normalisation."""
     tokenizer = build_tokenizer([])
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": shape.width,
-        "intermediate_size": 48,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "max_position_embeddings": 2048,
-        "tie_word_embeddings": shape.tied,
-        "pad_token_id": tokenizer.pad_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "bos_token_id": None,
-    }
-    if shape.head_dim is not None:
-        text["head_dim"] = shape.head_dim
+    text = text_sizes(tokenizer, shape)
     vision = {
         "hidden_size": 24,
         "num_hidden_layers": 2,
@@ -75,14 +61,57 @@ def write_checkpoint(folder: Path, shape: Shape, seed: int = 0) -> Path:
         tie_word_embeddings=shape.tied,
         architectures=["InternVLForConditionalGeneration"],
     )
+    write_seeded(folder, InternVLForConditionalGeneration, config, tokenizer, seed)
+    write_preprocessor(folder)
+    return folder
+
+
+def text_sizes(tokenizer: Any, shape: Any) -> dict[str, Any]:
+    """What a decoder's config says of a shape, one of here or of another family, for a tokenizer."""
+    sizes = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": shape.width,
+        "intermediate_size": 48,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": shape.tied,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
+    if shape.head_dim is not None:
+        sizes["head_dim"] = shape.head_dim
+    return sizes
+
+
+def write_seeded(
+    folder: Path,
+    model_class: Any,
+    config: Any,
+    tokenizer: Any,
+    seed: int = 0,
+    neutral: tuple[str, ...] = ("embed_tokens", "position"),
+) -> None:
+    """Config, weights and tokenizer of a model by save_pretrained.
+
+    Every parameter is away from its neutral value: a norm, scale or bias that is left out must show.
+
+    Args:
+        folder: Made where it is missing.
+        model_class: transformers' own.
+        config: Of the model.
+        tokenizer: Written beside it.
+        seed: Equal seeds give equal weights.
+        neutral: Tables, by a part of their names, that keep their own spread.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = InternVLForConditionalGeneration(config)
-        # Every parameter away from its neutral value: a norm, scale or bias that is left out must show.
+        model = model_class(config)
         for name, parameter in model.named_parameters():
-            if parameter.ndim >= 2 and "embed_tokens" not in name and "position" not in name:
-                fan_in = parameter[0].numel()
-                torch.nn.init.normal_(parameter, std=1.5 * fan_in**-0.5)
+            if parameter.ndim >= 2 and not any(part in name for part in neutral):
+                torch.nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5)
             else:
                 with torch.no_grad():
                     parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -90,5 +119,3 @@ def write_checkpoint(folder: Path, shape: Shape, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    write_preprocessor(folder)
-    return folder

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+from checkpoints import write_seeded
 from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     Qwen2Config,
     SiglipVisionConfig,
 )
-from transformers.utils import logging as transformers_logging
 
 from models.reference.architecture import build_tokenizer
 
@@ -78,20 +77,7 @@ def write_llava(folder: Path, shape: LlavaShape, seed: int = 0) -> Path:
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         architectures=["LlavaOnevisionForConditionalGeneration"],
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlavaOnevisionForConditionalGeneration(config)
-        # Every parameter away from its neutral value: a norm, scale or bias that is left out must show.
-        for name, parameter in model.named_parameters():
-            if parameter.ndim >= 2 and "embed_tokens" not in name and "position" not in name:
-                torch.nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5)
-            else:
-                with torch.no_grad():
-                    parameter.add_(torch.randn_like(parameter) * 0.3)
-    transformers_logging.disable_progress_bar()
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    write_seeded(folder, LlavaOnevisionForConditionalGeneration, config, tokenizer, seed)
     side = {"size": {"height": shape.size, "width": shape.size}}
     (folder / "preprocessor_config.json").write_text(json.dumps(OF_PICTURES | side))
     (folder / "video_preprocessor_config.json").write_text(json.dumps(OF_VIDEOS | side))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
+from checkpoints import write_seeded
 from transformers import (
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
@@ -14,7 +14,6 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
-from transformers.utils import logging as transformers_logging
 
 from models.reference.architecture import build_tokenizer
 
@@ -60,7 +59,8 @@ def write_qwen2_5_vl(folder: Path, layers: int = 3, text: dict[str, Any] | None 
     size = {"min_pixels": 4 * SIDE**2, "max_pixels": 30 * SIDE**2}
     # As older checkpoints have it.
     _write_processor(folder / "preprocessor_config.json", size | {"image_processor_type": "Qwen2VLImageProcessor"})
-    return _write(folder, Qwen2_5_VLForConditionalGeneration, config, tokenizer)
+    write_seeded(folder, Qwen2_5_VLForConditionalGeneration, config, tokenizer, neutral=("embed",))
+    return folder
 
 
 def write_qwen3_vl(folder: Path, layers: int = 3) -> Path:
@@ -86,7 +86,8 @@ def write_qwen3_vl(folder: Path, layers: int = 3) -> Path:
     _write_processor(folder / "video_preprocessor_config.json", video)
     image = {"size": size, "image_processor_type": "Qwen2VLImageProcessor"}
     _write_processor(folder / "preprocessor_config.json", image)
-    return _write(folder, Qwen3VLForConditionalGeneration, config, tokenizer)
+    write_seeded(folder, Qwen3VLForConditionalGeneration, config, tokenizer, neutral=("embed",))
+    return folder
 
 
 def copied(folder: Path, target: Path, file: str = "preprocessor_config.json", **values: object) -> Path:
@@ -139,20 +140,3 @@ def _write_processor(path: Path, document: dict[str, Any]) -> None:
         "merge_size": 2,
     }
     path.write_text(json.dumps(common | document))
-
-
-def _write(folder: Path, model_class: Any, config: Any, tokenizer: Any) -> Path:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = model_class(config)
-        # Every parameter away from its neutral value: a norm, scale or bias that is left out must show.
-        for name, parameter in model.named_parameters():
-            if parameter.ndim >= 2 and "embed" not in name:
-                torch.nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5)
-            else:
-                with torch.no_grad():
-                    parameter.add_(torch.randn_like(parameter) * 0.3)
-    transformers_logging.disable_progress_bar()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder

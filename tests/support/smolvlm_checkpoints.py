@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+from checkpoints import text_sizes, write_seeded
 from processors import use_torchvision
 from transformers import LlamaConfig, SmolVLMConfig, SmolVLMForConditionalGeneration, SmolVLMVisionConfig
-from transformers.utils import logging as transformers_logging
 
 from models.reference.architecture import build_tokenizer
 
@@ -56,21 +55,7 @@ class Shape:
 def write_checkpoint(folder: Path, shape: Shape, seed: int = 0) -> Path:
     """A whole checkpoint folder: config, weights, tokenizer, and what its processor reads."""
     tokenizer = extended(build_tokenizer(_WORDS))
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": shape.width,
-        "intermediate_size": 48,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "max_position_embeddings": 2048,
-        "tie_word_embeddings": shape.tied,
-        "pad_token_id": tokenizer.pad_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "bos_token_id": None,
-    }
-    if shape.head_dim is not None:
-        text["head_dim"] = shape.head_dim
+    text = text_sizes(tokenizer, shape)
     vision = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
     config = SmolVLMConfig(
         vision_config=SmolVLMVisionConfig(image_size=shape.size, patch_size=shape.patch, **(vision | shape.vision)),
@@ -80,20 +65,7 @@ def write_checkpoint(folder: Path, shape: Shape, seed: int = 0) -> Path:
         tie_word_embeddings=shape.tied,
         architectures=["SmolVLMForConditionalGeneration"],
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = SmolVLMForConditionalGeneration(config)
-        # Every parameter away from its neutral value: a norm, scale or bias that is left out must show.
-        for name, parameter in model.named_parameters():
-            if parameter.ndim >= 2 and "embed_tokens" not in name and "position" not in name:
-                torch.nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5)
-            else:
-                with torch.no_grad():
-                    parameter.add_(torch.randn_like(parameter) * 0.3)
-    transformers_logging.disable_progress_bar()
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    write_seeded(folder, SmolVLMForConditionalGeneration, config, tokenizer, seed)
     write_processor(folder, shape.size, shape.tokens, shape.mean, shape.std)
     return folder
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from checkpoints import write_seeded
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
@@ -157,17 +158,7 @@ def write_toy(folder: Path, layers: int = 4) -> Path:
     )
     visual_id = tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
     config = ToyConfig(text_config=text, image_token_id=visual_id, architectures=["ToyForConditionalGeneration"])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = ToyForConditionalGeneration(config)
-        for name, parameter in model.named_parameters():
-            if parameter.ndim >= 2 and "embed_tokens" not in name:
-                torch.nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5)
-            else:
-                with torch.no_grad():
-                    parameter.add_(torch.randn_like(parameter) * 0.3)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    write_seeded(folder, ToyForConditionalGeneration, config, tokenizer)
     document = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3]}
     (folder / "preprocessor_config.json").write_text(json.dumps(document))
     return folder
