@@ -20,6 +20,7 @@ from models.files import read_json
 from models.precision import check_dtype, choose_dtype
 from models.prompts import PROMPTS
 from models.reference import reference_checkpoint
+from models.reference.architecture import LICENCE
 from models.transformers_mllm import Checkpoint, TransformersMllm
 from models.weights import Weights, weight_files
 
@@ -66,7 +67,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", system_message: s
             # A hub snapshot's folder is named by its commit.
             revision=folder.name if folder.parent.name == "snapshots" else f"sha256:{content[:16]}",
             architecture=(config.get("architectures") or [type(model).__name__])[0],
-            licence=_licence(folder),
+            licence=LICENCE if shown == REFERENCE else _licence(folder),
         )
         mllm = adapter(Checkpoint(folder, model, weights, tokenizer, source, content, system_message))
         mllm.to(device)

@@ -72,6 +72,10 @@ def test_a_card_tells_the_licence(folder: Path) -> None:
     assert load(str(folder), "cpu").source.licence == "apache-2.0"
 
 
+def test_the_built_in_models_licence_is_ours() -> None:
+    assert load("reference", "cpu").source.licence == "apache-2.0"
+
+
 def test_no_tokenizer(folder: Path) -> None:
     for path in folder.glob("*token*"):
         path.unlink()
