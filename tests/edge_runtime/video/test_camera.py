@@ -439,8 +439,8 @@ def test_a_file_is_no_live_camera(recorder: Recorder) -> None:
 def test_a_camera_starts_once_and_stops_as_often_as_asked(recorder: Recorder) -> None:
     live = LiveCamera(camera(f"rtsp://127.0.0.1:{free_port()}/"), recorder, RunClock(), **QUICK)
     assert live.stop()
-    live = LiveCamera(camera(f"rtsp://127.0.0.1:{free_port()}/"), recorder, RunClock(), **QUICK)
     begun = time.monotonic()
+    live = LiveCamera(camera(f"rtsp://127.0.0.1:{free_port()}/"), recorder, RunClock(), **QUICK)
     live.start()
     with pytest.raises(RuntimeError, match="started before"):
         live.start()
