@@ -14,7 +14,7 @@ python=$("$python" -c 'import sys; print(getattr(sys, "_base_executable", None) 
 # What is installed depends on these files alone: the packages themselves are installed editable.
 wanted=$(cat constraints.txt pyproject.toml edge_runtime/pyproject.toml scripts/environment.sh | sha256sum | cut -d' ' -f1)
 if [ "$(cat .env/complete 2>/dev/null)" != "$wanted-$PWD" ]; then
-  echo "Setting up .env (once, some minutes: PyTorch and the rest are about 2 GB)" >&2
+  echo "Setting up .env (once, some minutes: about 2 GB with PyTorch for the CPU, 6 GB with CUDA)" >&2
   rm -rf .env
   "$python" -m venv .env
   .env/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel

@@ -1,15 +1,17 @@
-"""Lets transformers find torchvision's Python, without its compiled operators.
+"""Lets transformers find torchvision's Python, with its compiled operators or without.
 
-Those need a torch of their own build; the video processors, which are oracles here, need none of them. transformers
-looks for torchvision once, when it is imported: so this comes before that, from conftest.py.
+They only load beside a torch of their own build; the video processors, which are oracles here, need none of them.
+transformers looks for torchvision once, when it is imported: so this comes before that, from conftest.py.
 """
 
 from __future__ import annotations
 
 import importlib.abc
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -26,15 +28,18 @@ class _Finder(importlib.abc.MetaPathFinder):
         if name == "torchvision" and not _kept:
             import torch
 
-            library = torch.library.Library("torchvision", "DEF")
-            for operator in ("nms", "qnms"):
-                library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            _kept.append(library)
+            try:
+                # Where they load, they declare themselves; twice would end the process.
+                torch.ops.load_library(Path(FOLDER, "torchvision", "_C.so"))
+            except OSError:
+                library = torch.library.Library("torchvision", "DEF")
+                for operator in ("nms", "qnms"):
+                    library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+                _kept.append(library)
 
 
 def extend_path() -> None:
-    """Make torchvision importable, where TORCHVISION_FOLDER says where it is."""
-    if FOLDER and FOLDER not in sys.path:
-        # Behind everything else: what is installed comes first.
+    """Make torchvision importable, where it is not installed and TORCHVISION_FOLDER says where it is."""
+    if FOLDER and FOLDER not in sys.path and importlib.util.find_spec("torchvision") is None:
         sys.path.append(FOLDER)
         sys.meta_path.insert(0, _Finder())
