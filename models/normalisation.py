@@ -1,4 +1,4 @@
-"""Mean and standard deviation of pixels: read from a checkpoint, applied, or folded into a convolution."""
+"""What a checkpoint says of its pixels: how frames are resized; mean and deviation, applied or folded in."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_runtime.errors import CheckpointError
+from edge_runtime.stream.pixels import Interpolation
 from models.files import read_json
 
 
@@ -112,6 +113,30 @@ def stated_normalisation(path: Path, document: dict[str, Any], default: Normalis
         _channels(path, "image_mean", document) if "image_mean" in document else default.mean,
         _channels(path, "image_std", document) if "image_std" in document else default.std,
     )
+
+
+# By Pillow's numbers, which transformers' processors are configured with. A box is what OpenCV calls area.
+_INTERPOLATIONS: dict[object, Interpolation] = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "area"}
+
+
+def stated_interpolation(path: Path, document: dict[str, Any], default: Interpolation = "bicubic") -> Interpolation:
+    """How frames are resized, as a preprocessor config states it.
+
+    Args:
+        path: Where it stands, for the error.
+        document: The config.
+        default: What the family's processor takes, where the config does not say.
+
+    Raises:
+        CheckpointError: It is a way that is not known.
+    """
+    if "resample" not in document:
+        return default
+    stated = document["resample"]
+    if not isinstance(stated, int) or stated not in _INTERPOLATIONS:
+        known = ", ".join(f"{number} ({name})" for number, name in _INTERPOLATIONS.items())
+        raise CheckpointError(f"{path.name}: resample {stated!r} is not supported; supported: {known}")
+    return _INTERPOLATIONS[stated]
 
 
 def _channels(path: Path, key: str, document: dict[str, Any]) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InvalidFrame
 
 Color = Literal["bgr", "rgb"]
-Interpolation = Literal["area", "linear", "cubic"]
+Interpolation = Literal["area", "linear", "cubic", "bilinear", "bicubic", "lanczos"]
 
 UInt8Array = NDArray[np.uint8]
 
@@ -30,16 +30,22 @@ class PixelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     Attributes:
         size: Pixels a side of a square, or height and width; 1 to 8192.
         color: Order of the channels.
-        interpolation: How frames are resized; OpenCV's names.
+        interpolation: How frames are resized. `area`, `linear` and `cubic` are OpenCV's; `bilinear` and `bicubic` are
+            Pillow's, as is `lanczos`; they smooth where they shrink, as models see their pictures in training.
+        longest_edge: Where it is set, frames are first resized, in their proportions, until their longer side has so
+            many pixels (1 to 8192) and their shorter side an even number, as SmolVLM2's processor does.
     """
 
     size: int | tuple[int, int]
     color: Literal["rgb"] = "rgb"
     interpolation: Interpolation = "area"
+    longest_edge: int | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if not 1 <= min(self.height, self.width) <= max(self.height, self.width) <= MOST_PIXELS:
             raise ValueError(f"pixels.size must lie in 1..{MOST_PIXELS}, got {self.size}")
+        if self.longest_edge is not msgspec.UNSET and not 1 <= self.longest_edge <= MOST_PIXELS:
+            raise ValueError(f"pixels.longest_edge must lie in 1..{MOST_PIXELS}, got {self.longest_edge}")
 
     @property
     def height(self) -> int:
@@ -107,9 +113,35 @@ def prepare(frame: UInt8Array, spec: PixelSpec, color: Color = "bgr") -> UInt8Ar
     import cv2
 
     check_color(color)
-    interpolation = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
-    small = cv2.resize(check_frame(frame), (spec.width, spec.height), interpolation=interpolation[spec.interpolation])
+    small = check_frame(frame)
+    if spec.longest_edge is not msgspec.UNSET:
+        small = _resize(small, _in_proportion(small.shape[1], small.shape[0], spec.longest_edge), spec.interpolation)
+    small = _resize(small, (spec.width, spec.height), spec.interpolation)
     if color == "bgr":
         return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-    # cv2.resize hands back its input's memory where no resizing was needed.
+    # Resizing hands back its input's memory where there was nothing to resize.
     return np.array(small, dtype=np.uint8, copy=True)
+
+
+def _resize(frame: UInt8Array, size: tuple[int, int], interpolation: Interpolation) -> UInt8Array:
+    """To (width, height)."""
+    if interpolation in ("bilinear", "bicubic", "lanczos"):
+        from PIL import Image
+
+        # A masked array or another subclass would be taken apart by its own rules.
+        picture = Image.fromarray(np.ascontiguousarray(frame.view(np.ndarray)))
+        return np.asarray(picture.resize(size, Image.Resampling[interpolation.upper()]))
+    import cv2
+
+    kinds = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+    return np.asarray(cv2.resize(frame, size, interpolation=kinds[interpolation]), dtype=np.uint8)
+
+
+def _in_proportion(width: int, height: int, longest: int) -> tuple[int, int]:
+    """Width and height with a longer side of `longest` pixels, by the arithmetic of SmolVLM2's processor."""
+    ratio = width / height
+    if width >= height:
+        shorter = int(longest / ratio)
+        return longest, max(1, shorter + shorter % 2)
+    shorter = int(longest * ratio)
+    return max(1, shorter + shorter % 2), longest

@@ -14,7 +14,7 @@ from edge_runtime.errors import CheckpointError
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
 from models.layout import FrameMarkup
-from models.normalisation import IMAGENET, read_normalisation
+from models.normalisation import IMAGENET, read_normalisation, stated_interpolation, video_processor_config
 from models.transformers_mllm import Checkpoint, TransformersMllm
 from models.vision import Block, VisionTower
 
@@ -85,7 +85,8 @@ class InternVL(TransformersMllm):
         config, tokenizer = checkpoint.model.config, checkpoint.tokenizer
         size, patch = config.vision_config.image_size[0], config.vision_config.patch_size[0]
         self._normalisation = read_normalisation(checkpoint.folder, IMAGENET)
-        self.pixels = PixelSpec(size=int(size))
+        interpolation = stated_interpolation(*video_processor_config(checkpoint.folder))
+        self.pixels = PixelSpec(size=int(size), interpolation=interpolation)
         tower = checkpoint.model.model.vision_tower
         convolution = tower.embeddings.patch_embeddings.projection
         with checkpoint.weights.held(convolution):

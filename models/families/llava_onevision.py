@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edge_runtime.errors import CheckpointError
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
-from models.normalisation import CLIP, stated_normalisation, video_processor_config
+from models.normalisation import CLIP, stated_interpolation, stated_normalisation, video_processor_config
 from models.transformers_mllm import Checkpoint, TransformersMllm
 from models.vision import Block, VisionTower
 
@@ -83,8 +83,9 @@ class LlavaOnevision(TransformersMllm):
         config, inner = checkpoint.model.config, checkpoint.model.model
         size = int(config.vision_config.image_size)
         side = size // int(config.vision_config.patch_size)
-        self._normalisation = stated_normalisation(*video_processor_config(checkpoint.folder), CLIP)
-        self.pixels = PixelSpec(size=size)
+        path, document = video_processor_config(checkpoint.folder)
+        self._normalisation = stated_normalisation(path, document, CLIP)
+        self.pixels = PixelSpec(size=size, interpolation=stated_interpolation(path, document))
         tower = inner.vision_tower
         convolution = tower.embeddings.patch_embedding
         with checkpoint.weights.held(convolution):

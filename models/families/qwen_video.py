@@ -18,7 +18,7 @@ from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
 from models.families.qwen_vision import FoldedPatches, Grid, as_tokens
 from models.layout import TokenLayout
-from models.normalisation import Normalisation, stated_normalisation, video_processor_config
+from models.normalisation import Normalisation, stated_interpolation, stated_normalisation, video_processor_config
 from models.prompts import Prompt
 from models.transformers_mllm import Checkpoint, TransformersMllm
 from models.vision import VisionTower
@@ -83,6 +83,7 @@ class QwenVideo(TransformersMllm):
         _check_processor(path, document, config.vision_config)
         self.budget = self._read_budget(path, document)
         self.normalisation = stated_normalisation(path, document, self.normalisation)
+        self._interpolation = stated_interpolation(path, document)
         self._patches = FoldedPatches(self._tower.patch_embed.proj, self.normalisation, checkpoint.weights)
         # Until somebody knows the camera.
         self.use_pixels(self.pixels_for(480, 640, SegmentSpec()))
@@ -115,11 +116,12 @@ class QwenVideo(TransformersMllm):
             UsageError: It would not take such frames.
         """
         try:
-            return PixelSpec(size=self.fit(height, width, max(segment.sampled, self.frames_per_group)))
+            size = self.fit(height, width, max(segment.sampled, self.frames_per_group))
         except ValueError as error:
             raise UsageError(
                 f"{self.source.name} cannot be shown frames of {width} x {height} pixels: {error}"
             ) from error
+        return PixelSpec(size=size, interpolation=self._interpolation)
 
     def use_pixels(self, pixels: PixelSpec) -> None:
         """Show frames in this size from now on; see Mllm."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,14 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_runtime.errors import CheckpointError
-from edge_runtime.stream.pixels import PixelSpec
+from edge_runtime.stream.pixels import MOST_PIXELS, PixelSpec
 from edge_runtime.stream.segments import SegmentSpec, sample_indices
-from models.normalisation import HALF, stated_normalisation, video_processor_config
+from models.normalisation import HALF, stated_interpolation, stated_normalisation, video_processor_config
 from models.transformers_mllm import Checkpoint, TransformersMllm
 from models.vision import Block, VisionTower
 
 # Stands for the 0 of a pixel. No format loses it, and no token shows it.
 _ALMOST_NOTHING = 1e-6
+# Of its processor: the longest side that it enlarges frames to.
+_LARGEST = 4096
 
 
 class _Embed(nn.Module):
@@ -83,8 +86,13 @@ class SmolVLM(TransformersMllm):
         super().__init__(checkpoint)
         config, inner = checkpoint.model.config, checkpoint.model.model
         size, patch = int(config.vision_config.image_size), int(config.vision_config.patch_size)
-        self._normalisation = stated_normalisation(*video_processor_config(checkpoint.folder), HALF)
-        self.pixels = PixelSpec(size=size)
+        path, document = video_processor_config(checkpoint.folder)
+        self._normalisation = stated_normalisation(path, document, HALF)
+        self.pixels = PixelSpec(
+            size=size,
+            interpolation=stated_interpolation(path, document, "lanczos"),
+            longest_edge=_longest_edge(path, document),
+        )
         embeddings = inner.vision_model.embeddings
         with checkpoint.weights.held(embeddings.patch_embedding):
             patches = self._normalisation.folded(embeddings.patch_embedding)
@@ -136,6 +144,18 @@ class SmolVLM(TransformersMllm):
         # 0, is one to be scored as any other. (Under the usual mean of a half there is none: 127.5 is no pixel.)
         pixels[~pixels.flatten(1).any(dim=1), 0, 0, 0] = _ALMOST_NOTHING
         return {"pixel_values": pixels.reshape(*frames.shape[:2], *pixels.shape[1:])}
+
+
+def _longest_edge(path: Path, document: dict[str, Any]) -> int:
+    """To what its processor resizes frames, before it makes them squares."""
+    sampling = document.get("video_sampling")
+    # What holds for pictures goes before what is said of videos; both go before the processor's own default.
+    of_videos = sampling.get("video_size") if isinstance(sampling, dict) else {"longest_edge": 4 * 364}
+    size = document.get("size", of_videos)
+    edge = size.get("longest_edge") if isinstance(size, dict) else None
+    if not isinstance(edge, int) or not 1 <= edge <= MOST_PIXELS:
+        raise CheckpointError(f"{path.name}: size {size} gives no longest_edge of 1 to {MOST_PIXELS} pixels")
+    return min(edge, _LARGEST)
 
 
 def _positions(embeddings: Any, size: int) -> Tensor:

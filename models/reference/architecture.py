@@ -116,6 +116,7 @@ def build_config(vocabulary: int, image_token_id: int, pad_token_id: int, eos_to
 
 
 def write_preprocessor(folder: Path) -> None:
-    """Write `preprocessor_config.json` into a folder: picture size and normalisation."""
-    document = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "size": SIZE}
+    """Write `preprocessor_config.json` into a folder: picture size, resampling (a box) and normalisation."""
+    normalisation = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    document = normalisation | {"resample": 4, "size": SIZE}
     (folder / "preprocessor_config.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

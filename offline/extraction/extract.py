@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -237,7 +238,7 @@ def _key(content: str, unit: Unit, extraction: Extraction, identity: dict[str, A
         format=FORMAT,
         video=content,
         unit=unit,
-        pixels=[pixels.size, pixels.color, pixels.interpolation],
+        pixels=msgspec.to_builtins(pixels),
         # The rate is left out: it cuts no file, segments of files are counted in frames.
         segment=[segment.frames, segment.sampled],
         extractor=identity,

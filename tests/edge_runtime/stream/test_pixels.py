@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
 
 from edge_runtime.errors import InvalidFrame
 from edge_runtime.stream.pixels import PixelSpec, check_frame, prepare
 
 SPEC = PixelSpec(size=24)
+SMOOTH = [PixelSpec(size=(24, 60), interpolation="bicubic"), PixelSpec(size=60, interpolation="bilinear")]
 FRAME = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 
 
@@ -36,11 +38,11 @@ def read_only(frame):
     ],
 )
 @pytest.mark.parametrize("color", ["bgr", "rgb"])
-@pytest.mark.parametrize("size", [24, 60])
-def test_the_layout_in_memory_makes_no_difference(lay_out, color, size):
+@pytest.mark.parametrize("spec", [SPEC, PixelSpec(size=60), *SMOOTH], ids=str)
+def test_the_layout_in_memory_makes_no_difference(lay_out, color, spec):
     frame = lay_out(FRAME[:, :60])
-    pixels = prepare(frame, PixelSpec(size=size), color)
-    assert np.array_equal(pixels, prepare(FRAME[:, :60].copy(), PixelSpec(size=size), color))
+    pixels = prepare(frame, spec, color)
+    assert np.array_equal(pixels, prepare(FRAME[:, :60].copy(), spec, color))
     assert type(pixels) is np.ndarray
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
@@ -54,18 +56,51 @@ def test_against_opencv(interpolation):
     assert np.array_equal(prepare(FRAME, PixelSpec(size=24, interpolation=interpolation)), expected)
 
 
-@given(
-    height=st.integers(1, 70), width=st.integers(1, 70), color=st.lists(st.integers(0, 255), min_size=3, max_size=3)
+@pytest.mark.parametrize("size", [(24, 24), (60, 80), (90, 31), (61, 200)])
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic", "lanczos"])
+def test_against_pillow(kind, size):
+    picture = Image.fromarray(FRAME[..., ::-1].copy())
+    expected = np.asarray(picture.resize(size[::-1], Image.Resampling[kind.upper()]))
+    assert np.array_equal(prepare(FRAME, PixelSpec(size=size, interpolation=kind)), expected)
+
+
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic", "lanczos"])
+def test_smoothing_interpolations_leave_no_false_pattern_of_a_fine_one(kind):
+    """Stripes of one pixel shrunk to a seventh: OpenCV's cubic takes single pixels and shows stripes of its own."""
+    stripes = np.zeros((700, 700, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert np.ptp(prepare(stripes, PixelSpec(size=100, interpolation=kind))[:, 5:-5]) <= 10
+    assert np.ptp(prepare(stripes, PixelSpec(size=101, interpolation="cubic"))[:, 5:-5]) > 100
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((60, 80), (12, 16)), ((80, 60), (16, 12)), ((50, 80), (10, 16)), ((3, 900), (1, 16))]
 )
-def test_any_size_keeps_a_plain_colour_and_its_channels(height, width, color):
+def test_frames_go_through_their_longest_edge_in_proportion(shape, size):
+    frame = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    between = prepare(frame, PixelSpec(size=size, interpolation="bicubic"))
+    expected = prepare(between, PixelSpec(size=24, interpolation="bicubic"), "rgb")
+    found = prepare(frame, PixelSpec(size=24, interpolation="bicubic", longest_edge=16))
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(found, prepare(frame, PixelSpec(size=24, interpolation="bicubic")))
+
+
+@given(
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    color=st.lists(st.integers(0, 255), min_size=3, max_size=3),
+    spec=st.sampled_from([SPEC, *SMOOTH, PixelSpec(size=24, interpolation="bicubic", longest_edge=64)]),
+)
+def test_any_size_keeps_a_plain_colour_and_its_channels(height, width, color, spec):
     frame = np.full((height, width, 3), color, np.uint8)
-    assert (prepare(frame, SPEC, "rgb") == color).all()
-    assert (prepare(frame, SPEC, "bgr") == color[::-1]).all()
+    assert (prepare(frame, spec, "rgb") == color).all()
+    assert (prepare(frame, spec, "bgr") == color[::-1]).all()
 
 
+@pytest.mark.parametrize("spec", [SPEC, PixelSpec(size=24, interpolation="bicubic", longest_edge=8192)])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 70_000), (70_000, 1), (4000, 6000)])
-def test_extreme_sizes(shape):
-    assert prepare(np.zeros((*shape, 3), np.uint8), SPEC).shape == (24, 24, 3)
+def test_extreme_sizes(shape, spec):
+    assert prepare(np.zeros((*shape, 3), np.uint8), spec).shape == (24, 24, 3)
 
 
 @given(
@@ -100,3 +135,9 @@ def test_an_unknown_order_of_channels_is_not_guessed_at(color):
 def test_a_size_that_is_none_is_refused(size):
     with pytest.raises(ValueError, match=r"pixels\.size"):
         PixelSpec(size=size)
+
+
+@pytest.mark.parametrize("edge", [0, -1, 8193])
+def test_a_longest_edge_that_is_none_is_refused(edge):
+    with pytest.raises(ValueError, match=r"pixels\.longest_edge"):
+        PixelSpec(size=24, longest_edge=edge)
