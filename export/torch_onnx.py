@@ -59,6 +59,9 @@ def export_module(
     for value, (name, one) in zip(list(program.graph.inputs)[1:], absent.items(), strict=True):
         assert weights is not None, f"{name} is not in memory"
         program.graph.inputs.remove(value)
+        if not value.uses():
+            # A part of a module that was folded into another one.
+            continue
         _give_weight(program.graph, value, name, functools.partial(weights.read, weights.name_of(one)))
     save(program, path)
 

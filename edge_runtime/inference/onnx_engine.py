@@ -10,8 +10,13 @@ import numpy as np
 from edge_runtime.errors import InferenceFailed, UsageError, first_line
 from edge_runtime.files import printable
 from edge_runtime.inference.engine import FloatArray
+from edge_runtime.inference.providers import CPU
 from edge_runtime.inference.sessions import SILENT, choose_provider, load_onnxruntime, open_session
 from edge_runtime.stream.pixels import UInt8Array
+
+# Bytes of weights from which on a graph gives its workspace back after every call. A large one computes for seconds
+# and would keep half of its weights' size (1.1 of 2.2 GB measured); a small one would lose 2 to 4 % of its time.
+_LARGE = 2**28
 
 
 class OnnxEngine:
@@ -45,6 +50,8 @@ class OnnxEngine:
         self._group = group
         self._run = load_onnxruntime().RunOptions()
         self._run.log_severity_level = SILENT
+        if self.provider == CPU and max(map(_weights_size, (vision, language))) >= _LARGE:
+            self._run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def abandon(self) -> None:
         """Fail every call from now on, the one in progress included; from any thread, and for good."""
@@ -119,6 +126,11 @@ def _open(session: Any) -> Any:
     if session is None:
         raise UsageError("the engine was closed; open a new one")
     return session
+
+
+def _weights_size(graph: Path) -> int:
+    data = graph.with_name(graph.name + ".data")
+    return data.stat().st_size if data.is_file() else graph.stat().st_size
 
 
 def _failed(error: Exception) -> InferenceFailed:

@@ -72,6 +72,13 @@ def test_the_graphs_are_valid_and_their_interface_is_as_the_bundle_states(export
     assert interfaces[LANGUAGE][3:] == ("features", "float32")
 
 
+def test_no_weight_is_written_that_nothing_uses(exported: Path) -> None:
+    for name in (VISION, LANGUAGE):
+        graph = onnx.load(str(exported / "one" / name), load_external_data=False).graph
+        used = {value for node in graph.node for value in node.input} | {value.name for value in graph.output}
+        assert {weight.name for weight in graph.initializer} <= used, name
+
+
 def test_no_mask_is_materialised_and_attention_stays_one_operator(exported: Path) -> None:
     nodes = onnx.load(str(exported / "one" / LANGUAGE), load_external_data=False).graph.node
     attention = [node for node in nodes if node.op_type == "Attention"]

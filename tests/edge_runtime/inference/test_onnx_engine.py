@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import InferenceFailed, UsageError
+from edge_runtime.inference import onnx_engine
 from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.scorer import ScorerGraph
@@ -43,6 +44,14 @@ def test_a_batch_is_its_segments_one_by_one(bundle, graphs):
     assert together.shape == (3, bundle.manifest.feature_size)
     assert together.dtype == np.float32
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5 * np.abs(alone).max())
+
+
+def test_giving_the_workspace_back_changes_no_bit(bundle, graphs, monkeypatch):
+    monkeypatch.setattr(onnx_engine, "_LARGE", 0)
+    files, frames = bundle.manifest.graphs, bundle.golden().frames
+    giving = OnnxEngine(bundle.file(files.vision.file), bundle.file(files.language.file), "cpu", threads=1)
+    for _ in range(2):
+        assert np.array_equal(giving.features(frames), graphs.features(frames))
 
 
 def test_the_order_of_frames_matters(bundle, graphs):
