@@ -141,7 +141,7 @@ def steps(model: str, checkpoint: Path, work: Path) -> Iterator[Step]:
         streamed = ["--output", str(made / "streamed"), "--stream-layers", "--memory", "8"]
         yield Step("extract, streamed", 8, [*extract, *streamed])
     elif "1b" in model:
-        yield Step("build, float32", 4, [*build, "--memory", "4"])
+        yield Step("build, float32", 4, [*build, "--memory", "3"])
         yield Step("verify", 4, verify)
         yield Step("hh-edge run", 4, detect)
     else:
