@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -65,6 +66,21 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputFailed(f"{path}: cannot be created ({error.strerror or error}); choose another place") from error
+
+
+_UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10))
+
+
+def format_bytes(count: int) -> str:
+    """A number of bytes as people read it."""
+    unit, power = next((unit, power) for unit, power in _UNITS if count >= 2**power / 10 or power == 10)
+    return f"{count / 2**power:.1f} {unit}"
+
+
+def free_space(path: Path) -> int:
+    """Bytes that are free where a file of this path would lie; neither it nor its folder need be there yet."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free
 
 
 def sha256(path: Path) -> str:

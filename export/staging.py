@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edge_runtime.bundle.manifest import MANIFEST
 from edge_runtime.errors import OutputFailed, UsageError
-from edge_runtime.files import make_folder, process_runs
+from edge_runtime.files import format_bytes, free_space, make_folder, process_runs
 
 # The name of a bundle within the folder where it waits while its successor takes its place.
 _OLD = "bundle"
@@ -38,6 +38,32 @@ def check_target(target: Path, overwrite: bool) -> None:
         raise UsageError(f"{target}: exists and is not a bundle; choose another --output")
     if any(target.iterdir()) and not overwrite:
         raise UsageError(f"{target}: a bundle is there already; choose another --output, or say --overwrite")
+
+
+def check_space(target: Path, least: int, most: int) -> str | None:
+    """Compare what graphs will take with what is free, before the long work.
+
+    Args:
+        target: Where the bundle is to be.
+        least: Bytes that its graphs take in any case.
+        most: Bytes that they take where the deepest layer has an expert.
+
+    Returns:
+        A remark where they may not fit.
+
+    Raises:
+        OutputFailed: They will not.
+    """
+    free = free_space(target.parent)
+    if free >= most:
+        return None
+    figures = (
+        f"{target.parent}: the graphs take {format_bytes(least)} to {format_bytes(most)} by the deepest expert, "
+        f"{format_bytes(free)} are free"
+    )
+    if free < least:
+        raise OutputFailed(f"{figures}; free some space or choose another --output")
+    return f"{figures}; --max-layer makes them smaller"
 
 
 @contextmanager

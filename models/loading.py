@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,13 @@ _WHAT_MATTERS = (".json", ".safetensors", ".jinja", ".model", ".txt")
 _CARD = "README.md"
 
 
-def load(name: str, device: str = "auto", dtype: str = "auto", system_message: str | None = None) -> Mllm:
+def load(
+    name: str,
+    device: str = "auto",
+    dtype: str = "auto",
+    system_message: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Mllm:
     """Open a checkpoint and wrap it by its family.
 
     The family and the decoder are looked up by name before any weight is looked at. Weights are read where they are
@@ -42,6 +48,7 @@ def load(name: str, device: str = "auto", dtype: str = "auto", system_message: s
             the device multiplies it, else float32.
         system_message: What stands before the user's part of the sequence: a text, `none`, `model` for the one that
             the family's makers use, or None for what the chat template does.
+        progress: Told how many bytes of the files are checked, and how many there are: each is read twice.
 
     Raises:
         CheckpointError: It names the folder and what is wrong with it.
@@ -60,8 +67,11 @@ def load(name: str, device: str = "auto", dtype: str = "auto", system_message: s
         model, tokenizer = _build_by_transformers(folder, adapter, family.load_model_class())
         weights = Weights(files, model, torch.float32, device)
         weights.convert(choose_dtype(dtype, device, weights.stored_dtype))
-        weights.check_finite()
-        content = fingerprint(folder)
+        total = 2 * sum(file.stat().st_size for file in files)
+        count = _counted(total, progress)
+        weights.check_finite(count)
+        content = fingerprint(folder, count)
+        count(total)
         source = SourceModel(
             name=shown if shown == REFERENCE or not os.path.isabs(shown) else folder.name,
             # A hub snapshot's folder is named by its commit.
@@ -121,13 +131,33 @@ def locate(name: str) -> tuple[Path, str]:
         raise CheckpointError(f"{name}: neither a folder here nor to be had from the hub ({reason})") from error
 
 
-def fingerprint(folder: Path) -> str:
-    """sha256 over the content of every file that can change what the model computes."""
+def fingerprint(folder: Path, progress: Callable[[int], None] | None = None) -> str:
+    """sha256 over the content of every file that can change what the model computes.
+
+    Args:
+        folder: The checkpoint.
+        progress: Told of every file's bytes.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _WHAT_MATTERS:
             digest.update(f"{path.name} {sha256(path)}\n".encode())
+            if progress is not None:
+                progress(path.stat().st_size)
     return digest.hexdigest()
+
+
+def _counted(total: int, progress: Callable[[int, int], None] | None) -> Callable[[int], None]:
+    """Add up steps, up to the total: headers and small files are no weights."""
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done = min(total, done + count)
+        if progress is not None:
+            progress(done, total)
+
+    return step
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import nn
 
 from edge_runtime.checks.doctor import available_memory
 from edge_runtime.errors import UsageError
+from edge_runtime.files import format_bytes, free_space
 from models.states import State, StateStore
 from models.weights import Weights
 
@@ -163,20 +164,23 @@ def plan_sweep(demand: Demand, memory: int | None, stream: bool | None, spill: P
     if not stream:
         if demand.whole + alone > allowed:
             raise UsageError(
-                f"the model needs {_gib(demand.whole)} for its weights and {_gib(alone)} to run, {_gib(allowed)} are "
-                "allowed; say --stream-layers, or allow more with --memory"
+                f"the model needs {format_bytes(demand.whole)} for its weights and {format_bytes(alone)} to run, "
+                f"{format_bytes(allowed)} are allowed; say --stream-layers, or allow more with --memory"
             )
         return Sweep(None, demand.state, spill)
     least = demand.largest + alone
     if least > allowed:
         raise UsageError(
-            f"one layer needs {_gib(demand.largest)} for its weights and {_gib(alone)} to run, {_gib(allowed)} are "
-            "allowed; allow more with --memory, or let the model see fewer frames with --sampled"
+            f"one layer needs {format_bytes(demand.largest)} for its weights and {format_bytes(alone)} to run, "
+            f"{format_bytes(allowed)} are allowed; allow more with --memory, or let the model see fewer frames with "
+            "--sampled"
         )
     features = min(UNITS * demand.features, (allowed - least) // 2)
     units = max(1, min(UNITS, features // max(1, demand.features)))
-    left = allowed - demand.largest - demand.work - units * demand.features
-    return Sweep(demand.largest, max(left, demand.state), spill, units)
+    left = max(allowed - demand.largest - demand.work - units * demand.features, demand.state)
+    # What does not fit between two stages waits on the disk, which has to have room for it.
+    room = left + int(_SHARE * free_space(spill))
+    return Sweep(demand.largest, left, spill, max(1, min(units, room // max(1, demand.state))))
 
 
 def require_whole(name: str, needed: int, memory: int | None) -> None:
@@ -193,14 +197,10 @@ def require_whole(name: str, needed: int, memory: int | None) -> None:
     allowed = _allowed(memory)
     if needed > allowed:
         raise UsageError(
-            f"{name}: answers in words need all its weights, {_gib(needed)}; {_gib(allowed)} are allowed; take a "
-            "smaller model or a server (--endpoint), or allow more with --memory"
+            f"{name}: answers in words need all its weights, {format_bytes(needed)}; {format_bytes(allowed)} are "
+            "allowed; take a smaller model or a server (--endpoint), or allow more with --memory"
         )
 
 
 def _allowed(memory: int | None) -> int:
     return int(_SHARE * (available_memory() or _UNKNOWN)) if memory is None else memory
-
-
-def _gib(count: int) -> str:
-    return f"{count / GIB:.1f} GiB"

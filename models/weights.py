@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,8 +223,11 @@ class Weights:
         """How many bytes all weights of the model take in memory."""
         return self.size(self._model)
 
-    def check_finite(self) -> None:
+    def check_finite(self, progress: Callable[[int], None] | None = None) -> None:
         """Read every weight once, a piece at a time.
+
+        Args:
+            progress: Told of every tensor's bytes.
 
         Raises:
             CheckpointError: One holds values that are not finite, or cannot be read.
@@ -235,6 +238,8 @@ class Weights:
             try:
                 with safe_open(stored.path, framework="pt") as file:
                     flat = file.get_tensor(stored.key).reshape(-1)
+                    if progress is not None:
+                        progress(flat.nbytes)
                     finite = all(bool(torch.isfinite(piece).all()) for piece in flat.split(_CHUNK))
             except Exception as error:
                 raise CheckpointError(f"{stored.path.name}: cannot be read ({first_line(error)})") from error

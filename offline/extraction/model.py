@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.files import format_bytes
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.loading import REFERENCE, load
 from models.precision import dtype_name
 from models.reference import is_trained
 from models.sweep import GIB, Demand, plan_sweep
-from offline.console import Console
+from offline.console import Console, Progress
 from offline.data.dataset import Dataset
 from offline.data.segments import median_rate, median_size
 
@@ -58,7 +60,17 @@ def load_model(name: str, use: ModelUse, console: Console) -> Mllm:
         console.say(
             "note: the built-in reference model is untrained here; what is hunted in it proves the plumbing only"
         )
-    return load(name, use.device, use.dtype, use.system_message)
+    with ExitStack() as stack:
+        bar: list[Progress] = []
+
+        def checked(done: int, total: int) -> None:
+            # A small model is checked before a bar could be read.
+            if total >= GIB and not bar:
+                bar.append(stack.enter_context(console.bar("Checking the weights", "MiB")))
+            for progress in bar:
+                progress(done >> 20, total >> 20)
+
+        return load(name, use.device, use.dtype, use.system_message, checked)
 
 
 def fit_into_memory(mllm: Mllm, demand: Demand, use: ModelUse, spill: Path, console: Console) -> None:
@@ -77,8 +89,8 @@ def fit_into_memory(mllm: Mllm, demand: Demand, use: ModelUse, spill: Path, cons
     mllm.sweep = plan_sweep(demand, use.memory_bytes, use.stream_layers, spill)
     if mllm.sweep.streams:
         console.say(
-            f"Weights are read layer by layer ({demand.whole / GIB:.1f} GiB in {dtype_name(mllm.dtype)}, "
-            f"{demand.largest / GIB:.1f} GiB at a time), up to {mllm.sweep.units} units together"
+            f"Weights are read layer by layer ({format_bytes(demand.whole)} in {dtype_name(mllm.dtype)}, "
+            f"{format_bytes(demand.largest)} at a time), up to {mllm.sweep.units} units together"
         )
 
 

@@ -22,6 +22,7 @@ from offline.extraction.features import FeatureSet, read_heads
 from offline.hunting.depth import DepthPoint
 from offline.hunting.hunt import Hunt, Selection, select
 from offline.hunting.saliency import Saliency
+from offline.hunting.sampling import SamplingPoint
 
 FORMAT = 1
 
@@ -73,12 +74,14 @@ class Evidence:
         embedding: Of the calibration samples.
         depth: Accuracy against depth, on validation videos.
         learned: (fraction, samples, validation AUC) of the learning curve.
+        sampling: Accuracy against sampled frames, on validation videos.
     """
 
     hunt: Hunt | None = None
     embedding: Embedding | None = None
     depth: tuple[DepthPoint, ...] = ()
     learned: Sequence[tuple[float, int, float | None]] | None = None
+    sampling: tuple[SamplingPoint, ...] = ()
 
 
 def write_evidence(store: EntryStore, manifest: Manifest, evidence: Evidence) -> None:
@@ -102,12 +105,13 @@ def write_evidence(store: EntryStore, manifest: Manifest, evidence: Evidence) ->
                 "videos": np.array(embedding.videos),
             },
         )
-    if evidence.depth or evidence.learned:
+    if evidence.depth or evidence.learned or evidence.sampling:
         store.put(
             _curves_key(manifest),
             {
                 "depth": _figures([(p.max_layer, p.auc, p.f1, p.cost) for p in evidence.depth], 4),
                 "learned": _figures(evidence.learned or (), 3),
+                "sampling": _figures([(p.sampled, p.auc, p.f1) for p in evidence.sampling], 3),
             },
         )
 
@@ -117,11 +121,11 @@ def read_evidence(store: EntryStore, manifest: Manifest) -> Evidence:
     hunted, drawn = store.get(_hunt_key(manifest)), store.get(_curves_key(manifest))
     try:
         found, embedding = (None, None) if hunted is None else _hunt(hunted, manifest)
-        depth, learned = ((), None) if drawn is None else _curves(drawn)
+        depth, learned, sampling = ((), None, ()) if drawn is None else _curves(drawn)
     except (KeyError, ValueError, IndexError, HeadHuntError):
         # Another layout, written by another version: a cache miss.
         return Evidence()
-    return Evidence(found, embedding, depth, learned)
+    return Evidence(found, embedding, depth, learned, sampling)
 
 
 def _hunt(entry: Arrays, manifest: Manifest) -> tuple[Hunt, Embedding]:
@@ -137,11 +141,16 @@ def _hunt(entry: Arrays, manifest: Manifest) -> tuple[Hunt, Embedding]:
     return found, Embedding(entry["expert"], entry["last_layer"], entry["labels"], names)
 
 
-def _curves(entry: Arrays) -> tuple[tuple[DepthPoint, ...], list[tuple[float, int, float | None]]]:
+def _curves(
+    entry: Arrays,
+) -> tuple[tuple[DepthPoint, ...], list[tuple[float, int, float | None]], tuple[SamplingPoint, ...]]:
     depth = tuple(
         DepthPoint(int(layer), _known(auc), _known(f1), cost) for layer, auc, f1, cost in _rows(entry, "depth")
     )
-    return depth, [(fraction, int(samples), _known(auc)) for fraction, samples, auc in _rows(entry, "learned")]
+    learned = [(fraction, int(samples), _known(auc)) for fraction, samples, auc in _rows(entry, "learned")]
+    # Entries of earlier versions have none.
+    rows = _rows(entry, "sampling") if "sampling" in entry else []
+    return depth, learned, tuple(SamplingPoint(int(count), _known(auc), _known(f1)) for count, auc, f1 in rows)
 
 
 def _rows(entry: Arrays, name: str) -> list[list[float]]:

@@ -24,7 +24,7 @@ from edge_runtime.inference.scorer import ScorerGraph
 from export.graphs import export_graphs
 from export.parity import Parity, expert_features, measure_parity, require_parity
 from export.publish import LANGUAGE, SCORER, VISION, now, producer, publish, write_golden
-from export.staging import check_target, staging_folder
+from export.staging import check_space, check_target, staging_folder
 from export.torch_onnx import tensor_specs
 from models.family import Mllm
 from models.loading import choose_device
@@ -52,6 +52,7 @@ from offline.hunting.depth import Trial, Units, depth_curve
 from offline.hunting.evidence import Embedding, Evidence, write_evidence
 from offline.hunting.hunt import Hunt, Selection, hunt
 from offline.hunting.learning_curve import learning_curve
+from offline.hunting.sampling import SamplingPoint, sampling_curve
 from offline.recipes.fitted_report import TEST_SPLIT, scored_videos, unsealed_manifest
 from offline.report.compose import Material, compose
 from offline.report.notes import bundle_notes, title_of
@@ -61,6 +62,10 @@ PARITY_SEGMENTS = 8
 _NO_CURVES = (
     "AUC against depth and against the share of labels: they need validation videos with known event times, and a "
     "build without --no-depth-curve."
+)
+_NO_FRAMES_CURVE = (
+    "AUC against how many frames of a segment the model sees: it needs such validation videos and a build with "
+    "--frames-curve, which extracts features again with fewer frames."
 )
 
 
@@ -87,6 +92,8 @@ class BuildOptions:
         skip_unreadable: Whether videos that cannot be read are left out.
         overwrite: Whether a bundle that is there is replaced.
         depth_curve: Whether the report shows accuracy against depth and labels.
+        frames_curve: Whether it shows accuracy against sampled frames, for which features are extracted with half as
+            many, a quarter and an eighth.
     """
 
     model: str
@@ -107,6 +114,7 @@ class BuildOptions:
     skip_unreadable: bool = False
     overwrite: bool = False
     depth_curve: bool = True
+    frames_curve: bool = False
 
     @property
     def cache_folder(self) -> Path:
@@ -234,6 +242,10 @@ def _begin(options: BuildOptions, console: Console) -> BuildRun:
     store = EntryStore(options.cache_folder)
     demand = mllm.demand(options.prompts, segment, options.layers)
     fit_into_memory(mllm, demand, options.use, store.folder / "states", console)
+    wide = 4 // mllm.dtype.itemsize  # graphs are float32
+    short_of_room = check_space(options.target, wide * mllm.weights.size(mllm.vision), wide * demand.whole)
+    if short_of_room is not None:
+        console.say(f"note: {short_of_room}")
     heads = AllHeads(mllm, options.prompts, segment, options.layers)
     extraction = Extraction(heads, mllm.pixels, segment, store, options.skip_unreadable)
     units = choose_units(dataset.split("calibration"), options.unit)
@@ -254,7 +266,8 @@ def _check(options: BuildOptions) -> Dataset:
 
 def _extract(run: BuildRun) -> list[Extracted]:
     """Features of all heads of the calibration videos."""
-    with run.console.bar("Features of all heads", "video") as progress:
+    shown = run.extraction.segment.sampled
+    with run.console.bar(f"Features of all heads, {shown} frames", "video") as progress:
         return extract(run.dataset.split("calibration"), run.units, run.extraction, progress)
 
 
@@ -363,12 +376,10 @@ def _evidence(run: BuildRun, found: Hunt, features: FeatureSet, fitted: Fitted) 
     """What reports show of the hunt: its maps, and accuracy against depth and labels where that can be judged."""
     options, console = run.options, run.console
     embedding = Embedding.of(found, features)
-    if not (options.depth_curve and fitted.validation_units):
+    if not ((options.depth_curve or options.frames_curve) and fitted.validation_units):
         return Evidence(found, embedding)
-    judged = timed(run.dataset.split("validation"))
     run.mllm.to(choose_device(options.use.device))
-    with console.bar("Features of all heads, validation", "video") as progress:
-        validation = extract(judged, choose_units(judged, "segment"), run.extraction, progress)
+    validation = _validation(run, run.extraction)
     if not validation:
         return Evidence(found, embedding)
 
@@ -376,9 +387,37 @@ def _evidence(run: BuildRun, found: Hunt, features: FeatureSet, fitted: Fitted) 
         return fit_scorer(samples, labels, options.seed)
 
     trial = Trial(features, Units.of(validation), fit_one)
-    with console.bar("AUC against depth", "depth") as progress:
-        depth = depth_curve(found, trial, decoder_layers=run.mllm.geometry.layers, progress=progress)
-    return Evidence(found, embedding, tuple(depth), learning_curve(trial, options.selection, options.seed))
+    evidence = Evidence(found, embedding)
+    if options.depth_curve:
+        with console.bar("AUC against depth", "depth") as progress:
+            depth = depth_curve(found, trial, decoder_layers=run.mllm.geometry.layers, progress=progress)
+        learned = learning_curve(trial, options.selection, options.seed)
+        evidence = replace(evidence, depth=tuple(depth), learned=learned)
+    if options.frames_curve:
+        evidence = replace(evidence, sampling=tuple(_sampling(run, trial)))
+    return evidence
+
+
+def _validation(run: BuildRun, extraction: Extraction) -> list[Extracted]:
+    """Features of all heads of the validation videos whose times are known."""
+    judged = timed(run.dataset.split("validation"))
+    shown = extraction.segment.sampled
+    with run.console.bar(f"Features of all heads, validation, {shown} frames", "video") as progress:
+        return extract(judged, choose_units(judged, "segment"), extraction, progress)
+
+
+def _sampling(run: BuildRun, trial: Trial) -> list[SamplingPoint]:
+    """Accuracy against sampled frames: all of it again with fewer."""
+    options, segment, group = run.options, run.extraction.segment, run.mllm.frames_per_group
+
+    def with_frames(sampled: int) -> Trial:
+        fewer = msgspec.structs.replace(segment, sampled=sampled)
+        heads = AllHeads(run.mllm, options.prompts, fewer, options.layers)
+        again = replace(run, extraction=replace(run.extraction, extractor=heads, segment=fewer))
+        calibration = FeatureSet.of(_extract(again), options.prompts)
+        return replace(trial, calibration=calibration, validation=Units.of(_validation(run, again.extraction)))
+
+    return sampling_curve(segment.sampled, trial, with_frames, group, options.selection)
 
 
 def _report(
@@ -395,7 +434,11 @@ def _report(
         calibration=dataset.split("calibration"),
         evidence=evidence,
         notes=bundle_notes(manifest, judged_on_test=False),
-        absent=(TEST_SPLIT,) if evidence.depth else (TEST_SPLIT, _NO_CURVES),
+        absent=(
+            TEST_SPLIT,
+            *(() if evidence.depth else (_NO_CURVES,)),
+            *(() if evidence.sampling else (_NO_FRAMES_CURVE,)),
+        ),
         commands=(run.options.command,),
     )
     write(compose(material, store, run.console), work / m.REPORT)

@@ -50,7 +50,10 @@ def run_demo(folder: Path, videos: int, seed: int, console: Console) -> str:
         manifest = generate(folder / "scenes", seed=seed, scenes=plan, progress=progress)
     console.say("2/6 Building a bundle")
     bundle = folder / "bundle"
-    built = build(BuildOptions(model=REFERENCE, manifest=manifest, output=bundle, seed=seed, overwrite=True), console)
+    built = build(
+        BuildOptions(model=REFERENCE, manifest=manifest, output=bundle, seed=seed, overwrite=True, frames_curve=True),
+        console,
+    )
     console.say("3/6 Judging it on the test split")
     result = evaluate(EvaluateOptions(bundle=bundle, manifest=manifest, provider="cpu"), console)
     (folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")

@@ -156,6 +156,12 @@ def _absent(
             f"AUC against depth and against the share of labels: {reason}. A build with validation videos and not "
             "told --no-depth-curve keeps them; they belong to that build's scorer, not to a recalibrated one."
         )
+    if not evidence.sampling:
+        reason = "the build was made without it" if evidence.hunt is not None else where
+        absent.append(
+            f"AUC against how many frames of a segment the model sees: {reason}. A build with validation videos and "
+            "--frames-curve keeps it."
+        )
     if options.ablation is None:
         absent.append(
             "The ablation table: run hh-offline ablate with --json ablation.json, and give it with --ablation."

@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from models.heads import HeadRef
 from offline.arrays import BoolArray, Float64Array, Floating
 from offline.hunting.depth import DepthPoint
+from offline.hunting.sampling import SamplingPoint
 from offline.report.svg import Ink, inline_svg
 
 # Pale to deep: readable on a light and on a dark page, and the warm marks of the experts stand out on all of it.
@@ -235,6 +236,27 @@ def depth_figure(name: str, says: str, curve: Sequence[DepthPoint], chosen: int)
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     return inline_svg(name, says, 330, paint)
+
+
+def sampling_figure(name: str, says: str, points: Sequence[SamplingPoint], chosen: int) -> Markup:
+    """Draw AUC and F1 against how many frames of a segment are seen."""
+    counts = [point.sampled for point in points]
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for values, color, marker, label in (
+            ([p.auc for p in points], Ink.ACCENT, "o", "AUC"),
+            ([p.f1 for p in points], Ink.SECOND, "s", "best F1"),
+        ):
+            axes.plot(counts, _with_gaps(values), color=color, marker=marker, markersize=4, label=label)
+        axes.axvline(chosen, color=Ink.WARM, linewidth=1, linestyle="--", label="this bundle")
+        _legend_above(axes, columns=3)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.minorticks_off()
+        axes.set_xlabel("frames of a segment that the model sees")
+
+    return inline_svg(name, says, 260, paint)
 
 
 def calibration_figure(name: str, says: str, points: Sequence[tuple[float, int, float | None]]) -> Markup:

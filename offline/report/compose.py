@@ -68,6 +68,7 @@ def compose(material: Material, store: EntryStore, console: Console) -> Report:
         locator=material.locator,
         videos=report_videos(material.scored, console),
         depth=evidence.depth,
+        sampling=evidence.sampling,
         embedding=evidence.embedding,
         evaluations={split: _evaluation(material, found, store, console) for split, found in splits.items()},
         ablation=material.ablation,

@@ -18,6 +18,7 @@ from offline.evaluation.figures import Evaluation
 from offline.hunting.depth import DepthPoint
 from offline.hunting.evidence import Embedding
 from offline.hunting.hunt import Hunt
+from offline.hunting.sampling import SamplingPoint
 
 Cell = str | int | float | None
 
@@ -142,6 +143,7 @@ class Report:
         locator: The operating point that everything here was scored and judged with.
         videos: Scored videos, of all splits that are shown.
         depth: Accuracy against depth.
+        sampling: Accuracy against sampled frames.
         embedding: Samples as the experts see them.
         evaluations: By split, or their `to_dict()` forms, with trivial baselines and ceilings `beside` them where
             those were measured.
@@ -158,6 +160,7 @@ class Report:
     locator: str = "full"
     videos: tuple[ReportVideo, ...] = ()
     depth: tuple[DepthPoint, ...] = ()
+    sampling: tuple[SamplingPoint, ...] = ()
     embedding: Embedding | None = None
     evaluations: Mapping[Split, Evaluation | Mapping[str, Any]] = field(default_factory=dict)
     ablation: AblationTable | None = None

@@ -14,6 +14,7 @@ from offline.report.sections.curves import curves
 from offline.report.sections.depth import depth
 from offline.report.sections.evaluation import evaluation
 from offline.report.sections.experts import experts
+from offline.report.sections.frames import frames
 from offline.report.sections.headline import summary, tiles
 from offline.report.sections.labels import labels
 from offline.report.sections.parts import Section
@@ -30,6 +31,7 @@ SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (
     evaluation,
     ablation,
     depth,
+    frames,
     labels,
     parity,
     provenance,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import export.staging
 from edge_runtime.bundle.manifest import MANIFEST
 from edge_runtime.errors import OutputFailed, UsageError
-from export.staging import check_target, staging_folder, take_place
+from export.staging import check_space, check_target, staging_folder, take_place
 
 
 def test_where_a_bundle_may_be_written(tmp_path: Path) -> None:
@@ -20,6 +21,20 @@ def test_where_a_bundle_may_be_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--overwrite"):
         check_target(tmp_path / "bundle", overwrite=False)
     check_target(tmp_path / "bundle", overwrite=True)
+
+
+def test_graphs_that_will_not_fit_on_the_disk_are_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export.staging, "free_space", lambda _path: 3 * 2**30)
+    target = tmp_path / "folder" / "bundle"
+    assert check_space(target, 2**30, 3 * 2**30) is None
+    remark = check_space(target, 2**30, 4 * 2**30)
+    assert remark is not None
+    assert "1.0 GiB to 4.0 GiB" in remark
+    assert "--max-layer" in remark
+    with pytest.raises(OutputFailed, match=r"folder: .*3\.1 GiB to 9\.0 GiB .* 3\.0 GiB are free; .*--output"):
+        check_space(target, 3 * 2**30 + 2**27, 9 * 2**30)
 
 
 def test_what_is_no_bundle_is_never_overwritten(tmp_path: Path) -> None:

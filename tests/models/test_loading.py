@@ -209,6 +209,16 @@ def test_the_fingerprint_follows_content_and_nothing_else(folder: Path) -> None:
     assert fingerprint(moved) == before
 
 
+def test_checking_says_how_far_it_is(folder: Path) -> None:
+    told: list[tuple[int, int]] = []
+    load(str(folder), "cpu", progress=lambda done, total: told.append((done, total)))
+    assert {total for _, total in told} == {2 * (folder / WEIGHTS).stat().st_size}
+    done = [one for one, _ in told]
+    assert done == sorted(done)
+    assert len(set(done)) > 10
+    assert done[-1] == told[-1][1]
+
+
 def test_weights_in_half_precision_load_as_float32(whole: Path, folder: Path) -> None:
     def round_to_half(tensors: dict[str, torch.Tensor]) -> None:
         tensors |= {name: value.to(torch.bfloat16) for name, value in tensors.items()}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from oracle import seeing, some_frames
 from torch import nn
 
+import models.sweep
 from edge_runtime.errors import OutputFailed, UsageError
 from models.families.internvl import InternVL
 from models.loading import load
@@ -158,6 +159,18 @@ def test_a_model_that_fits_stays_and_another_streams(tmp_path: Path) -> None:
     assert 1 < sweep.units <= UNITS
     assert sweep.weights + sweep.states + DEMAND.work + sweep.units * DEMAND.features <= 4 * GIB
     assert plan_sweep(DEMAND, 12 * GIB, True, tmp_path).streams
+
+
+def test_no_more_units_go_together_than_the_disk_has_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = plan_sweep(DEMAND, 4 * GIB, None, tmp_path)
+    monkeypatch.setattr(models.sweep, "free_space", lambda _path: 10 * DEMAND.state)
+    few = plan_sweep(DEMAND, 4 * GIB, None, tmp_path)
+    assert few.units < many.units
+    assert few.states // DEMAND.state <= few.units <= few.states // DEMAND.state + 8
+    monkeypatch.setattr(models.sweep, "free_space", lambda _path: 0)
+    assert plan_sweep(DEMAND, 4 * GIB, None, tmp_path).units == few.states // DEMAND.state
 
 
 def test_answers_in_words_need_the_whole_model_in_memory() -> None:

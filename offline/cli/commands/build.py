@@ -52,6 +52,12 @@ from offline.cli.options import (
 @click.option(
     "--depth-curve/--no-depth-curve", default=True, show_default=True, help="AUC against depth, in the report."
 )
+@click.option(
+    "--frames-curve/--no-frames-curve",
+    default=False,
+    show_default=True,
+    help="AUC against sampled frames, in the report: features are extracted again with half of them, and fewer.",
+)
 @QUIET
 def build(**options: Any) -> None:
     """Everything from labelled videos to a bundle and a report.

@@ -64,7 +64,7 @@ def test_extract_then_hunt(model: str, dataset_csv: Path, tmp_path: Path, capfd:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--memory", "0.001"), 2, "one layer needs 0.0 GiB"),
+        (("--memory", "0.001"), 2, "one layer needs 1.5 MiB"),
         (("--memory", "0.001", "--no-stream-layers"), 2, "say --stream-layers"),
         (("--sampled", "300"), 2, "has 2048; let it see fewer frames (about 89 fit"),
         (("--system-message", "model"), 0, ""),

@@ -28,6 +28,7 @@ from offline.hunting.depth import DepthPoint
 from offline.hunting.evidence import Evidence, read_evidence, write_evidence
 from offline.hunting.hunt import Hunt, Selection, select
 from offline.hunting.saliency import Saliency
+from offline.hunting.sampling import SamplingPoint
 from offline.report.videos import PICTURES, Scored, report_videos
 
 
@@ -136,7 +137,8 @@ def test_what_is_no_ablation_at_all_is_refused_in_a_line(text: str, tmp_path: Pa
 
 
 def is_empty(evidence: Evidence) -> bool:
-    return (evidence.hunt, evidence.embedding, evidence.depth, evidence.learned) == (None, None, (), None)
+    found = (evidence.hunt, evidence.embedding, evidence.depth, evidence.learned, evidence.sampling)
+    return found == (None, None, (), None, ())
 
 
 def test_evidence_is_found_again_by_the_manifest_alone(tmp_path: Path) -> None:
@@ -145,7 +147,8 @@ def test_evidence_is_found_again_by_the_manifest_alone(tmp_path: Path) -> None:
     depth = (DepthPoint(0, None, None, 0.1), DepthPoint(1, 0.9, 0.8, 0.2))
     learned = [(0.5, 10, None), (1.0, 20, 0.75)]
     assert is_empty(read_evidence(store, manifest))
-    write_evidence(store, manifest, Evidence(found, embedding, depth, learned))
+    sampling = (SamplingPoint(2, None, None), SamplingPoint(4, 0.75, 0.5))
+    write_evidence(store, manifest, Evidence(found, embedding, depth, learned, sampling))
     again = read_evidence(store, manifest)
     assert again.hunt is not None
     assert again.embedding is not None
@@ -154,7 +157,7 @@ def test_evidence_is_found_again_by_the_manifest_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.hunt.rss, found.rss)
     np.testing.assert_array_equal(again.embedding.expert, embedding.expert)
     assert again.embedding.videos == embedding.videos
-    assert (again.depth, again.learned) == (depth, learned)
+    assert (again.depth, again.learned, again.sampling) == (depth, learned, sampling)
 
 
 def test_a_recalibrated_bundle_has_the_hunt_but_not_the_curves(tmp_path: Path) -> None:
@@ -255,11 +258,13 @@ def test_a_bundle_alone_gives_a_report_that_says_what_it_lacks(
     bundle = Bundle.open(bundle_dir)
     learned = [(0.5, 10, 0.7), (1.0, 20, 0.75)]
     depth = (DepthPoint(4, 0.6, 0.5, 0.5), DepthPoint(5, 0.7, 0.6, 1.0))
-    write_evidence(EntryStore(cache), bundle.manifest, Evidence(hunted_like(bundle), an_embedding(), depth, learned))
+    sampling = (SamplingPoint(8, 0.6, 0.5), SamplingPoint(16, 0.7, 0.6))
+    kept = Evidence(hunted_like(bundle), an_embedding(), depth, learned, sampling)
+    write_evidence(EntryStore(cache), bundle.manifest, kept)
     code, out, err = run(capfd, *common, "--split", "validation", "--cache", cache)
     assert (code, err) == (0, "")
     page = output.read_text(encoding="utf-8")
-    everything = "curves videos experts separation evaluation depth calibration parity provenance absent"
+    everything = "curves videos experts separation evaluation depth frames calibration parity provenance absent"
     assert sections(page) == everything.split()
     assert "not in it: The ablation table" in out
     assert out.count("not in it") == 1

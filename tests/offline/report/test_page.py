@@ -29,6 +29,7 @@ from offline.evaluation.bootstrap import Resampling
 from offline.evaluation.figures import Evaluation, evaluate_scores
 from offline.evaluation.metrics import frame_auc
 from offline.hunting.depth import DepthPoint
+from offline.hunting.sampling import SamplingPoint
 from offline.report.content import AblationTable, Report, ReportVideo, Table
 from offline.report.pictures import thumbnail
 from offline.report.render import render, write
@@ -106,6 +107,7 @@ def a_full_report() -> Report:
         depth=tuple(
             DepthPoint(n, 0.93 - 0.4 * np.exp(-n / 2), 0.8 - 0.4 * np.exp(-n / 2), (n + 1) / L) for n in range(L)
         ),
+        sampling=(SamplingPoint(2, None, None), SamplingPoint(4, 0.8, 0.7), SamplingPoint(16, 0.9, 0.8)),
         embedding=an_embedding(),
         evaluations={"validation": an_evaluation(validation), "test": an_evaluation(test)},
         ablation=AblationTable(
@@ -266,7 +268,9 @@ def sections(page: str) -> list[str]:
 
 
 def test_what_was_not_measured_is_not_there(html: str, least: Report) -> None:
-    everything = "curves videos experts separation evaluation ablation depth calibration parity provenance absent"
+    everything = (
+        "curves videos experts separation evaluation ablation depth frames calibration parity provenance absent"
+    )
     assert sections(html) == everything.split()
     page = render(least)
     assert sections(page) == ["experts", "provenance"]
