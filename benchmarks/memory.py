@@ -151,7 +151,9 @@ def steps(model: str, checkpoint: Path, work: Path) -> Iterator[Step]:
         yield Step("extract, bfloat16, whole", 18, [*extract, *whole])
         yield Step("extract, bfloat16, streamed", 6, [*extract, *streamed])
         yield Step("hunt", 6, [offline, "hunt", *features, "--output", str(made / "hunt.json")])
-        yield Step("build --max-layer 7, float32", 12, [*build, "--max-layer", "7", "--memory", "12"])
+        # Sixty experts, so that those of noise, which lie low, reach the deepest layer that may be hunted.
+        deep = ["--max-layer", "7", "--top-k", "60", "--memory", "11"]
+        yield Step("build --max-layer 7, float32", 12, [*build, *deep])
         yield Step("verify", 12, verify)
         yield Step("hh-edge run", 12, detect)
 

@@ -34,7 +34,8 @@ from offline.data.units import Unit, unit_labels
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+# Raised when frames are shown otherwise: 2, area in two steps.
+FORMAT = 2
 
 #: Told how many steps are done, and how many there are.
 Steps = Callable[[int, int], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
@@ -54,6 +54,17 @@ def test_against_opencv(interpolation):
     flag = getattr(cv2, f"INTER_{interpolation.upper()}")
     expected = cv2.resize(FRAME[..., ::-1].copy(), (24, 24), interpolation=flag)
     assert np.array_equal(prepare(FRAME, PixelSpec(size=24, interpolation=interpolation)), expected)
+
+
+@given(height=st.integers(1, 150), width=st.integers(1, 150), seed=st.integers(0, 99))
+@example(height=90, width=120, seed=0)
+@example(height=96, width=100, seed=0)
+def test_area_is_opencvs_up_to_one_grey_level_and_mostly_equal(height, width, seed):
+    frame = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = cv2.resize(frame, (24, 24), interpolation=cv2.INTER_AREA).astype(int)
+    apart = np.abs(prepare(frame, SPEC, "rgb") - expected)
+    assert apart.max() <= 1
+    assert (apart == 0).mean() > 0.75
 
 
 @pytest.mark.parametrize("size", [(24, 24), (60, 80), (90, 31), (61, 200)])
