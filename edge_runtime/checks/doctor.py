@@ -17,12 +17,12 @@ from typing import Literal, get_args
 from edge_runtime._version import __version__
 from edge_runtime.errors import HeadHuntError, first_line
 from edge_runtime.files import printable
-from edge_runtime.inference.providers import PROVIDERS
-from edge_runtime.inference.sessions import available_providers, open_session
+from edge_runtime.inference.engines import installed, try_graph
+from edge_runtime.inference.providers import OPENVINO, PROVIDERS, Library, Provider
 
 Level = Literal["ok", "note", "problem"]
 
-_PACKAGES = ("numpy", "opencv-python-headless", "msgspec", "click", "onnxruntime", "onnxruntime-gpu")
+_PACKAGES = ("numpy", "opencv-python-headless", "msgspec", "click", "onnxruntime", "onnxruntime-gpu", OPENVINO)
 # Instructions that ONNX Runtime's CPU kernels gain by, as /proc/cpuinfo calls them.
 _X86 = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16")
 _ARM = ("asimd", "asimddp", "i8mm", "bf16", "sve")
@@ -80,7 +80,7 @@ def _versions() -> Iterator[Finding]:
 
 def _providers() -> Iterator[Finding]:
     try:
-        built = available_providers()
+        there = installed()
     except HeadHuntError as error:
         yield Finding("problem", "onnxruntime", "not installed", str(error))
         return
@@ -89,17 +89,22 @@ def _providers() -> Iterator[Finding]:
         graph.write_bytes(identity_graph())
         for row in PROVIDERS.values():
             subject = f"provider {row.name}"
-            if row.name not in built:
-                advice = f"for it, in an environment of its own: pip install {row.package}"
-                yield Finding("note", subject, "not in this ONNX Runtime", advice)
+            if row.name not in there:
+                alone = ", in an environment of its own" if row.library is Library.ONNXRUNTIME else ""
+                advice = f"for it{alone}: pip install {row.package}"
+                yield Finding("note", subject, _absent(row), advice)
                 continue
             try:
-                open_session(graph, row.name)
+                try_graph(graph, row.name)
             except HeadHuntError as error:
                 found = f"built in, but does not load ({first_line(error)})"
                 yield Finding("problem", subject, found, row.advice)
             else:
                 yield Finding("ok", subject, "loads and runs")
+
+
+def _absent(row: Provider) -> str:
+    return "not in this ONNX Runtime" if row.onnxruntime else "not installed"
 
 
 def _video() -> Iterator[Finding]:

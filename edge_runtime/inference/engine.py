@@ -11,6 +11,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.errors import InferenceFailed, first_line
+from edge_runtime.files import printable
 from edge_runtime.stream.pixels import UInt8Array
 
 FloatArray = NDArray[np.float32]
@@ -71,3 +73,30 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the memory back. Calls after this raise UsageError; closing twice is closing once."""
+
+
+def split_groups(frames: UInt8Array, group: int) -> UInt8Array:
+    """What a vision graph takes of segments: uint8 (b, F, H, W, 3) to (b·n, g, H, W, 3)."""
+    _, _, height, width, channels = frames.shape
+    return frames.reshape(-1, group, height, width, channels)
+
+
+def join_groups(tokens: FloatArray, segments: int) -> FloatArray:
+    """What it gives, by segment: (b·n, T, D) to (b, n·T, D)."""
+    return tokens.reshape(segments, -1, tokens.shape[2])
+
+
+def finite(features: FloatArray) -> FloatArray:
+    """Pass features on that are all numbers.
+
+    Raises:
+        InferenceFailed: One is not.
+    """
+    if not np.isfinite(features).all():
+        raise InferenceFailed("the language graph gave features that are not finite")
+    return features
+
+
+def failed(error: Exception) -> InferenceFailed:
+    """What an engine raises where its library failed, in one line."""
+    return InferenceFailed(f"the graphs failed: {printable(first_line(error))}")

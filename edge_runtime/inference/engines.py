@@ -1,10 +1,18 @@
-"""Opens the engine that runs a bundle's graphs. A new kind of engine is one file here beside `onnx_engine`."""
+"""Opens the engine that runs a bundle's graphs. A new kind of engine is one file here, and one row in each table."""
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
 from edge_runtime.bundle.reader import Bundle
+from edge_runtime.errors import MissingExtra, ProviderUnavailable, first_line
 from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.openvino_engine import OpenVinoEngine, load_openvino
+from edge_runtime.inference.providers import AUTO, PROVIDERS, Library, find_provider
+from edge_runtime.inference.sessions import available_providers, open_session
 
 
 def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = None) -> Engine:
@@ -23,4 +31,51 @@ def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = No
     """
     graphs = bundle.manifest.graphs
     vision, language = bundle.file(graphs.vision.file), bundle.file(graphs.language.file)
-    return OnnxEngine(vision, language, provider, threads, group=graphs.frames_per_group)
+    library = Library.ONNXRUNTIME if provider == AUTO else find_provider(provider).library
+    return _OPENERS[library](vision, language, provider, threads, graphs.frames_per_group)
+
+
+def _onnxruntime(vision: Path, language: Path, provider: str, threads: int | None, group: int) -> Engine:
+    return OnnxEngine(vision, language, provider, threads, group)
+
+
+def _openvino(vision: Path, language: Path, _provider: str, threads: int | None, group: int) -> Engine:
+    return OpenVinoEngine(vision, language, threads, group)
+
+
+_OPENERS: dict[Library, Callable[[Path, Path, str, int | None, int], Engine]] = {
+    Library.ONNXRUNTIME: _onnxruntime,
+    Library.OPENVINO: _openvino,
+}
+
+
+def installed() -> list[str]:
+    """Names of the providers that are there; they may still fail to load.
+
+    Raises:
+        MissingExtra: ONNX Runtime is not installed, without which nothing runs: the scorer is its.
+    """
+    built = available_providers()
+    others = [library for library in Library if importlib.util.find_spec(library.value) is not None]
+    return [
+        row.name
+        for row in PROVIDERS.values()
+        if row.name in built or (row.onnxruntime is None and row.library in others)
+    ]
+
+
+def try_graph(graph: Path, provider: str) -> None:
+    """Load a graph on a provider, and forget it.
+
+    Raises:
+        HeadHuntError: It does not load, for whatever reason.
+    """
+    if find_provider(provider).library is Library.ONNXRUNTIME:
+        open_session(graph, provider)
+        return
+    try:
+        load_openvino().Core().compile_model(str(graph), "CPU")
+    except MissingExtra:
+        raise
+    except Exception as error:
+        raise ProviderUnavailable(f"{provider} cannot load a graph ({first_line(error)})") from error

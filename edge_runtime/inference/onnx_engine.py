@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.errors import InferenceFailed, UsageError, first_line
-from edge_runtime.files import printable
-from edge_runtime.inference.engine import FloatArray
+from edge_runtime.errors import UsageError
+from edge_runtime.inference.engine import FloatArray, failed, finite, join_groups, split_groups
 from edge_runtime.inference.providers import CPU
 from edge_runtime.inference.sessions import SILENT, choose_provider, load_onnxruntime, open_session
 from edge_runtime.stream.pixels import UInt8Array
@@ -76,12 +75,10 @@ class OnnxEngine:
         """
         session = _open(self._vision)  # another thread may close the engine meanwhile
         try:
-            batch, sampled, height, width, channels = frames.shape
-            groups = frames.reshape(-1, self._group, height, width, channels)
-            (tokens,) = session.run(["tokens"], {"frames": groups}, self._run)
-            return np.asarray(tokens).reshape(batch, (sampled // self._group) * tokens.shape[1], tokens.shape[2])
+            (tokens,) = session.run(["tokens"], {"frames": split_groups(frames, self._group)}, self._run)
+            return join_groups(np.asarray(tokens), len(frames))
         except Exception as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def language(self, tokens: FloatArray) -> FloatArray:
         """Expert features of visual tokens.
@@ -101,7 +98,7 @@ class OnnxEngine:
             (features,) = session.run(["features"], {"tokens": tokens}, self._run)
             return np.asarray(features, dtype=np.float32)
         except Exception as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def features(self, frames: UInt8Array) -> FloatArray:
         """Expert features of segments.
@@ -116,10 +113,7 @@ class OnnxEngine:
             InferenceFailed: A graph failed, or a value is not finite.
             UsageError: The engine was closed.
         """
-        features = self.language(self.tokens(frames))
-        if not np.isfinite(features).all():
-            raise InferenceFailed("the language graph gave features that are not finite")
-        return features
+        return finite(self.language(self.tokens(frames)))
 
 
 def _open(session: Any) -> Any:
@@ -131,7 +125,3 @@ def _open(session: Any) -> Any:
 def _weights_size(graph: Path) -> int:
     data = graph.with_name(graph.name + ".data")
     return data.stat().st_size if data.is_file() else graph.stat().st_size
-
-
-def _failed(error: Exception) -> InferenceFailed:
-    return InferenceFailed(f"the graphs failed: {printable(first_line(error))}")

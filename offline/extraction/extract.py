@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import SourceUnavailable
-from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.engine import Engine
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
@@ -115,7 +115,7 @@ class ExpertFeatures:
 
     units_at_once = 1
 
-    def __init__(self, graphs: OnnxEngine, hashes: Sequence[str]) -> None:
+    def __init__(self, graphs: Engine, hashes: Sequence[str]) -> None:
         self.graphs = graphs
         self._hashes = list(hashes)
 

@@ -17,7 +17,7 @@ import numpy as np
 from edge_runtime.bundle.manifest import REPORT, FileEntry, Manifest
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
-from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.engines import open_engine
 from edge_runtime.inference.scorer import ScorerGraph
 from export.publish import SCORER, now, publish, write_golden
 from export.staging import check_target, staging_folder
@@ -122,12 +122,7 @@ def _check(options: RecalibrateOptions) -> tuple[Bundle, Dataset]:
 def _extraction(options: RecalibrateOptions, old: Bundle, dataset: Dataset) -> Extraction:
     """By the old bundle's graphs, at the site's own frame rate."""
     manifest = old.manifest
-    graphs = OnnxEngine(
-        old.file(manifest.graphs.vision.file),
-        old.file(manifest.graphs.language.file),
-        options.provider,
-        group=manifest.graphs.frames_per_group,
-    )
+    graphs = open_engine(old, options.provider)
     # A segment of the `time` clock lasts as long as one of the videos that the scorer was fitted on.
     fps = median_rate(dataset.split("calibration"), options.skip_unreadable)
     segment = manifest.segment if fps is None else msgspec.structs.replace(manifest.segment, fps=fps)

@@ -18,7 +18,7 @@ def findings() -> dict[str, Finding]:
 
 
 def test_every_row_that_is_missing_says_what_brings_it(monkeypatch):
-    monkeypatch.setattr(doctor, "available_providers", lambda: ["cpu"])
+    monkeypatch.setattr(doctor, "installed", lambda: ["cpu"])
     found = findings()
     for row in PROVIDERS.values():
         if row.name != "cpu":
@@ -29,8 +29,8 @@ def test_every_row_that_does_not_load_says_what_to_do(monkeypatch):
     def fail(path, provider):
         raise ProviderUnavailable("its libraries\x1b[2J did not load\nmore")
 
-    monkeypatch.setattr(doctor, "available_providers", lambda: list(PROVIDERS))
-    monkeypatch.setattr(doctor, "open_session", fail)
+    monkeypatch.setattr(doctor, "installed", lambda: list(PROVIDERS))
+    monkeypatch.setattr(doctor, "try_graph", fail)
     found = findings()
     for row in PROVIDERS.values():
         finding = found[f"provider {row.name}"]

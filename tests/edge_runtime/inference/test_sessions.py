@@ -88,7 +88,6 @@ def test_cpu_is_always_there():
     ("built", "chosen"),
     [
         (["cpu"], "cpu"),
-        (["openvino", "cpu"], "openvino"),
         (["tensorrt", "cuda", "cpu"], "cuda"),
         # TensorRT compiles for minutes: only when asked for.
         (["tensorrt", "cpu"], "cpu"),
@@ -109,7 +108,7 @@ def test_an_unknown_provider_is_wrong_usage(name):
 
 @pytest.mark.parametrize(
     ("name", "package"),
-    [("cuda", "headhunt-edge[gpu]"), ("tensorrt", "headhunt-edge[gpu]"), ("openvino", "onnxruntime-openvino")],
+    [("cuda", "headhunt-edge[gpu]"), ("tensorrt", "headhunt-edge[gpu]"), ("openvino", "headhunt-edge[openvino]")],
 )
 def test_a_provider_that_is_not_built_in_says_what_to_install(monkeypatch, name, package):
     monkeypatch.setattr(sessions, "load_onnxruntime", lambda: fake_runtime(["cpu"]))

@@ -48,16 +48,22 @@ def test_a_new_row_is_all_that_a_provider_takes(azure, tmp_path):
 
 def test_its_rank_decides_what_auto_takes(azure):
     assert choose_provider("auto") == "azure"
-    assert [row.name for row in automatic()] == ["azure", "cuda", "openvino", "cpu"]
+    assert [row.name for row in automatic()] == ["azure", "cuda", "cpu"]
 
 
 def test_the_doctor_tries_it(azure, monkeypatch):
     found = {finding.subject: finding for finding in examine()}
     assert found["provider azure"].found == "loads and runs"
-    monkeypatch.setattr(doctor, "available_providers", lambda: ["cpu"])
+    monkeypatch.setattr(doctor, "installed", lambda: ["cpu"])
     found = {finding.subject: finding for finding in examine()}
     assert found["provider azure"].found == "not in this ONNX Runtime"
     assert "pip install onnxruntime-azure" in found["provider azure"].advice
+    assert found["provider openvino"].found == "not installed"
+
+
+def test_the_doctor_tries_openvino_itself():
+    found = {finding.subject: finding for finding in examine()}
+    assert found["provider openvino"].found == "loads and runs"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,7 @@ def test_what_cannot_be_exported_says_what_can():
 def test_no_other_module_of_the_edge_names_a_provider():
     """The names of the table, as strings of their own: a list elsewhere would not follow it."""
     names = [f'"{row.name}"' for row in PROVIDERS.values() if row.name != "cpu"]
-    names += [f'"{row.onnxruntime}"' for row in PROVIDERS.values()]
+    names += [f'"{row.onnxruntime}"' for row in PROVIDERS.values() if row.onnxruntime]
     table = Path("inference/providers.py")
     for path in sorted((ROOT / "edge_runtime").rglob("*.py")):
         if path.relative_to(ROOT / "edge_runtime") != table:

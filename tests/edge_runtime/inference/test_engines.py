@@ -1,24 +1,33 @@
-"""The graphs on the golden frames give the golden values; what is not a number never leaves them."""
+"""Every engine gives the golden values on the golden frames; what is not a number never leaves it."""
 
 from __future__ import annotations
 
 import gc
+import sys
+import threading
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from edge_runtime.errors import InferenceFailed, UsageError
+from edge_runtime.errors import BundleRefused, InferenceFailed, MissingExtra, UsageError
 from edge_runtime.inference import onnx_engine
 from edge_runtime.inference.engine import Engine
-from edge_runtime.inference.onnx_engine import OnnxEngine
+from edge_runtime.inference.engines import open_engine
+from edge_runtime.inference.openvino_engine import OpenVinoEngine
 from edge_runtime.inference.scorer import ScorerGraph
 
 
+@pytest.fixture(scope="module", params=["cpu", "openvino"])
+def provider(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def graphs(bundle):
-    files = bundle.manifest.graphs
-    return OnnxEngine(bundle.file(files.vision.file), bundle.file(files.language.file), "cpu", threads=1)
+def graphs(bundle, provider):
+    return open_engine(bundle, provider, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +55,12 @@ def test_a_batch_is_its_segments_one_by_one(bundle, graphs):
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5 * np.abs(alone).max())
 
 
-def test_giving_the_workspace_back_changes_no_bit(bundle, graphs, monkeypatch):
+def test_giving_the_workspace_back_changes_no_bit(bundle, monkeypatch):
+    frames, keeping = bundle.golden().frames, open_engine(bundle, "cpu", threads=1)
     monkeypatch.setattr(onnx_engine, "_LARGE", 0)
-    files, frames = bundle.manifest.graphs, bundle.golden().frames
-    giving = OnnxEngine(bundle.file(files.vision.file), bundle.file(files.language.file), "cpu", threads=1)
+    giving = open_engine(bundle, "cpu", threads=1)
     for _ in range(2):
-        assert np.array_equal(giving.features(frames), graphs.features(frames))
+        assert np.array_equal(giving.features(frames), keeping.features(frames))
 
 
 def test_the_order_of_frames_matters(bundle, graphs):
@@ -75,22 +84,23 @@ def test_what_the_graphs_do_not_take_fails_by_name(bundle, graphs, spoil):
 
 
 class Gives:
-    """A session that gives one value, or raises."""
+    """A session of ONNX Runtime, or a graph of OpenVINO's engine, that gives one value, or raises."""
 
-    def __init__(self, value):
+    def __init__(self, value, provider="cpu"):
         self._value = value
+        self._provider = provider
 
-    def run(self, names, inputs, options=None):
+    def run(self, *_arguments):
         if isinstance(self._value, BaseException):
             raise self._value
-        return [self._value]
+        return self._value if self._provider == "openvino" else [self._value]
 
 
 @pytest.mark.parametrize(
     "value", [np.full((1, 4), np.nan), np.array([[0, 1, np.inf, 0]]), RuntimeError("out of memory"), MemoryError()]
 )
-def test_features_that_are_not_finite_or_fail(bundle, graphs, monkeypatch, value):
-    monkeypatch.setattr(graphs, "_language", Gives(value))
+def test_features_that_are_not_finite_or_fail(bundle, graphs, provider, monkeypatch, value):
+    monkeypatch.setattr(graphs, "_language", Gives(value, provider))
     with pytest.raises(InferenceFailed) as caught:
         graphs.features(bundle.golden().frames[:1])
     assert "\n" not in str(caught.value)
@@ -121,24 +131,61 @@ def test_probabilities_at_the_very_ends(scorer, monkeypatch):
     assert scorer.probabilities(np.zeros((2, 4), np.float32)).tolist() == [0.0, 1.0]
 
 
-def test_abandoning_fails_every_run(bundle):
-    files = bundle.manifest.graphs
-    graphs = OnnxEngine(bundle.file(files.vision.file), bundle.file(files.language.file), "cpu", threads=1)
+def test_abandoning_fails_every_run(bundle, provider):
+    graphs = open_engine(bundle, provider, threads=1)
     graphs.abandon()
     with pytest.raises(InferenceFailed, match="the graphs failed"):
         graphs.features(bundle.golden().frames[:1])
 
 
-def test_a_closed_engine_gives_its_memory_back_and_says_so(bundle):
-    files = bundle.manifest.graphs
-    engine = OnnxEngine(bundle.file(files.vision.file), bundle.file(files.language.file), "cpu", threads=1)
-    assert isinstance(engine, Engine)
+def test_abandoning_ends_the_calls_in_progress(bundle, provider):
+    graphs = open_engine(bundle, provider, threads=1)
+    many = np.repeat(bundle.golden().frames[:1], 200, axis=0)
+    began, ended = threading.Event(), []
+
+    def call():
+        began.set()
+        try:
+            for _ in range(50):
+                graphs.features(many)
+        except InferenceFailed as error:
+            ended.append(str(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert began.wait(10)
+    time.sleep(0.05)
+    graphs.abandon()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert len(ended) == 1
+    assert "the graphs failed" in ended[0]
+
+
+def test_calls_of_several_threads_do_not_mix(bundle, graphs):
     golden = bundle.golden()
-    sessions = [weakref.ref(engine._vision), weakref.ref(engine._language)]
+    wanted = [graphs.features(golden.frames[i : i + 1]) for i in (0, 1)]
+
+    def call(number):
+        return all(
+            np.array_equal(graphs.features(golden.frames[number : number + 1]), wanted[number]) for _ in range(10)
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(call, [0, 1, 0, 1, 1, 0]))
+
+
+def test_a_closed_engine_gives_its_memory_back_and_says_so(bundle, provider):
+    engine = open_engine(bundle, provider, threads=1)
+    assert isinstance(engine, Engine)
+    assert engine.provider == provider
+    golden = bundle.golden()
+    engine.features(golden.frames)
+    held = [weakref.ref(engine._vision), weakref.ref(engine._language)]
     engine.close()
     engine.close()
     gc.collect()
-    assert [session() for session in sessions] == [None, None]
+    assert [one() for one in held] == [None, None]
     for call in (
         lambda: engine.tokens(golden.frames),
         lambda: engine.language(golden.tokens),
@@ -147,3 +194,23 @@ def test_a_closed_engine_gives_its_memory_back_and_says_so(bundle):
         with pytest.raises(UsageError, match="the engine was closed; open a new one"):
             call()
     engine.abandon()
+
+
+def test_what_is_no_graph_is_refused_by_name(tmp_path):
+    for name in ("vision.onnx", "language.onnx"):
+        (tmp_path / name).write_bytes(b"no graph")
+    with pytest.raises(BundleRefused, match=r"vision\.onnx: OpenVINO cannot load it") as caught:
+        OpenVinoEngine(tmp_path / "vision.onnx", tmp_path / "language.onnx")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_less_than_a_thread_is_wrong_usage(bundle, provider, threads):
+    with pytest.raises(UsageError, match="threads starts at 1"):
+        open_engine(bundle, provider, threads)
+
+
+def test_without_openvino_the_way_to_it_is_told(bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtra, match=r'pip install "headhunt-edge\[openvino\]"'):
+        open_engine(bundle, "openvino")

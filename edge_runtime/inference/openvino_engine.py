@@ -1,0 +1,147 @@
+"""The vision and language graphs of a bundle, run one after the other by OpenVINO in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import BundleRefused, InferenceFailed, MissingExtra, UsageError, first_line
+from edge_runtime.files import printable
+from edge_runtime.inference.engine import FloatArray, failed, finite, join_groups, split_groups
+from edge_runtime.inference.providers import OPENVINO
+from edge_runtime.stream.pixels import UInt8Array
+
+
+def load_openvino() -> Any:
+    """The openvino module.
+
+    Raises:
+        MissingExtra: It is not installed; the message holds the pip command.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtra('openvino is not installed; run: pip install "headhunt-edge[openvino]"') from error
+    return openvino
+
+
+class OpenVinoEngine:
+    """An `Engine` on OpenVINO's CPU plugin, in float32: compiles both graphs, and keeps them until `close`.
+
+    Attributes:
+        provider: `openvino`.
+    """
+
+    def __init__(self, vision: Path, language: Path, threads: int | None = None, group: int = 1) -> None:
+        """Compile both graphs.
+
+        Args:
+            vision: Path of the vision graph.
+            language: Path of the language graph.
+            threads: Of one call; None leaves it to OpenVINO.
+            group: g, how many frames the vision graph takes together.
+
+        Raises:
+            BundleRefused: A graph cannot be loaded.
+            MissingExtra: OpenVINO is not installed.
+            UsageError: Less than one thread.
+        """
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads starts at 1, got {threads}")
+        self.provider = OPENVINO
+        self._openvino = load_openvino()
+        # Left alone, it takes bfloat16 where the processor has it: the scorer was fitted on what float32 gives.
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        core = self._openvino.Core()
+        self._vision: _Graph | None = _Graph(core, vision, options)
+        self._language: _Graph | None = _Graph(core, language, options)
+        self._group = group
+
+    def abandon(self) -> None:
+        """See Engine."""
+        for graph in (self._vision, self._language):
+            if graph is not None:
+                graph.abandon()
+
+    def close(self) -> None:
+        """See Engine; the memory is free as soon as no call is in progress."""
+        self._vision = self._language = None
+
+    def tokens(self, frames: UInt8Array) -> FloatArray:
+        """See Engine."""
+        graph = _open(self._vision)  # another thread may close the engine meanwhile
+        try:
+            return join_groups(graph.run(self._openvino, split_groups(frames, self._group)), len(frames))
+        except Exception as error:
+            raise failed(error) from error
+
+    def language(self, tokens: FloatArray) -> FloatArray:
+        """See Engine."""
+        graph = _open(self._language)
+        try:
+            return graph.run(self._openvino, tokens)
+        except Exception as error:
+            raise failed(error) from error
+
+    def features(self, frames: UInt8Array) -> FloatArray:
+        """See Engine."""
+        return finite(self.language(self.tokens(frames)))
+
+
+class _Graph:
+    """One compiled graph and its requests: each call in progress has one, and finished ones are used again."""
+
+    def __init__(self, core: Any, path: Path, options: dict[str, Any]) -> None:
+        try:
+            self._compiled = core.compile_model(str(path), "CPU", options)
+        except Exception as error:  # OpenVINO raises plain RuntimeErrors
+            raise BundleRefused(f"{path.name}: OpenVINO cannot load it ({printable(first_line(error))})") from error
+        self._lock = threading.Lock()
+        self._idle: list[Any] = []
+        self._running: list[Any] = []
+        self._abandoned = False
+
+    def run(self, openvino: Any, values: NDArray[Any]) -> FloatArray:
+        """One input to one output. Raises whatever OpenVINO raises."""
+        with self._request() as request:
+            # Typed and shaped as given: OpenVINO would convert plain arrays without a word.
+            request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(values)))
+            request.start_async()
+            request.wait()
+            # The request's own memory is written again by its next call.
+            return np.array(request.get_output_tensor().data, dtype=np.float32)
+
+    def abandon(self) -> None:
+        """Fail every call from now on, those in progress included."""
+        with self._lock:
+            self._abandoned = True
+            for request in self._running:
+                request.cancel()
+
+    @contextmanager
+    def _request(self) -> Iterator[Any]:
+        with self._lock:
+            if self._abandoned:
+                raise InferenceFailed("the run was abandoned")
+            request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+            self._running.append(request)
+        try:
+            yield request
+        finally:
+            with self._lock:
+                self._running.remove(request)
+                self._idle.append(request)
+
+
+def _open(graph: _Graph | None) -> _Graph:
+    if graph is None:
+        raise UsageError("the engine was closed; open a new one")
+    return graph
