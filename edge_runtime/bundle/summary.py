@@ -57,7 +57,7 @@ def as_text(bundle: Bundle) -> str:
             f"{segment.frames} frames, {segment.sampled} of them seen, {segment.fps:g} frames/s: "
             f"{segment.duration_s:.2f} s",
         ),
-        ("pixels", f"{pixels} {pixels.color}, {pixels.interpolation}"),
+        ("pixels", f"{pixels} {pixels.color}, {pixels.resizing}"),
         ("precision", f"vision {graphs.vision.precision}, language {graphs.language.precision}"),
         (
             "scorer",

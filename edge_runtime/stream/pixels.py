@@ -57,6 +57,12 @@ class PixelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         """Columns of a picture."""
         return self.size if isinstance(self.size, int) else self.size[1]
 
+    @property
+    def resizing(self) -> str:
+        """How frames come to this size, for people."""
+        through = "" if self.longest_edge is msgspec.UNSET else f" by way of a longest edge of {self.longest_edge}"
+        return f"{self.interpolation}{through}"
+
     def __str__(self) -> str:
         return f"{self.width} x {self.height}"
 

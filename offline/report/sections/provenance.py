@@ -53,7 +53,7 @@ def provenance(report: Report) -> Iterator[Section]:
             f"{geometry.layers} layers x {geometry.heads} heads of {geometry.head_dim}, width {geometry.width}",
         ),
         ("segment", f"{segment.frames} frames, {segment.sampled} of them seen, at {segment.fps:g} fps"),
-        ("pixels", f"{manifest.pixels}, {manifest.pixels.interpolation}"),
+        ("pixels", f"{manifest.pixels}, {manifest.pixels.resizing}"),
         ("precision", f"vision {manifest.graphs.vision.precision}, language {manifest.graphs.language.precision}"),
         ("scorer", f"fitted on {scorer.samples} samples ({scorer.unit}), {scorer.anomalous} of them anomalous"),
         ("built", manifest.created),

@@ -148,6 +148,11 @@ def test_a_size_that_is_none_is_refused(size):
         PixelSpec(size=size)
 
 
+def test_the_way_of_resizing_in_words():
+    assert SPEC.resizing == "area"
+    assert PixelSpec(size=24, interpolation="lanczos", longest_edge=64).resizing.startswith("lanczos by way of")
+
+
 @pytest.mark.parametrize("edge", [0, -1, 8193])
 def test_a_longest_edge_that_is_none_is_refused(edge):
     with pytest.raises(ValueError, match=r"pixels\.longest_edge"):
