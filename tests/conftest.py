@@ -22,6 +22,9 @@ __all__ = ["mjpeg_server", "rtsp_server"]
 # Before any test imports transformers.
 extend_path()
 
+# What `auto` measures here is nobody's business but the tests'.
+os.environ["XDG_CACHE_HOME"] = str(CACHE / "home")
+
 # Machines that run the tests are shared: how long an example takes says nothing of the code.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")

@@ -16,7 +16,8 @@ PROVIDER = click.option(
     type=click.Choice(provider_choices()),
     default=AUTO,
     show_default=True,
-    help="What runs the graphs. A provider that is asked for by name and does not load is an error.",
+    help="What runs the graphs; auto measures what is installed, once, and takes the fastest that gives the golden "
+    "features. A provider that is asked for by name and does not load is an error.",
 )
 THREADS = click.option(
     "--threads", type=click.IntRange(min=1), help="Processor threads for one segment [default: one a core]."

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import MissingExtra, ProviderUnavailable, first_line
+from edge_runtime.inference.choice import choose
 from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.openvino_engine import OpenVinoEngine, load_openvino
-from edge_runtime.inference.providers import AUTO, PROVIDERS, Library, find_provider
+from edge_runtime.inference.providers import AUTO, PROVIDERS, Library, automatic, find_provider
 from edge_runtime.inference.sessions import available_providers, open_session
 
 
@@ -20,7 +21,8 @@ def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = No
 
     Args:
         bundle: What `Bundle.open` returned.
-        provider: `auto`, or a name of the table of providers.
+        provider: A name of the table of providers, or `auto` for the fastest that is installed and computes what the
+            builder's machine did; see `choice`.
         threads: Processor threads for one segment; the engine's own choice by default.
 
     Raises:
@@ -31,8 +33,16 @@ def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = No
     """
     graphs = bundle.manifest.graphs
     vision, language = bundle.file(graphs.vision.file), bundle.file(graphs.language.file)
-    library = Library.ONNXRUNTIME if provider == AUTO else find_provider(provider).library
-    return _OPENERS[library](vision, language, provider, threads, graphs.frames_per_group)
+
+    def open_one(name: str) -> Engine:
+        opener = _OPENERS[find_provider(name).library]
+        return opener(vision, language, name, threads, graphs.frames_per_group)
+
+    if provider != AUTO:
+        return open_one(provider)
+    there = installed()
+    candidates = [row.name for row in automatic() if row.name in there]
+    return open_one(choose(bundle, candidates, threads, open_one))
 
 
 def _onnxruntime(vision: Path, language: Path, provider: str, threads: int | None, group: int) -> Engine:

@@ -35,7 +35,7 @@ class Provider:
         package: What `pip install` gets to bring it, in an environment of its own.
         tolerance: How far a value may be from the builder's, as a share of the largest of its kind, whatever the
             precision of the bundle.
-        auto_rank: Its place when `auto` chooses, lowest first; None where `auto` never takes it.
+        auto_rank: Its place when `auto` measures, lowest first; None where `auto` never takes it.
         advice: What to do when it is built in and does not load.
         options: ONNX Runtime's options for it.
         library: What runs it.
@@ -64,10 +64,9 @@ PROVIDERS: dict[str, Provider] = {
         # TF32 too, in kernels that it chooses anew on each machine. Never chosen by `auto`: it compiles engines for
         # minutes, which somebody should have asked for.
         Provider("tensorrt", "TensorrtExecutionProvider", '"headhunt-edge[gpu]"', 2e-2, None, _CUDA_ADVICE),
-        # OpenVINO itself: ONNX Runtime's build of it lags months behind. Told to compute in float32. Not chosen by
-        # `auto`, which would have to measure which of the two is faster on a machine.
+        # OpenVINO itself: ONNX Runtime's build of it lags months behind. Told to compute in float32.
         Provider(
-            OPENVINO, None, '"headhunt-edge[openvino]"', 1e-3, None, "reinstall openvino", library=Library.OPENVINO
+            OPENVINO, None, '"headhunt-edge[openvino]"', 1e-3, 1, "reinstall openvino", library=Library.OPENVINO
         ),
     )
 }

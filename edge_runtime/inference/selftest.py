@@ -68,7 +68,11 @@ def self_test(
         InferenceFailed: A graph failed.
         BundleRefused: The golden arrays have other shapes than what the engine gives.
     """
-    allowed = tolerance(precisions, engine.provider)
+    return compare(engine, golden, tolerance(precisions, engine.provider), probabilities)
+
+
+def compare(engine: Engine, golden: Golden, allowed: float, probabilities: Probabilities) -> list[Difference]:
+    """The self-test with a tolerance of the caller's; see `self_test`."""
     tokens = engine.tokens(golden.frames)
     features = engine.language(tokens)
     return [

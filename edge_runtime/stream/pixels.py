@@ -140,7 +140,8 @@ def _resize(frame: UInt8Array, size: tuple[int, int], interpolation: Interpolati
     import cv2
 
     height, width = frame.shape[:2]
-    if interpolation == "area" and (width % size[0] == 0) != (height % size[1] == 0):
+    shrinks = width >= size[0] and height >= size[1]
+    if interpolation == "area" and shrinks and (width % size[0] == 0) != (height % size[1] == 0):
         # OpenCV's area is three times as fast where a pixel is a whole number of pixels: that axis first. At most one
         # grey level apart, by the rounding between the two (benchmarks/pixels.txt).
         first = (size[0], height) if width % size[0] == 0 else (width, size[1])

@@ -244,6 +244,7 @@ def test_a_signal_while_the_bundle_is_tested(
 ) -> None:
     """A large model's golden segment takes long: nobody waits for it to be told that he stopped the command."""
     command = [sys.executable, "-c", SLOW_SELF_TEST, "run", "--bundle", str(bundle_dir), "--camera", str(clip_path)]
+    command += ["--provider", "cpu"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         while "testing" not in (line := child.stderr.readline()):

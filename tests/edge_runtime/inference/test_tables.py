@@ -48,7 +48,7 @@ def test_a_new_row_is_all_that_a_provider_takes(azure, tmp_path):
 
 def test_its_rank_decides_what_auto_takes(azure):
     assert choose_provider("auto") == "azure"
-    assert [row.name for row in automatic()] == ["azure", "cuda", "cpu"]
+    assert [row.name for row in automatic()] == ["azure", "cuda", "openvino", "cpu"]
 
 
 def test_the_doctor_tries_it(azure, monkeypatch):
