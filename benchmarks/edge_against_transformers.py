@@ -1,10 +1,12 @@
 """One segment at the edge against one forward pass of the whole model in transformers, paired in one run.
 
 Both see the same frames and prompt; the features agree (the build's parity gate). The edge runs the truncated
-graphs in ONNX Runtime, the competitor `InternVLForConditionalGeneration.forward` in float32 with one logit kept.
-The reference model is small; `--model` takes any supported checkpoint, `--max-layer` another depth.
+graphs on a provider, the competitor the model's own `forward` in transformers (SDPA, one logit kept, no cache), in
+`--dtype`. The reference model is small; `--model` takes any supported checkpoint.
 
     python benchmarks/edge_against_transformers.py --bundle bundle --model reference --rounds 30
+    python benchmarks/edge_against_transformers.py --bundle 1b --model ./InternVL3-1B-hf --provider openvino \\
+        --dtype bfloat16 --rounds 3
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ import torch
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
-from models.families.internvl import InternVL
+from edge_runtime.inference.providers import CPU, provider_choices
 from models.loading import load
+from models.precision import DTYPES
 from models.prompts import Prompt
+from models.transformers_mllm import TransformersMllm
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -36,24 +40,33 @@ def timed(work: Callable[[], object]) -> float:
 @click.option("--bundle", "bundle_path", type=click.Path(path_type=Path), required=True)
 @click.option("--model", default="reference", show_default=True, help="The bundle's source model.")
 @click.option("--rounds", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option("--provider", type=click.Choice(provider_choices()), default=CPU, show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Of transformers."
+)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="For both.")
-def main(bundle_path: Path, model: str, rounds: int, threads: int) -> None:
+def main(bundle_path: Path, model: str, rounds: int, provider: str, dtype: str, threads: int) -> None:
     """Print both medians and the ratio, pair by pair."""
     torch.set_num_threads(threads)
     bundle = Bundle.open(bundle_path)
-    mllm = load(model, "cpu")
-    assert isinstance(mllm, InternVL)
+    mllm = load(model, "cpu", dtype)
+    assert isinstance(mllm, TransformersMllm)
+    mllm.use_pixels(bundle.manifest.pixels)
     stated = bundle.manifest
     prompt = Prompt(stated.prompt.name, stated.prompt.text)
     frames = np.ascontiguousarray(bundle.golden().frames[:1])
-    with Detector(bundle, provider="cpu", threads=threads) as detector:
+    with Detector(bundle, provider=provider, threads=threads) as detector:
+        assert detector.engine is not None
+        provider = detector.engine.provider
 
         def edge() -> None:
             detector.score(frames)
 
         @torch.inference_mode()
         def whole() -> None:
-            mllm.plain(**mllm.plain_inputs(frames, prompt, stated.segment), logits_to_keep=1)
+            inputs = mllm.plain_inputs(frames, prompt, stated.segment)
+            inputs |= {name: one.to(mllm.dtype) for name, one in inputs.items() if one.is_floating_point()}
+            mllm.plain(**inputs, logits_to_keep=1, use_cache=False)
 
         for warm in (edge, whole):
             warm()
@@ -63,9 +76,9 @@ def main(bundle_path: Path, model: str, rounds: int, threads: int) -> None:
     depth = max(expert.layer for expert in stated.experts) + 1
     click.echo(
         f"{stated.source_model.name}, {depth} of {stated.geometry.layers} layers, {rounds} pairs, {threads} threads\n"
-        f"edge (pixels to probability)     median {1e3 * ours:8.1f} ms a segment\n"
-        f"transformers (whole forward)     median {1e3 * theirs:8.1f} ms a segment\n"
-        f"ratio transformers / edge        median {statistics.median(ratios):8.2f}   "
+        f"edge on {provider + ', pixels to probability':<30} median {1e3 * ours:8.1f} ms a segment\n"
+        f"transformers {dtype + ', whole forward':<25} median {1e3 * theirs:8.1f} ms a segment\n"
+        f"{'ratio transformers / edge':<38} median {statistics.median(ratios):8.2f}   "
         f"min {ratios[0]:.2f}   max {ratios[-1]:.2f}"
     )
 
