@@ -8,16 +8,34 @@ from typing import Any
 
 import click
 
-from edge_runtime.inference.providers import AUTO, provider_choices
+from edge_runtime.errors import UsageError
+from edge_runtime.inference.providers import AUTO, find_provider, provider_choices
+
+
+class ProviderName(click.Choice[str]):
+    """A name of the table of providers, perhaps with the number of a card."""
+
+    def __init__(self) -> None:
+        super().__init__(provider_choices())
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See click.ParamType."""
+        if ":" not in str(value):
+            return str(super().convert(value, param, ctx))
+        try:
+            return find_provider(str(value)).name
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
 
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 PROVIDER = click.option(
     "--provider",
-    type=click.Choice(provider_choices()),
+    type=ProviderName(),
     default=AUTO,
     show_default=True,
     help="What runs the graphs; auto measures what is installed, once, and takes the fastest that gives the golden "
-    "features. A provider that is asked for by name and does not load is an error.",
+    "features. A provider that is asked for by name and does not load is an error; cuda:1 is the second card.",
 )
 THREADS = click.option(
     "--threads", type=click.IntRange(min=1), help="Processor threads for one segment [default: one a core]."

@@ -78,6 +78,7 @@ def choose(bundle: Bundle, candidates: Sequence[str], threads: int | None, open_
         golden = bundle.golden()
     except BundleRefused:
         return CPU
+    log.info("measuring %s on a golden segment, %.0f s at most", ", ".join(candidates), BUDGET_S)
     trials = _measure(bundle, golden, candidates, open_one)
     said = "; ".join(f"{trial.provider} {trial.said}" for trial in trials)
     passed = [(trial.seconds, trial.provider) for trial in trials if trial.seconds is not None]

@@ -7,7 +7,7 @@ provider is a new row.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from edge_runtime.errors import UsageError
@@ -39,6 +39,7 @@ class Provider:
         advice: What to do when it is built in and does not load.
         options: ONNX Runtime's options for it.
         library: What runs it.
+        cards: Whether a machine may have several: `cuda:1` is the second.
     """
 
     name: str
@@ -49,6 +50,12 @@ class Provider:
     advice: str
     options: Mapping[str, str] = field(default_factory=dict)
     library: Library = Library.ONNXRUNTIME
+    cards: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Its name in the table, without the number of a card."""
+        return self.name.partition(":")[0]
 
 
 _CUDA_ADVICE = "install the CUDA and cuDNN wheels with headhunt-edge[gpu], and look at nvidia-smi"
@@ -60,10 +67,12 @@ PROVIDERS: dict[str, Provider] = {
         # float32 as the builder's; only the order of summation differs between processors.
         Provider(CPU, "CPUExecutionProvider", '"headhunt-edge[cpu]"', 1e-3, 2, _REINSTALL),
         # float32 matrix products in TF32: 10 bits of mantissa.
-        Provider("cuda", "CUDAExecutionProvider", '"headhunt-edge[gpu]"', 1e-2, 0, _CUDA_ADVICE),
+        Provider("cuda", "CUDAExecutionProvider", '"headhunt-edge[gpu]"', 1e-2, 0, _CUDA_ADVICE, cards=True),
         # TF32 too, in kernels that it chooses anew on each machine. Never chosen by `auto`: it compiles engines for
         # minutes, which somebody should have asked for.
-        Provider("tensorrt", "TensorrtExecutionProvider", '"headhunt-edge[gpu]"', 2e-2, None, _CUDA_ADVICE),
+        Provider(
+            "tensorrt", "TensorrtExecutionProvider", '"headhunt-edge[gpu]"', 2e-2, None, _CUDA_ADVICE, cards=True
+        ),
         # OpenVINO itself: ONNX Runtime's build of it lags months behind. Told to compute in float32.
         Provider(
             OPENVINO, None, '"headhunt-edge[openvino]"', 1e-3, 1, "reinstall openvino", library=Library.OPENVINO
@@ -78,14 +87,21 @@ def provider_choices() -> list[str]:
 
 
 def find_provider(name: str) -> Provider:
-    """The row of that name.
+    """The row of that name; `cuda:1` is that of `cuda`, for the second card.
 
     Raises:
         UsageError: There is none; the message lists what there is.
     """
-    if name not in PROVIDERS:
+    kind, colon, card = name.partition(":")
+    row = PROVIDERS.get(kind)
+    if row is None:
         raise UsageError(f"unknown provider {name!r}; choose from {', '.join(provider_choices())}")
-    return PROVIDERS[name]
+    if not colon:
+        return row
+    if not row.cards or not (card.isascii() and card.isdecimal()):
+        with_cards = ", ".join(f"{one.name}:1" for one in PROVIDERS.values() if one.cards)
+        raise UsageError(f"unknown provider {name!r}; a card is picked by its number, as in {with_cards}")
+    return replace(row, name=name, options={**row.options, "device_id": str(int(card))})
 
 
 def automatic() -> list[Provider]:

@@ -52,7 +52,7 @@ def choose_provider(provider: str) -> str:
         built = available_providers()
         return next(row.name for row in automatic() if row.name in built)
     row = find_provider(provider)
-    if provider not in (built := available_providers()):
+    if row.kind not in (built := available_providers()):
         raise ProviderUnavailable(
             f"this ONNX Runtime has no {provider} provider (it has {', '.join(built)}); "
             f"install it in an environment of its own: pip install {row.package}"

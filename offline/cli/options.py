@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edge_runtime.inference.providers import provider_choices
+from edge_runtime.cli.options import ProviderName
 
 PATH = click.Path(path_type=Path)
 MODEL = click.option(
@@ -89,7 +89,7 @@ PROVIDER = click.option(
     "--provider",
     default="auto",
     show_default=True,
-    type=click.Choice(provider_choices()),
+    type=ProviderName(),
     help="What runs the graphs.",
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edge_runtime.cli.exit_codes import tell
-from edge_runtime.inference.providers import provider_choices
+from edge_runtime.cli.options import ProviderName
 from offline.cli.options import CACHE, MANIFEST, OVERWRITE, PATH, QUIET, SEED, SKIP, UNIT
 
 
@@ -21,7 +21,7 @@ from offline.cli.options import CACHE, MANIFEST, OVERWRITE, PATH, QUIET, SEED, S
     "--provider",
     default="cpu",
     show_default=True,
-    type=click.Choice(provider_choices()),
+    type=ProviderName(),
     help="What runs the graphs.",
 )
 @SEED

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, UsageError, first_line
 from edge_runtime.inference import sessions
-from edge_runtime.inference.providers import PROVIDERS
+from edge_runtime.inference.providers import PROVIDERS, find_provider
 from edge_runtime.inference.sessions import available_providers, choose_provider, open_session
 
 
@@ -115,6 +115,30 @@ def test_a_provider_that_is_not_built_in_says_what_to_install(monkeypatch, name,
     with pytest.raises(ProviderUnavailable) as caught:
         choose_provider(name)
     assert package in str(caught.value)
+
+
+def test_a_card_is_picked_by_its_number(monkeypatch, graph):
+    runtime = fake_runtime(["cuda", "cpu"])
+    monkeypatch.setattr(sessions, "load_onnxruntime", lambda: runtime)
+    asked = []
+
+    class Session(runtime.InferenceSession):
+        def __init__(self, path, options, providers, enable_fallback):
+            super().__init__(path, options, providers, enable_fallback)
+            asked.extend(providers)
+
+    runtime.InferenceSession = Session
+    assert choose_provider("cuda:1") == "cuda:1"
+    for name in ("cuda:1", "cuda"):
+        open_session(graph, name)
+    assert [options.get("device_id") for _, options in asked] == ["1", None]
+    assert find_provider("cuda:1").tolerance == find_provider("cuda").tolerance
+
+
+@pytest.mark.parametrize("name", ["cuda:", "cuda:x", "cuda:-1", "cuda:1:2", "cpu:0", "openvino:1", "cuda:\u0661"])
+def test_a_card_that_is_none_is_wrong_usage(name):
+    with pytest.raises(UsageError, match="as in cuda:1, tensorrt:1"):
+        choose_provider(name)
 
 
 def test_a_silent_fallback_is_an_error(monkeypatch, graph):
