@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -151,6 +152,14 @@ def test_a_size_that_is_none_is_refused(size):
 def test_the_way_of_resizing_in_words():
     assert SPEC.resizing == "area"
     assert PixelSpec(size=24, interpolation="lanczos", longest_edge=64).resizing.startswith("lanczos by way of")
+
+
+def test_smaller_frames_are_not_enlarged_to_their_longest_edge():
+    direct = PixelSpec(size=24, interpolation="bicubic")
+    assert np.array_equal(prepare(FRAME, msgspec.structs.replace(direct, longest_edge=80)), prepare(FRAME, direct))
+    assert not np.array_equal(
+        prepare(FRAME, msgspec.structs.replace(direct, longest_edge=79)), prepare(FRAME, direct)
+    )
 
 
 @pytest.mark.parametrize("edge", [0, -1, 8193])
