@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from edge_runtime.checks.doctor import instructions
 from edge_runtime.errors import UsageError
+from edge_runtime.machine import instructions
 
 #: By the names that people give.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

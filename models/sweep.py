@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch import nn
 
-from edge_runtime.checks.doctor import available_memory
 from edge_runtime.errors import UsageError
 from edge_runtime.files import format_bytes, free_space
+from edge_runtime.machine import available_memory
 from models.states import State, StateStore
 from models.weights import Weights
 

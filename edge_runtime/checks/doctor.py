@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import subprocess
@@ -19,13 +18,11 @@ from edge_runtime.errors import HeadHuntError, first_line
 from edge_runtime.files import printable
 from edge_runtime.inference.engines import installed, try_graph
 from edge_runtime.inference.providers import OPENVINO, PROVIDERS, Library, Provider
+from edge_runtime.machine import available_cores, available_memory, instructions
 
 Level = Literal["ok", "note", "problem"]
 
 _PACKAGES = ("numpy", "opencv-python-headless", "msgspec", "click", "onnxruntime", "onnxruntime-gpu", OPENVINO)
-# Instructions that ONNX Runtime's CPU kernels gain by, as /proc/cpuinfo calls them.
-_X86 = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16")
-_ARM = ("asimd", "asimddp", "i8mm", "bf16", "sve")
 _LITTLE_MEMORY = 2 * 2**30
 
 
@@ -173,37 +170,6 @@ def _gpu() -> Iterator[Finding]:
         yield Finding("ok", "gpu", row)
 
 
-def available_cores() -> float:
-    """Processor cores that this process may use: its affinity, or less where the container has a quota."""
-    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    quota = _read("/sys/fs/cgroup/cpu.max").split()
-    if len(quota) == 2 and quota[0].isdecimal() and quota[1].isdecimal():
-        cores = min(cores, int(quota[0]) / int(quota[1]))
-    return cores
-
-
-def instructions() -> list[str]:
-    """Which of the instructions that matter the processor has; empty where the system does not say."""
-    for line in _read("/proc/cpuinfo").splitlines():
-        if line.lower().startswith(("flags", "features")):
-            present = set(line.partition(":")[2].split())
-            return [name for name in (*_X86, *_ARM) if name in present]
-    return []
-
-
-def available_memory() -> int | None:
-    """Bytes of memory that are still to be had, by the system or the container; None where neither says."""
-    free = [
-        int(line.split()[1]) * 1024
-        for line in _read("/proc/meminfo").splitlines()
-        if line.startswith("MemAvailable:")
-    ]
-    limit, used = _read("/sys/fs/cgroup/memory.max").strip(), _read("/sys/fs/cgroup/memory.current").strip()
-    if limit.isdecimal() and used.isdecimal():
-        free.append(max(0, int(limit) - int(used)))
-    return min(free, default=None)
-
-
 def identity_graph() -> bytes:
     """The smallest ONNX model there is, y = x of one float: to try a provider on, without the onnx package.
 
@@ -228,10 +194,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""

@@ -20,11 +20,12 @@ from typing import Any
 
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import BundleRefused, HeadHuntError, OutputFailed, first_line
-from edge_runtime.files import make_folder, write_atomic
+from edge_runtime.files import format_bytes, make_folder, write_atomic
 from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.precisions import PRECISIONS
-from edge_runtime.inference.providers import CPU, OPENVINO
+from edge_runtime.inference.providers import CPU, OPENVINO, find_provider
 from edge_runtime.inference.selftest import compare
+from edge_runtime.machine import available_memory, processor
 from edge_runtime.strict_json import parse_object
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,6 @@ _ROUNDS = 5
 # Bundles and machines that are remembered; the oldest go.
 _REMEMBERED = 50
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", OPENVINO)
-# What tells one processor from another in /proc/cpuinfo.
-_PROCESSOR = ("model name", "flags", "features", "cpu part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,7 @@ def choose(bundle: Bundle, candidates: Sequence[str], threads: int | None, open_
         A provider's name. `cpu` where nothing can be measured, or nothing gives the golden features; the self-test of
         whoever opened the bundle then says so.
     """
+    candidates = [provider for provider in candidates if _fits(bundle, provider)]
     if len(candidates) == 1:
         return candidates[0]
     place, key = _memory(), _key(bundle, candidates, threads)
@@ -118,6 +118,17 @@ def _measure(
     return trials
 
 
+def _fits(bundle: Bundle, provider: str) -> bool:
+    """Whether there is memory for it: else trying it could end this process, or another one on the machine."""
+    weights = sum(entry.bytes for entry in bundle.manifest.files if entry.path.endswith(".data"))
+    needed, free = int(find_provider(provider).memory * weights), available_memory()
+    # The CPU's is the least of all: without it there is nothing.
+    if provider == CPU or free is None or needed <= free:
+        return True
+    log.info("provider %s is not tried: it takes %s, %s are free", provider, format_bytes(needed), format_bytes(free))
+    return False
+
+
 def _try(engine: Engine, golden: Golden, allowed: float, budget_s: float) -> Trial:
     """Compare one segment with the builder's, then time it a few times."""
     begun = time.monotonic()
@@ -143,7 +154,7 @@ def _key(bundle: Bundle, candidates: Sequence[str], threads: int | None) -> str:
     """Changes with the graphs, the machine, and what is installed on it."""
     graphs = [entry.sha256 for entry in bundle.manifest.files if entry.path.startswith(("vision.", "language."))]
     facts = [sorted(graphs), list(candidates), threads, platform.node(), platform.machine(), os.cpu_count()]
-    facts += [_version(library) for library in _PACKAGES] + [_processor()]
+    facts += [_version(library) for library in _PACKAGES] + [processor()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -152,14 +163,6 @@ def _version(library: str) -> str | None:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _processor() -> list[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return []
-    return sorted({line for line in lines if line.lower().startswith(_PROCESSOR)})
 
 
 def _memory() -> Path | None:

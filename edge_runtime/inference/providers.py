@@ -39,6 +39,7 @@ class Provider:
         advice: What to do when it is built in and does not load.
         options: ONNX Runtime's options for it.
         library: What runs it.
+        memory: What a loaded graph takes of the machine's memory, as a multiple of its weights' size.
         cards: Whether a machine may have several: `cuda:1` is the second.
     """
 
@@ -50,6 +51,7 @@ class Provider:
     advice: str
     options: Mapping[str, str] = field(default_factory=dict)
     library: Library = Library.ONNXRUNTIME
+    memory: float = 1.5
     cards: bool = False
 
     @property
@@ -75,7 +77,14 @@ PROVIDERS: dict[str, Provider] = {
         ),
         # OpenVINO itself: ONNX Runtime's build of it lags months behind. Told to compute in float32.
         Provider(
-            OPENVINO, None, '"headhunt-edge[openvino]"', 1e-3, 1, "reinstall openvino", library=Library.OPENVINO
+            OPENVINO,
+            None,
+            '"headhunt-edge[openvino]"',
+            1e-3,
+            1,
+            "reinstall openvino",
+            library=Library.OPENVINO,
+            memory=2.5,
         ),
     )
 }

@@ -18,7 +18,7 @@ from edge_runtime.inference import choice, engines
 from edge_runtime.inference.choice import choose
 from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.engines import open_engine
-from edge_runtime.inference.providers import CPU, automatic
+from edge_runtime.inference.providers import CPU, PROVIDERS, Provider, automatic
 
 
 class Sleepy(TableEngine):
@@ -34,6 +34,8 @@ class Sleepy(TableEngine):
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("slow", "fast", "wrong", "gone", "nan", "fails", "first", "second", "third", "more"):
+        monkeypatch.setitem(PROVIDERS, name, Provider(name, None, name, 1e-3, None, ""))
     return tmp_path / "headhunt-edge" / "providers.json"
 
 
@@ -155,6 +157,22 @@ def test_the_time_is_bounded(bundle, openers, monkeypatch, caplog):
         assert choose(bundle, ["first", "second", "third"], None, openers(first=0.06, second=0.09)) == "first"
     assert time.monotonic() - begun < 1
     assert "third not tried, there was no time" in caplog.text
+
+
+def test_what_would_not_fit_into_the_memory_is_not_even_opened(bundle, openers, monkeypatch, caplog):
+    weights = sum(entry.bytes for entry in bundle.manifest.files if entry.path.endswith(".data"))
+    monkeypatch.setitem(PROVIDERS, "fast", Provider("fast", None, "fast", 1e-3, None, "", memory=3.0))
+    monkeypatch.setattr(choice, "available_memory", lambda: 2 * weights)
+    with caplog.at_level(logging.INFO):
+        assert choose(bundle, ["fast", "slow", CPU], None, openers(slow=0.001, cpu=0.02)) == "slow"
+        assert "provider fast is not tried: it takes" in caplog.text
+        assert [engine.provider for engine in openers.opened] == ["slow", CPU]
+        # One that is left is taken as it is, and the CPU is always left.
+        monkeypatch.setattr(choice, "available_memory", lambda: 0)
+        assert choose(bundle, ["fast", "slow", CPU], None, openers()) == CPU
+    assert len(openers.opened) == 2
+    monkeypatch.setattr(choice, "available_memory", lambda: None)
+    assert choose(bundle, ["fast", CPU], None, openers(cpu=0.02)) == "fast"
 
 
 def test_one_candidate_is_taken_unmeasured(bundle, openers, cache):

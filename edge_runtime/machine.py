@@ -1,0 +1,54 @@
+"""What this machine has, as far as it says: cores, instructions, memory. In a container, the container's share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Instructions that ONNX Runtime's CPU kernels gain by, as /proc/cpuinfo calls them.
+_X86 = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16")
+_ARM = ("asimd", "asimddp", "i8mm", "bf16", "sve")
+_IDENTITY = ("model name", "flags", "features", "cpu part")
+
+
+def available_cores() -> float:
+    """Processor cores that this process may use: its affinity, or less where the container has a quota."""
+    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    quota = _read("/sys/fs/cgroup/cpu.max").split()
+    if len(quota) == 2 and quota[0].isdecimal() and quota[1].isdecimal():
+        cores = min(cores, int(quota[0]) / int(quota[1]))
+    return cores
+
+
+def instructions() -> list[str]:
+    """Which of the instructions that matter the processor has; empty where the system does not say."""
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.lower().startswith(("flags", "features")):
+            present = set(line.partition(":")[2].split())
+            return [name for name in (*_X86, *_ARM) if name in present]
+    return []
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that are still to be had, by the system or the container; None where neither says."""
+    free = [
+        int(line.split()[1]) * 1024
+        for line in _read("/proc/meminfo").splitlines()
+        if line.startswith("MemAvailable:")
+    ]
+    limit, used = _read("/sys/fs/cgroup/memory.max").strip(), _read("/sys/fs/cgroup/memory.current").strip()
+    if limit.isdecimal() and used.isdecimal():
+        free.append(max(0, int(limit) - int(used)))
+    return min(free, default=None)
+
+
+def processor() -> list[str]:
+    """What tells this processor from another; empty where the system does not say."""
+    return sorted({line for line in _read("/proc/cpuinfo").splitlines() if line.lower().startswith(_IDENTITY)})
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
