@@ -20,7 +20,7 @@ from typing import Any
 
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import BundleRefused, HeadHuntError, OutputFailed, first_line
-from edge_runtime.files import format_bytes, make_folder, write_atomic
+from edge_runtime.files import format_bytes, make_folder, printable, write_atomic
 from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.precisions import PRECISIONS
 from edge_runtime.inference.providers import CPU, OPENVINO, find_provider
@@ -53,7 +53,13 @@ class Trial:
     said: str
 
 
-def choose(bundle: Bundle, candidates: Sequence[str], threads: int | None, open_one: Callable[[str], Engine]) -> str:
+def choose(
+    bundle: Bundle,
+    candidates: Sequence[str],
+    threads: int | None,
+    open_one: Callable[[str], Engine],
+    anew: bool = False,
+) -> str:
     """Take the fastest provider that gives a bundle's golden features.
 
     Args:
@@ -61,18 +67,19 @@ def choose(bundle: Bundle, candidates: Sequence[str], threads: int | None, open_
         candidates: Providers that are installed, the likeliest first; one alone is taken unmeasured.
         threads: What they will be run with.
         open_one: Opens the bundle's graphs on one.
+        anew: Whether it is measured again, whatever is remembered.
 
     Returns:
         A provider's name. `cpu` where nothing can be measured, or nothing gives the golden features; the self-test of
         whoever opened the bundle then says so.
     """
     candidates = [provider for provider in candidates if _fits(bundle, provider)]
-    if len(candidates) == 1:
-        return candidates[0]
+    if len(candidates) < 2:
+        return candidates[0] if candidates else CPU
     place, key = _memory(), _key(bundle, candidates, threads)
     known = _recall(place)
-    if (found := known.get(key)) is not None and found.get("provider") in candidates:
-        log.info("provider %s, as measured on this machine: %s", found["provider"], found.get("said"))
+    if not anew and (found := known.get(key)) is not None and found.get("provider") in candidates:
+        log.info("provider %s, as measured on this machine: %s", found["provider"], printable(str(found.get("said"))))
         return str(found["provider"])
     try:
         golden = bundle.golden()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.openvino_engine import OpenVinoEngine, load_openvino
 from edge_runtime.inference.providers import AUTO, PROVIDERS, Library, automatic, find_provider
 from edge_runtime.inference.sessions import available_providers, open_session
+
+log = logging.getLogger(__name__)
 
 
 def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = None) -> Engine:
@@ -42,7 +45,13 @@ def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = No
         return open_one(provider)
     there = installed()
     candidates = [row.name for row in automatic() if row.name in there]
-    return open_one(choose(bundle, candidates, threads, open_one))
+    chosen = choose(bundle, candidates, threads, open_one)
+    try:
+        return open_one(chosen)
+    except ProviderUnavailable as error:
+        # Remembered from better days: a driver that was updated, a card that was taken out.
+        log.warning("provider %s does not load any more, another one is looked for (%s)", chosen, error)
+        return open_one(choose(bundle, candidates, threads, open_one, anew=True))
 
 
 def _onnxruntime(vision: Path, language: Path, provider: str, threads: int | None, group: int) -> Engine:

@@ -198,6 +198,23 @@ def test_it_measures_the_real_engines(bundle, cache):
     assert "cpu" in found["said"]
 
 
+def test_a_remembered_provider_that_does_not_load_any_more_is_replaced(bundle, monkeypatch, caplog):
+    monkeypatch.setattr(engines, "installed", lambda: ["openvino", CPU])
+    monkeypatch.setattr(choice, "_measure", lambda *_arguments: [choice.Trial("openvino", 0.01, "fast")])
+    assert open_engine(bundle, "auto").provider == "openvino"
+
+    def gone(*_arguments):
+        raise ProviderUnavailable("its driver is gone")
+
+    monkeypatch.setitem(engines._OPENERS, engines.Library.OPENVINO, gone)
+    monkeypatch.setattr(choice, "_measure", lambda *_arguments: [choice.Trial(CPU, 0.02, "slow")])
+    assert open_engine(bundle, "auto").provider == CPU
+    assert "provider openvino does not load any more, another one is looked for (its driver is gone)" in caplog.text
+    # That is what is remembered now.
+    monkeypatch.setattr(choice, "_measure", gone)
+    assert open_engine(bundle, "auto").provider == CPU
+
+
 def test_a_provider_that_is_asked_for_is_never_replaced(bundle, monkeypatch):
     def broken(*_arguments):
         raise InferenceFailed("broken")
