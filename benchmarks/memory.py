@@ -158,8 +158,10 @@ def steps(model: str, checkpoint: Path, work: Path) -> Iterator[Step]:
         yield Step("hh-edge run", 12, detect)
 
 
-def table(found: Sequence[Measured]) -> str:
+def table(found: Sequence[Measured], work: Path) -> str:
     """What was measured, as text."""
+    order = list(MODELS)
+    found = sorted(found, key=lambda one: order.index(one.model))
     lines = [
         "Peak memory of every command at full size. Weights are seeded noise of the models' true geometry",
         "(benchmarks/full_size.py), stored in bfloat16; 4 clips, two a class, one unit each; 4 frames a segment.",
@@ -176,7 +178,7 @@ def table(found: Sequence[Measured]) -> str:
     lines += ["", "Commands, in that order, and the last line that each one wrote:"]
     for one in found:
         lines += [f"  {one.command}", f"    {one.said}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).replace(str(work), "FOLDER") + "\n"
 
 
 def clock(seconds: float) -> str:
@@ -223,14 +225,14 @@ def main() -> None:
             print(f"  {one.peak:.2f} GiB, {clock(one.seconds)}, exit {one.code}: {one.said}", flush=True)
             found = [old for old in found if (old.model, old.step) != (model, step.name)] + [one]
             record.write_text(json.dumps([asdict(one) for one in found], indent=1))
-            if options.output:
-                options.output.write_text(table(found))
             if one.code:
                 print((options.work / "log").read_text()[-2000:])
                 break
         shutil.rmtree(checkpoint, ignore_errors=True)
-    if not options.output:
-        print(table(found))
+    if options.output:
+        options.output.write_text(table(found, options.work))
+    else:
+        print(table(found, options.work))
 
 
 if __name__ == "__main__":
