@@ -6,7 +6,7 @@
 Writes checkpoints of seeded noise (`full_size.py`), which are removed again, four short clips, two a class, and runs
 `extract` whole and streamed, `hunt`, `build --max-layer 7`, `verify` and `hh-edge run`. The peak is what the system
 counts as the largest resident set of the process, as `/usr/bin/time -v` prints it. Steps that are done are not run
-again, so a campaign can be cut and continued; `--output` gets all that stands so far.
+again, so a campaign can be cut and continued; `--output` gets all that stands by its end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What this machine has, as far as it says: cores, instructions, memory. In a container, the container's share."""
+"""What this machine has, as far as it says: cores, instructions, memory, packages. In a container, its share."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def available_memory() -> int | None:
     if limit.isdecimal() and used.isdecimal():
         free.append(max(0, int(limit) - int(used)))
     return min(free, default=None)
+
+
+def package_version(name: str) -> str | None:
+    """The version of an installed package; None where it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def processor() -> list[str]:

@@ -6,7 +6,6 @@ import errno
 import functools
 import logging
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_runtime.bundle.manifest import TensorSpec
+from edge_runtime.files import free_space
 from models.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def save(model: ir.Model, path: Path) -> None:
 def _require_space(model: ir.Model, folder: Path) -> None:
     """Raise OSError before gigabytes are written that will not fit."""
     needed = sum(one.const_value.nbytes for one in model.graph.initializers.values() if one.const_value is not None)
-    if (free := shutil.disk_usage(folder).free) < needed:
+    if (free := free_space(folder)) < needed:
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed:,} bytes are needed, {free:,} are free")
 
 

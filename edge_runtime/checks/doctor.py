@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ from edge_runtime.errors import HeadHuntError, first_line
 from edge_runtime.files import printable
 from edge_runtime.inference.engines import installed, try_graph
 from edge_runtime.inference.providers import OPENVINO, PROVIDERS, Library, Provider
-from edge_runtime.machine import available_cores, available_memory, instructions
+from edge_runtime.machine import available_cores, available_memory, instructions, package_version
 
 Level = Literal["ok", "note", "problem"]
 
@@ -57,7 +56,7 @@ def examine() -> list[Finding]:
 def _versions() -> Iterator[Finding]:
     found = f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Finding("ok", "headhunt-edge", found)
-    versions = {name: _version(name) for name in _PACKAGES}
+    versions = {name: package_version(name) for name in _PACKAGES}
     yield Finding("ok", "packages", ", ".join(f"{name} {version}" for name, version in versions.items() if version))
     if versions["onnxruntime"] and versions["onnxruntime-gpu"]:
         yield Finding(
@@ -66,7 +65,7 @@ def _versions() -> Iterator[Finding]:
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files",
             'make a new environment and install one: pip install "headhunt-edge[cpu]" or "headhunt-edge[gpu]"',
         )
-    if versions["opencv-python-headless"] and _version("opencv-python"):
+    if versions["opencv-python-headless"] and package_version("opencv-python"):
         yield Finding(
             "problem",
             "opencv",
@@ -187,10 +186,3 @@ def identity_graph() -> bytes:
     values = [field(number, field(1, name) + field(2, tensor)) for number, name in ((11, b"x"), (12, b"y"))]
     graph = field(1, node) + field(2, b"identity") + b"".join(values)
     return field(1, 8) + field(7, graph) + field(8, field(2, 17))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

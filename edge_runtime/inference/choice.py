@@ -6,7 +6,6 @@ Measured once for a bundle on a machine, on its first golden segment, and rememb
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -25,7 +24,7 @@ from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.precisions import PRECISIONS
 from edge_runtime.inference.providers import CPU, OPENVINO, find_provider
 from edge_runtime.inference.selftest import compare
-from edge_runtime.machine import available_memory, processor
+from edge_runtime.machine import available_memory, package_version, processor
 from edge_runtime.strict_json import parse_object
 
 log = logging.getLogger(__name__)
@@ -94,6 +93,7 @@ def choose(
         return CPU
     provider = min(passed)[1]
     log.info("provider %s, measured on this machine: %s", provider, said)
+    known.pop(key, None)  # the newest stands last
     _remember(place, known | {key: {"provider": provider, "said": said}})
     return provider
 
@@ -161,15 +161,8 @@ def _key(bundle: Bundle, candidates: Sequence[str], threads: int | None) -> str:
     """Changes with the graphs, the machine, and what is installed on it."""
     graphs = [entry.sha256 for entry in bundle.manifest.files if entry.path.startswith(("vision.", "language."))]
     facts = [sorted(graphs), list(candidates), threads, platform.node(), platform.machine(), os.cpu_count()]
-    facts += [_version(library) for library in _PACKAGES] + [processor()]
+    facts += [package_version(name) for name in _PACKAGES] + [processor()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _version(library: str) -> str | None:
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _memory() -> Path | None:

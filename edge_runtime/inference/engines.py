@@ -75,12 +75,8 @@ def installed() -> list[str]:
         MissingExtra: ONNX Runtime is not installed, without which nothing runs: the scorer is its.
     """
     built = available_providers()
-    others = [library for library in Library if importlib.util.find_spec(library.value) is not None]
-    return [
-        row.name
-        for row in PROVIDERS.values()
-        if row.name in built or (row.onnxruntime is None and row.library in others)
-    ]
+    others = {Library.OPENVINO} if importlib.util.find_spec(Library.OPENVINO.value) is not None else set()
+    return [row.name for row in PROVIDERS.values() if row.name in built or row.library in others]
 
 
 def try_graph(graph: Path, provider: str) -> None:
