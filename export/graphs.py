@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import onnx_ir as ir
 import torch
+from torch import Tensor, nn
 
 from edge_runtime.stream.segments import SegmentSpec
+from export.fusion.layer_scale import fold_layer_scales
 from export.language import TruncatedLanguage
+from export.precision.rounding import Rounded, Rounding, named_products
 from export.publish import LANGUAGE, VISION
 from export.torch_onnx import export_module
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
 
+_EXACT = Rounding()
 
-def export_graphs(mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], segment: SegmentSpec, folder: Path) -> None:
-    """Write `vision.onnx` and `language.onnx` with their weights beside them, float32.
+
+def export_graphs(
+    mllm: Mllm,
+    prompt: Prompt,
+    experts: Sequence[HeadRef],
+    segment: SegmentSpec,
+    folder: Path,
+    rounding: Rounding = _EXACT,
+) -> tuple[Rounded, Rounded]:
+    """Write `vision.onnx` and `language.onnx` with their weights beside them.
 
     The model's weights leave the memory and its device first: each is read when it is written.
 
@@ -27,32 +40,57 @@ def export_graphs(mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], segmen
         experts: In rank order.
         segment: How segments are sampled; F is static in the language graph, batches are dynamic.
         folder: An existing folder.
+        rounding: How exactly products are computed.
+
+    Returns:
+        What became of the vision and the language graph.
 
     Raises:
         UsageError: An expert does not exist or comes twice.
         CheckpointError: A weight cannot be read.
         OSError: A file cannot be written.
     """
-    export_vision(mllm, folder)
-    export_language(mllm, prompt, experts, segment, folder)
+    return export_vision(mllm, folder, rounding), export_language(mllm, prompt, experts, segment, folder, rounding)
 
 
-def export_vision(mllm: Mllm, folder: Path) -> None:
+def export_vision(mllm: Mllm, folder: Path, rounding: Rounding = _EXACT) -> Rounded:
     """Write `vision.onnx` into an existing folder; see `export_graphs`."""
     mllm.to("cpu")
     with mllm.weights.in_float32():
         # The content of a sample does not matter, its shape does; two, because one would become a constant.
         pictures = torch.zeros(2, mllm.frames_per_group, mllm.pixels.height, mllm.pixels.width, 3, dtype=torch.uint8)
-        export_module(mllm.vision, pictures, folder / VISION, "frames", "tokens", mllm.weights)
+        return _export(mllm, mllm.vision, pictures, folder / VISION, ("frames", "tokens"), rounding)
 
 
 def export_language(
-    mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], segment: SegmentSpec, folder: Path
-) -> None:
+    mllm: Mllm,
+    prompt: Prompt,
+    experts: Sequence[HeadRef],
+    segment: SegmentSpec,
+    folder: Path,
+    rounding: Rounding = _EXACT,
+) -> Rounded:
     """Write `language.onnx`; see `export_graphs`."""
     mllm.to("cpu")
     with mllm.weights.in_float32():
         module = TruncatedLanguage(mllm, prompt, experts, segment)
         width = mllm.geometry.width * (1 + len(mllm.additions_after))
         tokens = torch.zeros(2, segment.sampled // mllm.frames_per_group * mllm.tokens_per_frame, width)
-        export_module(module, tokens, folder / LANGUAGE, "tokens", "features", mllm.weights)
+        return _export(mllm, module, tokens, folder / LANGUAGE, ("tokens", "features"), rounding)
+
+
+def _export(
+    mllm: Mllm, module: nn.Module, sample: Tensor, path: Path, names: tuple[str, str], rounding: Rounding
+) -> Rounded:
+    found: list[Rounded] = []
+    before: list[str] = []
+
+    def look(model: ir.Model) -> None:
+        before.extend(named_products(model))
+
+    def look_again(model: ir.Model) -> None:
+        found.append(Rounded.of(rounding.precision, before, model))
+
+    passes = [fold_layer_scales, look, *rounding.passes(module, mllm.weights), look_again]
+    export_module(module, sample, path, *names, mllm.weights, passes)
+    return found[0]

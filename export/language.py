@@ -137,6 +137,9 @@ class ExpertHeads(nn.Module):
         geometry: Its sizes.
         heads: The experts in it.
         weights: The model's; only the heads' own rows are read.
+
+    Attributes:
+        rows_of: The weights that `query`, `key` and `value` are rows of, by the model's own names.
     """
 
     def __init__(self, layer: Any, geometry: Geometry, heads: Sequence[int], weights: Weights) -> None:
@@ -151,6 +154,8 @@ class ExpertHeads(nn.Module):
         groups = sorted({head // geometry.queries_per_kv for head in heads})
         self.group_of = [groups.index(head // geometry.queries_per_kv) for head in heads]
         self.groups = len(groups)
+        parts = {"query": attention.q_proj, "key": attention.k_proj, "value": attention.v_proj}
+        self.rows_of = {name: weights.name_of(whole.weight) for name, whole in parts.items()}
         self.query = _rows(attention.q_proj, self.heads, geometry.head_dim, weights)
         self.key = _rows(attention.k_proj, groups, geometry.head_dim, weights)
         self.value = _rows(attention.v_proj, groups, geometry.head_dim, weights)

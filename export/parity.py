@@ -110,6 +110,26 @@ def measure_parity(
     )
 
 
+def centred_cosine(wanted: NDArray[np.float32], got: NDArray[np.float32]) -> float:
+    """Cosine between two sets of features, each without its mean over the segments.
+
+    Features of all segments are alike for the most part; what tells segments apart is what is left, and a plain
+    cosine hides what rounding does to it.
+
+    Args:
+        wanted: float32 (B, K·d).
+        got: The same segments' from elsewhere.
+
+    Returns:
+        1.0 where neither varies; NaN where a value is none.
+    """
+    one, other = (values.astype(np.float64) - values.astype(np.float64).mean(axis=0) for values in (wanted, got))
+    norms = float(np.linalg.norm(one) * np.linalg.norm(other))
+    if norms == 0.0:
+        return 1.0 if np.array_equal(one, other) else 0.0
+    return float((one * other).sum()) / norms
+
+
 def require_parity(parity: Parity) -> None:
     """Let only a true export pass.
 

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 OPSET = 23
 
+#: A change to a graph, in place.
+Pass = Callable[[ir.Model], None]
+
 
 def export_module(
     module: nn.Module,
@@ -32,6 +35,7 @@ def export_module(
     input_name: str,
     output_name: str,
     weights: Weights | None = None,
+    passes: Sequence[Pass] = (),
 ) -> None:
     """Export with a dynamic first dimension to `path`, weights in `<path>.data`.
 
@@ -45,25 +49,34 @@ def export_module(
         input_name: The name of the graph's input.
         output_name: The name of its output.
         weights: Those of the model that the module is made of, where they are not in memory.
+        passes: What is done to the graph before it is written, in order; they see weights that are not read yet.
 
     Raises:
         CheckpointError: A weight cannot be read.
         OSError: A file cannot be written.
     """
     assert sample.shape[0] >= 2
-    absent = {name: one for name, one in module.eval().named_parameters() if one.is_meta}
-    # Inputs of the traced graph: as constants, the exporter would fold and merge them by values that are not there.
-    # Memory that nobody touches is none.
-    stand_ins = [torch.empty(one.shape, dtype=one.dtype) for one in absent.values()]
-    program = _trace(_WithWeights(module, list(absent)), sample, stand_ins, (input_name, output_name))
-    for value, (name, one) in zip(list(program.graph.inputs)[1:], absent.items(), strict=True):
-        assert weights is not None, f"{name} is not in memory"
+    given = {name: one for name, one in module.eval().named_parameters() if one.is_meta or one.dim() == 2}
+    # Inputs of the traced graph: as constants, the exporter would fold and merge them by values that are not there,
+    # and matrices would lose their names. Memory that nobody touches is none.
+    stand_ins = [torch.empty(one.shape, dtype=one.dtype) for one in given.values()]
+    program = _trace(_WithWeights(module, list(given)), sample, stand_ins, (input_name, output_name))
+    for value, (name, one) in zip(list(program.graph.inputs)[1:], given.items(), strict=True):
         program.graph.inputs.remove(value)
         if not value.uses():
             # A part of a module that was folded into another one.
             continue
-        _give_weight(program.graph, value, name, functools.partial(weights.read, weights.name_of(one)))
+        _give_weight(program.graph, value, name, functools.partial(_read, one, weights))
+    for change in passes:
+        change(program)
     save(program, path)
+
+
+def _read(parameter: nn.Parameter, weights: Weights | None) -> Tensor:
+    if not parameter.is_meta:
+        return parameter.detach().cpu()
+    assert weights is not None, "a weight is not in memory"
+    return weights.read(weights.name_of(parameter))
 
 
 class _WithWeights(nn.Module):

@@ -128,7 +128,8 @@ def _measure(
 def _fits(bundle: Bundle, provider: str) -> bool:
     """Whether there is memory for it: else trying it could end this process, or another one on the machine."""
     weights = sum(entry.bytes for entry in bundle.manifest.files if entry.path.endswith(".data"))
-    needed, free = int(find_provider(provider).memory * weights), available_memory()
+    widest = max(PRECISIONS[precision].widening for precision in bundle.manifest.graphs.precisions)
+    needed, free = int(find_provider(provider).memory * widest * weights), available_memory()
     # The CPU's is the least of all: without it there is nothing.
     if provider == CPU or free is None or needed <= free:
         return True

@@ -7,13 +7,15 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import MissingExtra, ProviderUnavailable, first_line
 from edge_runtime.inference.choice import choose
 from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.openvino_engine import OpenVinoEngine, load_openvino
-from edge_runtime.inference.providers import AUTO, PROVIDERS, Library, automatic, find_provider
+from edge_runtime.inference.precisions import PRECISIONS
+from edge_runtime.inference.providers import AUTO, CPU, PROVIDERS, Library, automatic, find_provider
 from edge_runtime.inference.sessions import available_providers, open_session
 
 log = logging.getLogger(__name__)
@@ -38,8 +40,7 @@ def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = No
     vision, language = bundle.file(graphs.vision.file), bundle.file(graphs.language.file)
 
     def open_one(name: str) -> Engine:
-        opener = _OPENERS[find_provider(name).library]
-        return opener(vision, language, name, threads, graphs.frames_per_group)
+        return open_graphs(vision, language, name, graphs.frames_per_group, graphs.precisions, threads)
 
     if provider != AUTO:
         return open_one(provider)
@@ -54,15 +55,70 @@ def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = No
         return open_one(choose(bundle, candidates, threads, open_one, anew=True))
 
 
-def _onnxruntime(vision: Path, language: Path, provider: str, threads: int | None, group: int) -> Engine:
+def open_graphs(
+    vision: Path,
+    language: Path,
+    provider: str,
+    group: int = 1,
+    precisions: tuple[str, str] = ("fp32", "fp32"),
+    threads: int | None = None,
+) -> Engine:
+    """Load two graphs that are no bundle yet.
+
+    Args:
+        vision: Path of the vision graph.
+        language: Path of the language graph.
+        provider: A name of the table of providers; not `auto`.
+        group: g, how many frames the vision graph takes together.
+        precisions: Of both graphs.
+        threads: As of `open_engine`.
+
+    Raises:
+        BundleRefused: A graph cannot be loaded.
+        MissingExtra: What runs the provider is not installed.
+        ProviderUnavailable: The provider is not the one that would run.
+        UsageError: No such provider, or fewer than one thread.
+    """
+    opener = _OPENERS[find_provider(provider).library]
+    return opener(vision, language, provider, threads, group, precisions)
+
+
+def builder(precision: str) -> str:
+    """The provider that a build runs graphs of a precision on, where none is asked for.
+
+    Raises:
+        MissingExtra: ONNX Runtime is not installed.
+    """
+    there = installed()
+    return next((name for name in PRECISIONS[precision].builders if name in there), CPU)
+
+
+def fitted_on(manifest: Manifest) -> str:
+    """The provider that a bundle was fitted on, or one that suits its precisions where that is not installed.
+
+    Raises:
+        MissingExtra: ONNX Runtime is not installed.
+    """
+    stated = manifest.producer.get("provider", CPU)
+    if stated.partition(":")[0] in installed():
+        return stated
+    # The most rounded graph decides: what suits it computes the others as well.
+    return builder(max(manifest.graphs.precisions, key=lambda name: PRECISIONS[name].parity_tolerance))
+
+
+def _onnxruntime(
+    vision: Path, language: Path, provider: str, threads: int | None, group: int, _precisions: tuple[str, str]
+) -> Engine:
     return OnnxEngine(vision, language, provider, threads, group)
 
 
-def _openvino(vision: Path, language: Path, _provider: str, threads: int | None, group: int) -> Engine:
-    return OpenVinoEngine(vision, language, threads, group)
+def _openvino(
+    vision: Path, language: Path, _provider: str, threads: int | None, group: int, precisions: tuple[str, str]
+) -> Engine:
+    return OpenVinoEngine(vision, language, threads, group, precisions)
 
 
-_OPENERS: dict[Library, Callable[[Path, Path, str, int | None, int], Engine]] = {
+_OPENERS: dict[Library, Callable[[Path, Path, str, int | None, int, tuple[str, str]], Engine]] = {
     Library.ONNXRUNTIME: _onnxruntime,
     Library.OPENVINO: _openvino,
 }

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import BundleRefused, InferenceFailed, MissingExtra, UsageError, first_line
 from edge_runtime.files import printable
 from edge_runtime.inference.engine import FloatArray, failed, finite, join_groups, split_groups
+from edge_runtime.inference.precisions import PRECISIONS
 from edge_runtime.inference.providers import OPENVINO
 from edge_runtime.stream.pixels import UInt8Array
 
@@ -32,13 +33,20 @@ def load_openvino() -> Any:
 
 
 class OpenVinoEngine:
-    """An `Engine` on OpenVINO's CPU plugin, in float32: compiles both graphs, and keeps them until `close`.
+    """An `Engine` on OpenVINO's CPU plugin: compiles both graphs, and keeps them until `close`.
 
     Attributes:
         provider: `openvino`.
     """
 
-    def __init__(self, vision: Path, language: Path, threads: int | None = None, group: int = 1) -> None:
+    def __init__(
+        self,
+        vision: Path,
+        language: Path,
+        threads: int | None = None,
+        group: int = 1,
+        precisions: tuple[str, str] = ("fp32", "fp32"),
+    ) -> None:
         """Compile both graphs.
 
         Args:
@@ -46,6 +54,7 @@ class OpenVinoEngine:
             language: Path of the language graph.
             threads: Of one call; None leaves it to OpenVINO.
             group: g, how many frames the vision graph takes together.
+            precisions: Of both graphs: what each is told to compute in.
 
         Raises:
             BundleRefused: A graph cannot be loaded.
@@ -56,13 +65,12 @@ class OpenVinoEngine:
             raise UsageError(f"threads starts at 1, got {threads}")
         self.provider = OPENVINO
         self._openvino = load_openvino()
-        # Left alone, it takes bfloat16 where the processor has it: the scorer was fitted on what float32 gives.
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         core = self._openvino.Core()
-        self._vision: _Graph | None = _Graph(core, vision, options)
-        self._language: _Graph | None = _Graph(core, language, options)
+        self._vision: _Graph | None = _Graph(core, vision, options | _computing(core, precisions[0]))
+        self._language: _Graph | None = _Graph(core, language, options | _computing(core, precisions[1]))
         self._group = group
 
     def abandon(self) -> None:
@@ -139,6 +147,18 @@ class _Graph:
             with self._lock:
                 self._running.remove(request)
                 self._idle.append(request)
+
+
+def _computing(core: Any, precision: str) -> dict[str, str]:
+    """What a graph is told to compute in.
+
+    Left alone, OpenVINO takes bfloat16 where the processor has it; but the scorer was fitted on what the bundle's own
+    precision gives.
+    """
+    wanted = PRECISIONS[precision].openvino
+    known = [one.lower() for one in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
+    native = wanted in known or f"fp{wanted[1:]}" in known
+    return {"INFERENCE_PRECISION_HINT": wanted if native else "f32"}
 
 
 def _open(graph: _Graph | None) -> _Graph:

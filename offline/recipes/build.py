@@ -18,11 +18,12 @@ from edge_runtime.bundle.licences import commercial_use
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256
-from edge_runtime.inference.onnx_engine import OnnxEngine
-from edge_runtime.inference.precisions import parity_tolerance
+from edge_runtime.inference.engines import builder
+from edge_runtime.inference.providers import AUTO, find_provider
 from edge_runtime.inference.scorer import ScorerGraph
-from export.graphs import export_graphs
-from export.parity import Parity, expert_features, measure_parity, require_parity
+from export.deploy import Deployed, Deployment, deploy
+from export.parity import Parity
+from export.precision.rounding import Rounded
 from export.publish import LANGUAGE, SCORER, VISION, now, producer, publish, write_golden
 from export.staging import check_space, check_target, staging_folder
 from export.torch_onnx import tensor_specs
@@ -30,6 +31,7 @@ from models.family import Mllm
 from models.loading import choose_device
 from models.precision import dtype_name
 from models.prompts import PROMPTS, Prompt
+from offline.calibration.cost import Cost, ModelFeatures, measure_cost, require_bearable
 from offline.calibration.fit import Fitted, fit, fitted_document, timed
 from offline.calibration.scorer import fit_scorer
 from offline.console import Console
@@ -78,6 +80,8 @@ class BuildOptions:
         manifest: The data.csv.
         output: The bundle's folder.
         precision: Of the exported graphs.
+        provider: What runs them during the build; None for what suits the precision.
+        force: Whether a precision that costs too much accuracy is taken all the same.
         prompts: The phrasings that are hunted under.
         prompt: The one to bake in; None for the best.
         top_k: How many experts.
@@ -100,6 +104,8 @@ class BuildOptions:
     manifest: Path
     output: Path
     precision: m.Precision = "fp32"
+    provider: str | None = None
+    force: bool = False
     prompts: tuple[Prompt, ...] = PROMPTS
     prompt: str | None = None
     top_k: int = 5
@@ -152,6 +158,9 @@ class BuildOptions:
             words += ["--max-layer", str(self.max_layer)]
         if self.prompt is not None:
             words += ["--prompt", self.prompt]
+        if self.provider is not None:
+            words += ["--provider", self.provider]
+        words += ["--force"] if self.force else []
         return shlex.join(words)
 
 
@@ -197,10 +206,9 @@ class BuildRun:
 class _Exported:
     """The graphs, with what they were compared on and what that gave."""
 
-    graphs: OnnxEngine
+    deployed: Deployed
     hashes: tuple[str, ...]
     samples: NDArray[np.uint8]
-    parity: Parity
 
 
 def build(options: BuildOptions, console: Console) -> Built:
@@ -221,13 +229,15 @@ def build(options: BuildOptions, console: Console) -> Built:
     found = _hunt(run, features)
     with staging_folder(options.target) as work:
         exported = _export(run, found, work)
-        by_graphs = replace(run.extraction, extractor=ExpertFeatures(exported.graphs, exported.hashes))
+        by_graphs = replace(run.extraction, extractor=ExpertFeatures(exported.deployed.graphs, exported.hashes))
         fitted = fit(readable, run.units, by_graphs, work, console, options.seed)
+        cost = _cost(run, found, calibration, fitted)
         document = _assemble(run, found, exported, fitted, work)
+        document["parity"] |= {} if cost is None else cost.to_dict()
         evidence = _evidence(run, found, features, fitted)
         _report(run, evidence, readable, fitted, document, work)
         bundle = publish(work, options.target, document)
-    return Built(bundle, found, fitted, exported.parity)
+    return Built(bundle, found, fitted, exported.deployed.parity)
 
 
 def _begin(options: BuildOptions, console: Console) -> BuildRun:
@@ -256,7 +266,8 @@ def _check(options: BuildOptions) -> Dataset:
     check_target(options.target, options.overwrite)
     if options.prompt is not None and options.prompt not in (names := [prompt.name for prompt in options.prompts]):
         raise UsageError(f"there is no prompt {options.prompt!r}; choose from {', '.join(names)}")
-    parity_tolerance(options.precision)
+    if options.provider not in (None, AUTO):
+        find_provider(options.provider)
     dataset = read_dataset(options.manifest)
     dataset.require_both_classes("calibration")
     if not options.skip_unreadable:
@@ -300,18 +311,38 @@ def _hunt(run: BuildRun, features: FeatureSet) -> Hunt:
 def _export(run: BuildRun, found: Hunt, work: Path) -> _Exported:
     """The graphs, compared with the model on real segments."""
     options, mllm, segment = run.options, run.mllm, run.extraction.segment
-    experts, prompt = [expert.ref for expert in found.experts], _prompt(run, found)
-    run.console.say("Exporting the graphs")
-    export_graphs(mllm, prompt, experts, segment, work)
+    provider = options.provider
+    if provider is None or provider == AUTO:
+        provider = builder(options.precision)
+    run.console.say(f"Exporting the graphs in {options.precision}, run on {provider}")
     videos = run.dataset.only("calibration", "validation")
     samples = sample_segments(videos, mllm.pixels, segment, PARITY_SEGMENTS, options.skip_unreadable)
-    wanted = expert_features(mllm, prompt, experts, samples, segment)
-    graphs = OnnxEngine(work / VISION, work / LANGUAGE, provider="cpu", group=mllm.frames_per_group)
-    parity = measure_parity(wanted, graphs, samples, parity_tolerance(options.precision))
-    require_parity(parity)
+    experts = [expert.ref for expert in found.experts]
+    job = Deployment(mllm, _prompt(run, found), experts, segment, samples, work, provider)
+    deployed = deploy(job, options.precision, run.console.say)
+    parity = deployed.parity
     run.console.say(f"Parity on {parity.segments} segments: {parity.relative:.2g} of the features' scale")
     hashes = tuple(sha256(work / name) for name in sorted(path.name for path in work.iterdir()))
-    return _Exported(graphs, hashes, samples, parity)
+    return _Exported(deployed, hashes, samples)
+
+
+def _cost(run: BuildRun, found: Hunt, calibration: list[Extracted], fitted: Fitted) -> Cost | None:
+    """What the precision costs, against the model's own features; None for float32, whose parity says it.
+
+    Raises:
+        ParityError: More than is allowed.
+    """
+    options = run.options
+    if options.precision == "fp32":
+        return None
+    run.mllm.to(choose_device(options.use.device))
+    prompt = found.prompts.index(found.prompt)
+    validation = _validation(run, run.extraction) if fitted.validation_units else []
+    model = ModelFeatures.of(calibration, validation, prompt, [expert.ref for expert in found.experts])
+    cost = measure_cost(model, fitted, len(found.experts), options.seed)
+    run.console.say(f"Cost of {options.precision}: {cost}")
+    require_bearable(cost, options.precision, options.force)
+    return cost
 
 
 def _prompt(run: BuildRun, found: Hunt) -> Prompt:
@@ -325,7 +356,7 @@ def _assemble(run: BuildRun, found: Hunt, exported: _Exported, fitted: Fitted, w
     return {
         "schema_version": m.SCHEMA_VERSION,
         "created": now(),
-        "producer": producer(),
+        "producer": producer() | {"provider": exported.deployed.graphs.provider},
         "source_model": _source(run),
         "prompt": {"name": prompt.name, "text": prompt.text},
         "experts": [{"layer": e.layer, "head": e.head, "rss": e.rss} for e in found.experts],
@@ -337,8 +368,11 @@ def _assemble(run: BuildRun, found: Hunt, exported: _Exported, fitted: Fitted, w
         },
         "segment": msgspec.to_builtins(run.extraction.segment),
         "pixels": msgspec.to_builtins(run.extraction.pixels),
-        "graphs": {name: _graph(run, work / file) for name, file in (("vision", VISION), ("language", LANGUAGE))},
-        "parity": exported.parity.to_dict() | {"scorer_max_abs": fitted.scorer_difference},
+        "graphs": {
+            "vision": _graph(work / VISION, exported.deployed.vision),
+            "language": _graph(work / LANGUAGE, exported.deployed.language),
+        },
+        "parity": exported.deployed.parity.to_dict() | {"scorer_max_abs": fitted.scorer_difference},
     } | fitted_document(fitted)
 
 
@@ -354,7 +388,7 @@ def _source(run: BuildRun) -> dict[str, Any]:
 
 def _golden(exported: _Exported, scorer: ScorerGraph) -> Golden:
     """What the first two samples give, for the edge's self-test."""
-    graphs, samples = exported.graphs, exported.samples
+    graphs, samples = exported.deployed.graphs, exported.samples
     frames = samples[:2] if len(samples) > 1 else np.concatenate([samples, samples])
     tokens = np.concatenate([graphs.tokens(one[None]) for one in frames])
     features = np.concatenate([graphs.language(one[None]) for one in tokens])
@@ -362,14 +396,14 @@ def _golden(exported: _Exported, scorer: ScorerGraph) -> Golden:
     return Golden(frames, tokens, features, probabilities)
 
 
-def _graph(run: BuildRun, path: Path) -> dict[str, Any]:
+def _graph(path: Path, rounded: Rounded) -> dict[str, Any]:
     inputs, outputs = tensor_specs(path)
     return {
         "file": path.name,
-        "precision": run.options.precision,
+        "precision": rounded.precision,
         "inputs": msgspec.to_builtins(inputs),
         "outputs": msgspec.to_builtins(outputs),
-    }
+    } | ({"kept": list(rounded.kept)} if rounded.kept else {})
 
 
 def _evidence(run: BuildRun, found: Hunt, features: FeatureSet, fitted: Fitted) -> Evidence:

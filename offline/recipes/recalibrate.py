@@ -17,10 +17,11 @@ import numpy as np
 from edge_runtime.bundle.manifest import REPORT, FileEntry, Manifest
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
-from edge_runtime.inference.engines import open_engine
+from edge_runtime.inference.engines import fitted_on, open_engine
 from edge_runtime.inference.scorer import ScorerGraph
 from export.publish import SCORER, now, publish, write_golden
 from export.staging import check_target, staging_folder
+from offline.calibration.cost import OF_THE_SCORER
 from offline.calibration.fit import Fitted, fit, fitted_document
 from offline.console import Console
 from offline.data.cache import EntryStore
@@ -54,7 +55,7 @@ class RecalibrateOptions:
         output: The new bundle's folder.
         unit: What one calibration sample is.
         cache: Where features are kept; None for a folder beside the new bundle.
-        provider: Of ONNX Runtime.
+        provider: What runs the graphs; None for what the bundle was fitted on.
         seed: Of the fit.
         skip_unreadable: Whether videos that cannot be read are left out.
         overwrite: Whether a bundle that is there is replaced.
@@ -65,7 +66,7 @@ class RecalibrateOptions:
     output: Path
     unit: UnitChoice = "auto"
     cache: Path | None = None
-    provider: str = "cpu"
+    provider: str | None = None
     seed: int = 0
     skip_unreadable: bool = False
     overwrite: bool = False
@@ -99,6 +100,7 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
         write_golden(work, _golden(old, ScorerGraph(work / SCORER)))
         document = msgspec.to_builtins(old.manifest) | fitted_document(fitted)
         document |= {"created": now(), "segment": msgspec.to_builtins(extraction.segment)}
+        document["parity"] = {name: value for name, value in old.manifest.parity.items() if name not in OF_THE_SCORER}
         document["parity"]["scorer_max_abs"] = fitted.scorer_difference
         del document["files"], document["bundle_id"]
         material = _material(options, dataset, fitted, document, work)
@@ -122,7 +124,7 @@ def _check(options: RecalibrateOptions) -> tuple[Bundle, Dataset]:
 def _extraction(options: RecalibrateOptions, old: Bundle, dataset: Dataset) -> Extraction:
     """By the old bundle's graphs, at the site's own frame rate."""
     manifest = old.manifest
-    graphs = open_engine(old, options.provider)
+    graphs = open_engine(old, options.provider or fitted_on(manifest))
     # A segment of the `time` clock lasts as long as one of the videos that the scorer was fitted on.
     fps = median_rate(dataset.split("calibration"), options.skip_unreadable)
     segment = manifest.segment if fps is None else msgspec.structs.replace(manifest.segment, fps=fps)

@@ -10,9 +10,8 @@ from msgspec import UNSET
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import CheckpointError
-from edge_runtime.inference.engines import open_engine
+from edge_runtime.inference.engines import fitted_on, open_engine
 from edge_runtime.inference.precisions import parity_tolerance
-from edge_runtime.inference.providers import CPU
 from export.parity import Parity, expert_features, measure_parity
 from models.heads import HeadRef
 from models.loading import load
@@ -72,7 +71,7 @@ def verify(
     prompt = Prompt(stated.prompt.name, stated.prompt.text)
     experts = [HeadRef(expert.layer, expert.head) for expert in stated.experts]
     wanted = expert_features(mllm, prompt, experts, np.ascontiguousarray(frames), stated.segment)
-    parity = measure_parity(
-        wanted, open_engine(bundle, CPU), frames, parity_tolerance(stated.graphs.language.precision)
-    )
+    precisions = stated.graphs.precisions
+    engine = open_engine(bundle, fitted_on(stated))
+    parity = measure_parity(wanted, engine, frames, parity_tolerance(precisions))
     return Verification(parity, mllm.source.revision == stated.source_model.revision)

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from edge_runtime.cli.exit_codes import tell
-from edge_runtime.inference.precisions import exported_precisions
+from edge_runtime.cli.options import ProviderName
+from edge_runtime.inference.precisions import PRECISIONS
 from offline.cli.options import (
     CACHE,
     MANIFEST,
@@ -35,7 +36,19 @@ from offline.cli.options import (
 @MODEL
 @MANIFEST
 @click.option("--output", type=PATH, required=True, help="The bundle's folder.")
-@click.option("--precision", type=click.Choice(exported_precisions()), default="fp32", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(list(PRECISIONS)),
+    default="fp32",
+    show_default=True,
+    help="Of the graphs. int8 leaves in bfloat16 what it does not bear; what a precision costs is measured and told.",
+)
+@click.option(
+    "--provider",
+    type=ProviderName(),
+    help="What runs the graphs while scorer and locator are fitted [default: openvino for bf16 and int8, else cpu].",
+)
+@click.option("--force", is_flag=True, help="Take a precision that changes the validation AUC by more than -0.005.")
 @PROMPTS
 @PROMPT
 @TOP_K

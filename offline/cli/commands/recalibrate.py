@@ -19,10 +19,8 @@ from offline.cli.options import CACHE, MANIFEST, OVERWRITE, PATH, QUIET, SEED, S
 @CACHE
 @click.option(
     "--provider",
-    default="cpu",
-    show_default=True,
     type=ProviderName(),
-    help="What runs the graphs.",
+    help="What runs the graphs [default: what the bundle was fitted on].",
 )
 @SEED
 @SKIP

@@ -83,7 +83,7 @@ def test_the_command_lines_offer_it(module, command, added):
 from edge_runtime.inference.precisions import PRECISIONS, PrecisionSpec
 from edge_runtime.inference.providers import PROVIDERS, Provider
 PROVIDERS["npu"] = Provider("npu", "NpuExecutionProvider", "onnxruntime-npu", 0.1, None, "")
-PRECISIONS["int2"] = PrecisionSpec("int2", 0.5, 0.5)
+PRECISIONS["int2"] = PrecisionSpec("int2", 0.5, 0.5, "f32")
 from {module} import cli
 option = next(one for one in cli.commands["{command}"].params if one.name == "{added}")
 print(*option.type.choices)
@@ -91,7 +91,7 @@ print(*option.type.choices)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
-    wanted = ["auto", *PROVIDERS, "npu"] if added == "provider" else [*exported_precisions(), "int2"]
+    wanted = ["auto", *PROVIDERS, "npu"] if added == "provider" else [*PRECISIONS, "int2"]
     assert done.stdout.split() == wanted
 
 
@@ -101,12 +101,15 @@ def test_the_precisions_are_those_of_the_format():
     assert all(name == row.name for name, row in PROVIDERS.items())
 
 
-def test_what_cannot_be_exported_says_what_can():
-    assert exported_precisions() == ["fp32"]
-    assert parity_tolerance("fp32") == 1e-4
-    for name in ("int8", "abacus"):
-        with pytest.raises(UsageError, match=f"precision {name} cannot be exported yet; use --precision fp32"):
-            parity_tolerance(name)
+def test_of_two_graphs_the_more_rounded_one_says_how_near_they_must_be():
+    assert parity_tolerance(["fp32", "fp32"]) == 1e-4
+    assert parity_tolerance(["int8", "bf16"]) == parity_tolerance(["bf16", "int8"]) == parity_tolerance(["int8"])
+
+
+@pytest.mark.parametrize("row", PRECISIONS.values(), ids=lambda row: row.name)
+def test_what_builds_a_precision_is_in_the_table_of_providers(row):
+    assert set(row.builders) <= set(PROVIDERS)
+    assert row.builders[-1] == "cpu"
 
 
 def test_no_other_module_of_the_edge_names_a_provider():

@@ -1,0 +1,1 @@
+"""Passes over an exported graph that change its speed and nothing else."""

@@ -1,0 +1,161 @@
+"""What a precision costs: the deployed graphs beside the model's own features, through scorers fitted alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.errors import ParityError
+from export.parity import centred_cosine
+from models.heads import HeadRef
+from offline.arrays import Floating
+from offline.calibration.fit import Fitted
+from offline.calibration.scorer import fit_scorer
+from offline.data.scores import VideoScores
+from offline.evaluation.bootstrap import Interval, bootstrap_differences
+from offline.evaluation.metrics import frame_auc
+from offline.extraction.extract import Extracted
+
+#: A change of AUC below this is refused, unless forced.
+WORST_CHANGE = -0.005
+#: Figures of a cost that hold for one scorer only; a new one makes them void.
+OF_THE_SCORER = frozenset({"score_change", "auc_change", "auc_change_low", "auc_change_high"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the deployed graphs give, against what the model gives.
+
+    Attributes:
+        centred_cosine: Of the expert features, after taking off their mean over segments.
+        worst_head: The same of the expert that suffers most.
+        score_change: The largest change of a segment's probability.
+        auc_change: Of the frame AUC of raw scores on the validation videos; None where it is not defined.
+        interval: Of that change, over paired draws of the videos; None with fewer than two.
+        segments: How many were compared.
+    """
+
+    centred_cosine: float
+    worst_head: float
+    score_change: float
+    auc_change: float | None
+    interval: Interval | None
+    segments: int
+
+    def to_dict(self) -> dict[str, float]:
+        """As the manifest states it, among the figures of parity."""
+        figures = {
+            "centred_cosine": self.centred_cosine,
+            "centred_cosine_worst_head": self.worst_head,
+            "score_change": self.score_change,
+            "cost_segments": float(self.segments),
+        }
+        if self.auc_change is not None:
+            figures["auc_change"] = self.auc_change
+        if self.interval is not None:
+            figures |= {"auc_change_low": self.interval.low, "auc_change_high": self.interval.high}
+        return figures
+
+    def __str__(self) -> str:
+        said = (
+            f"centred cosine {self.centred_cosine:.4f} (worst head {self.worst_head:.4f}), "
+            f"scores change by {self.score_change:.3f} at most"
+        )
+        if self.auc_change is not None:
+            said += f", AUC by {self.auc_change:+.4f}"
+        if self.interval is not None:
+            said += f" ({self.interval.low:+.4f} to {self.interval.high:+.4f})"
+        return said
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelFeatures:
+    """What the model itself gives, of the experts under the bundle's prompt.
+
+    Attributes:
+        calibration: Features (U, K·d) of each calibration video, as `Fitted` has them of the graphs.
+        validation: Of each validation video.
+    """
+
+    calibration: Sequence[Floating]
+    validation: Sequence[Floating]
+
+    @classmethod
+    def of(
+        cls,
+        calibration: Sequence[Extracted],
+        validation: Sequence[Extracted],
+        prompt: int,
+        experts: Sequence[HeadRef],
+    ) -> ModelFeatures:
+        """Take the experts out of features of all heads, (U, M, L, H, d_h) a video."""
+
+        def experts_of(one: Extracted) -> Floating:
+            return np.concatenate([one.features[:, prompt, e.layer, e.head] for e in experts], axis=1)
+
+        return cls([experts_of(one) for one in calibration], [experts_of(one) for one in validation])
+
+
+def measure_cost(model: ModelFeatures, fitted: Fitted, heads: int, seed: int = 0) -> Cost:
+    """Compare on the validation videos; on the calibration videos where there are none, and then without AUC.
+
+    Args:
+        model: The model's own features, of the same videos in the same order.
+        fitted: What was fitted on the graphs'.
+        heads: K.
+        seed: Of the fit and of the draws.
+    """
+    labels = np.concatenate([one.labels for one in fitted.calibration_units])
+    scorer = fit_scorer(np.concatenate(model.calibration), labels, seed)
+    deployed = fit_scorer(np.concatenate([one.features for one in fitted.calibration_units]), labels, seed)
+    judged = fitted.validation_units or fitted.calibration_units
+    own = model.validation if fitted.validation_units else model.calibration
+    wanted, got = np.concatenate(own), np.concatenate([one.features for one in judged])
+    by_head = zip(np.split(wanted, heads, axis=1), np.split(got, heads, axis=1), strict=True)
+    before = [scorer.predict_proba(one)[:, 1] for one in own]
+    after = [deployed.predict_proba(one.features)[:, 1] for one in judged]
+    change, interval = _auc_change(judged, before, after, seed) if fitted.validation_units else (None, None)
+    return Cost(
+        centred_cosine=centred_cosine(wanted, got),
+        worst_head=min(centred_cosine(one, other) for one, other in by_head),
+        score_change=max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True)),
+        auc_change=change,
+        interval=interval,
+        segments=len(wanted),
+    )
+
+
+def require_bearable(cost: Cost, precision: str, force: bool) -> None:
+    """Refuse a precision that costs too much.
+
+    Raises:
+        ParityError: The AUC falls by more than 0.005, and it is not forced.
+    """
+    if cost.auc_change is not None and not cost.auc_change >= WORST_CHANGE and not force:
+        raise ParityError(
+            f"precision {precision} changes the validation AUC by {cost.auc_change:+.4f}, allowed are "
+            f"{WORST_CHANGE:+.3f} ({cost}); choose another --precision, or say --force. The bundle was not written"
+        )
+
+
+def _auc_change(
+    judged: Sequence[Extracted], before: Sequence[Floating], after: Sequence[Floating], seed: int
+) -> tuple[float | None, Interval | None]:
+    labels = [one.video.frame_labels(one.frames) for one in judged]
+    series = [
+        [
+            VideoScores.of_segments(
+                one.video.name, one.frames, one.spans, [float(value) for value in values]
+            ).expand()
+            for one, values in zip(judged, scores, strict=True)
+        ]
+        for scores in (after, before)
+    ]
+    every = np.concatenate(labels)
+    aucs = [frame_auc(every, np.concatenate(scores)) for scores in series]
+    if aucs[0] is None or aucs[1] is None:
+        return None, None
+    pairs = [list(zip(labels, scores, strict=True)) for scores in series]
+    return aucs[0] - aucs[1], bootstrap_differences(pairs[0], pairs[1], seed=seed)["auc"]
