@@ -41,7 +41,7 @@ from models.precision import DTYPES
 from models.prompts import PROMPTS
 from models.transformers_mllm import TransformersMllm
 
-SAMPLES = 3
+SAMPLES = 2
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -84,7 +84,9 @@ def cut(mllm: TransformersMllm, depth: int) -> Iterator[None]:
 @click.option("--depth", type=click.IntRange(min=1), help="Layers that run [default: all].")
 @click.option("--precision", type=click.Choice(list(PRECISIONS)), default="fp32", show_default=True)
 @click.option("--provider", type=click.Choice(provider_choices()), help="[default: what a build would take]")
-@click.option("--dtype", type=click.Choice(list(DTYPES)), default="bfloat16", show_default=True, help="transformers'.")
+@click.option(
+    "--dtype", type=click.Choice(list(DTYPES)), default="bfloat16", show_default=True, help="transformers'."
+)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=os.cpu_count(), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")

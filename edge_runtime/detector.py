@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import InferenceFailed, InvalidFrame, UsageError
-from edge_runtime.inference.engine import Engine
+from edge_runtime.inference.encoder import FrameEncoder
+from edge_runtime.inference.engine import Engine, finite
 from edge_runtime.inference.engines import open_engine
 from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.inference.selftest import check_engine
@@ -24,7 +25,7 @@ from edge_runtime.repeats import RepeatedTrouble
 from edge_runtime.stream.locator import LOCATORS
 from edge_runtime.stream.pixels import Color, UInt8Array, check_color, check_frame, prepare
 from edge_runtime.stream.segmenter import Segmenter, interrupt, segmenter_for
-from edge_runtime.stream.segments import Clock, Gap, PreparePixels, ReadAgain, Segment
+from edge_runtime.stream.segments import Clock, Encode, Gap, PreparePixels, ReadAgain, Segment
 from edge_runtime.stream.timestamps import check_seconds
 from edge_runtime.stream.track import LocatedStream
 
@@ -40,6 +41,7 @@ class Stream:
         detector: Detector,
         segmenter: Segmenter,
         located: LocatedStream,
+        encode: Encode = "batch",
     ) -> None:
         self.camera = camera
         self.segmenter = segmenter
@@ -48,6 +50,7 @@ class Stream:
         self._spec = detector.bundle.manifest.segment
         self._pixels = detector.bundle.manifest.pixels
         self._flushed = False
+        self._encoder = detector.encoder() if encode == "eager" else None
 
     def push(self, frame: UInt8Array, seconds: float, color: Color = "bgr") -> list[Record]:
         """Take one frame; returns the records that became final with it, most often none.
@@ -70,7 +73,10 @@ class Stream:
     def push_lazy(self, frame: PreparePixels, seconds: float) -> list[Record]:
         """As `push`, for a frame that is prepared only if the model will see it."""
         self._check_open()
-        return self._take(self.segmenter.push(frame, seconds))
+        records = self._take(self.segmenter.push(frame, seconds))
+        if self._encoder is not None:
+            self._detector.encode(self.camera, self.segmenter.sampled, self._encoder)
+        return records
 
     def gap(
         self, start_s: float, end_s: float, reason: GapReason = "lost", read_again: ReadAgain | None = None
@@ -114,7 +120,9 @@ class Stream:
 
         A segment that the graphs cannot score becomes a gap (reason `dropped`), never a score.
         """
-        score = self._detector.score_segment(self.camera, item) if isinstance(item, Segment) else None
+        score = None
+        if isinstance(item, Segment):
+            score = self._detector.score_segment(self.camera, item, self._encoder)
         return self._located.take(item, score)
 
     def flush(self, read_again: ReadAgain | None = None) -> list[Record]:
@@ -200,6 +208,7 @@ class Detector:
         length: int | None = None,
         sparing: bool = False,
         run: str = "",
+        encode: Encode = "batch",
     ) -> Stream:
         """Open a stream of frames.
 
@@ -210,12 +219,16 @@ class Detector:
             length: A file's number of frames, where known, spares work.
             sparing: See TimeSegmenter.
             run: Goes into the events' ids, so that those of a camera differ from run to run.
+            encode: `eager` encodes each sampled frame when it is pushed, so that a segment's end waits for the
+                language graph alone; `batch` encodes all of a segment at its end, which takes less time in all.
 
         Raises:
-            UsageError: No such name, locator or clock, or the detector was closed.
+            UsageError: No such name, locator, clock or way to encode, or the detector was closed.
         """
+        if encode not in get_args(Encode):
+            raise UsageError(f"unknown way to encode {encode!r}; choose from {', '.join(get_args(Encode))}")
         segmenter = segmenter_for(self.bundle.manifest.segment, clock, length, sparing)
-        return Stream(name, self, segmenter, self.located(name, locator, run))
+        return Stream(name, self, segmenter, self.located(name, locator, run), encode)
 
     def located(self, name: str, locator: str = "full", run: str = "") -> LocatedStream:
         """The second step of a stream alone, for callers that cut and score segments themselves.
@@ -255,19 +268,57 @@ class Detector:
             raise UsageError("the detector was closed")
         return self.probabilities(engine.features(frames))
 
-    def score_segment(self, camera: str, segment: Segment) -> float | None:
+    def encoder(self) -> FrameEncoder:
+        """What a stream that encodes eagerly remembers: the tokens of a segment, and of the next one as it grows."""
+        manifest = self.bundle.manifest
+        group = manifest.graphs.frames_per_group
+        return FrameEncoder(group, 2 * manifest.segment.sampled // group)
+
+    def encode(self, camera: str, frames: Sequence[UInt8Array], encoder: FrameEncoder) -> None:
+        """Encode frames that a segment will most likely have. Where that fails, the segment's own scoring says so.
+
+        Args:
+            camera: Whose they are.
+            frames: The segment's first samples, uint8 (H, W, 3) each.
+            encoder: The stream's.
+
+        Raises:
+            UsageError: The detector was closed.
+        """
+        if self.engine is None:
+            raise UsageError("the detector was closed")
+        try:
+            encoder.prepare(self.engine, frames)
+        except InferenceFailed as error:
+            log.debug("%s: a frame could not be encoded ahead: %s", camera, error)
+
+    def score_segment(self, camera: str, segment: Segment, encoder: FrameEncoder | None = None) -> float | None:
         """The first step behind a segmenter: a segment's probability, None where the graphs could not give one.
 
         The first of a stream that fails is logged at once, those after it as a sum once a minute.
+
+        Args:
+            camera: Whose it is.
+            segment: Its pixels are encoded.
+            encoder: What of them is encoded already; None encodes all.
+
+        Raises:
+            UsageError: The detector was closed.
         """
         try:
-            return float(self.score(segment.pixels[None])[0])
+            return float(self._probabilities_of(segment.pixels[None], encoder)[0])
         except InferenceFailed as error:
             trouble = self._unscored.get(camera)
             if trouble is None:
                 trouble = self._unscored.setdefault(camera, _unscored(camera))
             trouble.happened(f"{camera}: segment {segment.index} could not be scored: {error}")
             return None
+
+    def _probabilities_of(self, frames: UInt8Array, encoder: FrameEncoder | None) -> NDArray[np.float32]:
+        engine = self.engine
+        if encoder is None or engine is None:
+            return self.score(frames)
+        return self.probabilities(finite(engine.language(encoder.tokens(engine, frames))))
 
     def sum_up_unscored(self, *, at_once: bool = False) -> None:
         """Log how many segments could not be scored since that was last said, at most once a minute a stream.

@@ -92,8 +92,8 @@ def deploy(job: Deployment, precision: Precision, say: Callable[[str], None]) ->
     return Deployed(engine, vision, language, parity)
 
 
-# What one product bears hardly depends on the segment; another pass over all of them would take as long as the first.
-_FOR_NOISE = 2
+# What one product bears hardly depends on the segment, and another pass over all would take as long as the first.
+_FOR_NOISE = 1
 _Graphs = tuple[tuple[Rounded, Rounded], Engine]
 
 

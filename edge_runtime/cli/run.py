@@ -13,7 +13,7 @@ from edge_runtime.cli.options import DEBUG, PROVIDER, THREADS
 
 if TYPE_CHECKING:
     from edge_runtime.cli.console import LogConsole
-    from edge_runtime.stream.segments import Clock
+    from edge_runtime.stream.segments import Clock, Encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,7 @@ class Chosen:
     cameras: tuple[str, ...]
     locator: str
     clock: Clock | None
+    encode: Encode
     provider: str
     threads: int | None
     output: str | None
@@ -53,6 +54,14 @@ class Chosen:
     "--clock",
     type=click.Choice(["frames", "time"]),
     help="Cut segments by counting frames or by time [default: frames for files, time for live cameras].",
+)
+@click.option(
+    "--encode",
+    type=click.Choice(["batch", "eager"]),
+    default="batch",
+    show_default=True,
+    help="eager runs the vision tower on each sampled frame when it comes: a segment's record then waits for the "
+    "language model alone. batch runs it on all of them at the end, which takes less time in all.",
 )
 @PROVIDER
 @THREADS
@@ -108,6 +117,7 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
     from edge_runtime.outputs.sink import Output, Outputs
     from edge_runtime.video.sources import parse_source
     from edge_runtime.watch.files import check_files
+    from edge_runtime.watch.options import RunOptions
     from edge_runtime.watch.run import Runner, check_sources
     from edge_runtime.watch.stopping import StopRequest, any_of
 
@@ -138,9 +148,9 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
                     detector,
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
-                    locator=chosen.locator,
-                    clock=chosen.clock,
-                    progress=console.progress,
+                    options=RunOptions(
+                        locator=chosen.locator, clock=chosen.clock, encode=chosen.encode, progress=console.progress
+                    ),
                 )
                 runners.append(runner)
                 runner.run(sources)

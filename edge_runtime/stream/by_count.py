@@ -49,6 +49,12 @@ class FrameSegmenter:
         """Whether the running segment holds a frame."""
         return self._count > 0
 
+    @property
+    def sampled(self) -> list[UInt8Array]:
+        """Pixels of the running segment's first samples, as far as they are certain if it becomes a full one."""
+        places = sample_indices(self._spec.frames, self._spec.sampled).tolist()
+        return [self._pixels[place] for place in places if place < self._count]
+
     def push(self, frame: PreparePixels, seconds: float) -> list[Segment | Gap]:
         """Take one frame.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.stream.segments import ROUNDING_S, Gap, PreparePixels, ReadAgain, Segment, SegmentSpec, nearest
@@ -59,6 +60,16 @@ class TimeSegmenter:
     def is_open(self) -> bool:
         """Whether the running segment holds a frame."""
         return self._count > 0
+
+    @property
+    def sampled(self) -> list[UInt8Array]:
+        """Pixels of the running segment's first samples, as far as they are certain if it becomes a full one."""
+        if not self._kept or self._anchor_s is None or self._last_s is None:
+            return []
+        centres = self._centres(self._bound_s(0), self._bound_s(1))
+        # Behind a centre, later frames are only farther from it.
+        passed = centres[centres <= self._last_s]
+        return [self._kept[place][1] for place in nearest(self._times(), passed)]
 
     def push(self, frame: PreparePixels, seconds: float) -> list[Segment | Gap]:
         """Take one frame.
@@ -174,19 +185,25 @@ class TimeSegmenter:
         before, last = (math.floor((edge_s - self._bound_s(0)) / bin_s - 0.5) for edge_s in halfway_s)
         return max(before + 1, 0) <= min(last, self._spec.sampled - 1)
 
+    def _times(self) -> NDArray[np.float64]:
+        return np.array([seconds for seconds, _ in self._kept])
+
+    def _centres(self, start_s: float, end_s: float) -> NDArray[np.float64]:
+        """The bin centres between two times."""
+        bins: NDArray[np.float64] = (np.arange(self._spec.sampled) + 0.5) / self._spec.sampled
+        return start_s + bins * (end_s - start_s)
+
     def _close(self, end_s: float) -> Segment:
         start_s = self._bound_s(0)
         end_s = min(end_s, self._bound_s(1))
-        times = np.array([seconds for seconds, _ in self._kept])
-        bins = (np.arange(self._spec.sampled) + 0.5) / self._spec.sampled
-        centres = start_s + bins * (end_s - start_s)
+        chosen = nearest(self._times(), self._centres(start_s, end_s))
         segment = Segment(
             index=self._index,
             start_frame=self._start_frame,
             end_frame=self._frame,
             start_s=start_s,
             end_s=end_s,
-            pixels=np.stack([self._kept[i][1] for i in nearest(times, centres)]),
+            pixels=np.stack([self._kept[place][1] for place in chosen]),
         )
         self._index += 1
         self._start_frame = self._frame

@@ -8,6 +8,7 @@ from edge_runtime.errors import UsageError
 from edge_runtime.records import GapReason
 from edge_runtime.stream.by_count import FrameSegmenter
 from edge_runtime.stream.by_time import TimeSegmenter
+from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.stream.segments import Clock, Gap, PreparePixels, ReadAgain, Segment, SegmentSpec
 
 
@@ -25,6 +26,10 @@ class Segmenter(Protocol):
     @property
     def is_open(self) -> bool:
         """Whether the running segment holds a frame."""
+
+    @property
+    def sampled(self) -> list[UInt8Array]:
+        """Pixels of the running segment's first samples, as far as they are certain if it becomes a full one."""
 
     def push(self, frame: PreparePixels, seconds: float) -> list[Segment | Gap]:
         """Take one frame; returns what it made final. Raises InvalidFrame, and the frame does not count."""

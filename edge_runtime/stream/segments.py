@@ -20,6 +20,9 @@ from edge_runtime.stream.pixels import UInt8Array
 #: What cuts a stream: the count of its frames, or their timestamps.
 Clock = Literal["frames", "time"]
 
+#: When sampled frames are encoded: each when it comes, or all of a segment at its end.
+Encode = Literal["eager", "batch"]
+
 #: One frame's pixels, uint8 (H, W, 3). A segmenter calls it at most once, and only while it is pushed.
 PreparePixels = Callable[[], UInt8Array]
 #: Prepares frames that went by, by their index in the stream; leaves out what it cannot read again.

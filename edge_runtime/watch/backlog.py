@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from edge_runtime.records import CameraRecord
 from edge_runtime.repeats import RepeatedTrouble
+from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.stream.segments import Gap, Segment
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,18 @@ class CameraEnd:
     """The camera was removed: nothing of it comes after this."""
 
 
-Item = Segment | Gap | CameraRecord | CameraEnd
+@dataclass(frozen=True, slots=True, eq=False)
+class SampledFrames:
+    """First samples of a running segment, to be encoded while there is time; nothing is lost without them.
+
+    Attributes:
+        pixels: uint8 (H, W, 3) each, in order, those that were put before included.
+    """
+
+    pixels: tuple[UInt8Array, ...]
+
+
+Item = Segment | Gap | CameraRecord | CameraEnd | SampledFrames
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +114,9 @@ class Backlog:
 
     def _append(self, queue: deque[Item], item: Item) -> Segment | None:
         """Add an item within the bounds; returns the segment that became a gap for it."""
+        # Whatever comes next holds these frames, or ends what they were for.
+        for waiting in [one for one in queue if isinstance(one, SampledFrames)]:
+            queue.remove(waiting)
         queue.append(item)
         dropped = None
         places = [place for place, waiting in enumerate(queue) if isinstance(waiting, Segment)]

@@ -23,7 +23,7 @@ from edge_runtime.stream.segments import Gap, Segment
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import Source
-from edge_runtime.watch.backlog import Backlog, CameraEnd
+from edge_runtime.watch.backlog import Backlog, CameraEnd, SampledFrames
 from edge_runtime.watch.feed import CameraFeed
 from edge_runtime.watch.options import RunOptions
 from edge_runtime.watch.stopping import Stop
@@ -93,7 +93,10 @@ class CameraRun:
         self._duration_s = manifest.segment.duration_s
         self._located = shared.detector.located(source.name, options.locator, run)
         segmenter = segmenter_for(manifest.segment, options.clock or "time", sparing=True)
-        self.feed = CameraFeed(source.name, segmenter, manifest.segment, manifest.pixels, shared.backlog)
+        self.encoder = shared.detector.encoder() if options.encode == "eager" else None
+        self.feed = CameraFeed(
+            source.name, segmenter, manifest.segment, manifest.pixels, shared.backlog, options.encode
+        )
         self.reader = shared.open_reader(source, self.feed, shared.clock)
         shared.backlog.add(source.name)
 
@@ -247,8 +250,12 @@ class LiveRun:
         if isinstance(item, CameraEnd):
             self._end(camera)
             return True
+        if isinstance(item, SampledFrames):
+            if camera.encoder is not None:
+                self._detector.encode(name, item.pixels, camera.encoder)
+            return True
         # Two steps, so that one call can score segments of several cameras.
-        score = self._detector.score_segment(name, item) if isinstance(item, Segment) else None
+        score = self._detector.score_segment(name, item, camera.encoder) if isinstance(item, Segment) else None
         self._tell(camera, camera.take(item, score))
         return True
 

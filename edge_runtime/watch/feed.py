@@ -8,9 +8,9 @@ from functools import partial
 from edge_runtime.records import CameraRecord, CameraState, GapReason
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array, prepare
 from edge_runtime.stream.segmenter import Segmenter, interrupt
-from edge_runtime.stream.segments import Gap, Segment, SegmentSpec
+from edge_runtime.stream.segments import Encode, Gap, Segment, SegmentSpec
 from edge_runtime.video.capture import DecodedFrame
-from edge_runtime.watch.backlog import Backlog
+from edge_runtime.watch.backlog import Backlog, SampledFrames
 
 
 class CameraFeed:
@@ -24,6 +24,7 @@ class CameraFeed:
         segment: How the bundle cuts.
         pixels: What the model sees of a frame.
         backlog: Where finished segments, gaps and changes of state wait; the camera has a queue there.
+        encode: Whether sampled frames go there too, before their segment ends.
     """
 
     def __init__(
@@ -33,11 +34,14 @@ class CameraFeed:
         segment: SegmentSpec,
         pixels: PixelSpec,
         backlog: Backlog,
+        encode: Encode = "batch",
     ) -> None:
         self.camera = camera
         self._segmenter = segmenter
         self._segment, self._pixels = segment, pixels
         self._backlog = backlog
+        self._eager = encode == "eager"
+        self._told = 0
         self._lock = threading.Lock()
         self._closed = False
         self._end_s = 0.0
@@ -68,6 +72,8 @@ class CameraFeed:
         with self._lock:
             if not self._closed:
                 self._put(self._segmenter.push(partial(self._prepare, frame), frame.seconds))
+                if self._eager:
+                    self._tell_sampled()
 
     def on_outage(self, start_s: float, end_s: float, reason: GapReason) -> None:
         """Put a gap where frames were missing, behind the segment that ended before it."""
@@ -97,6 +103,13 @@ class CameraFeed:
 
     def _prepare(self, frame: DecodedFrame) -> UInt8Array:
         return prepare(frame.retrieve(), self._pixels)
+
+    def _tell_sampled(self) -> None:
+        sampled = self._segmenter.sampled
+        if len(sampled) != self._told:
+            self._told = len(sampled)
+            if sampled:
+                self._backlog.put(self.camera, SampledFrames(tuple(sampled)))
 
     def _put(self, items: list[Segment] | list[Segment | Gap]) -> None:
         for item in items:

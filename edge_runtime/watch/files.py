@@ -163,7 +163,9 @@ class FileRun:
         begun, tally, done = time.monotonic(), Tally(), 0
         with VideoFile(Path(source.target)) as video:
             fps = self._rate(source, video.fps, clock)
-            stream = self._detector.stream(source.name, self._options.locator, clock, video.frame_count_hint)
+            stream = self._detector.stream(
+                source.name, self._options.locator, clock, video.frame_count_hint, encode=self._options.encode
+            )
 
             def frames_done(frames: int) -> None:
                 nonlocal done

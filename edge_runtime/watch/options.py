@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_runtime.stream.segments import Clock
+from edge_runtime.stream.segments import Clock, Encode
 
 # progress(camera, frames done, frames in all or None, frames a second of the file)
 FileProgress = Callable[[str, int, int | None, float], None]
@@ -18,9 +18,11 @@ class RunOptions:
     Attributes:
         locator: As of `Detector.stream`.
         clock: How segments are cut; by default `frames` for files and `time` for live cameras.
+        encode: As of `Detector.stream`.
         progress: Told how far a file has got.
     """
 
     locator: str = "full"
     clock: Clock | None = None
+    encode: Encode = "batch"
     progress: FileProgress | None = None

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
-from edge_runtime.stream.segments import Clock
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.sources import Source
 from edge_runtime.watch.cameras import LiveRun, OpenReader
 from edge_runtime.watch.files import Emit, FileRun
-from edge_runtime.watch.options import FileProgress, RunOptions
+from edge_runtime.watch.options import RunOptions
 from edge_runtime.watch.stopping import Stop
 
 
@@ -39,9 +38,7 @@ class Runner:
         detector: What scores.
         write: Takes every record; what it raises ends the run.
         stop: Looked at between frames; then what is open is scored and written, and `run` returns.
-        locator: As of `Detector.stream`.
-        clock: By default `frames` for files and `time` for live cameras.
-        progress: Told how far a file has got.
+        options: Of the run.
         open_reader: Makes the reader of a live camera.
 
     Attributes:
@@ -54,15 +51,13 @@ class Runner:
         write: Emit,
         stop: Stop,
         *,
-        locator: str = "full",
-        clock: Clock | None = None,
-        progress: FileProgress | None = None,
+        options: RunOptions | None = None,
         open_reader: OpenReader = LiveCamera,
     ) -> None:
         self._detector = detector
         self._write = write
         self._stop = stop
-        self._options = RunOptions(locator=locator, clock=clock, progress=progress)
+        self._options = options or RunOptions()
         self._open_reader = open_reader
         self.left_behind: list[str] = []
 

@@ -18,6 +18,8 @@ from models.family import Mllm
 
 # Positions of one call that the cost is measured on: a second product of their size is all that it takes.
 _LOOKED_AT = 256
+# Calls of one layer that it is measured on: rounding its weight takes longer than running it.
+_CALLS = 4
 
 
 def linear_layers(mllm: Mllm, stages: Iterable[nn.Module] | None = None) -> dict[str, nn.Linear]:
@@ -68,7 +70,7 @@ def observe_noise(mllm: Mllm, ranges: Mapping[str, Range]) -> Iterator[dict[str,
     sums: dict[str, list[float]] = defaultdict(list)
 
     def look(name: str, layer: nn.Linear, given: Tensor, _made: Tensor) -> None:
-        if name in ranges:
+        if name in ranges and len(sums[name]) < _CALLS:
             sums[name].append(noise(layer.weight, given, ranges[name]))
 
     found: dict[str, float] = {}

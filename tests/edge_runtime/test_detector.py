@@ -572,3 +572,85 @@ def test_the_id_of_an_event_is_the_same_when_the_footage_runs_again(detector):
 
     assert ids() == ids() == {f"{detector.bundle.manifest.bundle_id[:8]}-gate-0"}
     assert ids(run="tuesday") == {"tuesday-gate-0"}
+
+
+# -- encoding ahead -----------------------------------------------------------------------------------------------
+
+
+class CountingEngine:
+    """A real engine, and how many segments' frames went through each graph."""
+
+    def __init__(self, engine) -> None:
+        self.engine, self.provider = engine, engine.provider
+        self.encoded, self.read = [], 0
+
+    def tokens(self, frames):
+        self.encoded.append(frames.shape[1])
+        return self.engine.tokens(frames)
+
+    def language(self, tokens):
+        self.read += 1
+        return self.engine.language(tokens)
+
+    def features(self, frames):
+        return self.language(self.tokens(frames))
+
+    def abandon(self): ...
+
+    def close(self): ...
+
+
+def noisy(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("clock", ["frames", "time"])
+def test_encoding_ahead_gives_the_same_records_and_leaves_the_language_graph_for_the_end(bundle, detector, clock):
+    frames = [noisy(number) for number in range(110)]
+    engine = CountingEngine(detector.engine)
+    with Detector(bundle, engine=engine, self_test=False) as counted:
+        told = {}
+        for encode in ("batch", "eager"):
+            stream = counted.stream("gate", clock=clock, encode=encode)
+            records, engine.encoded = [], []
+            for number, frame in enumerate(frames):
+                before = len(engine.encoded)
+                # Frame 48 begins the next segment on the clock of times; frame 47 ends this one when counting.
+                made = stream.push(frame, number / bundle.manifest.segment.fps)
+                if of(SegmentRecord, made) and encode == "eager":
+                    assert len(engine.encoded) - before <= 1
+                records += made
+            told[encode] = records + stream.flush()
+            sampled = bundle.manifest.segment.sampled
+            if encode == "eager":
+                assert max(engine.encoded[: 2 * sampled]) == 1, "one frame at a time, each once"
+            else:
+                assert set(engine.encoded) == {sampled}
+    assert len(told["eager"]) == len(told["batch"]) >= 3
+    for ahead, together in zip(
+        map(msgspec.to_builtins, told["eager"]), map(msgspec.to_builtins, told["batch"]), strict=True
+    ):
+        assert ahead.keys() == together.keys()
+        for key, value in together.items():
+            assert ahead[key] == (pytest.approx(value, abs=1e-5) if isinstance(value, float) else value)
+
+
+def test_frames_that_cannot_be_encoded_ahead_are_tried_again_with_their_segment(bundle, detector, monkeypatch):
+    engine = CountingEngine(detector.engine)
+    with Detector(bundle, engine=engine, self_test=False) as counted:
+        stream = counted.stream("gate", clock="frames", encode="eager")
+
+        def broken(frames):
+            raise InferenceFailed("the graphs failed")
+
+        monkeypatch.setattr(engine, "tokens", broken)
+        records = push_all(stream, [noisy(number) for number in range(47)])
+        monkeypatch.undo()
+        records += push_all(stream, [noisy(47)], first=47) + stream.flush()
+        assert len(of(SegmentRecord, records)) == 1
+        assert not of(GapRecord, records)
+
+
+def test_an_unknown_way_to_encode_is_refused(detector):
+    with pytest.raises(UsageError, match="unknown way to encode 'never'; choose from eager, batch"):
+        detector.stream("gate", encode="never")

@@ -17,7 +17,7 @@ from edge_runtime.bundle.manifest import Precision
 from edge_runtime.checks import doctor
 from edge_runtime.checks.doctor import examine, identity_graph
 from edge_runtime.errors import UsageError
-from edge_runtime.inference.precisions import PRECISIONS, exported_precisions, parity_tolerance
+from edge_runtime.inference.precisions import PRECISIONS, parity_tolerance
 from edge_runtime.inference.providers import PROVIDERS, Provider, automatic, provider_choices
 from edge_runtime.inference.selftest import tolerance
 from edge_runtime.inference.sessions import available_providers, choose_provider, open_session

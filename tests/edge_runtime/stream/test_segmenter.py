@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from segmenting import SPEC, feed, numbers, picture, told
+from segmenting import SPEC, at, feed, numbers, picture, specs, steps, told
 
 from edge_runtime.errors import InvalidFrame, UsageError
 from edge_runtime.stream.by_count import FrameSegmenter
@@ -132,3 +132,32 @@ def test_gaps_take_their_places_between_segments(clock, runs):
     assert [(gap.start_s, gap.end_s, gap.reason) for gap in told_gaps] == [(*gap, "lost") for gap in gaps]
     assert [gap.segments for gap in told_gaps] == [SPEC.places(end_s - start_s) for start_s, end_s in gaps]
     assert sum(item.end_frame - item.start_frame for item in items if isinstance(item, Segment)) == frame
+
+
+@given(spec=specs, gaps=steps, sparing=st.booleans(), clock=st.sampled_from(["frames", "time"]))
+def test_what_is_certain_of_a_segment_is_what_a_full_one_has(spec, gaps, sparing, clock):
+    """Frames that are encoded ahead are those of the segment, unless it ends early."""
+    segmenter = segmenter_for(spec, clock, sparing=sparing)
+    certain: list[np.ndarray] = []
+    for number, seconds in enumerate(at(gaps)):
+        for item in segmenter.push(lambda number=number: picture(number), seconds):
+            whole = isinstance(item, Segment) and (
+                item.end_frame - item.start_frame == spec.frames
+                if clock == "frames"
+                else math.isclose(item.end_s - item.start_s, spec.duration_s, rel_tol=1e-9)
+            )
+            if whole:
+                assert len(certain) <= spec.sampled
+                assert all(np.array_equal(one, row) for one, row in zip(certain, item.pixels, strict=False))
+            certain = []
+        now = segmenter.sampled
+        assert len(now) >= len(certain), "what was certain stays so"
+        assert all(np.array_equal(one, other) for one, other in zip(certain, now, strict=False))
+        certain = now
+
+
+@both
+def test_at_the_last_frame_but_one_almost_all_is_certain(clock):
+    segmenter = segmenter_for(SPEC, clock, sparing=clock == "time")
+    feed(segmenter, [i / 30 for i in range(47)])
+    assert [int(one[0, 0, 2]) for one in segmenter.sampled] == list(range(1, 47, 3))

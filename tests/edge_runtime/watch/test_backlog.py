@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.records import CameraRecord, GapReason
 from edge_runtime.stream.segments import Gap, Segment
-from edge_runtime.watch.backlog import Backlog, CameraEnd, Item
+from edge_runtime.watch.backlog import Backlog, CameraEnd, Item, SampledFrames
 
 PIXELS = np.zeros((1, 1, 1, 3), np.uint8)
 CAMERAS = ("gate", "yard")
@@ -151,3 +151,18 @@ def test_a_camera_with_braces_in_its_name(caplog: pytest.LogCaptureFixture) -> N
         backlog.put("a{0}{b", segment(index))
     backlog.remove("a{0}{b")
     assert "camera a{0}{b: 6 more segments were dropped" in caplog.messages[-1]
+
+
+def test_frames_to_encode_ahead_never_wait_behind_what_they_are_part_of() -> None:
+    backlog = backlog_of("gate")
+    frame = PIXELS[0, 0]
+    first, more = SampledFrames((frame,)), SampledFrames((frame, frame))
+    backlog.put("gate", first)
+    backlog.put("gate", more)
+    assert backlog.take(0.0) == ("gate", more), "the newer ones hold the older ones"
+    assert backlog.take(0.0) is None
+    backlog.put("gate", first)
+    whole = segment(0)
+    backlog.put("gate", whole)
+    assert backlog.take(0.0) == ("gate", whole)
+    assert backlog.take(0.0) is None

@@ -22,9 +22,11 @@ from edge_runtime.detector import Detector
 from edge_runtime.errors import FootageIncomplete, InferenceFailed, OutputFailed, SourceUnavailable, UsageError
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
 from edge_runtime.video import footage
+from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.file import VideoFile
 from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import parse_source
+from edge_runtime.watch.options import RunOptions
 from edge_runtime.watch.run import Runner, check_sources
 
 
@@ -60,7 +62,9 @@ def test_a_file_gives_what_its_frames_pushed_one_by_one_give(
     path = with_manifest(bundle_dir, tmp_path / "smoothing", locators=smoothing)
     with Detector(Bundle.open(path), "cpu", threads=1) as detector, VideoFile(clip_path) as video:
         records: list[Record] = []
-        Runner(detector, records.append, threading.Event(), locator=locator).run([parse_source(str(clip_path))])
+        Runner(detector, records.append, threading.Event(), options=RunOptions(locator=locator)).run(
+            [parse_source(str(clip_path))]
+        )
         pushed: list[Record] = []
         stream = detector.stream(clip_path.stem, locator, "frames")
         for grabbed in video.frames():
@@ -200,7 +204,7 @@ def test_a_stopped_file_run_writes_what_it_has(detector: Detector, clip_path: Pa
             stop.set()
 
     records: list[Record] = []
-    Runner(detector, records.append, stop, progress=progress).run([parse_source(str(clip_path))])
+    Runner(detector, records.append, stop, options=RunOptions(progress=progress)).run([parse_source(str(clip_path))])
     expected = [(start, min(start + 48, frames)) for start in range(0, frames, 48)]
     if frames == 1:
         expected.pop()  # its one frame was none of those that a whole segment would have shown
@@ -241,6 +245,7 @@ def run_script(
     script: Script,
     done: Callable[[list[Record]], bool],
     *sources: str,
+    options: RunOptions | None = None,
 ) -> list[Record]:
     records: list[Record] = []
     stop = threading.Event()
@@ -253,7 +258,7 @@ def run_script(
 
     watchdog = threading.Timer(deadline - time.monotonic(), stop.set)
     watchdog.start()
-    runner = Runner(detector, write, stop, open_reader=ScriptedCamera.of(script))
+    runner = Runner(detector, write, stop, options=options, open_reader=ScriptedCamera.of(script))
     runner.run([parse_source(text) for text in sources or ("gate=rtsp://camera/",)])
     watchdog.cancel()
     return records
@@ -386,3 +391,27 @@ def test_only_when_no_camera_answers_the_run_is_refused(
         with pytest.raises(SourceUnavailable, match="camera down") as caught:
             run_script(detector, script, done, *sources)
         assert "s3cret" not in str(caught.value)
+
+
+def test_a_live_camera_that_is_encoded_ahead_gives_the_same_segments(detector: Detector) -> None:
+    def script(listener: CameraListener, stopping: threading.Event) -> None:
+        listener.on_state("online", "", 0.0)
+        for index in range(110):
+            frame = np.random.default_rng(index).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            listener.on_frame(DecodedFrame(index, index / 15, lambda frame=frame: frame))  # type: ignore[misc]
+        stopping.wait(30)
+
+    def done(records: list[Record]) -> bool:
+        return sum(isinstance(record, SegmentRecord) for record in records) == 2
+
+    runs = [
+        [
+            record
+            for record in run_script(detector, script, done, options=RunOptions(locator="low_latency", encode=encode))
+            if isinstance(record, SegmentRecord)
+        ]
+        for encode in ("batch", "eager")
+    ]
+    assert [record.index for record in runs[0]] == [record.index for record in runs[1]]
+    for together, ahead in zip(*runs, strict=True):
+        assert ahead.score == pytest.approx(together.score, abs=1e-5)
