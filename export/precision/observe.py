@@ -59,13 +59,13 @@ def observe_ranges(mllm: Mllm) -> Iterator[dict[str, Range]]:
 def observe_noise(mllm: Mllm, ranges: Mapping[str, Range]) -> Iterator[dict[str, float]]:
     """Measure, while the model runs in this context, how far 8 bits would move what each linear layer gives.
 
-    A position's error is held against how far positions lie from their mean, and the median position counts: one
-    position of huge values (as the first often is) makes a step so wide that nothing is left of the others, and on
-    the average over all it would hide that.
+    A position's error is held against how far positions lie from their middle, and the median position counts: one
+    position of huge values (as the first often is) makes a step so wide that nothing is left of the others, and in
+    any mean over all positions it would hide that.
 
     Yields:
-        Root of the median squared error over the median squared distance from the mean, by the weight's name; filled
-        when the context ends.
+        Root of the median squared error over the median squared distance from the median, by the weight's name;
+        filled when the context ends.
     """
     sums: dict[str, list[float]] = defaultdict(list)
 
@@ -87,7 +87,7 @@ def noise(weight: Tensor, given: Tensor, seen: Range) -> float:
     steps = torch.clamp(torch.round(rows / seen.scale) + seen.zero_point, 0, 255)
     values, scales = round_weight(weight.float().T)
     error = ((steps - seen.zero_point) * seen.scale) @ (values.float() * scales) - exact
-    spread = (exact - exact.mean(dim=0)).square().sum(dim=1).median()
+    spread = (exact - exact.median(dim=0).values).square().sum(dim=1).median()
     return float((error.square().sum(dim=1).median() / spread.clamp_min(1e-30)).sqrt())
 
 

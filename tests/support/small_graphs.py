@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from export.torch_onnx import Pass, export_module
 
-WIDTH, WIDER = 16, 24
+ROWS, WIDTH, WIDER = 50, 16, 24
 
 
 class Layers(nn.Module):
@@ -35,7 +35,7 @@ class Layers(nn.Module):
 def exported(module: nn.Module, folder: Path, *passes: Pass) -> Path:
     """The module as an ONNX file, after these passes."""
     path = folder / f"graph{len(list(folder.glob('*.onnx')))}.onnx"
-    export_module(module, torch.zeros(2, 3, WIDTH), path, "given", "made", passes=passes)
+    export_module(module, torch.zeros(2, ROWS, WIDTH), path, "given", "made", passes=passes)
     return path
 
 
@@ -45,9 +45,9 @@ def ran(path: Path, given: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(made)
 
 
-def some_values(seed: int = 0, rows: int = 50) -> NDArray[np.float32]:
-    """float32 (2, rows, 16), the same each time."""
-    return np.random.default_rng(seed).normal(size=(2, rows, WIDTH)).astype(np.float32)
+def some_values(seed: int = 0) -> NDArray[np.float32]:
+    """float32 (2, 50, 16), the same each time."""
+    return np.random.default_rng(seed).normal(size=(2, ROWS, WIDTH)).astype(np.float32)
 
 
 def operators(path: Path) -> list[str]:

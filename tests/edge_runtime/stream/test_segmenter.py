@@ -160,4 +160,5 @@ def test_what_is_certain_of_a_segment_is_what_a_full_one_has(spec, gaps, sparing
 def test_at_the_last_frame_but_one_almost_all_is_certain(clock):
     segmenter = segmenter_for(SPEC, clock, sparing=clock == "time")
     feed(segmenter, [i / 30 for i in range(47)])
-    assert [int(one[0, 0, 2]) for one in segmenter.sampled] == list(range(1, 47, 3))
+    # By time, the last one's centre lies behind the newest frame.
+    assert [int(one[0, 0, 2]) for one in segmenter.sampled] == list(range(1, 47 if clock == "frames" else 46, 3))

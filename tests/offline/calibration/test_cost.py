@@ -12,7 +12,6 @@ from edge_runtime.errors import ParityError
 from offline.calibration.cost import Cost, ModelFeatures, measure_cost, require_bearable
 from offline.calibration.fit import Fitted
 from offline.data.dataset import Video
-from offline.evaluation.bootstrap import Interval
 from offline.extraction.extract import Extracted
 
 HEADS, WIDTH, SEGMENT, SEGMENTS = 2, 4, 10, 6
@@ -52,7 +51,8 @@ def test_equal_features_cost_nothing():
     cost = measure_cost(model_of(found), found, HEADS)
     assert cost.centred_cosine == cost.worst_head == pytest.approx(1)
     assert cost.score_change == cost.auc_change == 0
-    assert cost.interval == Interval(0, 0, 1000)
+    assert cost.interval is not None
+    assert cost.interval.low == cost.interval.high == 0
     assert cost.segments == 12 * SEGMENTS
     require_bearable(cost, "bf16", force=False)
 
@@ -65,7 +65,7 @@ def test_features_that_lost_one_head_are_told_by_that_head_and_refused():
     def without(one: Extracted) -> Extracted:
         features = one.features.copy()
         features[:, WIDTH:] = random.normal(size=(SEGMENTS, WIDTH))
-        features[:, :WIDTH] += random.normal(scale=0.5, size=(SEGMENTS, WIDTH))
+        features[:, :WIDTH] += random.normal(scale=0.2, size=(SEGMENTS, WIDTH))
         return replace(one, features=features)
 
     rounded = replace(
@@ -74,7 +74,7 @@ def test_features_that_lost_one_head_are_told_by_that_head_and_refused():
         validation_units=tuple(map(without, found.validation_units)),
     )
     cost = measure_cost(model, rounded, HEADS)
-    assert cost.worst_head < 0.5 < cost.centred_cosine
+    assert cost.worst_head < 0.2 < 0.4 < cost.centred_cosine
     assert cost.auc_change is not None
     assert cost.auc_change < -0.005
     with pytest.raises(ParityError, match=r"precision int8 changes the validation AUC by -0\.\d+.*or say --force"):
