@@ -27,6 +27,7 @@ from oracle import plain_head_features
 
 import offline.recipes.build
 from edge_runtime.bundle.reader import Bundle
+from edge_runtime.detector import Detector
 from edge_runtime.errors import (
     DatasetError,
     HeadHuntError,
@@ -46,6 +47,7 @@ from models.prompts import PROMPTS
 from offline.console import Console
 from offline.extraction.model import ModelUse
 from offline.recipes.build import BuildOptions, Built, build
+from offline.recipes.verify import verify
 
 QUIET = Console(quiet=True)
 SPLITS = {"calibration": 6, "validation": 4}
@@ -418,3 +420,33 @@ def test_an_output_without_a_name_of_its_own_gets_its_folders_beside_it(
         unnamed = replace(options, output=output, cache=None)
         assert unnamed.target == tmp_path / "here"
         assert unnamed.cache_folder == tmp_path / "here.cache"
+
+
+def test_a_rounded_bundle_says_what_it_costs_and_runs_where_it_was_fitted(options: BuildOptions) -> None:
+    """int8 from beginning to end: what stayed, what it costs, the same self-test on both engines, parity again."""
+    rounded = build(replace(options, output=options.output.with_name("int8"), precision="int8", force=True), QUIET)
+    manifest = rounded.bundle.manifest
+    assert set(manifest.graphs.precisions) <= {"int8", "bf16"}
+    assert manifest.producer["provider"] == "openvino"
+    assert 0.9 < manifest.parity["centred_cosine"] <= 1
+    assert {"score_change", "auc_change", "auc_change_low", "auc_change_high"} <= manifest.parity.keys()
+    plain = build(replace(options, output=options.output.with_name("fp32"), precision="fp32"), QUIET)
+    sizes = [
+        sum(entry.bytes for entry in one.bundle.manifest.files if entry.path.endswith(".data"))
+        for one in (rounded, plain)
+    ]
+    assert sizes[0] < 0.6 * sizes[1]
+    for provider in ("openvino", "cpu"):
+        with Detector(rounded.bundle, provider=provider) as detector:
+            detector.self_test()
+    assert verify(rounded.bundle.path, options.model).parity.relative <= rounded.parity.tolerance
+
+
+def test_a_precision_that_costs_too_much_writes_nothing(
+    options: BuildOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offline.calibration.cost.WORST_CHANGE", 1.0)
+    target = options.output.with_name("refused")
+    with pytest.raises(ParityError, match=r"precision bf16 changes the validation AUC by .* or say --force"):
+        build(replace(options, output=target, precision="bf16"), QUIET)
+    assert not target.exists()
