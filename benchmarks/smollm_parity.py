@@ -61,7 +61,7 @@ def main(deepest: int) -> None:
             took = time.perf_counter() - began
             graphs = OnnxEngine(Path(folder) / VISION, Path(folder) / LANGUAGE, provider="cpu")
             chosen = [np.concatenate([every[expert.layer, expert.head] for expert in experts]) for every in wanted]
-            parity = measure_parity(np.stack(chosen), graphs, frames, parity_tolerance("fp32"))
+            parity = measure_parity(np.stack(chosen), graphs, frames, parity_tolerance(["fp32"]))
         click.echo(
             f"{name:10} {took:6.0f} s   {parity.relative:10.2e}   {parity.min_cosine:10.7f}   {parity.tolerance:7.0e}"
         )

@@ -47,7 +47,7 @@ def exported(mllm: InternVL, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measured(mllm: InternVL, folder: Path) -> Parity:
     graphs = OnnxEngine(folder / VISION, folder / LANGUAGE, provider="cpu")
     wanted = expert_features(mllm, PROMPTS[0], EXPERTS, FRAMES, seeing(2))
-    return measure_parity(wanted, graphs, FRAMES, parity_tolerance("fp32"))
+    return measure_parity(wanted, graphs, FRAMES, parity_tolerance(["fp32"]))
 
 
 def test_a_model_that_computes_in_half_precision_is_compared_in_float32(mllm: InternVL, exported: Path) -> None:

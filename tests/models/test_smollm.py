@@ -178,4 +178,4 @@ def test_its_graphs_see_what_hooks_on_the_untouched_model_see(
         every = hooked_on(untouched, mllm.plain_inputs(unit[None], PROMPTS[0], SEEN))
         wanted.append(np.concatenate([every[expert.layer, expert.head] for expert in experts]))
     graphs = OnnxEngine(tmp_path / VISION, tmp_path / LANGUAGE, provider="cpu")
-    require_parity(measure_parity(np.stack(wanted), graphs, units, parity_tolerance("fp32")))
+    require_parity(measure_parity(np.stack(wanted), graphs, units, parity_tolerance(["fp32"])))
