@@ -100,6 +100,13 @@ class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     outputs: list[TensorSpec]
     kept: list[str] | UnsetType = UNSET
 
+    @property
+    def rounding(self) -> str:
+        """The precision for a person, with what does not share it."""
+        if self.kept is UNSET or not self.kept:
+            return self.precision
+        return f"{self.precision} ({len(self.kept)} layers kept at a higher one: {', '.join(self.kept)})"
+
 
 class Graphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The two graphs of the model."""

@@ -58,7 +58,7 @@ def as_text(bundle: Bundle) -> str:
             f"{segment.duration_s:.2f} s",
         ),
         ("pixels", f"{pixels} {pixels.color}, {pixels.resizing}"),
-        ("precision", f"vision {graphs.vision.precision}, language {graphs.language.precision}"),
+        ("precision", f"vision {graphs.vision.rounding}, language {graphs.language.rounding}"),
         (
             "scorer",
             f"fitted on {scorer.samples} samples ({scorer.anomalous} anomalous, unit {scorer.unit}), "

@@ -12,7 +12,16 @@ from clips import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.bundle.manifest import Manifest, bundle_id, canonical, check_path, json_schema, read_manifest, seal
+from edge_runtime.bundle.manifest import (
+    GraphSpec,
+    Manifest,
+    bundle_id,
+    canonical,
+    check_path,
+    json_schema,
+    read_manifest,
+    seal,
+)
 from edge_runtime.bundle.summary import describe
 from edge_runtime.errors import BundleRefused
 
@@ -334,3 +343,9 @@ def test_values_are_frozen():
         copy.copy(MANIFEST).created = "now"
     assert isinstance(MANIFEST, Manifest)
     assert issubclass(msgspec.ValidationError, ValueError)
+
+
+def test_layers_that_stayed_are_told_with_the_precision():
+    graph = GraphSpec(file="vision.onnx", precision="int8", inputs=[], outputs=[], kept=["down", "gate"])
+    assert graph.rounding == "int8 (2 layers kept at a higher one: down, gate)"
+    assert GraphSpec(file="vision.onnx", precision="fp16", inputs=[], outputs=[]).rounding == "fp16"
