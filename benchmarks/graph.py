@@ -58,6 +58,14 @@ def ceiling(dtype: torch.dtype, side: int = 4096) -> float:
     return 2 * side**3 / min(timed(lambda: torch.mm(one, other)) for _ in range(5))
 
 
+def machine() -> str:
+    """The processor's name, with what it has for products of 16 and 8 bits."""
+    facts = dict(line.split("\t: ", 1) for line in processor() if "\t: " in line)
+    wanted = ("avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
+    having = [one for one in wanted if one in facts.get("flags", "").split()]
+    return f"{facts.get('model name', platform.machine())} ({', '.join(having) or 'none of ' + ', '.join(wanted)})"
+
+
 def frames_of(mllm: TransformersMllm, sampled: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Segments of smooth noise that moves: neither all alike nor without any structure."""
     random = np.random.default_rng(0)
@@ -178,7 +186,7 @@ def main(
         "ceiling_gflops": top / 1e9,
         "graph_bytes": size,
         "parity": deployed.parity.relative,
-        "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "machine": f"{machine()}, {os.cpu_count()} cores, {platform.system()}",
         "versions": {one: package_version(one) for one in ("torch", "transformers", "onnxruntime", "openvino")},
     }
     if as_json:
