@@ -60,7 +60,7 @@ def ceiling(dtype: torch.dtype, side: int = 4096) -> float:
 
 def machine() -> str:
     """The processor's name, with what it has for products of 16 and 8 bits."""
-    facts = dict(line.split("\t: ", 1) for line in processor() if "\t: " in line)
+    facts = {key.strip(): value for key, _, value in (line.partition(": ") for line in processor())}
     wanted = ("avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
     having = [one for one in wanted if one in facts.get("flags", "").split()]
     return f"{facts.get('model name', platform.machine())} ({', '.join(having) or 'none of ' + ', '.join(wanted)})"
