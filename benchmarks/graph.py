@@ -16,8 +16,7 @@ import os
 import platform
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,13 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from edge_against_transformers import timed
 from torch.utils.flop_counter import FlopCounterMode
 
 from edge_runtime.files import format_bytes
 from edge_runtime.inference.engines import builder, open_graphs
 from edge_runtime.inference.precisions import PRECISIONS
-from edge_runtime.inference.providers import provider_choices
+from edge_runtime.inference.providers import PROVIDERS
 from edge_runtime.machine import package_version, processor
 from edge_runtime.stream.segments import SegmentSpec
 from export.deploy import Deployment, deploy
@@ -42,13 +42,6 @@ from models.prompts import PROMPTS
 from models.transformers_mllm import TransformersMllm
 
 SAMPLES = 2
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Measure the seconds of one call."""
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
 
 
 def ceiling(dtype: torch.dtype, side: int = 4096) -> float:
@@ -91,7 +84,7 @@ def cut(mllm: TransformersMllm, depth: int) -> Iterator[None]:
 @click.option("--frames", type=click.IntRange(min=1), default=16, show_default=True, help="Sampled frames.")
 @click.option("--depth", type=click.IntRange(min=1), help="Layers that run [default: all].")
 @click.option("--precision", type=click.Choice(list(PRECISIONS)), default="fp32", show_default=True)
-@click.option("--provider", type=click.Choice(provider_choices()), help="[default: what a build would take]")
+@click.option("--provider", type=click.Choice(list(PROVIDERS)), help="[default: what a build would take]")
 @click.option(
     "--dtype", type=click.Choice(list(DTYPES)), default="bfloat16", show_default=True, help="transformers'."
 )

@@ -1,4 +1,4 @@
-"""The two graphs of a model, written into a folder."""
+"""The two graphs of a model, each written into a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from edge_runtime.stream.segments import SegmentSpec
 from export.fusion.layer_scale import fold_layer_scales
 from export.language import TruncatedLanguage
-from export.precision.rounding import Rounded, Rounding, named_products
+from export.precision.rounding import Rounded, Rounding, product_weights
 from export.publish import LANGUAGE, VISION
 from export.torch_onnx import export_module
 from models.family import Mllm
@@ -22,39 +22,23 @@ from models.prompts import Prompt
 _EXACT = Rounding()
 
 
-def export_graphs(
-    mllm: Mllm,
-    prompt: Prompt,
-    experts: Sequence[HeadRef],
-    segment: SegmentSpec,
-    folder: Path,
-    rounding: Rounding = _EXACT,
-) -> tuple[Rounded, Rounded]:
-    """Write `vision.onnx` and `language.onnx` with their weights beside them.
+def export_vision(mllm: Mllm, folder: Path, rounding: Rounding = _EXACT) -> Rounded:
+    """Write `vision.onnx` with its weights beside it.
 
     The model's weights leave the memory and its device first: each is read when it is written.
 
     Args:
         mllm: The model.
-        prompt: Baked into the language graph.
-        experts: In rank order.
-        segment: How segments are sampled; F is static in the language graph, batches are dynamic.
         folder: An existing folder.
         rounding: How exactly products are computed.
 
     Returns:
-        What became of the vision and the language graph.
+        What became of the graph.
 
     Raises:
-        UsageError: An expert does not exist or comes twice.
         CheckpointError: A weight cannot be read.
         OSError: A file cannot be written.
     """
-    return export_vision(mllm, folder, rounding), export_language(mllm, prompt, experts, segment, folder, rounding)
-
-
-def export_vision(mllm: Mllm, folder: Path, rounding: Rounding = _EXACT) -> Rounded:
-    """Write `vision.onnx` into an existing folder; see `export_graphs`."""
     mllm.to("cpu")
     with mllm.weights.in_float32():
         # The content of a sample does not matter, its shape does; two, because one would become a constant.
@@ -70,7 +54,24 @@ def export_language(
     folder: Path,
     rounding: Rounding = _EXACT,
 ) -> Rounded:
-    """Write `language.onnx`; see `export_graphs`."""
+    """Write `language.onnx`, as `export_vision` does the other.
+
+    Args:
+        mllm: The model.
+        prompt: Baked into the graph.
+        experts: In rank order.
+        segment: How segments are sampled; F is static in the graph, batches are dynamic.
+        folder: An existing folder.
+        rounding: How exactly products are computed.
+
+    Returns:
+        What became of the graph.
+
+    Raises:
+        UsageError: An expert does not exist or comes twice.
+        CheckpointError: A weight cannot be read.
+        OSError: A file cannot be written.
+    """
     mllm.to("cpu")
     with mllm.weights.in_float32():
         module = TruncatedLanguage(mllm, prompt, experts, segment)
@@ -86,7 +87,7 @@ def _export(
     before: list[str] = []
 
     def look(model: ir.Model) -> None:
-        before.extend(named_products(model))
+        before.extend(product_weights(model))
 
     def look_again(model: ir.Model) -> None:
         found.append(Rounded.of(rounding.precision, before, model))

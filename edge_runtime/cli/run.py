@@ -61,7 +61,8 @@ class Chosen:
     default="batch",
     show_default=True,
     help="eager runs the vision tower on each sampled frame when it comes: a segment's record then waits for the "
-    "language model alone. batch runs it on all of them at the end, which takes less time in all.",
+    "newest frame and the language model alone. batch runs it on all of them at the end, which takes less time "
+    "in all.",
 )
 @PROVIDER
 @THREADS

@@ -6,6 +6,7 @@ With it a frame can be encoded when it comes, so that only the language graph is
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -24,19 +25,30 @@ class FrameEncoder:
     Args:
         group: g, how many frames the vision graph takes together.
         groups: How many are remembered.
+
+    Attributes:
+        encoded: How many groups went through the vision graph so far.
     """
 
     def __init__(self, group: int, groups: int) -> None:
         self._group = group
         self._most = groups
         self._known: OrderedDict[bytes, FloatArray] = OrderedDict()
+        self._ahead: list[UInt8Array] = []
         self.encoded = 0
 
     def prepare(self, engine: Engine, frames: Sequence[UInt8Array]) -> None:
-        """Encode the whole groups among a segment's first frames, (H, W, 3) each, that are not known yet."""
+        """Encode the whole groups among a segment's first frames, (H, W, 3) each, that were not there last time.
+
+        Cheap where nothing was added: it is asked at every frame of a stream.
+        """
         whole = len(frames) // self._group * self._group
-        if whole:
-            self.tokens(engine, np.stack(frames[:whole])[None])
+        same = len(self._ahead) <= whole and all(map(operator.is_, self._ahead, frames))
+        first = len(self._ahead) if same else 0
+        # Noted before: what fails is encoded with its segment, not tried again at every frame.
+        self._ahead = list(frames[:whole])
+        if first < whole:
+            self.tokens(engine, np.stack(frames[first:whole])[None])
 
     def tokens(self, engine: Engine, frames: UInt8Array) -> FloatArray:
         """Tokens of one segment.

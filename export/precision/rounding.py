@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -62,24 +62,23 @@ class Rounded:
     kept: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, precision: Precision, names: Iterable[str], model: ir.Model) -> Rounded:
+    def of(cls, precision: Precision, weights: Sequence[str], model: ir.Model) -> Rounded:
         """Look at a graph after its passes.
 
         Args:
             precision: What was asked for.
-            names: Its products before.
+            weights: Names of its products' weights, which the passes keep.
             model: The graph.
         """
         if precision != "int8":
             return cls(precision)
-        initializers = model.graph.initializers
-        kept = tuple(name for name in names if initializers[name + WEIGHT].dtype != ir.DataType.INT8)
-        return cls("int8" if any(one.dtype == ir.DataType.INT8 for one in initializers.values()) else "bf16", kept)
+        kept = [name for name in weights if model.graph.initializers[name].dtype != ir.DataType.INT8]
+        return cls("int8" if len(kept) < len(weights) else "bf16", tuple(name.removesuffix(WEIGHT) for name in kept))
 
 
-def named_products(model: ir.Model) -> list[str]:
-    """The names of a graph's products, in order."""
-    return [product.name for product in products(model.graph)]
+def product_weights(model: ir.Model) -> list[str]:
+    """The names of the weights of a graph's products, in order."""
+    return [product.weight.name or "" for product in products(model.graph)]
 
 
 def _sources(module: nn.Module, weights: Weights) -> dict[str, str]:

@@ -144,18 +144,17 @@ def _auc_change(
     judged: Sequence[Extracted], before: Sequence[Floating], after: Sequence[Floating], seed: int
 ) -> tuple[float | None, Interval | None]:
     labels = [one.video.frame_labels(one.frames) for one in judged]
-    series = [
-        [
-            VideoScores.of_segments(
-                one.video.name, one.frames, one.spans, [float(value) for value in values]
-            ).expand()
-            for one, values in zip(judged, scores, strict=True)
-        ]
-        for scores in (after, before)
-    ]
     every = np.concatenate(labels)
-    aucs = [frame_auc(every, np.concatenate(scores)) for scores in series]
-    if aucs[0] is None or aucs[1] is None:
+    ours, own = _by_frame(judged, after), _by_frame(judged, before)
+    deployed, exact = frame_auc(every, np.concatenate(ours)), frame_auc(every, np.concatenate(own))
+    if deployed is None or exact is None:
         return None, None
-    pairs = [list(zip(labels, scores, strict=True)) for scores in series]
-    return aucs[0] - aucs[1], bootstrap_differences(pairs[0], pairs[1], seed=seed)["auc"]
+    paired = [list(zip(labels, series, strict=True)) for series in (ours, own)]
+    return deployed - exact, bootstrap_differences(paired[0], paired[1], seed=seed)["auc"]
+
+
+def _by_frame(judged: Sequence[Extracted], scores: Sequence[Floating]) -> list[Floating]:
+    return [
+        VideoScores.of_segments(one.video.name, one.frames, one.spans, map(float, values)).expand()
+        for one, values in zip(judged, scores, strict=True)
+    ]

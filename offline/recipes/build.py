@@ -19,6 +19,7 @@ from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256
 from edge_runtime.inference.engines import builder
+from edge_runtime.inference.precisions import PRECISIONS
 from edge_runtime.inference.providers import AUTO, find_provider
 from edge_runtime.inference.scorer import ScorerGraph
 from export.deploy import Deployed, Deployment, deploy
@@ -252,8 +253,9 @@ def _begin(options: BuildOptions, console: Console) -> BuildRun:
     store = EntryStore(options.cache_folder)
     demand = mllm.demand(options.prompts, segment, options.layers)
     fit_into_memory(mllm, demand, options.use, store.folder / "states", console)
-    wide = 4 // mllm.dtype.itemsize  # graphs are float32
-    short_of_room = check_space(options.target, wide * mllm.weights.size(mllm.vision), wide * demand.whole)
+    stored, loaded = PRECISIONS[options.precision].stored, mllm.dtype.itemsize
+    least, most = (stored * size // loaded for size in (mllm.weights.size(mllm.vision), demand.whole))
+    short_of_room = check_space(options.target, least, most)
     if short_of_room is not None:
         console.say(f"note: {short_of_room}")
     heads = AllHeads(mllm, options.prompts, segment, options.layers)

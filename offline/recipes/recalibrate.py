@@ -100,6 +100,7 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
         write_golden(work, _golden(old, ScorerGraph(work / SCORER)))
         document = msgspec.to_builtins(old.manifest) | fitted_document(fitted)
         document |= {"created": now(), "segment": msgspec.to_builtins(extraction.segment)}
+        document["producer"]["provider"] = extraction.extractor.identity["provider"]
         document["parity"] = {name: value for name, value in old.manifest.parity.items() if name not in OF_THE_SCORER}
         document["parity"]["scorer_max_abs"] = fitted.scorer_difference
         del document["files"], document["bundle_id"]

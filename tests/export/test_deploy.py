@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import smolvlm_checkpoints
 import torch
 from checkpoints import Shape, write_checkpoint
+from llava_checkpoints import LlavaShape, write_llava
 from oracle import seeing, some_frames
+from qwen_checkpoints import write_qwen2_5_vl, write_qwen3_vl
 from safetensors.torch import load_file, save_file
 
 from edge_runtime.errors import ParityError
@@ -49,6 +52,33 @@ def test_every_precision_gives_nearly_what_the_model_gives_on_both_engines(
     assert centred_cosine(wanted, deployed.graphs.features(FRAMES)) >= NEAR[precision]
     assert deployed.parity.relative <= PRECISIONS[precision].parity_tolerance
     assert {deployed.vision.precision, deployed.language.precision} <= {precision, "bf16"}
+
+
+def some_model(family: str, folder: Path) -> Path:
+    if family == "llava_onevision":
+        return write_llava(folder, LlavaShape())
+    if family == "smolvlm":
+        return smolvlm_checkpoints.write_checkpoint(folder, smolvlm_checkpoints.Shape())
+    return write_qwen3_vl(folder) if family == "qwen3_vl" else write_qwen2_5_vl(folder)
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "smolvlm", "qwen2_5_vl", "qwen3_vl"])
+def test_the_graphs_of_every_family_can_be_rounded(family: str, tmp_path: Path) -> None:
+    """Their products have other names and places: nothing that is none, or that nobody watched, may stop a build."""
+    mllm = load(str(some_model(family, tmp_path / "model")), "cpu")
+    sampled = 2 * mllm.frames_per_group
+    random = np.random.default_rng(0)
+    shape = (3, sampled, mllm.pixels.height, mllm.pixels.width, 3)
+    frames = random.integers(0, 256, shape, dtype=np.uint8)
+    folder = tmp_path / "graphs"
+    folder.mkdir()
+    experts = [HeadRef(1, 0), HeadRef(0, 1)]
+    work = Deployment(mllm, PROMPTS[0], experts, seeing(sampled), frames, folder, "openvino")
+    deployed = deploy(work, "int8", lambda _text: None)
+    assert deployed.vision.precision == "int8"
+    assert deployed.parity.min_cosine > 0.99
+    # Watched or not, a product is one of the graph's.
+    assert all(name and not name.startswith("val_") for name in deployed.vision.kept + deployed.language.kept)
 
 
 def test_a_layer_with_an_outlier_stays_and_is_named(model: Path, tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import onnx_ir as ir
 import pytest
 import torch
 from checkpoints import Shape, write_checkpoint
+from exporting import export_graphs
 from onnx import numpy_helper
 from oracle import plain_head_features, seeing, some_frames
 
 from edge_runtime.errors import InferenceFailed, ParityError
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.precisions import parity_tolerance
-from export.graphs import export_graphs
 from export.parity import Parity, expert_features, measure_parity, require_parity
 from export.publish import LANGUAGE, VISION
 from export.torch_onnx import save

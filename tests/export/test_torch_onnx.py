@@ -13,10 +13,10 @@ import onnxruntime
 import pytest
 import torch
 from checkpoints import Shape, write_checkpoint
+from exporting import export_graphs
 from oracle import seeing
 from torch import Tensor, nn
 
-from export.graphs import export_graphs
 from export.publish import LANGUAGE, VISION
 from export.torch_onnx import OPSET, export_module, tensor_specs
 from models.heads import HeadRef

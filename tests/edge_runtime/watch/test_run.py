@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -20,7 +21,9 @@ from scripted_camera import Script, ScriptedCamera, flow
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import FootageIncomplete, InferenceFailed, OutputFailed, SourceUnavailable, UsageError
+from edge_runtime.inference.encoder import FrameEncoder
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
+from edge_runtime.stream.segments import Encode
 from edge_runtime.video import footage
 from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.file import VideoFile
@@ -393,25 +396,39 @@ def test_only_when_no_camera_answers_the_run_is_refused(
         assert "s3cret" not in str(caught.value)
 
 
-def test_a_live_camera_that_is_encoded_ahead_gives_the_same_segments(detector: Detector) -> None:
-    def script(listener: CameraListener, stopping: threading.Event) -> None:
+def test_a_live_camera_that_is_encoded_ahead_gives_the_same_segments(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    was_ahead = threading.Event()
+    encode_ahead = detector.encode
+
+    def noted(camera: str, frames: Sequence[NDArray[np.uint8]], encoder: FrameEncoder) -> None:
+        encode_ahead(camera, frames, encoder)
+        was_ahead.set()
+
+    monkeypatch.setattr(detector, "encode", noted)
+
+    def script(listener: CameraListener, stopping: threading.Event, wait: bool) -> None:
         listener.on_state("online", "", 0.0)
         for index in range(110):
             frame = np.random.default_rng(index).integers(0, 256, (48, 64, 3), dtype=np.uint8)
             listener.on_frame(DecodedFrame(index, index / 15, lambda frame=frame: frame))  # type: ignore[misc]
+            if wait and index == 40:
+                was_ahead.wait(30)
         stopping.wait(30)
 
     def done(records: list[Record]) -> bool:
         return sum(isinstance(record, SegmentRecord) for record in records) == 2
 
-    runs = [
-        [
-            record
-            for record in run_script(detector, script, done, options=RunOptions(locator="low_latency", encode=encode))
-            if isinstance(record, SegmentRecord)
-        ]
-        for encode in ("batch", "eager")
-    ]
-    assert [record.index for record in runs[0]] == [record.index for record in runs[1]]
-    for together, ahead in zip(*runs, strict=True):
-        assert ahead.score == pytest.approx(together.score, abs=1e-5)
+    def segments(encode: Encode) -> list[SegmentRecord]:
+        options = RunOptions(locator="low_latency", encode=encode)
+        records = run_script(detector, partial(script, wait=encode == "eager"), done, options=options)
+        return [record for record in records if isinstance(record, SegmentRecord)]
+
+    together = segments("batch")
+    assert not was_ahead.is_set()
+    ahead = segments("eager")
+    assert was_ahead.is_set(), "frames were encoded before their segment ended"
+    assert [record.index for record in together] == [record.index for record in ahead]
+    for one, other in zip(together, ahead, strict=True):
+        assert other.score == pytest.approx(one.score, abs=1e-5)

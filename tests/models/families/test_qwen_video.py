@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from exporting import export_graphs
 from oracle import hooked, seeing, some_frames
 from processors import processed, use_torchvision
 from qwen_checkpoints import SIDE, write_qwen2_5_vl, write_qwen3_vl
@@ -18,7 +19,6 @@ from edge_runtime.errors import UsageError
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
-from export.graphs import export_graphs
 from export.publish import LANGUAGE, VISION
 from models.families.qwen_video import QwenVideo
 from models.heads import HeadRef
