@@ -83,6 +83,22 @@ def open_graphs(
     return opener(vision, language, provider, threads, group, precisions)
 
 
+def require_installed(provider: str) -> None:
+    """Refuse a provider that nothing here could run, before the long work.
+
+    Raises:
+        MissingExtra: ONNX Runtime is not installed.
+        ProviderUnavailable: The provider is not installed; the message holds the pip command.
+        UsageError: No such provider.
+    """
+    row = find_provider(provider)
+    if row.kind not in (there := installed()):
+        raise ProviderUnavailable(
+            f"provider {provider} is not installed here (there are {', '.join(there)}); "
+            f"install it in an environment of its own: pip install {row.package}"
+        )
+
+
 def builder(precision: str) -> str:
     """The provider that a build runs graphs of a precision on, where none is asked for.
 

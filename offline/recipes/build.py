@@ -18,9 +18,9 @@ from edge_runtime.bundle.licences import commercial_use
 from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256
-from edge_runtime.inference.engines import builder
+from edge_runtime.inference.engines import builder, require_installed
 from edge_runtime.inference.precisions import PRECISIONS
-from edge_runtime.inference.providers import AUTO, find_provider
+from edge_runtime.inference.providers import AUTO
 from edge_runtime.inference.scorer import ScorerGraph
 from export.deploy import Deployed, Deployment, deploy
 from export.parity import Parity
@@ -268,8 +268,8 @@ def _check(options: BuildOptions) -> Dataset:
     check_target(options.target, options.overwrite)
     if options.prompt is not None and options.prompt not in (names := [prompt.name for prompt in options.prompts]):
         raise UsageError(f"there is no prompt {options.prompt!r}; choose from {', '.join(names)}")
-    if options.provider not in (None, AUTO):
-        find_provider(options.provider)
+    if options.provider is not None and options.provider != AUTO:
+        require_installed(options.provider)
     dataset = read_dataset(options.manifest)
     dataset.require_both_classes("calibration")
     if not options.skip_unreadable:

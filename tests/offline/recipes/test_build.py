@@ -34,6 +34,7 @@ from edge_runtime.errors import (
     InferenceFailed,
     OutputFailed,
     ParityError,
+    ProviderUnavailable,
     SourceUnavailable,
     UsageError,
 )
@@ -383,6 +384,9 @@ def test_a_class_that_is_left_without_a_video_is_a_dataset_error(options: BuildO
 def test_arguments_that_cannot_be_carried_out(options: BuildOptions, built: Built, tmp_path: Path) -> None:
     refused(replace(options, output=tmp_path / "b", prompt="poem"), UsageError, "poem.*coarse")
     refused(replace(options, output=tmp_path / "b", provider="abacus"), UsageError, "abacus")
+    refused(
+        replace(options, output=tmp_path / "b", provider="cuda:1"), ProviderUnavailable, "cuda:1 is not installed"
+    )
     refused(replace(options, output=tmp_path / "b", use=ModelUse(device="tpu")), UsageError, "tpu")
     refused(options, UsageError, "--overwrite")
     refused(replace(options, output=tmp_path / "b", top_k=9), UsageError, "8|9")
