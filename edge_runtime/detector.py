@@ -11,13 +11,15 @@ from types import TracebackType
 from typing import Self, get_args
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import InferenceFailed, InvalidFrame, UsageError
-from edge_runtime.inference.encoder import FrameEncoder
-from edge_runtime.inference.engine import Engine, finite
+from edge_runtime.inference.encoder import FrameEncoder, SegmentEncoder
+from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.engines import open_engine
+from edge_runtime.inference.growing import GrowingEngine, GrowingSequence
 from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.inference.selftest import check_engine
 from edge_runtime.records import GapReason, Record
@@ -50,7 +52,7 @@ class Stream:
         self._spec = detector.bundle.manifest.segment
         self._pixels = detector.bundle.manifest.pixels
         self._flushed = False
-        self._encoder = detector.encoder() if encode == "eager" else None
+        self._encoder: SegmentEncoder | None = detector.encoder() if encode == "eager" else None
 
     def push(self, frame: UInt8Array, seconds: float, color: Color = "bgr") -> list[Record]:
         """Take one frame; returns the records that became final with it, most often none.
@@ -157,6 +159,8 @@ class Detector:
         threads: Processor threads of ONNX Runtime for one segment; its own choice by default.
         engine: What runs the graphs instead of ONNX Runtime here. It stays the caller's: `close` leaves it open.
         self_test: Run one golden segment and compare it with what the builder's machine computed.
+        growing: Open the decoder in its growing form where the bundle has it. Streams that encode eagerly then run it
+            frame by frame as well, and hold its keys and values; others take a little longer.
 
     Raises:
         BundleRefused: A graph cannot be loaded, or golden segments are missing.
@@ -173,10 +177,13 @@ class Detector:
         *,
         engine: Engine | None = None,
         self_test: bool = True,
+        growing: bool = False,
     ) -> None:
         self.bundle = bundle
         self._owns_engine = engine is None
-        self.engine: Engine | None = engine if engine is not None else open_engine(bundle, provider, threads)
+        growing = growing and bundle.manifest.graphs.growing is not UNSET
+        self.engine: Engine | None = engine if engine is not None else open_engine(bundle, provider, threads, growing)
+        self._grows = growing and isinstance(self.engine, GrowingEngine)
         self._scorer: ScorerGraph | None = ScorerGraph(bundle.file(bundle.manifest.scorer.file))
         self._unscored: dict[str, RepeatedTrouble] = {}
         if self_test:
@@ -220,7 +227,8 @@ class Detector:
             sparing: See TimeSegmenter.
             run: Goes into the events' ids, so that those of a camera differ from run to run.
             encode: `eager` encodes each sampled frame when it is pushed, so that a segment's end waits for the
-                language graph alone; `batch` encodes all of a segment at its end, which takes less time in all.
+                language graph alone, or for a small part of it in a detector that is `growing`; `batch` encodes all
+                of a segment at its end, which takes less time in all.
 
         Raises:
             UsageError: No such name, locator, clock or way to encode, or the detector was closed.
@@ -268,13 +276,16 @@ class Detector:
             raise UsageError("the detector was closed")
         return self.probabilities(engine.features(frames))
 
-    def encoder(self) -> FrameEncoder:
+    def encoder(self) -> SegmentEncoder:
         """What a stream that encodes eagerly remembers: the tokens of a segment, and of the next one as it grows."""
         manifest = self.bundle.manifest
-        group = manifest.graphs.frames_per_group
-        return FrameEncoder(group, 2 * manifest.segment.sampled // group)
+        group, growing = manifest.graphs.frames_per_group, manifest.graphs.growing
+        encoder = FrameEncoder(group, 2 * manifest.segment.sampled // group)
+        if not self._grows or growing is UNSET:
+            return encoder
+        return GrowingSequence(encoder, growing, manifest.graphs.tokens_per_group)
 
-    def encode(self, camera: str, frames: Sequence[UInt8Array], encoder: FrameEncoder) -> None:
+    def encode(self, camera: str, frames: Sequence[UInt8Array], encoder: SegmentEncoder) -> None:
         """Encode frames that a segment will most likely have. Where that fails, the segment's own scoring says so.
 
         Args:
@@ -292,7 +303,7 @@ class Detector:
         except InferenceFailed as error:
             log.debug("%s: a frame could not be encoded ahead: %s", camera, error)
 
-    def score_segment(self, camera: str, segment: Segment, encoder: FrameEncoder | None = None) -> float | None:
+    def score_segment(self, camera: str, segment: Segment, encoder: SegmentEncoder | None = None) -> float | None:
         """The first step behind a segmenter: a segment's probability, None where the graphs could not give one.
 
         The first of a stream that fails is logged at once, those after it as a sum once a minute.
@@ -314,11 +325,11 @@ class Detector:
             trouble.happened(f"{camera}: segment {segment.index} could not be scored: {error}")
             return None
 
-    def _probabilities_of(self, frames: UInt8Array, encoder: FrameEncoder | None) -> NDArray[np.float32]:
+    def _probabilities_of(self, frames: UInt8Array, encoder: SegmentEncoder | None) -> NDArray[np.float32]:
         engine = self.engine
         if encoder is None or engine is None:
             return self.score(frames)
-        return self.probabilities(finite(engine.language(encoder.tokens(engine, frames))))
+        return self.probabilities(encoder.features(engine, frames))
 
     def sum_up_unscored(self, *, at_once: bool = False) -> None:
         """Log how many segments could not be scored since that was last said, at most once a minute a stream.

@@ -1,4 +1,4 @@
-"""Both graphs of a model at a precision, written, opened where they will run, and compared with the model."""
+"""The graphs of a model at a precision, written, opened where they will run, and compared with the model."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.manifest import Precision
-from edge_runtime.inference.engine import Engine
+from edge_runtime.bundle.manifest import GrowingSpec, Precision
+from edge_runtime.inference.encoder import FrameEncoder
+from edge_runtime.inference.engine import Engine, FloatArray, GraphFiles
 from edge_runtime.inference.engines import open_graphs
-from edge_runtime.inference.precisions import parity_tolerance
+from edge_runtime.inference.growing import GrowingSequence
+from edge_runtime.inference.precisions import PRECISIONS, parity_tolerance
 from edge_runtime.stream.segments import SegmentSpec
-from export.graphs import export_language, export_vision
-from export.parity import Parity, centred_cosine, expert_features, measure_parity, require_parity
+from export.graphs import export_growing, export_language, export_vision
+from export.parity import Parity, centred_cosine, expert_features, measure_parity, require_parity, require_same
 from export.precision.observe import linear_layers, observe_noise, observe_ranges
 from export.precision.rounding import Rounded, Rounding
 from export.precision.search import Noise, search
-from export.publish import LANGUAGE, VISION
+from export.publish import GROWING, LANGUAGE, VISION
+from export.torch_onnx import tensor_specs
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
@@ -56,17 +59,19 @@ class Deployed:
         graphs: Opened.
         vision: What became of the tower.
         language: What became of the decoder.
+        ends: Where each group of frames ends in the sequence, for the decoder's growing form.
         parity: How far they are from the model in float32.
     """
 
     graphs: Engine
     vision: Rounded
     language: Rounded
+    ends: list[int]
     parity: Parity
 
 
 def deploy(job: Deployment, precision: Precision, say: Callable[[str], None]) -> Deployed:
-    """Write both graphs and compare them with the model.
+    """Write the graphs and compare them with the model, and the decoder's growing form with its plain one.
 
     Args:
         job: Of what, where.
@@ -84,12 +89,17 @@ def deploy(job: Deployment, precision: Precision, say: Callable[[str], None]) ->
     else:
         wanted = _model_features(job)
         graphs = writer.write(Rounding(precision))
-    (vision, language), engine = graphs
+    rounded, engine = graphs
+    vision, language = rounded
     parity = measure_parity(
         wanted, engine, job.samples, parity_tolerance([precision, vision.precision, language.precision])
     )
     require_parity(parity)
-    return Deployed(engine, vision, language, parity)
+    deployed = engine.features(job.samples[:1])
+    # One decoder at a time: two could be more than the memory.
+    engine.close()
+    ends = writer.write_growing(rounded, deployed)
+    return Deployed(writer.open(rounded), vision, language, ends, parity)
 
 
 # What one product bears hardly depends on the segment, and another pass over all would take as long as the first.
@@ -148,14 +158,45 @@ class _Writer:
             replace(rounding, kept=rounding.kept - tower),
             lambda one: export_language(job.mllm, job.prompt, job.experts, job.segment, job.folder, one),
         )
-        engine = open_graphs(
-            job.folder / VISION,
-            job.folder / LANGUAGE,
-            job.provider,
-            job.mllm.frames_per_group,
-            (vision.precision, language.precision),
-        )
-        return (vision, language), engine
+        return (vision, language), self.open((vision, language))
+
+    def open(self, rounded: tuple[Rounded, Rounded], growing: GrowingSpec | None = None) -> Engine:
+        """What is written; with the decoder's growing form where that is given."""
+        job = self._job
+        language = LANGUAGE if growing is None else growing.file
+        precisions = (rounded[0].precision, rounded[1].precision)
+        files = GraphFiles(job.folder / VISION, job.folder / language, job.mllm.frames_per_group, precisions, growing)
+        return open_graphs(files, job.provider)
+
+    def write_growing(self, rounded: tuple[Rounded, Rounded], wanted: FloatArray) -> list[int]:
+        """Write the decoder's growing form beside the plain one, and let both see the first sample.
+
+        Args:
+            rounded: What became of the plain ones.
+            wanted: float32 (1, K·d), what those give.
+
+        Returns:
+            Where each group of frames ends in the sequence.
+
+        Raises:
+            ParityError: The growing form gives something else.
+        """
+        job, (rounding, _) = self._job, self._known[LANGUAGE]
+        ends = export_growing(job.mllm, job.prompt, job.experts, job.segment, job.folder, rounding)
+        inputs, outputs = tensor_specs(job.folder / GROWING)
+        precision = rounded[1].precision
+        spec = GrowingSpec(file=GROWING, precision=precision, inputs=inputs, outputs=outputs, ends=ends)
+        engine = self.open(rounded, spec)
+        try:
+            group = job.mllm.frames_per_group
+            sequence = GrowingSequence(FrameEncoder(group, len(ends)), spec, job.mllm.tokens_per_frame)
+            frames = job.samples[0]
+            for shown in range(group, len(frames), group):
+                sequence.prepare(engine, frames[:shown])
+            require_same(wanted, sequence.features(engine, frames[None]), PRECISIONS[precision].golden_tolerance)
+        finally:
+            engine.close()
+        return ends
 
     def _once(self, name: str, rounding: Rounding, write: Callable[[Rounding], Rounded]) -> Rounded:
         known = self._known.get(name)

@@ -1,4 +1,4 @@
-"""The two graphs of a model, each written into a folder."""
+"""The graphs of a model, each written into a folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from edge_runtime.stream.segments import SegmentSpec
 from export.fusion.layer_scale import fold_layer_scales
+from export.growing import GrowingLanguage, group_ends
 from export.language import TruncatedLanguage
 from export.precision.rounding import Rounded, Rounding, product_weights
-from export.publish import LANGUAGE, VISION
-from export.torch_onnx import export_module
+from export.publish import GROWING, LANGUAGE, VISION
+from export.torch_onnx import Given, export_module
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
@@ -43,7 +44,7 @@ def export_vision(mllm: Mllm, folder: Path, rounding: Rounding = _EXACT) -> Roun
     with mllm.weights.in_float32():
         # The content of a sample does not matter, its shape does; two, because one would become a constant.
         pictures = torch.zeros(2, mllm.frames_per_group, mllm.pixels.height, mllm.pixels.width, 3, dtype=torch.uint8)
-        return _export(mllm, mllm.vision, pictures, folder / VISION, ("frames", "tokens"), rounding)
+        return _export(mllm, mllm.vision, [Given("frames", pictures)], ["tokens"], folder / VISION, rounding)
 
 
 def export_language(
@@ -75,13 +76,64 @@ def export_language(
     mllm.to("cpu")
     with mllm.weights.in_float32():
         module = TruncatedLanguage(mllm, prompt, experts, segment)
-        width = mllm.geometry.width * (1 + len(mllm.additions_after))
-        tokens = torch.zeros(2, segment.sampled // mllm.frames_per_group * mllm.tokens_per_frame, width)
-        return _export(mllm, module, tokens, folder / LANGUAGE, ("tokens", "features"), rounding)
+        tokens = Given("tokens", _tokens(mllm, segment.sampled // mllm.frames_per_group))
+        return _export(mllm, module, [tokens], ["features"], folder / LANGUAGE, rounding)
+
+
+def export_growing(
+    mllm: Mllm,
+    prompt: Prompt,
+    experts: Sequence[HeadRef],
+    segment: SegmentSpec,
+    folder: Path,
+    rounding: Rounding = _EXACT,
+) -> list[int]:
+    """Write `growing.onnx`: the decoder of the `language.onnx` that is there, over some positions at a time.
+
+    The weights are those in `language.onnx.data`; what else it needs lies beside it.
+
+    Args:
+        mllm: The model.
+        prompt: As of `export_language`, and so are the others.
+        experts: In rank order.
+        segment: How segments are sampled.
+        folder: Where `language.onnx` is.
+        rounding: How exactly products are computed.
+
+    Returns:
+        Where each group of frames ends in the sequence, the last of them with the question.
+
+    Raises:
+        UsageError: As of `export_language`.
+        CheckpointError: As of `export_language`.
+        OSError: As of `export_language`.
+    """
+    mllm.to("cpu")
+    with mllm.weights.in_float32():
+        module = GrowingLanguage(mllm, prompt, experts, segment)
+        ends = group_ends(mllm.layout(prompt, segment))
+        inputs = [
+            Given("tokens", _tokens(mllm, 1), ("batch", "visual")),
+            Given("positions", torch.arange(2, 2 + ends[0]), ("added",)),
+            Given("state", torch.zeros(2, 2, module.state_width), ("batch", "known")),
+        ]
+        _export(mllm, module, inputs, ["features", "grown"], folder / GROWING, rounding, folder / LANGUAGE)
+        return ends
+
+
+def _tokens(mllm: Mllm, groups: int) -> Tensor:
+    width = mllm.geometry.width * (1 + len(mllm.additions_after))
+    return torch.zeros(2, groups * mllm.tokens_per_frame, width)
 
 
 def _export(
-    mllm: Mllm, module: nn.Module, sample: Tensor, path: Path, names: tuple[str, str], rounding: Rounding
+    mllm: Mllm,
+    module: nn.Module,
+    inputs: Sequence[Given],
+    outputs: Sequence[str],
+    path: Path,
+    rounding: Rounding,
+    beside: Path | None = None,
 ) -> Rounded:
     found: list[Rounded] = []
     before: list[str] = []
@@ -93,5 +145,5 @@ def _export(
         found.append(Rounded.of(rounding.precision, before, model))
 
     passes = [fold_layer_scales, look, *rounding.passes(module, mllm.weights), look_again]
-    export_module(module, sample, path, *names, mllm.weights, passes)
+    export_module(module, inputs, outputs, path, mllm.weights, passes, beside)
     return found[0]

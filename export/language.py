@@ -8,7 +8,8 @@ off and the sequence is plainly causal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,6 +37,9 @@ class TruncatedLanguage(nn.Module):
     Raises:
         UsageError: An expert does not exist or comes twice.
     """
+
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], segment: SegmentSpec) -> None:
         super().__init__()
@@ -70,20 +74,48 @@ class TruncatedLanguage(nn.Module):
         hidden = self._in_sequence(visual, list(self.before), self.after)
         found: dict[HeadRef, Tensor] = {}
         for number, layer in enumerate(self.layers):
-            hidden, heads = layer(hidden, self.cos, self.sin)
+            hidden, heads, _ = layer(hidden, self.cos, self.sin)
             found |= {ref: heads[:, ref.head] for ref in self.experts if ref.layer == number}
             if number in additions:
                 nothing = [torch.zeros_like(run) for run in self.before]
                 hidden = hidden + self._in_sequence(additions[number], nothing, torch.zeros_like(self.after))
-        last = self.last(hidden, self.cos, self.sin)
-        found |= {HeadRef(self.deepest, head): last[:, place] for place, head in enumerate(self.last.heads)}
-        return torch.cat([found[ref] for ref in self.experts], dim=1).to(torch.float32)
+        last, _ = self.last(hidden, self.cos, self.sin)
+        return self._in_order(found, last)
+
+    def _in_order(self, found: Mapping[HeadRef, Tensor], last: Tensor) -> Tensor:
+        """Features (b, d_h) of experts below the deepest layer and those of it, (b, heads, d_h): all, (b, K·d_h)."""
+        deepest = {HeadRef(self.deepest, head): last[:, place] for place, head in enumerate(self.last.heads)}
+        every = {**found, **deepest}
+        return torch.cat([every[ref] for ref in self.experts], dim=1).to(torch.float32)
 
     def _in_sequence(self, visual: Tensor, before: Sequence[Tensor], after: Tensor) -> Tensor:
         """Visual tokens (b, n·T, D) between runs of text (1, s, D): the whole sequence, (b, s, D)."""
         batch, width = visual.shape[0], visual.shape[2]
         groups = visual.reshape(batch, len(before), self.tokens_per_frame, width)
         return torch.cat([*interleave(before, groups), after.expand(batch, -1, -1)], dim=1)
+
+
+#: Rotated keys, and values, of some positions in one layer: (b, heads, s, d_h) each.
+KeysValues = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Before:
+    """What one layer has of the positions before the running ones.
+
+    Attributes:
+        keys: (b, heads, p, d_h), rotated.
+        values: (b, heads, p, d_h).
+        mask: bool (s, p + s): which positions each of the s running ones sees.
+    """
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor
+
+    def followed_by(self, own: KeysValues) -> KeysValues:
+        """Those of all p + s positions."""
+        return torch.cat([self.keys, own[0]], dim=2), torch.cat([self.values, own[1]], dim=2)
 
 
 class DecoderLayer(nn.Module):
@@ -94,39 +126,40 @@ class DecoderLayer(nn.Module):
         self.layer = layer
         self.geometry = geometry
 
-    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, hidden: Tensor, cos: Tensor, sin: Tensor, before: Before | None = None
+    ) -> tuple[Tensor, Tensor, KeysValues]:
         """Run the layer.
 
         Args:
             hidden: (b, s, D).
             cos: (1, s, d_h).
             sin: (1, s, d_h).
+            before: What stands before these positions; None where nothing does.
 
         Returns:
-            The layer's output (b, s, D), and the head features at the last position (b, H, d_h).
+            The layer's output (b, s, D), the head features at the last position (b, H, d_h), and the keys and values
+            of these positions.
         """
         attention = self.layer.self_attn
         normed = self.layer.input_layernorm(hidden)
-        batch, length = hidden.shape[0], hidden.shape[1]
-
-        def split(projection: nn.Module, heads: int) -> Tensor:
-            return projection(normed).reshape(batch, length, heads, self.geometry.head_dim).transpose(1, 2)  # type: ignore[no-any-return]
-
-        query = _norm(attention, "q_norm", split(attention.q_proj, self.geometry.heads))
-        key = _norm(attention, "k_norm", split(attention.k_proj, self.geometry.kv_heads))
-        value = split(attention.v_proj, self.geometry.kv_heads)
+        query = _norm(attention, "q_norm", _split(attention.q_proj, normed, self.geometry.heads))
+        key = _norm(attention, "k_norm", _split(attention.k_proj, normed, self.geometry.kv_heads))
+        own = _rotate(key, cos, sin), _split(attention.v_proj, normed, self.geometry.kv_heads)
+        keys, values = own if before is None else before.followed_by(own)
         mixed = functional.scaled_dot_product_attention(
             _rotate(query, cos, sin),
-            _rotate(key, cos, sin),
-            value,
-            is_causal=True,
+            keys,
+            values,
+            attn_mask=None if before is None else before.mask,
+            is_causal=before is None,
             scale=float(attention.scaling),
             enable_gqa=self.geometry.queries_per_kv > 1,
         )
         mixed = mixed.transpose(1, 2)  # (b, s, H, d)
-        hidden = hidden + attention.o_proj(mixed.reshape(batch, length, -1))
+        hidden = hidden + attention.o_proj(mixed.reshape(*mixed.shape[:2], -1))
         hidden = hidden + self.layer.mlp(self.layer.post_attention_layernorm(hidden))
-        return hidden, mixed[:, -1]
+        return hidden, mixed[:, -1], own
 
 
 class ExpertHeads(nn.Module):
@@ -160,31 +193,34 @@ class ExpertHeads(nn.Module):
         self.key = _rows(attention.k_proj, groups, geometry.head_dim, weights)
         self.value = _rows(attention.v_proj, groups, geometry.head_dim, weights)
 
-    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(
+        self, hidden: Tensor, cos: Tensor, sin: Tensor, before: Before | None = None
+    ) -> tuple[Tensor, KeysValues]:
         """Run the expert heads.
 
         Args:
             hidden: (b, s, D).
             cos: (1, s, d_h).
             sin: (1, s, d_h).
+            before: As of `DecoderLayer`; its mask is not needed.
 
         Returns:
-            Their features at the last position (b, heads, d_h), in the order of `heads`.
+            Their features at the last position (b, heads, d_h), in the order of `heads`, and the keys and values of
+            these positions.
         """
-        batch, length, width = hidden.shape[0], hidden.shape[1], self.geometry.head_dim
         normed = self.norm(hidden)
-        query = self.query(normed[:, -1:]).reshape(batch, 1, len(self.heads), width).transpose(1, 2)
-        key = self.key(normed).reshape(batch, length, self.groups, width).transpose(1, 2)
-        value = self.value(normed).reshape(batch, length, self.groups, width).transpose(1, 2)
+        query = _split(self.query, normed[:, -1:], len(self.heads))
+        key = _split(self.key, normed, self.groups)
         query = self.q_norm(query) if self.q_norm is not None else query
         key = self.k_norm(key) if self.k_norm is not None else key
         query = _rotate(query, cos[:, -1:], sin[:, -1:])
-        key = _rotate(key, cos, sin)
+        own = _rotate(key, cos, sin), _split(self.value, normed, self.groups)
+        keys, values = own if before is None else before.followed_by(own)
         if self.group_of != list(range(self.groups)):
-            key, value = key[:, self.group_of], value[:, self.group_of]
+            keys, values = keys[:, self.group_of], values[:, self.group_of]
         # One query that sees every position: causal would silently mean "sees the first position only".
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=False, scale=self.scaling)
-        return mixed[:, :, 0]
+        mixed = functional.scaled_dot_product_attention(query, keys, values, is_causal=False, scale=self.scaling)
+        return mixed[:, :, 0], own
 
 
 def _check(experts: Sequence[HeadRef], geometry: Geometry) -> None:
@@ -208,6 +244,12 @@ def _rows(projection: nn.Linear, heads: Sequence[int], width: int, weights: Weig
     if projection.bias is not None:
         part.bias = _constant(weights.read(weights.name_of(projection.bias))[rows])
     return part
+
+
+def _split(projection: nn.Module, hidden: Tensor, heads: int) -> Tensor:
+    """What a projection gives, by head: (b, s, D) to (b, heads, s, d_h)."""
+    batch, length = hidden.shape[0], hidden.shape[1]
+    return projection(hidden).reshape(batch, length, heads, -1).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 def _norm(attention: Any, name: str, heads: Tensor) -> Tensor:

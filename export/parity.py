@@ -130,6 +130,26 @@ def centred_cosine(wanted: NDArray[np.float32], got: NDArray[np.float32]) -> flo
     return float((one * other).sum()) / norms
 
 
+def require_same(plain: NDArray[np.float32], growing: NDArray[np.float32], tolerance: float) -> None:
+    """Let only a growing form of the decoder pass that gives what the plain one does.
+
+    Args:
+        plain: Features.
+        growing: The same segments', frame by frame.
+        tolerance: What the difference may be, of their scale.
+
+    Raises:
+        ParityError: The difference is beyond the tolerance or not a number; the message holds it.
+    """
+    scale = float(np.abs(plain).max()) or 1.0
+    relative = float(np.abs(plain.astype(np.float64) - growing).max()) / scale
+    if not relative <= tolerance:
+        raise ParityError(
+            f"the decoder frame by frame gives features that differ from its own by {relative:.3g} of their scale, "
+            f"allowed are {tolerance:g}; the bundle was not written"
+        )
+
+
 def require_parity(parity: Parity) -> None:
     """Let only a true export pass.
 

@@ -19,7 +19,11 @@ from edge_runtime.bundle.reader import GOLDEN, Bundle, Golden
 from edge_runtime.files import sha256
 from export.staging import take_place
 
-VISION, LANGUAGE, SCORER = "vision.onnx", "language.onnx", "scorer.onnx"
+VISION, LANGUAGE, GROWING, SCORER = "vision.onnx", "language.onnx", "growing.onnx", "scorer.onnx"
+#: What the features depend on: the graphs that score, with their weights, by name.
+SCORING = (VISION, f"{VISION}.data", LANGUAGE, f"{LANGUAGE}.data")
+#: Those and what else was exported.
+EXPORTED = (*SCORING, GROWING, f"{GROWING}.data")
 _PRODUCERS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "scikit-learn", "skl2onnx", "numpy")
 
 

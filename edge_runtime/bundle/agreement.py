@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edge_runtime.bundle.manifest import MANIFEST, Manifest, TensorSpec
+from msgspec import UNSET
+
+from edge_runtime.bundle.manifest import MANIFEST, GrowingSpec, Manifest, TensorSpec
 from edge_runtime.bundle.onnx_header import GraphHeader
 from edge_runtime.errors import BundleRefused
 from edge_runtime.files import printable
@@ -16,18 +18,19 @@ _FREE = "any"
 
 
 def check_graphs(manifest: Manifest, headers: Mapping[str, GraphHeader]) -> None:
-    """Compare the manifest with what its three graphs declare, and the graphs with each other.
+    """Compare the manifest with what its graphs declare, and the graphs with each other.
 
-    Batches are free, every other dimension is fixed.
+    Batches are free, every other dimension is fixed; but for lengths in the growing form.
 
     Args:
         manifest: Of the bundle.
-        headers: What each of the three graphs declares, by its file.
+        headers: What each of the graphs declares, by its file.
 
     Raises:
         BundleRefused: They disagree; the message names the file, what it declares and what it would have to.
     """
-    for stated in (manifest.graphs.vision, manifest.graphs.language):
+    growing = manifest.graphs.growing
+    for stated in (manifest.graphs.vision, manifest.graphs.language, *(() if growing is UNSET else (growing,))):
         declared = headers[stated.file]
         _check_same(stated.file, "inputs", declared.inputs, stated.inputs)
         _check_same(stated.file, "outputs", declared.outputs, stated.outputs)
@@ -51,11 +54,36 @@ def check_graphs(manifest: Manifest, headers: Mapping[str, GraphHeader]) -> None
     features = _spec("features", "float32", manifest.feature_size)
     reason = f"{len(manifest.experts)} experts and geometry.head_dim {manifest.geometry.head_dim}"
     _check_is(language.file, "outputs", language.outputs, features, reason)
+    if growing is not UNSET:
+        if len(growing.ends) != sampled // group:
+            raise BundleRefused(
+                f"{MANIFEST}: graphs.growing.ends has {len(growing.ends)} entries for {sampled // group} groups of "
+                f"frames; {_WAY_OUT}"
+            )
+        _check_growing(growing, all_tokens, features)
     scorer = headers[manifest.scorer.file]
     _check_is(manifest.scorer.file, "inputs", scorer.inputs, features, reason)
     # It may give more than is asked of it, such as a classifier's label.
     given = [tensor for tensor in scorer.outputs if tensor.name == "probabilities"] or scorer.outputs
     _check_is(manifest.scorer.file, "outputs", given, _spec("probabilities", "float32", 2), "two classes")
+
+
+def _check_growing(growing: GrowingSpec, tokens: TensorSpec, features: TensorSpec) -> None:
+    """It takes tokens and gives features as the language graph does, and what it gives it takes again."""
+
+    def state(name: str) -> TensorSpec:
+        return TensorSpec(name=name, dtype="float32", shape=[_FREE, _FREE, growing.state_width])
+
+    some_tokens = TensorSpec(name="tokens", dtype=tokens.dtype, shape=[_FREE, _FREE, tokens.shape[-1]])
+    positions = TensorSpec(name="positions", dtype="int64", shape=[_FREE])
+    for what, found, wanted in (
+        ("inputs", growing.inputs, [some_tokens, positions, state("state")]),
+        ("outputs", growing.outputs, [features, state("grown")]),
+    ):
+        if len(found) != len(wanted) or not all(map(_same, found, wanted)):
+            raise BundleRefused(
+                f"{growing.file}: its {what} are {_shown(found)}, expected is {_shown(wanted)}; {_WAY_OUT}"
+            )
 
 
 def _spec(name: str, dtype: str, *dims: int) -> TensorSpec:

@@ -108,11 +108,34 @@ class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return f"{self.precision} ({len(self.kept)} layers kept at a higher one: {', '.join(self.kept)})"
 
 
+class GrowingSpec(GraphSpec, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The decoder of the language graph over some positions of the sequence at a time.
+
+    Attributes:
+        ends: Where each group of frames ends in the sequence; the last one with the question behind it.
+    """
+
+    ends: list[int]
+
+    def __post_init__(self) -> None:
+        if self.ends != sorted(set(self.ends)) or self.ends[:1] < [1]:
+            raise ValueError(f"graphs.growing.ends must rise from 1 or more, got {self.ends}")
+        shape = self.inputs[-1].shape if self.inputs else []
+        if len(shape) != 3 or not isinstance(shape[2], int) or shape[2] < 1:
+            raise ValueError(f"graphs.growing takes a state of shape [batch, positions, C], got {shape}")
+
+    @property
+    def state_width(self) -> int:
+        """C, how many floats a position leaves for later ones."""
+        return int(self.inputs[-1].shape[2])
+
+
 class Graphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The two graphs of the model."""
+    """The two graphs of the model; `growing` is another form of the second, for encoding ahead."""
 
     vision: GraphSpec
     language: GraphSpec
+    growing: GrowingSpec | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         shape = self.vision.inputs[0].shape if self.vision.inputs else []
@@ -120,9 +143,19 @@ class Graphs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError(f"graphs.vision takes frames of shape [n, g, H, W, 3], got {shape}")
 
     @property
+    def files(self) -> list[str]:
+        """Of all of them."""
+        return [self.vision.file, self.language.file, *(() if self.growing is UNSET else (self.growing.file,))]
+
+    @property
     def frames_per_group(self) -> int:
         """g, how many frames the vision graph merges into one."""
         return int(self.vision.inputs[0].shape[1])
+
+    @property
+    def tokens_per_group(self) -> int:
+        """T, how many tokens the vision graph makes of a group of frames."""
+        return int(self.vision.outputs[0].shape[1])
 
     @property
     def precisions(self) -> tuple[Precision, Precision]:
@@ -210,7 +243,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             check_path(path)
         if len(set(paths)) != len(paths):
             raise ValueError("files names a path twice")
-        for name in (self.graphs.vision.file, self.graphs.language.file, self.scorer.file):
+        for name in (*self.graphs.files, self.scorer.file):
             if name not in paths:
                 raise ValueError(f"files does not list {name}")
 

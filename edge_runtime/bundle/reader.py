@@ -48,7 +48,7 @@ class Bundle:
         for entry in manifest.files:
             _check_file(root, entry)
         listed = {entry.path for entry in manifest.files}
-        graphs = {manifest.graphs.vision.file, manifest.graphs.language.file, manifest.scorer.file}
+        graphs = {*manifest.graphs.files, manifest.scorer.file}
         headers: dict[str, GraphHeader] = {}
         # What is opened as a graph is one, whatever it is called.
         for name in sorted(graphs | {name for name in listed if name.endswith(".onnx")}):

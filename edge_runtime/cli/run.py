@@ -60,9 +60,9 @@ class Chosen:
     type=click.Choice(["batch", "eager"]),
     default="batch",
     show_default=True,
-    help="eager runs the vision tower on each sampled frame when it comes: a segment's record then waits for the "
-    "newest frame and the language model alone. batch runs it on all of them at the end, which takes less time "
-    "in all.",
+    help="eager runs the model on each sampled frame when it comes: a segment's record then waits for the newest "
+    "frame and the question alone. batch runs it on all of them at the end, which takes less time in all and less "
+    "memory a camera.",
 )
 @PROVIDER
 @THREADS
@@ -138,7 +138,9 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
             to_stdout = chosen.output in (None, "-")
             with (
                 stdout_for_records_only() if to_stdout else JsonLines.to_file(Path(str(chosen.output))) as lines,
-                Detector(bundle, chosen.provider, chosen.threads, self_test=False) as detector,
+                Detector(
+                    bundle, chosen.provider, chosen.threads, self_test=False, growing=chosen.encode == "eager"
+                ) as detector,
                 Outputs([Output(lines, required=True)]) as outputs,
             ):
                 # Before the self-test: a signal during it must reach the graphs.

@@ -9,11 +9,34 @@ import hashlib
 import operator
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from edge_runtime.inference.engine import Engine, FloatArray, split_groups
+from edge_runtime.inference.engine import Engine, FloatArray, finite, split_groups
 from edge_runtime.stream.pixels import UInt8Array
+
+
+class SegmentEncoder(Protocol):
+    """What a stream remembers of its frames while their segment grows."""
+
+    def prepare(self, engine: Engine, frames: Sequence[UInt8Array]) -> Any:
+        """See FrameEncoder."""
+
+    def features(self, engine: Engine, frames: UInt8Array) -> FloatArray:
+        """See FrameEncoder."""
+
+
+class Added(NamedTuple):
+    """Groups of frames that a segment grew by.
+
+    Attributes:
+        first: How many groups stand before them in the segment.
+        tokens: float32 (1, m·T, D), of m groups.
+    """
+
+    first: int
+    tokens: FloatArray
 
 
 class FrameEncoder:
@@ -37,18 +60,30 @@ class FrameEncoder:
         self._ahead: list[UInt8Array] = []
         self.encoded = 0
 
-    def prepare(self, engine: Engine, frames: Sequence[UInt8Array]) -> None:
+    def prepare(self, engine: Engine, frames: Sequence[UInt8Array]) -> Added | None:
         """Encode the whole groups among a segment's first frames, (H, W, 3) each, that were not there last time.
 
         Cheap where nothing was added: it is asked at every frame of a stream.
+
+        Returns:
+            What was added; None where nothing was.
+
+        Raises:
+            InferenceFailed: The graph failed.
+            UsageError: The engine was closed.
         """
         whole = len(frames) // self._group * self._group
         same = len(self._ahead) <= whole and all(map(operator.is_, self._ahead, frames))
         first = len(self._ahead) if same else 0
         # Noted before: what fails is encoded with its segment, not tried again at every frame.
         self._ahead = list(frames[:whole])
-        if first < whole:
-            self.tokens(engine, np.stack(frames[first:whole])[None])
+        if first == whole:
+            return None
+        return Added(first // self._group, self.tokens(engine, np.stack(frames[first:whole])[None]))
+
+    def features(self, engine: Engine, frames: UInt8Array) -> FloatArray:
+        """Expert features of one segment, float32 (1, K·d); takes and raises what `tokens` does."""
+        return finite(engine.language(self.tokens(engine, frames)))
 
     def tokens(self, engine: Engine, frames: UInt8Array) -> FloatArray:
         """Tokens of one segment.

@@ -6,16 +6,38 @@ multiplications stay in this process, whatever runs the model.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.errors import InferenceFailed, first_line
+from edge_runtime.bundle.manifest import GrowingSpec
+from edge_runtime.errors import InferenceFailed, UsageError, first_line
 from edge_runtime.files import printable
 from edge_runtime.stream.pixels import UInt8Array
 
 FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFiles:
+    """The graphs that an engine opens.
+
+    Attributes:
+        vision: Path of the vision graph.
+        language: Path of the language graph, or of its growing form.
+        group: g, how many frames the vision graph takes together.
+        precisions: Of both graphs.
+        growing: What the bundle says of the growing form, where `language` is that.
+    """
+
+    vision: Path
+    language: Path
+    group: int = 1
+    precisions: tuple[str, str] = ("fp32", "fp32")
+    growing: GrowingSpec | None = None
 
 
 @runtime_checkable
@@ -84,6 +106,23 @@ def split_groups(frames: UInt8Array, group: int) -> UInt8Array:
 def join_groups(tokens: FloatArray, segments: int) -> FloatArray:
     """What it gives, by segment: (b·n, T, D) to (b, n·T, D)."""
     return tokens.reshape(segments, -1, tokens.shape[2])
+
+
+def whole_sequence(tokens: FloatArray, growing: GrowingSpec) -> tuple[FloatArray, NDArray[np.int64], FloatArray]:
+    """All positions at once, as what `grow` of a growing engine takes."""
+    nothing = np.zeros((len(tokens), 0, growing.state_width), np.float32)
+    return tokens, np.arange(growing.ends[-1], dtype=np.int64), nothing
+
+
+def require_growing(growing: GrowingSpec | None) -> GrowingSpec:
+    """Pass on what an engine was opened with.
+
+    Raises:
+        UsageError: It was not opened with the growing form.
+    """
+    if growing is None:
+        raise UsageError("the engine was opened without the growing form of the decoder; open it with growing=True")
+    return growing
 
 
 def finite(features: FloatArray) -> FloatArray:

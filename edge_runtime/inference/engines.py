@@ -7,11 +7,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import UNSET
+
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.errors import MissingExtra, ProviderUnavailable, first_line
+from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, first_line
 from edge_runtime.inference.choice import choose
-from edge_runtime.inference.engine import Engine
+from edge_runtime.inference.engine import Engine, GraphFiles
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.openvino_engine import OpenVinoEngine, load_openvino
 from edge_runtime.inference.precisions import PRECISIONS
@@ -21,7 +23,7 @@ from edge_runtime.inference.sessions import available_providers, open_session
 log = logging.getLogger(__name__)
 
 
-def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = None) -> Engine:
+def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = None, growing: bool = False) -> Engine:
     """Load a bundle's graphs.
 
     Args:
@@ -29,18 +31,18 @@ def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = No
         provider: A name of the table of providers, or `auto` for the fastest that is installed and computes what the
             builder's machine did; see `choice`.
         threads: Processor threads for one segment; the engine's own choice by default.
+        growing: Whether the decoder is opened in its growing form: the engine is a `GrowingEngine` then.
 
     Raises:
-        BundleRefused: A graph cannot be loaded.
+        BundleRefused: A graph cannot be loaded, or the bundle has no growing form.
         MissingExtra: What runs the provider is not installed.
         ProviderUnavailable: The provider is not the one that would run.
         UsageError: No such provider, or fewer than one thread.
     """
-    graphs = bundle.manifest.graphs
-    vision, language = bundle.file(graphs.vision.file), bundle.file(graphs.language.file)
+    files = graph_files(bundle, growing)
 
     def open_one(name: str) -> Engine:
-        return open_graphs(vision, language, name, graphs.frames_per_group, graphs.precisions, threads)
+        return open_graphs(files, name, threads)
 
     if provider != AUTO:
         return open_one(provider)
@@ -55,22 +57,29 @@ def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = No
         return open_one(choose(bundle, candidates, threads, open_one, anew=True))
 
 
-def open_graphs(
-    vision: Path,
-    language: Path,
-    provider: str,
-    group: int = 1,
-    precisions: tuple[str, str] = ("fp32", "fp32"),
-    threads: int | None = None,
-) -> Engine:
-    """Load two graphs that are no bundle yet.
+def graph_files(bundle: Bundle, growing: bool = False) -> GraphFiles:
+    """What of a bundle an engine opens.
+
+    Raises:
+        BundleRefused: It has no growing form.
+    """
+    graphs = bundle.manifest.graphs
+    language, spec = graphs.language.file, None
+    if growing:
+        if graphs.growing is UNSET:
+            raise BundleRefused("the bundle has no growing form of its decoder; build it again")
+        language, spec = graphs.growing.file, graphs.growing
+    return GraphFiles(
+        bundle.file(graphs.vision.file), bundle.file(language), graphs.frames_per_group, graphs.precisions, spec
+    )
+
+
+def open_graphs(files: GraphFiles, provider: str, threads: int | None = None) -> Engine:
+    """Load graphs that need not be a bundle yet.
 
     Args:
-        vision: Path of the vision graph.
-        language: Path of the language graph.
+        files: Which.
         provider: A name of the table of providers; not `auto`.
-        group: g, how many frames the vision graph takes together.
-        precisions: Of both graphs.
         threads: As of `open_engine`.
 
     Raises:
@@ -79,8 +88,7 @@ def open_graphs(
         ProviderUnavailable: The provider is not the one that would run.
         UsageError: No such provider, or fewer than one thread.
     """
-    opener = _OPENERS[find_provider(provider).library]
-    return opener(vision, language, provider, threads, group, precisions)
+    return _OPENERS[find_provider(provider).library](files, provider, threads)
 
 
 def require_installed(provider: str) -> None:
@@ -122,19 +130,15 @@ def fitted_on(manifest: Manifest) -> str:
     return builder(max(manifest.graphs.precisions, key=lambda name: PRECISIONS[name].parity_tolerance))
 
 
-def _onnxruntime(
-    vision: Path, language: Path, provider: str, threads: int | None, group: int, _precisions: tuple[str, str]
-) -> Engine:
-    return OnnxEngine(vision, language, provider, threads, group)
+def _onnxruntime(files: GraphFiles, provider: str, threads: int | None) -> Engine:
+    return OnnxEngine(files.vision, files.language, provider, threads, files.group, files.growing)
 
 
-def _openvino(
-    vision: Path, language: Path, _provider: str, threads: int | None, group: int, precisions: tuple[str, str]
-) -> Engine:
-    return OpenVinoEngine(vision, language, threads, group, precisions)
+def _openvino(files: GraphFiles, _provider: str, threads: int | None) -> Engine:
+    return OpenVinoEngine(files.vision, files.language, threads, files.group, files.precisions, files.growing)
 
 
-_OPENERS: dict[Library, Callable[[Path, Path, str, int | None, int, tuple[str, str]], Engine]] = {
+_OPENERS: dict[Library, Callable[[GraphFiles, str, int | None], Engine]] = {
     Library.ONNXRUNTIME: _onnxruntime,
     Library.OPENVINO: _openvino,
 }

@@ -6,9 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edge_runtime.bundle.manifest import GrowingSpec
 from edge_runtime.errors import UsageError
-from edge_runtime.inference.engine import FloatArray, failed, finite, join_groups, split_groups
+from edge_runtime.inference.engine import (
+    FloatArray,
+    failed,
+    finite,
+    join_groups,
+    require_growing,
+    split_groups,
+    whole_sequence,
+)
 from edge_runtime.inference.providers import CPU
 from edge_runtime.inference.sessions import SILENT, choose_provider, load_onnxruntime, open_session
 from edge_runtime.stream.pixels import UInt8Array
@@ -26,16 +36,23 @@ class OnnxEngine:
     """
 
     def __init__(
-        self, vision: Path, language: Path, provider: str = "auto", threads: int | None = None, group: int = 1
+        self,
+        vision: Path,
+        language: Path,
+        provider: str = "auto",
+        threads: int | None = None,
+        group: int = 1,
+        growing: GrowingSpec | None = None,
     ) -> None:
         """Open both graphs.
 
         Args:
             vision: Path of the vision graph.
-            language: Path of the language graph.
+            language: Path of the language graph, or of its growing form.
             provider: A row of the table of providers, or `auto`.
             threads: Of one call on the CPU; None leaves it to ONNX Runtime.
             group: g, how many frames the vision graph takes together.
+            growing: As of `GraphFiles`.
 
         Raises:
             BundleRefused: A graph cannot be loaded.
@@ -47,6 +64,7 @@ class OnnxEngine:
         self._vision: Any = open_session(vision, self.provider, threads)
         self._language: Any = open_session(language, self.provider, threads)
         self._group = group
+        self._growing = growing
         self._run = load_onnxruntime().RunOptions()
         self._run.log_severity_level = SILENT
         if self.provider == CPU and max(map(_weights_size, (vision, language))) >= _LARGE:
@@ -93,10 +111,25 @@ class OnnxEngine:
             InferenceFailed: The graph failed.
             UsageError: The engine was closed.
         """
+        if self._growing is not None:
+            return self.grow(*whole_sequence(tokens, self._growing))[0]
         session = _open(self._language)
         try:
             (features,) = session.run(["features"], {"tokens": tokens}, self._run)
             return np.asarray(features, dtype=np.float32)
+        except Exception as error:
+            raise failed(error) from error
+
+    def grow(
+        self, tokens: FloatArray, positions: NDArray[np.int64], state: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """See GrowingEngine."""
+        session = _open(self._language)
+        require_growing(self._growing)
+        given = {"tokens": tokens, "positions": positions, "state": state}
+        try:
+            features, grown = session.run(["features", "grown"], given, self._run)
+            return np.asarray(features, dtype=np.float32), np.asarray(grown)
         except Exception as error:
             raise failed(error) from error
 

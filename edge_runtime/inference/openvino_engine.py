@@ -11,9 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.bundle.manifest import GrowingSpec
 from edge_runtime.errors import BundleRefused, InferenceFailed, MissingExtra, UsageError, first_line
 from edge_runtime.files import printable
-from edge_runtime.inference.engine import FloatArray, failed, finite, join_groups, split_groups
+from edge_runtime.inference.engine import (
+    FloatArray,
+    failed,
+    finite,
+    join_groups,
+    require_growing,
+    split_groups,
+    whole_sequence,
+)
 from edge_runtime.inference.precisions import PRECISIONS
 from edge_runtime.inference.providers import OPENVINO
 from edge_runtime.stream.pixels import UInt8Array
@@ -46,15 +55,17 @@ class OpenVinoEngine:
         threads: int | None = None,
         group: int = 1,
         precisions: tuple[str, str] = ("fp32", "fp32"),
+        growing: GrowingSpec | None = None,
     ) -> None:
         """Compile both graphs.
 
         Args:
             vision: Path of the vision graph.
-            language: Path of the language graph.
+            language: Path of the language graph, or of its growing form.
             threads: Of one call; None leaves it to OpenVINO.
             group: g, how many frames the vision graph takes together.
             precisions: Of both graphs: what each is told to compute in.
+            growing: As of `GraphFiles`.
 
         Raises:
             BundleRefused: A graph cannot be loaded.
@@ -72,6 +83,7 @@ class OpenVinoEngine:
         self._vision: _Graph | None = _Graph(core, vision, options | _computing(core, precisions[0]))
         self._language: _Graph | None = _Graph(core, language, options | _computing(core, precisions[1]))
         self._group = group
+        self._growing = growing
 
     def abandon(self) -> None:
         """See Engine."""
@@ -87,17 +99,32 @@ class OpenVinoEngine:
         """See Engine."""
         graph = _open(self._vision)  # another thread may close the engine meanwhile
         try:
-            return join_groups(graph.run(self._openvino, split_groups(frames, self._group)), len(frames))
+            (tokens,) = graph.run(self._openvino, split_groups(frames, self._group))
+            return join_groups(tokens, len(frames))
         except Exception as error:
             raise failed(error) from error
 
     def language(self, tokens: FloatArray) -> FloatArray:
         """See Engine."""
+        if self._growing is not None:
+            return self.grow(*whole_sequence(tokens, self._growing))[0]
         graph = _open(self._language)
         try:
-            return graph.run(self._openvino, tokens)
+            return graph.run(self._openvino, tokens)[0]
         except Exception as error:
             raise failed(error) from error
+
+    def grow(
+        self, tokens: FloatArray, positions: NDArray[np.int64], state: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """See GrowingEngine."""
+        graph = _open(self._language)
+        require_growing(self._growing)
+        try:
+            features, grown = graph.run(self._openvino, tokens, positions, state)
+        except Exception as error:
+            raise failed(error) from error
+        return features, grown
 
     def features(self, frames: UInt8Array) -> FloatArray:
         """See Engine."""
@@ -117,15 +144,16 @@ class _Graph:
         self._running: list[Any] = []
         self._abandoned = False
 
-    def run(self, openvino: Any, values: NDArray[Any]) -> FloatArray:
-        """One input to one output. Raises whatever OpenVINO raises."""
+    def run(self, openvino: Any, *values: NDArray[Any]) -> list[FloatArray]:
+        """All inputs to all outputs, in the graph's order. Raises whatever OpenVINO raises."""
         with self._request() as request:
-            # Typed and shaped as given: OpenVINO would convert plain arrays without a word.
-            request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(values)))
+            for place, one in enumerate(values):
+                # Typed and shaped as given: OpenVINO would convert plain arrays without a word.
+                request.set_input_tensor(place, openvino.Tensor(np.ascontiguousarray(one)))
             request.start_async()
             request.wait()
             # The request's own memory is written again by its next call.
-            return np.array(request.get_output_tensor().data, dtype=np.float32)
+            return [np.array(one.data, dtype=np.float32) for one in request.output_tensors]
 
     def abandon(self) -> None:
         """Fail every call from now on, those in progress included."""

@@ -25,7 +25,7 @@ from edge_runtime.inference.scorer import ScorerGraph
 from export.deploy import Deployed, Deployment, deploy
 from export.parity import Parity
 from export.precision.rounding import Rounded
-from export.publish import LANGUAGE, SCORER, VISION, now, producer, publish, write_golden
+from export.publish import GROWING, LANGUAGE, SCORER, SCORING, VISION, now, producer, publish, write_golden
 from export.staging import check_space, check_target, staging_folder
 from export.torch_onnx import tensor_specs
 from models.family import Mllm
@@ -324,7 +324,7 @@ def _export(run: BuildRun, found: Hunt, work: Path) -> _Exported:
     deployed = deploy(job, options.precision, run.console.say)
     parity = deployed.parity
     run.console.say(f"Parity on {parity.segments} segments: {parity.relative:.2g} of the features' scale")
-    hashes = tuple(sha256(work / name) for name in sorted(path.name for path in work.iterdir()))
+    hashes = tuple(sha256(work / name) for name in sorted(SCORING))
     return _Exported(deployed, hashes, samples)
 
 
@@ -373,6 +373,7 @@ def _assemble(run: BuildRun, found: Hunt, exported: _Exported, fitted: Fitted, w
         "graphs": {
             "vision": _graph(work / VISION, exported.deployed.vision),
             "language": _graph(work / LANGUAGE, exported.deployed.language),
+            "growing": _graph(work / GROWING, exported.deployed.language) | {"ends": exported.deployed.ends},
         },
         "parity": exported.deployed.parity.to_dict() | {"scorer_max_abs": fitted.scorer_difference},
     } | fitted_document(fitted)

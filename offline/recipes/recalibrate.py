@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.engines import fitted_on, open_engine
 from edge_runtime.inference.scorer import ScorerGraph
-from export.publish import SCORER, now, publish, write_golden
+from export.publish import EXPORTED, SCORER, SCORING, now, publish, write_golden
 from export.staging import check_target, staging_folder
 from offline.calibration.cost import OF_THE_SCORER
 from offline.calibration.fit import Fitted, fit, fitted_document
@@ -94,7 +95,7 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
     extraction = _extraction(options, old, dataset)
     units = choose_units(dataset.split("calibration"), options.unit)
     with staging_folder(options.output) as work:
-        for entry in _graphs(old.manifest):
+        for entry in _files(old.manifest, EXPORTED):
             shutil.copyfile(old.path / entry.path, work / entry.path)
         fitted = fit(dataset, units, extraction, work, console, options.seed)
         write_golden(work, _golden(old, ScorerGraph(work / SCORER)))
@@ -129,14 +130,13 @@ def _extraction(options: RecalibrateOptions, old: Bundle, dataset: Dataset) -> E
     # A segment of the `time` clock lasts as long as one of the videos that the scorer was fitted on.
     fps = median_rate(dataset.split("calibration"), options.skip_unreadable)
     segment = manifest.segment if fps is None else msgspec.structs.replace(manifest.segment, fps=fps)
-    extractor = ExpertFeatures(graphs, [entry.sha256 for entry in _graphs(manifest)])
+    extractor = ExpertFeatures(graphs, [entry.sha256 for entry in _files(manifest, SCORING)])
     return Extraction(extractor, manifest.pixels, segment, EntryStore(options.cache_folder), options.skip_unreadable)
 
 
-def _graphs(manifest: Manifest) -> list[FileEntry]:
-    """The graphs' files, by name."""
-    kept = [entry for entry in manifest.files if entry.path.startswith(("vision.", "language."))]
-    return sorted(kept, key=lambda entry: entry.path)
+def _files(manifest: Manifest, names: Sequence[str]) -> list[FileEntry]:
+    """Those of some names that the bundle has, by name."""
+    return sorted((entry for entry in manifest.files if entry.path in names), key=lambda entry: entry.path)
 
 
 def _golden(old: Bundle, scorer: ScorerGraph) -> Golden:

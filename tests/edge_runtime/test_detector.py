@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 import threading
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -17,7 +18,8 @@ from table_engine import TableEngine
 from edge_runtime.bundle.manifest import Locators
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
-from edge_runtime.errors import InferenceFailed, InvalidFrame, UsageError
+from edge_runtime.errors import BundleRefused, InferenceFailed, InvalidFrame, UsageError
+from edge_runtime.inference.engines import open_engine
 from edge_runtime.records import EventRecord, GapRecord, SegmentRecord
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.pixels import prepare
@@ -600,15 +602,37 @@ class CountingEngine:
     def close(self): ...
 
 
+class CountingGrowingEngine(CountingEngine):
+    """The same of an engine that was opened with the growing form; counts positions too."""
+
+    def __init__(self, engine) -> None:
+        super().__init__(engine)
+        self.grown = []
+
+    def grow(self, tokens, positions, state):
+        self.grown.append(len(positions))
+        return self.engine.grow(tokens, positions, state)
+
+
 def noisy(number: int) -> np.ndarray:
     return np.random.default_rng(number).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
+@pytest.fixture(scope="module")
+def growing_engine(bundle):
+    engine = open_engine(bundle, "cpu", threads=1, growing=True)
+    yield engine
+    engine.close()
+
+
 @pytest.mark.parametrize("clock", ["frames", "time"])
-def test_encoding_ahead_gives_the_same_records_and_leaves_the_language_graph_for_the_end(bundle, detector, clock):
+@pytest.mark.parametrize("growing", [False, True], ids=["plain", "growing"])
+def test_encoding_ahead_gives_the_same_records_and_leaves_little_for_the_end(
+    bundle, detector, growing_engine, growing, clock
+):
     frames = [noisy(number) for number in range(110)]
-    engine = CountingEngine(detector.engine)
-    with Detector(bundle, engine=engine, self_test=False) as counted:
+    engine = CountingGrowingEngine(growing_engine) if growing else CountingEngine(detector.engine)
+    with Detector(bundle, engine=engine, self_test=False, growing=growing) as counted:
         told = {}
         for encode in ("batch", "eager"):
             stream = counted.stream("gate", clock=clock, encode=encode)
@@ -624,6 +648,9 @@ def test_encoding_ahead_gives_the_same_records_and_leaves_the_language_graph_for
             sampled = bundle.manifest.segment.sampled
             if encode == "eager":
                 assert max(engine.encoded[: 2 * sampled]) == 1, "one frame at a time, each once"
+                if growing:
+                    assert sum(engine.grown[:sampled]) == bundle.manifest.graphs.growing.ends[-1]
+                    assert len(set(engine.grown[:sampled])) > 1, "the question goes with the last frame"
             else:
                 assert set(engine.encoded) == {sampled}
     assert len(told["eager"]) == len(told["batch"]) >= 3
@@ -649,6 +676,24 @@ def test_frames_that_cannot_be_encoded_ahead_are_tried_again_with_their_segment(
         records += push_all(stream, [noisy(47)], first=47) + stream.flush()
         assert len(of(SegmentRecord, records)) == 1
         assert not of(GapRecord, records)
+
+
+def test_the_growing_form_passes_the_self_test_and_scores_what_the_plain_one_does(bundle, detector):
+    frames = bundle.golden().frames
+    with Detector(bundle, provider="cpu", threads=1, growing=True) as growing:
+        assert growing.score(frames) == pytest.approx(detector.score(frames), abs=1e-5)
+
+
+def test_a_bundle_without_a_growing_form_encodes_ahead_as_before(bundle, detector):
+    manifest = bundle.manifest
+    graphs = msgspec.structs.replace(manifest.graphs, growing=msgspec.UNSET)
+    older = replace(bundle, manifest=msgspec.structs.replace(manifest, graphs=graphs))
+    with Detector(older, provider="cpu", threads=1, growing=True) as found:
+        stream = found.stream("gate", clock="frames", encode="eager")
+        records = push_all(stream, [noisy(number) for number in range(48)]) + stream.flush()
+    assert len(of(SegmentRecord, records)) == 1
+    with pytest.raises(BundleRefused, match="no growing form of its decoder; build it again"):
+        open_engine(older, "cpu", growing=True)
 
 
 def test_an_unknown_way_to_encode_is_refused(detector):

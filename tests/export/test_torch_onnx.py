@@ -18,7 +18,7 @@ from oracle import seeing
 from torch import Tensor, nn
 
 from export.publish import LANGUAGE, VISION
-from export.torch_onnx import OPSET, export_module, tensor_specs
+from export.torch_onnx import OPSET, Given, export_module, tensor_specs
 from models.heads import HeadRef
 from models.loading import load
 from models.prompts import PROMPTS
@@ -98,7 +98,7 @@ class Scale(nn.Module):
 
 
 def test_a_graph_without_large_weights_still_has_its_data_file(tmp_path: Path) -> None:
-    export_module(Scale(), torch.zeros(2, 3), tmp_path / "scale.onnx", "value", "double")
+    export_module(Scale(), [Given("value", torch.zeros(2, 3))], ["double"], tmp_path / "scale.onnx")
     assert (tmp_path / "scale.onnx.data").read_bytes() == b""
     session = onnxruntime.InferenceSession(str(tmp_path / "scale.onnx"), providers=["CPUExecutionProvider"])
     (found,) = session.run(["double"], {"value": np.ones((5, 3), np.float32)})
@@ -109,6 +109,6 @@ def test_an_older_data_file_is_replaced_not_appended_to(tmp_path: Path) -> None:
     layer = nn.Linear(32, 32)
     sizes = []
     for _ in range(2):
-        export_module(layer, torch.zeros(2, 32), tmp_path / "layer.onnx", "value", "result")
+        export_module(layer, [Given("value", torch.zeros(2, 32))], ["result"], tmp_path / "layer.onnx")
         sizes.append((tmp_path / "layer.onnx.data").stat().st_size)
     assert sizes[0] == sizes[1] > 0

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.torch_onnx import Pass, export_module
+from export.torch_onnx import Given, Pass, export_module
 
 ROWS, WIDTH, WIDER = 50, 16, 24
 
@@ -35,7 +35,7 @@ class Layers(nn.Module):
 def exported(module: nn.Module, folder: Path, *passes: Pass) -> Path:
     """The module as an ONNX file, after these passes."""
     path = folder / f"graph{len(list(folder.glob('*.onnx')))}.onnx"
-    export_module(module, torch.zeros(2, ROWS, WIDTH), path, "given", "made", passes=passes)
+    export_module(module, [Given("given", torch.zeros(2, ROWS, WIDTH))], ["made"], path, passes=passes)
     return path
 
 

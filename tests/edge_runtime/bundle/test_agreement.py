@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from msgspec import UNSET
 from onnx import TensorProto, helper
 from resealed import edit
 
@@ -98,11 +99,49 @@ class TestTheManifestAgainstItsGraphs:
             ("language", "inputs", {"shape": ["batch", "tokens", 192]}),
             ("language", "outputs", {"name": "\x1b[31m\u202e"}),
             ("language", "outputs", {"dtype": "float16"}),
+            ("growing", "inputs", {"name": "frames"}),
+            ("growing", "outputs", {"shape": ["batch", 161]}),
         ],
     )
     def test_what_it_states_otherwise(self, copy, graph, which, changes):
         edit(copy, state(graph, which, **changes))
         refused(copy, f"{graph}.onnx: its {which} are", "manifest.json says")
+
+    @pytest.mark.parametrize(
+        ("which", "place", "changes"),
+        [
+            ("input", 0, {"name": "frames"}),
+            ("input", 1, {"name": "places"}),
+            ("output", 0, {"name": "values"}),
+            ("output", 1, {"name": "state"}),
+        ],
+    )
+    def test_a_growing_form_of_another_kind(self, copy, which, place, changes):
+        def rename(graph):
+            value = getattr(graph, which)[place]
+            for node in graph.node:
+                node.input[:] = [changes["name"] if name == value.name else name for name in node.input]
+                node.output[:] = [changes["name"] if name == value.name else name for name in node.output]
+            value.name = changes["name"]
+
+        change_graph(copy, "growing.onnx", rename)
+        edit(copy, lambda document: document["graphs"]["growing"][f"{which}s"][place].update(changes))
+        refused(copy, f"growing.onnx: its {which}s are", "expected is", changes["name"])
+
+    def test_a_growing_form_of_more_groups(self, copy):
+        edit(copy, lambda document: document["graphs"]["growing"]["ends"].append(10_000))
+        refused(copy, "graphs.growing.ends has 17 entries for 16 groups")
+
+    def test_a_bundle_without_a_growing_form_is_whole(self, copy):
+        for name in ("growing.onnx", "growing.onnx.data"):
+            (copy / name).unlink()
+
+        def change(document):
+            del document["graphs"]["growing"]
+            document["files"] = [entry for entry in document["files"] if not entry["path"].startswith("growing.")]
+
+        edit(copy, change)
+        assert Bundle.open(copy).manifest.graphs.growing is UNSET
 
     def test_one_too_many(self, copy):
         edit(copy, lambda document: document["graphs"]["language"]["inputs"].append(
