@@ -41,6 +41,7 @@ class Provider:
         library: What runs it.
         memory: What a loaded graph takes of the machine's memory, as a multiple of its weights' size.
         cards: Whether a machine may have several: `cuda:1` is the second.
+        device: What ONNX Runtime calls the memory it computes in.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Provider:
     library: Library = Library.ONNXRUNTIME
     memory: float = 1.5
     cards: bool = False
+    device: str = "cpu"
+
+    @property
+    def card(self) -> int:
+        """The number of the card, 0 for the first."""
+        return int(self.options.get("device_id", 0))
 
     @property
     def kind(self) -> str:
@@ -69,11 +76,27 @@ PROVIDERS: dict[str, Provider] = {
         # float32 as the builder's; only the order of summation differs between processors.
         Provider(CPU, "CPUExecutionProvider", '"headhunt-edge[cpu]"', 1e-3, 2, _REINSTALL),
         # float32 matrix products in TF32: 10 bits of mantissa.
-        Provider("cuda", "CUDAExecutionProvider", '"headhunt-edge[gpu]"', 1e-2, 0, _CUDA_ADVICE, cards=True),
+        Provider(
+            "cuda",
+            "CUDAExecutionProvider",
+            '"headhunt-edge[gpu]"',
+            1e-2,
+            0,
+            _CUDA_ADVICE,
+            cards=True,
+            device="cuda",
+        ),
         # TF32 too, in kernels that it chooses anew on each machine. Never chosen by `auto`: it compiles engines for
         # minutes, which somebody should have asked for.
         Provider(
-            "tensorrt", "TensorrtExecutionProvider", '"headhunt-edge[gpu]"', 2e-2, None, _CUDA_ADVICE, cards=True
+            "tensorrt",
+            "TensorrtExecutionProvider",
+            '"headhunt-edge[gpu]"',
+            2e-2,
+            None,
+            _CUDA_ADVICE,
+            cards=True,
+            device="cuda",
         ),
         # OpenVINO itself: ONNX Runtime's build of it lags months behind. Told to compute in float32.
         Provider(
