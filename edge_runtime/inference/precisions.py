@@ -39,8 +39,9 @@ PRECISIONS: dict[str, PrecisionSpec] = {
         # The graphs sum in another order than the model, and that is all they may do differently.
         PrecisionSpec("fp32", 1e-3, 1e-4, "f32"),
         # Values of 16 or 8 bits are rounded at every layer, in an order that differs between processors. bfloat16 is
-        # what OpenVINO computes in; ONNX Runtime's CPU kernels know none: they take the same weights in float32.
-        PrecisionSpec("bf16", 5e-2, 1e-1, "bf16", (OPENVINO, CPU), stored=2, widening=2.0),
+        # what OpenVINO computes in; ONNX Runtime's CPU kernels know none: they take the same weights in float32. A
+        # trained decoder with outliers moves by 0.16 (SmolLM2, benchmarks/precision.txt), a wrong export by far more.
+        PrecisionSpec("bf16", 5e-2, 5e-1, "bf16", (OPENVINO, CPU), stored=2, widening=2.0),
         PrecisionSpec("fp16", 2e-2, 5e-2, "f16", stored=2, widening=2.0),
         # Between the products in int8 it is bfloat16 where the processor has it.
         PrecisionSpec("int8", 5e-2, 5e-1, "bf16", (OPENVINO, CPU), stored=2),
