@@ -27,7 +27,7 @@ from edge_runtime.repeats import RepeatedTrouble
 from edge_runtime.stream.locator import LOCATORS
 from edge_runtime.stream.pixels import Color, UInt8Array, check_color, check_frame, prepare
 from edge_runtime.stream.segmenter import Segmenter, interrupt, segmenter_for
-from edge_runtime.stream.segments import Clock, Encode, Gap, PreparePixels, ReadAgain, Segment
+from edge_runtime.stream.segments import Clock, Encode, Gap, PreparePixels, ReadAgain, Segment, SegmentSpec
 from edge_runtime.stream.timestamps import check_seconds
 from edge_runtime.stream.track import LocatedStream
 
@@ -43,16 +43,18 @@ class Stream:
         detector: Detector,
         segmenter: Segmenter,
         located: LocatedStream,
+        spec: SegmentSpec,
         encode: Encode = "batch",
     ) -> None:
         self.camera = camera
         self.segmenter = segmenter
         self._detector = detector
         self._located = located
-        self._spec = detector.bundle.manifest.segment
+        self._spec = spec
         self._pixels = detector.bundle.manifest.pixels
         self._flushed = False
-        self._encoder: SegmentEncoder | None = detector.encoder() if encode == "eager" else None
+        self._eager = encode == "eager"
+        self._encoder = detector.encoder_for(spec, encode)
 
     def push(self, frame: UInt8Array, seconds: float, color: Color = "bgr") -> list[Record]:
         """Take one frame; returns the records that became final with it, most often none.
@@ -76,7 +78,7 @@ class Stream:
         """As `push`, for a frame that is prepared only if the model will see it."""
         self._check_open()
         records = self._take(self.segmenter.push(frame, seconds))
-        if self._encoder is not None:
+        if self._eager and self._encoder is not None:
             self._detector.encode(self.camera, self.segmenter.sampled, self._encoder)
         return records
 
@@ -115,7 +117,7 @@ class Stream:
         records = self._take(self.segmenter.idle(seconds))
         if self.segmenter.is_open:
             return records
-        return records + self._located.idle(seconds, self._spec.duration_s)
+        return records + self._located.idle(seconds, self._spec.step_s)
 
     def score_item(self, item: Segment | Gap) -> list[Record]:
         """Score one finished segment, or note a gap; for callers that cut segments elsewhere.
@@ -186,6 +188,7 @@ class Detector:
         self._grows = growing and isinstance(self.engine, GrowingEngine)
         self._scorer: ScorerGraph | None = ScorerGraph(bundle.file(bundle.manifest.scorer.file))
         self._unscored: dict[str, RepeatedTrouble] = {}
+        self._told_of_stride = False
         if self_test:
             try:
                 self.self_test()
@@ -216,6 +219,7 @@ class Detector:
         sparing: bool = False,
         run: str = "",
         encode: Encode = "batch",
+        stride: int | None = None,
     ) -> Stream:
         """Open a stream of frames.
 
@@ -229,22 +233,26 @@ class Detector:
             encode: `eager` encodes each sampled frame when it is pushed, so that a segment's end waits for the
                 language graph alone, or for a small part of it in a detector that is `growing`; `batch` encodes all
                 of a segment at its end, which takes less time in all.
+            stride: Frames from the start of one segment to that of the next, a divisor of a segment's frames; the
+                bundle's own by default. A record is one stride long, its score the mean of all that cover it.
 
         Raises:
-            UsageError: No such name, locator, clock or way to encode, or the detector was closed.
+            UsageError: No such name, locator, clock, way to encode or stride, or the detector was closed.
         """
         if encode not in get_args(Encode):
             raise UsageError(f"unknown way to encode {encode!r}; choose from {', '.join(get_args(Encode))}")
-        segmenter = segmenter_for(self.bundle.manifest.segment, clock, length, sparing)
-        return Stream(name, self, segmenter, self.located(name, locator, run), encode)
+        spec = self.cutting(stride)
+        segmenter = segmenter_for(spec, clock, length, sparing)
+        return Stream(name, self, segmenter, self.located(name, locator, run, stride), spec, encode)
 
-    def located(self, name: str, locator: str = "full", run: str = "") -> LocatedStream:
+    def located(self, name: str, locator: str = "full", run: str = "", stride: int | None = None) -> LocatedStream:
         """The second step of a stream alone, for callers that cut and score segments themselves.
 
         Args:
             name: Of the camera, in its records.
             locator: As of `stream`.
             run: As of `stream`.
+            stride: As of `stream`.
 
         Raises:
             UsageError: As of `stream`.
@@ -256,7 +264,30 @@ class Detector:
         if self.engine is None:
             raise UsageError("the detector was closed")
         manifest = self.bundle.manifest
-        return LocatedStream(name, manifest.locators.named(locator), run or manifest.bundle_id[:8])
+        overlap = self.cutting(stride).overlap
+        return LocatedStream(name, manifest.locators.named(locator), run or manifest.bundle_id[:8], overlap)
+
+    def cutting(self, stride: int | None = None) -> SegmentSpec:
+        """How streams are cut with a stride; once told where that is not what the locators were calibrated with.
+
+        Args:
+            stride: As of `stream`.
+
+        Raises:
+            UsageError: As of `stream`.
+        """
+        calibrated = self.bundle.manifest.segment
+        spec = calibrated.striding(stride)
+        if spec.step != calibrated.step and not self._told_of_stride:
+            self._told_of_stride = True
+            log.warning(
+                "stride %d: the locators were calibrated at %d, and their sigma counts strides; "
+                "`hh-offline recalibrate --stride %d` fits them",
+                spec.step,
+                calibrated.step,
+                spec.step,
+            )
+        return spec
 
     def score(self, frames: UInt8Array) -> NDArray[np.float32]:
         """Probability that each segment is anomalous.
@@ -276,8 +307,17 @@ class Detector:
             raise UsageError("the detector was closed")
         return self.probabilities(engine.features(frames))
 
+    def encoder_for(self, spec: SegmentSpec, encode: Encode) -> SegmentEncoder | None:
+        """What a stream remembers of its frames, where one is asked about twice: ahead, or by segments that overlap.
+
+        Args:
+            spec: How the stream is cut.
+            encode: When its frames are encoded.
+        """
+        return self.encoder() if encode == "eager" or spec.overlap > 1 else None
+
     def encoder(self) -> SegmentEncoder:
-        """What a stream that encodes eagerly remembers: the tokens of a segment, and of the next one as it grows."""
+        """The tokens of a segment, and of the next one as it grows."""
         manifest = self.bundle.manifest
         group, growing = manifest.graphs.frames_per_group, manifest.graphs.growing
         encoder = FrameEncoder(group, 2 * manifest.segment.sampled // group)

@@ -15,8 +15,8 @@ from edge_runtime.stream.segments import SegmentSpec
 
 
 def latency_s(locator: LocatorSpec, segment: SegmentSpec) -> float:
-    """From the end of a segment to its record, at the bundle's own rate and without the time of scoring."""
-    return locator.lookahead * segment.duration_s
+    """From the end of what a record is about to the record, at the bundle's own rate, without the time of scoring."""
+    return locator.lookahead * segment.step_s + segment.duration_s - segment.step_s
 
 
 def disk_bytes(bundle: Bundle) -> int:
@@ -55,7 +55,7 @@ def as_text(bundle: Bundle) -> str:
         (
             "segment",
             f"{segment.frames} frames, {segment.sampled} of them seen, {segment.fps:g} frames/s: "
-            f"{segment.duration_s:.2f} s",
+            f"{segment.duration_s:.2f} s{_overlapping(segment)}",
         ),
         ("pixels", f"{pixels} {pixels.color}, {pixels.resizing}"),
         ("precision", f"vision {graphs.vision.rounding}, language {graphs.language.rounding}"),
@@ -83,6 +83,10 @@ def _locator(locator: LocatorSpec, segment: SegmentSpec) -> str:
         f"sigma {locator.sigma:g}, threshold {locator.threshold:g}, {quality}; "
         f"answers {latency_s(locator, segment):.2f} s after a segment ends"
     )
+
+
+def _overlapping(segment: SegmentSpec) -> str:
+    return f"; one begins every {segment.step} frames, {segment.step_s:.2f} s" if segment.overlap > 1 else ""
 
 
 def _figure(value: float | None) -> str:

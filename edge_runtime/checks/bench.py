@@ -109,9 +109,9 @@ def bench(detector: Detector, golden: Golden, seconds: float = 10.0) -> Speed:
         provider=engine.provider,
         segments=count,
         segments_per_s=rate,
-        segment_s=manifest.segment.duration_s,
-        live_cameras=rate * manifest.segment.duration_s,
-        cameras_30fps=rate * manifest.segment.frames / 30,
+        segment_s=manifest.segment.step_s,
+        live_cameras=rate * manifest.segment.step_s,
+        cameras_30fps=rate * manifest.segment.step / 30,
         stages=[
             StageTime(stage, *(float(1000 * value) for value in np.percentile(times[stage], [50, 95])))
             for stage in STAGES

@@ -25,6 +25,7 @@ class Chosen:
     locator: str
     clock: Clock | None
     encode: Encode
+    stride: int | None
     provider: str
     threads: int | None
     output: str | None
@@ -63,6 +64,14 @@ class Chosen:
     help="eager runs the model on each sampled frame when it comes: a segment's record then waits for the newest "
     "frame and the question alone. batch runs it on all of them at the end, which takes less time in all and less "
     "memory a camera.",
+)
+@click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    metavar="FRAMES",
+    help="Begin a segment every so many frames, a divisor of a segment's frames. A record is one stride long then, "
+    "its score the mean of the segments that cover it. Frames that several segments see are encoded once; they do "
+    "where the stride is a multiple of frames / sampled frames [default: what the bundle was calibrated with].",
 )
 @PROVIDER
 @THREADS
@@ -135,6 +144,8 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
             check_sources(sources)
             check_files(sources)
             bundle = Bundle.open(chosen.bundle)
+            # Refused before the graphs are loaded.
+            bundle.manifest.segment.striding(chosen.stride)
             to_stdout = chosen.output in (None, "-")
             with (
                 stdout_for_records_only() if to_stdout else JsonLines.to_file(Path(str(chosen.output))) as lines,
@@ -152,7 +163,11 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
                     options=RunOptions(
-                        locator=chosen.locator, clock=chosen.clock, encode=chosen.encode, progress=console.progress
+                        locator=chosen.locator,
+                        clock=chosen.clock,
+                        encode=chosen.encode,
+                        stride=chosen.stride,
+                        progress=console.progress,
                     ),
                 )
                 runners.append(runner)

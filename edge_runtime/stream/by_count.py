@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from edge_runtime.errors import InvalidFrame
@@ -11,7 +13,7 @@ from edge_runtime.stream.timestamps import Timestamps
 
 
 class FrameSegmenter:
-    """Cuts a stream by counting frames: every `spec.frames` frames are a segment.
+    """Cuts a stream by counting frames: every `spec.step` frames a segment of `spec.frames` begins.
 
     Where the stream's length is known, only the sampled frames are prepared. Otherwise every frame of the running
     segment is, since any of them may be a sampled frame of a tail that ends early.
@@ -28,10 +30,11 @@ class FrameSegmenter:
         self._timestamps = Timestamps(spec.duration_s)
         self._centres = frozenset(sample_indices(spec.frames, spec.sampled).tolist())
         self._index = 0
+        # Of the oldest running segment; later ones begin a step apart within it.
         self._start = 0
         self._count = 0
         self._pixels: dict[int, UInt8Array] = {}
-        self._first_s = 0.0
+        self._begun_s: deque[float] = deque()
         self._last_s: float | None = None
 
     @property
@@ -70,10 +73,10 @@ class FrameSegmenter:
         """
         seconds = self._timestamps.check(seconds, self._last_s)
         place = self._count
-        if self._length is None or place in self._centres or self._start + self._spec.frames > self._length:
+        if self._may_be_sampled(place):
             self._pixels[place] = frame()
-        if place == 0:
-            self._first_s = seconds
+        if place % self._spec.step == 0:
+            self._begun_s.append(seconds)
         self._count = place + 1
         self._last_s = seconds
         return [self._close()] if self._count == self._spec.frames else []
@@ -83,7 +86,7 @@ class FrameSegmenter:
         return []
 
     def flush(self, read_again: ReadAgain | None = None) -> list[Segment | Gap]:
-        """End the stream: the tail is a segment like any other.
+        """End the stream: the tail is a segment like any other, or several where they overlap.
 
         Args:
             read_again: Prepares frames again. Needed only where `length` promised more frames than came, so that
@@ -91,34 +94,30 @@ class FrameSegmenter:
                 was prepared; where there is none, the tail is a gap.
 
         Returns:
-            The tail, if there is one.
+            The tails, if there are any.
 
         Raises:
             InvalidFrame: Frames of the tail are missing and there is no `read_again`. The stream is unchanged.
         """
-        if self._count == 0:
-            return []
-        missing = [
-            place
-            for place in sorted(set(sample_indices(self._count, self._spec.sampled).tolist()))
-            if place not in self._pixels
-        ]
-        if missing:
-            if read_again is None:
-                raise InvalidFrame(
-                    f"the stream ended after {self._start + self._count} frames but {self._length} were announced; "
-                    "flush with read_again=…, or open the stream without a length"
-                )
+        missing = self._missing()
+        if missing and read_again is None:
+            raise InvalidFrame(
+                f"the stream ended after {self._start + self._count} frames but {self._length} were announced; "
+                "flush with read_again=…, or open the stream without a length"
+            )
+        if missing and read_again is not None:
             again = read_again([self._start + place for place in missing])
             self._pixels |= {index - self._start: pixels for index, pixels in again.items()}
-            if not self._pixels:
-                return [self._lose()]
+        if missing and self._pixels:
             prepared = np.array(sorted(self._pixels), dtype=np.float64)
             for place in missing:
                 if place not in self._pixels:
                     (closest,) = nearest(prepared, np.array([float(place)]))
                     self._pixels[place] = self._pixels[int(prepared[closest])]
-        return [self._close()]
+        done: list[Segment | Gap] = []
+        while self._count:
+            done.append(self._close() if self._pixels else self._lose())
+        return done
 
     def interrupt(
         self, segments: int, end_s: float | None = None, read_again: ReadAgain | None = None
@@ -140,31 +139,56 @@ class FrameSegmenter:
         self._index += segments
         return done
 
+    def _may_be_sampled(self, place: int) -> bool:
+        if self._length is None:
+            return True
+        newest = place - place % self._spec.step
+        if self._start + newest + self._spec.frames > self._length:
+            # In a tail any frame may be.
+            return True
+        return any(place - begun in self._centres for begun in range(0, place + 1, self._spec.step))
+
+    def _missing(self) -> list[int]:
+        """Places that the tails sample and that were not prepared."""
+        sampled: set[int] = set()
+        for begun in range(0, self._count, self._spec.step):
+            sampled |= set((begun + sample_indices(self._count - begun, self._spec.sampled)).tolist())
+        return sorted(sampled - self._pixels.keys())
+
     def _close(self) -> Segment:
+        places = sample_indices(min(self._count, self._spec.frames), self._spec.sampled).tolist()
+        end_frame, end_s = self._end()
         segment = Segment(
             index=self._index,
             start_frame=self._start,
-            end_frame=self._start + self._count,
-            start_s=self._first_s,
-            end_s=self._end_s(),
-            pixels=np.stack([self._pixels[i] for i in sample_indices(self._count, self._spec.sampled).tolist()]),
+            end_frame=end_frame,
+            start_s=self._begun_s[0],
+            end_s=end_s,
+            pixels=np.stack([self._pixels[place] for place in places]),
         )
         self._next()
         return segment
 
     def _lose(self) -> Gap:
-        gap = Gap(self._index, 1, self._first_s, self._end_s(), "dropped")
+        gap = Gap(self._index, 1, self._begun_s[0], self._end()[1], "dropped")
         self._next()
         return gap
 
-    def _end_s(self) -> float:
+    def _end(self) -> tuple[int, float]:
+        """Where the running segment's first step ends."""
+        step = self._spec.step
+        if self._count > step:
+            return self._start + step, self._begun_s[1]
         assert self._last_s is not None
         # The last frame lasts as long as the others of its segment did on average.
         steps = self._count - 1
-        return self._last_s + ((self._last_s - self._first_s) / steps if steps else 1.0 / self._spec.fps)
+        frame_s = (self._last_s - self._begun_s[0]) / steps if steps else 1.0 / self._spec.fps
+        return self._start + self._count, self._last_s + frame_s
 
     def _next(self) -> None:
+        passed = min(self._count, self._spec.step)
         self._index += 1
-        self._start += self._count
-        self._count = 0
-        self._pixels = {}
+        self._start += passed
+        self._count -= passed
+        self._begun_s.popleft()
+        self._pixels = {place - passed: pixels for place, pixels in self._pixels.items() if place >= passed}

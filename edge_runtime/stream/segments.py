@@ -12,8 +12,10 @@ from typing import Literal
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
+from edge_runtime.errors import UsageError
 from edge_runtime.records import GapReason
 from edge_runtime.stream.pixels import UInt8Array
 
@@ -41,11 +43,14 @@ class SegmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         frames: Frames of a full segment, 1 to 100,000.
         sampled: Frames of a segment that the model sees, 1 to 100,000.
         fps: Frames a second of the calibration videos, 0.001 to 1000.
+        stride: Frames from the start of one segment to that of the next; a divisor of `frames`, which it is where
+            segments do not overlap.
     """
 
     frames: int = 48
     sampled: int = 16
     fps: float = 30.0
+    stride: int | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if min(self.frames, self.sampled) < 1:
@@ -56,20 +61,56 @@ class SegmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             )
         if not 1e-3 <= self.fps <= 1e3:
             raise ValueError(f"segment.fps must lie in 0.001..1000, got {self.fps}")
+        if self.stride is not UNSET and (self.stride < 1 or self.frames % self.stride):
+            divisors = ", ".join(str(step) for step in range(1, self.frames + 1) if self.frames % step == 0)
+            raise ValueError(
+                f"a stride must divide the {self.frames} frames of a segment, got {self.stride}; {divisors} do"
+            )
 
     @property
     def duration_s(self) -> float:
         """Length of a full segment on the `time` clock, in seconds."""
         return self.frames / self.fps
 
+    @property
+    def step(self) -> int:
+        """Frames from the start of one segment to that of the next."""
+        return self.frames if self.stride is UNSET else self.stride
+
+    @property
+    def overlap(self) -> int:
+        """How many segments cover a frame: 1 where they do not overlap."""
+        return self.frames // self.step
+
+    @property
+    def step_s(self) -> float:
+        """From the start of one segment to that of the next on the `time` clock, in seconds."""
+        return self.step / self.fps
+
     def places(self, pause_s: float) -> int:
         """How many segments a pause of `pause_s` seconds stands for in the count of segments: at least one."""
-        return max(1, round(pause_s / self.duration_s))
+        return max(1, round(pause_s / self.step_s))
+
+    def striding(self, stride: int | None) -> SegmentSpec:
+        """The same with another stride; None leaves it as it is.
+
+        Raises:
+            UsageError: The stride does not divide a segment's frames; the message lists what does.
+        """
+        if stride is None or stride == self.step:
+            return self
+        try:
+            return msgspec.structs.replace(self, stride=UNSET if stride == self.frames else stride)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One finished segment with the pixels of its sampled frames. Frames and seconds are half-open.
+
+    Where segments overlap, these are the bounds of its first step, which is the last one to be covered by it; its
+    pixels are of all of it. So every frame lies in exactly one, as without an overlap.
 
     Attributes:
         index: Counts the segments of a stream from 0, gaps included.
@@ -98,6 +139,7 @@ class Gap:
         start_s: Start in seconds.
         end_s: End in seconds.
         reason: Why there is no score.
+        interrupts: Whether frames are missing; without, only a score is, and segments before may cover this one.
     """
 
     index: int
@@ -105,6 +147,7 @@ class Gap:
     start_s: float
     end_s: float
     reason: GapReason
+    interrupts: bool = True
 
 
 def sample_indices(frames: int, sampled: int) -> NDArray[np.intp]:

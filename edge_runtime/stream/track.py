@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edge_runtime.records import GapRecord, Record, SegmentRecord
 from edge_runtime.stream.events import EventGrouper
 from edge_runtime.stream.locator import LocatorSpec, Smoother
+from edge_runtime.stream.overlap import CoveringMean
 from edge_runtime.stream.segments import Gap, Segment
 
 
@@ -44,11 +45,13 @@ class LocatedStream:
         camera: Name in the records.
         locator: How to smooth and decide.
         event_prefix: What the ids of events begin with.
+        overlap: How many segments cover a frame.
     """
 
-    def __init__(self, camera: str, locator: LocatorSpec, event_prefix: str) -> None:
+    def __init__(self, camera: str, locator: LocatorSpec, event_prefix: str, overlap: int = 1) -> None:
         self._camera = camera
         self._locator = locator
+        self._covering = CoveringMean(overlap)
         self._smoother = Smoother(locator.sigma, locator.lookahead)
         self._grouper = EventGrouper(camera, event_prefix)
         self._waiting: dict[int, tuple[SegmentTimes, float]] = {}
@@ -94,7 +97,8 @@ class LocatedStream:
 
         Args:
             item: What comes next.
-            score: A segment's probability. None: it could not be scored and becomes a gap (reason `dropped`).
+            score: A segment's probability. None: it could not be scored, and is a gap (reason `dropped`) where no
+                other one covers its first step.
 
         Returns:
             The records that became final.
@@ -103,19 +107,22 @@ class LocatedStream:
             ValueError: As of `push`.
         """
         if isinstance(item, Gap):
+            if item.interrupts:
+                self._covering.interrupt()
             return self.gap(item)
-        if score is None:
+        mean = self._covering.push(item.index, score)
+        if mean is None:
             return self.gap(Gap(item.index, 1, item.start_s, item.end_s, "dropped"))
-        return self.push(SegmentTimes.of(item), score)
+        return self.push(SegmentTimes.of(item), mean)
 
-    def idle(self, seconds: float, duration_s: float) -> list[Record]:
+    def idle(self, seconds: float, step_s: float) -> list[Record]:
         """Say that nothing has come until now: what waited for later segments becomes final without them.
 
         An event must not stay open until a lost camera returns.
 
         Args:
             seconds: The time now, on the clock of the segments.
-            duration_s: Length of a full segment in seconds.
+            step_s: From the start of one segment to that of the next, in seconds.
 
         Returns:
             The records that became final.
@@ -123,8 +130,8 @@ class LocatedStream:
         if self._last is None:
             return []
         index, end_s = self._last
-        passed = int((seconds - end_s) // duration_s)
-        # The gap will take round(pause / duration) places, and at least one.
+        passed = int((seconds - end_s) // step_s)
+        # The gap will take round(pause / step) places, and at least one.
         return self.advance_to(index + passed - 1) if passed > 1 else []
 
     def advance_to(self, index: int) -> list[Record]:

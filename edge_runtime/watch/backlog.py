@@ -142,9 +142,10 @@ def sum_up(items: Sequence[Item]) -> list[Item]:
         first, last = gaps[0], gaps[-1]
         segments = last.index + last.segments - first.index
         reason = first.reason if {gap.reason for gap in gaps} == {first.reason} else "dropped"
-        summary.append(Gap(first.index, segments, first.start_s, last.end_s, reason))
+        interrupts = any(gap.interrupts for gap in gaps)
+        summary.append(Gap(first.index, segments, first.start_s, last.end_s, reason, interrupts))
     return [*summary, *states[-1:], *ends]
 
 
 def _gap(segment: Segment) -> Gap:
-    return Gap(segment.index, 1, segment.start_s, segment.end_s, "dropped")
+    return Gap(segment.index, 1, segment.start_s, segment.end_s, "dropped", interrupts=False)

@@ -86,17 +86,16 @@ class CameraRun:
 
     def __init__(self, source: Source, shared: Shared, run: str) -> None:
         manifest, options = shared.detector.bundle.manifest, shared.options
+        spec = shared.detector.cutting(options.stride)
         self.source = source
         self.tally = Tally()
         self.leaving = False
         self._shared = shared
-        self._duration_s = manifest.segment.duration_s
-        self._located = shared.detector.located(source.name, options.locator, run)
-        segmenter = segmenter_for(manifest.segment, options.clock or "time", sparing=True)
-        self.encoder = shared.detector.encoder() if options.encode == "eager" else None
-        self.feed = CameraFeed(
-            source.name, segmenter, manifest.segment, manifest.pixels, shared.backlog, options.encode
-        )
+        self._step_s = spec.step_s
+        self._located = shared.detector.located(source.name, options.locator, run, options.stride)
+        segmenter = segmenter_for(spec, options.clock or "time", sparing=True)
+        self.encoder = shared.detector.encoder_for(spec, options.encode)
+        self.feed = CameraFeed(source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode)
         self.reader = shared.open_reader(source, self.feed, shared.clock)
         shared.backlog.add(source.name)
 
@@ -114,7 +113,7 @@ class CameraRun:
         # Asked in this order: once silent, a feed puts nothing more in before it says otherwise.
         if not self.feed.silent or not self._shared.backlog.is_empty(self.name):
             return []
-        return self._located.idle(self._shared.clock.now_s(), self._duration_s)
+        return self._located.idle(self._shared.clock.now_s(), self._step_s)
 
     def stop(self) -> bool:
         """Stop reading, and put what there is of the running segment into the backlog. False: left behind."""
@@ -154,7 +153,8 @@ class LiveRun:
         self._detector = detector
         self._emit = emit
         self._clock = clock or RunClock()
-        self._backlog = Backlog()
+        # All segments that run at once end together where a camera's frames do.
+        self._backlog = Backlog(1 + detector.cutting(options.stride).overlap)
         self._shared = Shared(detector, self._backlog, self._clock, options, open_reader)
         self._cameras: dict[str, CameraRun] = {}
         self._changing = threading.Lock()

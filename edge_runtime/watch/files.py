@@ -164,7 +164,12 @@ class FileRun:
         with VideoFile(Path(source.target)) as video:
             fps = self._rate(source, video.fps, clock)
             stream = self._detector.stream(
-                source.name, self._options.locator, clock, video.frame_count_hint, encode=self._options.encode
+                source.name,
+                self._options.locator,
+                clock,
+                video.frame_count_hint,
+                encode=self._options.encode,
+                stride=self._options.stride,
             )
 
             def frames_done(frames: int) -> None:

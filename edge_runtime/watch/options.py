@@ -19,10 +19,12 @@ class RunOptions:
         locator: As of `Detector.stream`.
         clock: How segments are cut; by default `frames` for files and `time` for live cameras.
         encode: As of `Detector.stream`.
+        stride: As of `Detector.stream`.
         progress: Told how far a file has got.
     """
 
     locator: str = "full"
     clock: Clock | None = None
     encode: Encode = "batch"
+    stride: int | None = None
     progress: FileProgress | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_runtime.errors import ParityError
+from edge_runtime.stream.overlap import covering_means
 from export.parity import centred_cosine
 from models.heads import HeadRef
 from offline.arrays import Floating
@@ -155,6 +156,8 @@ def _auc_change(
 
 def _by_frame(judged: Sequence[Extracted], scores: Sequence[Floating]) -> list[Floating]:
     return [
-        VideoScores.of_segments(one.video.name, one.frames, one.spans, map(float, values)).expand()
+        VideoScores.of_segments(
+            one.video.name, one.frames, one.spans, covering_means(values.tolist(), one.overlap)
+        ).expand()
         for one, values in zip(judged, scores, strict=True)
     ]

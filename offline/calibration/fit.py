@@ -7,7 +7,7 @@ is learned.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 from edge_runtime.bundle.manifest import Locators, Scorer, Validation
 from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.stream.locator import LocatorSpec
+from edge_runtime.stream.overlap import covering_means
 from export.publish import SCORER
 from export.scorer import export_scorer
 from offline.arrays import BoolArray
@@ -59,7 +60,13 @@ def timed(videos: Dataset) -> list[Video]:
 
 
 def fit(
-    dataset: Dataset, units: Mapping[str, Unit], extraction: Extraction, work: Path, console: Console, seed: int = 0
+    dataset: Dataset,
+    units: Mapping[str, Unit],
+    extraction: Extraction,
+    work: Path,
+    console: Console,
+    seed: int = 0,
+    stride: int | None = None,
 ) -> Fitted:
     """Extract with the exported graphs, fit the scorer, write it into `work`, calibrate both locators.
 
@@ -73,6 +80,8 @@ def fit(
         work: The folder where the bundle is assembled.
         console: Shows bars.
         seed: Of the fit.
+        stride: Frames from one segment to the next in the validation videos: what the locators are calibrated with.
+            Calibration samples do not overlap.
 
     Raises:
         FeatureError: The features cannot be fitted on.
@@ -85,7 +94,7 @@ def fit(
     labels = np.concatenate([one.labels for one in calibration])
     difference = export_scorer(fit_scorer(samples, labels, seed), samples, work / SCORER)
 
-    validation = _validation(dataset, extraction, console)
+    validation = _validation(dataset, striding(extraction, stride), console)
     graph = ScorerGraph(work / SCORER)
     scored = {one.video.name: score(one, graph) for one in validation}
     locators = _locators(validation, scored, console)
@@ -98,6 +107,11 @@ def fit(
         validation_units=tuple(validation),
         scored=scored,
     )
+
+
+def striding(extraction: Extraction, stride: int | None) -> Extraction:
+    """The same with segments that overlap; None leaves it as it is."""
+    return replace(extraction, segment=extraction.segment.striding(stride))
 
 
 def _validation(dataset: Dataset, extraction: Extraction, console: Console) -> list[Extracted]:
@@ -139,7 +153,8 @@ def score(one: Extracted, graph: ScorerGraph) -> VideoScores:
     """Score the segments of one video with the scorer's graph."""
     # One at a time, as the edge runs it.
     values = [float(graph.probabilities(row[None])[0]) for row in one.features]
-    return VideoScores.of_segments(one.video.name, one.frames, one.spans, values)
+    means = covering_means(values, one.overlap)
+    return VideoScores.of_segments(one.video.name, one.frames, one.spans, means)
 
 
 def _figures(validation: Sequence[Extracted], scored: dict[str, VideoScores], locator: LocatorSpec) -> Validation:

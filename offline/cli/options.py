@@ -56,6 +56,13 @@ SAMPLED = click.option(
     show_default=True,
     help="How many of a segment's frames the model sees: fewer are faster.",
 )
+STRIDE = click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    metavar="FRAMES",
+    help="Begin a segment every so many frames, a divisor of a segment's frames; a frame's score is the mean of the "
+    "segments that cover it, and the locator counts strides [default: segments do not overlap].",
+)
 SKIP = click.option(
     "--skip-unreadable",
     is_flag=True,

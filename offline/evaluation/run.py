@@ -45,11 +45,13 @@ class Running:
         locator: `full` or `low_latency`.
         provider: Of ONNX Runtime; `auto` takes the best.
         skip_unreadable: Whether videos that cannot be read are reported and left out, instead of an error.
+        stride: As of `Detector.stream`.
     """
 
     locator: str = "full"
     provider: str = "auto"
     skip_unreadable: bool = False
+    stride: int | None = None
 
 
 def run_videos(bundle: Bundle, videos: Dataset, running: Running, console: Console) -> list[VideoRun]:
@@ -67,7 +69,7 @@ def run_videos(bundle: Bundle, videos: Dataset, running: Running, console: Conso
         for done, video in enumerate(videos):
             progress(done, len(videos), video.name)
             try:
-                records, frames, fps = _run_video(detector, video.path, running.locator)
+                records, frames, fps = _run_video(detector, video.path, running)
             except SourceUnavailable as error:
                 if not running.skip_unreadable:
                     raise or_leave_out(error) from error
@@ -92,10 +94,16 @@ def scores_of(name: str, frames: int, records: Sequence[Record]) -> tuple[VideoS
     )
 
 
-def _run_video(detector: Detector, path: Path, locator: str) -> tuple[list[Record], int, float]:
+def _run_video(detector: Detector, path: Path, running: Running) -> tuple[list[Record], int, float]:
     """Records of one file, its number of frames and its frame rate."""
     pixels, segment = detector.bundle.manifest.pixels, detector.bundle.manifest.segment
     with VideoFile(path) as video:
-        stream = detector.stream(path.stem, locator=locator, clock="frames", length=video.frame_count_hint)
+        stream = detector.stream(
+            path.stem,
+            locator=running.locator,
+            clock="frames",
+            length=video.frame_count_hint,
+            stride=running.stride,
+        )
         records = list(run_through(video, stream, pixels, segment.fps))
         return records, video.count_frames(), segment.fps if video.fps is None else video.fps

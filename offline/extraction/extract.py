@@ -165,8 +165,9 @@ class Extracted:
         unit: What one unit of it is.
         frames: How many frames it has.
         fps: Its frame rate; None where the file states none.
-        spans: int64 (U, 2), half-open frame ranges.
+        spans: int64 (U, 2), half-open frame ranges; of segments that overlap those of their first steps.
         features: (U, …), as the extractor gives them.
+        overlap: How many segments cover a frame.
     """
 
     video: Video
@@ -175,6 +176,7 @@ class Extracted:
     fps: float | None
     spans: NDArray[np.int64]
     features: NDArray[np.float32]
+    overlap: int = 1
 
     @property
     def labels(self) -> BoolArray:
@@ -241,20 +243,32 @@ def _key(content: str, unit: Unit, extraction: Extraction, identity: dict[str, A
         unit=unit,
         pixels=msgspec.to_builtins(pixels),
         # The rate is left out: it cuts no file, segments of files are counted in frames.
-        segment=[segment.frames, segment.sampled],
+        segment=[segment.frames, segment.sampled, *([segment.step] if _overlap(unit, extraction) > 1 else [])],
         extractor=identity,
     )
+
+
+def _overlap(unit: Unit, extraction: Extraction) -> int:
+    return extraction.segment.overlap if unit == "segment" else 1
 
 
 def _stored(store: EntryStore, key: Callable[[dict[str, Any]], str], identity: dict[str, Any]) -> Arrays | None:
     return store.get(key(identity))
 
 
-def _extracted(video: Video, unit: Unit, entry: Arrays) -> Extracted:
+def _extracted(video: Video, unit: Unit, entry: Arrays, extraction: Extraction) -> Extracted:
     frames = int(entry["frames"])
     check_frames(video, frames)
     fps = float(entry["fps"])
-    return Extracted(video, unit, frames, None if np.isnan(fps) else fps, entry["spans"], entry["features"])
+    return Extracted(
+        video,
+        unit,
+        frames,
+        None if np.isnan(fps) else fps,
+        entry["spans"],
+        entry["features"],
+        _overlap(unit, extraction),
+    )
 
 
 @dataclass(slots=True)
@@ -282,7 +296,7 @@ def _extract_some(
             with _left_out(extraction):
                 key = functools.partial(_key, digest(video.path), unit, extraction)
                 if (entry := extractor.recall(functools.partial(_stored, extraction.store, key))) is not None:
-                    done.append(_extracted(video, unit, entry))
+                    done.append(_extracted(video, unit, entry, extraction))
                     continue
                 read.append(one := _Read(video, key(extractor.identity)))
                 for span, pixels in _units(video, unit, extraction):
@@ -309,7 +323,7 @@ def _extract_some(
             "fps": np.array(np.nan if fps is None else fps),
         }
         extraction.store.put(one.key, entry)
-        done.append(_extracted(one.video, unit, entry))
+        done.append(_extracted(one.video, unit, entry, extraction))
     return done
 
 

@@ -22,6 +22,7 @@ from edge_runtime.inference.engines import builder, require_installed
 from edge_runtime.inference.precisions import PRECISIONS
 from edge_runtime.inference.providers import AUTO
 from edge_runtime.inference.scorer import ScorerGraph
+from edge_runtime.stream.segments import SegmentSpec
 from export.deploy import Deployed, Deployment, deploy
 from export.parity import Parity
 from export.precision.rounding import Rounded
@@ -33,7 +34,7 @@ from models.loading import choose_device
 from models.precision import dtype_name
 from models.prompts import PROMPTS, Prompt
 from offline.calibration.cost import Cost, ModelFeatures, measure_cost, require_bearable
-from offline.calibration.fit import Fitted, fit, fitted_document, timed
+from offline.calibration.fit import Fitted, fit, fitted_document, striding, timed
 from offline.calibration.scorer import fit_scorer
 from offline.console import Console
 from offline.data.cache import EntryStore
@@ -93,6 +94,7 @@ class BuildOptions:
         use: How the model is run.
         segment_frames: Frames of a segment.
         sampled: How many of them the model sees.
+        stride: Frames from one segment to the next, for the locators and the edge; None where they do not overlap.
         seed: Of every draw.
         skip_unreadable: Whether videos that cannot be read are left out.
         overwrite: Whether a bundle that is there is replaced.
@@ -117,6 +119,7 @@ class BuildOptions:
     use: ModelUse = field(default_factory=ModelUse)
     segment_frames: int = FRAMES
     sampled: int = SAMPLED
+    stride: int | None = None
     seed: int = 0
     skip_unreadable: bool = False
     overwrite: bool = False
@@ -151,6 +154,8 @@ class BuildOptions:
         words += ["--top-k", str(self.top_k), "--penalty", str(self.penalty), "--calibration-unit", self.unit]
         if (self.segment_frames, self.sampled) != (FRAMES, SAMPLED):
             words += ["--segment-frames", str(self.segment_frames), "--sampled", str(self.sampled)]
+        if self.stride is not None:
+            words += ["--stride", str(self.stride)]
         if self.use.system_message is not None:
             words += ["--system-message", self.use.system_message]
         if self.use.dtype != "auto":
@@ -231,7 +236,7 @@ def build(options: BuildOptions, console: Console) -> Built:
     with staging_folder(options.target) as work:
         exported = _export(run, found, work)
         by_graphs = replace(run.extraction, extractor=ExpertFeatures(exported.deployed.graphs, exported.hashes))
-        fitted = fit(readable, run.units, by_graphs, work, console, options.seed)
+        fitted = fit(readable, run.units, by_graphs, work, console, options.seed, options.stride)
         cost = _cost(run, found, calibration, fitted)
         document = _assemble(run, found, exported, fitted, work)
         document["parity"] |= {} if cost is None else cost.to_dict()
@@ -270,6 +275,7 @@ def _check(options: BuildOptions) -> Dataset:
         raise UsageError(f"there is no prompt {options.prompt!r}; choose from {', '.join(names)}")
     if options.provider is not None and options.provider != AUTO:
         require_installed(options.provider)
+    SegmentSpec(frames=options.segment_frames, sampled=options.sampled).striding(options.stride)
     dataset = read_dataset(options.manifest)
     dataset.require_both_classes("calibration")
     if not options.skip_unreadable:
@@ -339,7 +345,7 @@ def _cost(run: BuildRun, found: Hunt, calibration: list[Extracted], fitted: Fitt
         return None
     run.mllm.to(choose_device(options.use.device))
     prompt = found.prompts.index(found.prompt)
-    validation = _validation(run, run.extraction) if fitted.validation_units else []
+    validation = _validation(run, striding(run.extraction, options.stride)) if fitted.validation_units else []
     model = ModelFeatures.of(calibration, validation, prompt, [expert.ref for expert in found.experts])
     cost = measure_cost(model, fitted, len(found.experts), options.seed)
     run.console.say(f"Cost of {options.precision}: {cost}")
@@ -368,7 +374,7 @@ def _assemble(run: BuildRun, found: Hunt, exported: _Exported, fitted: Fitted, w
             "head_dim": geometry.head_dim,
             "width": geometry.width,
         },
-        "segment": msgspec.to_builtins(run.extraction.segment),
+        "segment": msgspec.to_builtins(run.extraction.segment.striding(run.options.stride)),
         "pixels": msgspec.to_builtins(run.extraction.pixels),
         "graphs": {
             "vision": _graph(work / VISION, exported.deployed.vision),

@@ -33,6 +33,7 @@ class EvaluateOptions:
         save_scores: Write the bundle's raw scores there.
         baselines: Whether trivial baselines are measured beside the result.
         skip_unreadable: Whether videos that cannot be read are left out.
+        stride: Of the bundle's segments, instead of the one that it was calibrated with.
     """
 
     manifest: Path
@@ -45,6 +46,7 @@ class EvaluateOptions:
     save_scores: Path | None = None
     baselines: bool = True
     skip_unreadable: bool = False
+    stride: int | None = None
 
     def __post_init__(self) -> None:
         if (self.bundle is None) == (self.scores is None):
@@ -75,7 +77,9 @@ def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, con
     if not options.skip_unreadable:
         chosen.require_files()
     bundle = Bundle.open(path)
-    runs = run_videos(bundle, chosen, Running(options.locator, options.provider, options.skip_unreadable), console)
+    step = bundle.manifest.segment.striding(options.stride).step
+    running = Running(options.locator, options.provider, options.skip_unreadable, options.stride)
+    runs = run_videos(bundle, chosen, running, console)
     judged = [run.video for run in runs]
     if not judged:
         raise DatasetError(f"{dataset.path}: no video of this split could be scored")
@@ -86,7 +90,7 @@ def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, con
         write_scores(raw.values(), options.save_scores)
     _require_two_classes(dataset.path, judged, raw)
     at = bundle.manifest.locators.named(options.locator)
-    measured = _baselines(options, judged, dataset, console, bundle.manifest.segment.frames)
+    measured = _baselines(options, judged, dataset, console, step)
     result = evaluate_scores(judged, raw, smoothed, thresholds={"calibrated": at.threshold}, fps=rates)
     # What smoothing alone gives is given to the baselines, too.
     peers = {"raw": measured.scores, "smoothed": measured.smoothed(at.sigma, at.lookahead)}

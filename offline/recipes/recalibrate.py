@@ -65,6 +65,7 @@ class RecalibrateOptions:
     bundle: Path
     manifest: Path
     output: Path
+    stride: int | None = None
     unit: UnitChoice = "auto"
     cache: Path | None = None
     provider: str | None = None
@@ -82,6 +83,7 @@ class RecalibrateOptions:
         """The command line that gives the same bundle again."""
         words = ["hh-offline", "recalibrate", str(self.bundle), "--manifest", str(self.manifest)]
         words += ["--output", str(self.output), "--calibration-unit", self.unit, "--seed", str(self.seed)]
+        words += [] if self.stride is None else ["--stride", str(self.stride)]
         return shlex.join(words)
 
 
@@ -97,10 +99,11 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
     with staging_folder(options.output) as work:
         for entry in _files(old.manifest, EXPORTED):
             shutil.copyfile(old.path / entry.path, work / entry.path)
-        fitted = fit(dataset, units, extraction, work, console, options.seed)
+        stride = old.manifest.segment.step if options.stride is None else options.stride
+        fitted = fit(dataset, units, extraction, work, console, options.seed, stride)
         write_golden(work, _golden(old, ScorerGraph(work / SCORER)))
         document = msgspec.to_builtins(old.manifest) | fitted_document(fitted)
-        document |= {"created": now(), "segment": msgspec.to_builtins(extraction.segment)}
+        document |= {"created": now(), "segment": msgspec.to_builtins(extraction.segment.striding(stride))}
         document["producer"]["provider"] = extraction.extractor.identity["provider"]
         document["parity"] = {name: value for name, value in old.manifest.parity.items() if name not in OF_THE_SCORER}
         document["parity"]["scorer_max_abs"] = fitted.scorer_difference
@@ -116,6 +119,7 @@ def _check(options: RecalibrateOptions) -> tuple[Bundle, Dataset]:
         raise UsageError(f"{options.output}: is the bundle itself; choose another --output")
     check_target(options.output, options.overwrite)
     old = Bundle.open(options.bundle)
+    old.manifest.segment.striding(options.stride)
     dataset = read_dataset(options.manifest)
     dataset.require_both_classes("calibration")
     if not options.skip_unreadable:
@@ -129,7 +133,8 @@ def _extraction(options: RecalibrateOptions, old: Bundle, dataset: Dataset) -> E
     graphs = open_engine(old, options.provider or fitted_on(manifest))
     # A segment of the `time` clock lasts as long as one of the videos that the scorer was fitted on.
     fps = median_rate(dataset.split("calibration"), options.skip_unreadable)
-    segment = manifest.segment if fps is None else msgspec.structs.replace(manifest.segment, fps=fps)
+    apart = manifest.segment.striding(manifest.segment.frames)
+    segment = apart if fps is None else msgspec.structs.replace(apart, fps=fps)
     extractor = ExpertFeatures(graphs, [entry.sha256 for entry in _files(manifest, SCORING)])
     return Extraction(extractor, manifest.pixels, segment, EntryStore(options.cache_folder), options.skip_unreadable)
 

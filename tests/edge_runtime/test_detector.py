@@ -23,7 +23,7 @@ from edge_runtime.inference.engines import open_engine
 from edge_runtime.records import EventRecord, GapRecord, SegmentRecord
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.pixels import prepare
-from edge_runtime.stream.segments import Gap, SegmentSpec
+from edge_runtime.stream.segments import Gap, Segment, SegmentSpec, sample_indices
 from edge_runtime.stream.track import LocatedStream, SegmentTimes, locate
 from edge_runtime.video.file import VideoFile
 
@@ -699,3 +699,68 @@ def test_a_bundle_without_a_growing_form_encodes_ahead_as_before(bundle, detecto
 def test_an_unknown_way_to_encode_is_refused(detector):
     with pytest.raises(UsageError, match="unknown way to encode 'never'; choose from eager, batch"):
         detector.stream("gate", encode="never")
+
+
+# -- segments that overlap ------------------------------------------------------------------------------------------
+
+
+def seen(clock: str, start: int, end: int) -> list[int]:
+    """The 16 frames that a segment of frames `start` to `end` shows."""
+    if clock == "frames":
+        return (start + sample_indices(end - start, 16)).tolist()
+    # The nearest in time to each bin centre, the earlier of two.
+    return [min(start + math.ceil((i + 0.5) * (end - start) / 16 - 0.5), end - 1) for i in range(16)]
+
+
+@pytest.mark.parametrize("encode", ["batch", "eager"])
+@pytest.mark.parametrize("clock", ["frames", "time"])
+@pytest.mark.parametrize("stride", [12, 24])
+def test_a_stride_is_scored_by_all_segments_that_cover_it_and_frames_are_encoded_once(
+    bundle, detector, clock, stride, encode
+):
+    frames = [noisy(number) for number in range(110)]
+    manifest = bundle.manifest
+    shown = [seen(clock, start, min(start + 48, 110)) for start in range(0, 110, stride)]
+    alone = detector.score(np.stack([[prepare(frames[i], manifest.pixels) for i in one] for one in shown]))
+    engine = CountingEngine(detector.engine)
+    with Detector(bundle, engine=engine, self_test=False) as counted:
+        stream = counted.stream("gate", clock=clock, encode=encode, stride=stride)
+        records = of(SegmentRecord, push_all(stream, frames, manifest.segment.fps) + stream.flush())
+    assert [(record.start_frame, record.end_frame) for record in records] == [
+        (start, min(start + stride, 110)) for start in range(0, 110, stride)
+    ]
+    for index, record in enumerate(records):
+        covering = alone[max(0, index - 48 // stride + 1) : index + 1]
+        assert record.score == pytest.approx(covering.mean(), abs=1e-4)
+    different = len({index for one in shown for index in one})
+    # What was encoded ahead for a full segment may turn out to be of a tail.
+    assert different <= sum(engine.encoded) <= different + 16 * (encode == "eager")
+
+
+def test_a_segment_without_a_score_leaves_its_stride_to_the_others(detector):
+    located = detector.located("gate", "low_latency", stride=24)
+    pixels = np.zeros((16, 1, 1, 3), np.uint8)
+    items = [Segment(i, 24 * i, 24 * i + 24, i / 2, i / 2 + 0.5, pixels) for i in range(6)]
+    dropped = Gap(3, 1, 1.5, 2.0, "dropped", interrupts=False)
+    taken = [(items[0], 0.2), (items[1], None), (items[2], 0.6), (dropped, None), (items[4], 0.8)]
+    records = [record for item, score in taken for record in located.take(item, score)]
+    records += located.take(Gap(5, 2, 2.5, 3.5, "lost"), None)
+    records += located.take(Segment(7, 120, 144, 3.5, 4.0, pixels), 0.4) + located.flush()
+    assert [record.score for record in of(SegmentRecord, records)] == pytest.approx([0.2, 0.2, 0.6, 0.8, 0.4])
+    assert [record.reason for record in of(GapRecord, records)] == ["dropped", "lost"]
+
+
+def test_another_stride_than_the_calibrated_one_is_told_once(bundle, detector, caplog):
+    twin = scored_by(detector)
+    twin._told_of_stride = False
+    for name in ("gate", "yard"):
+        twin.stream(name, stride=16)
+    assert caplog.text.count("stride 16: the locators were calibrated at 48") == 1
+    with pytest.raises(UsageError, match="a stride must divide the 48 frames of a segment, got 20"):
+        twin.stream("gate", stride=20)
+
+
+def test_the_bundles_own_stride_is_the_default(detector):
+    twin = scored_by(detector, frames=48, sampled=16, fps=15.0, stride=24)
+    assert twin.cutting().step == 24
+    assert twin.cutting(48).overlap == 1

@@ -24,6 +24,7 @@ from offline.cli.options import (
     SEED,
     SEGMENT_FRAMES,
     SKIP,
+    STRIDE,
     TOP_K,
     UNIT,
     of_the_model,
@@ -58,6 +59,7 @@ from offline.cli.options import (
 @CACHE
 @SEGMENT_FRAMES
 @SAMPLED
+@STRIDE
 @of_the_model
 @SEED
 @SKIP

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edge_runtime.bundle.summary import latency_s
 from offline.report.content import Report
 from offline.report.sections.parts import ONE_CLASS, Tile, not_none
 from offline.report.tables import as_dict
@@ -30,12 +31,12 @@ def tiles(report: Report) -> list[Tile]:
     manifest, point = report.manifest, report.operating_point
     segment = manifest.segment
     depth = max(expert.layer for expert in manifest.experts) + 1
-    waits = f"After each segment of {segment.duration_s:.1f} s"
+    waits = f"After each {'stride' if segment.overlap > 1 else 'segment'} of {segment.step_s:.1f} s"
     if report.locator == "full":
-        waits += f"; in low-latency mode {manifest.locators.low_latency.lookahead * segment.duration_s:.1f} s"
+        waits += f"; in low-latency mode {latency_s(manifest.locators.low_latency, segment):.1f} s"
     return [
         *_headline(report),
-        Tile("Decision delay", f"{point.lookahead * segment.duration_s:.1f} s", waits),
+        Tile("Decision delay", f"{latency_s(point, segment):.1f} s", waits),
         Tile("Depth", f"{depth} of {manifest.geometry.layers}", "Decoder layers that run"),
     ]
 

@@ -54,7 +54,11 @@ def provenance(report: Report) -> Iterator[Section]:
             "geometry",
             f"{geometry.layers} layers x {geometry.heads} heads of {geometry.head_dim}, width {geometry.width}",
         ),
-        ("segment", f"{segment.frames} frames, {segment.sampled} of them seen, at {segment.fps:g} fps"),
+        (
+            "segment",
+            f"{segment.frames} frames, {segment.sampled} of them seen, at {segment.fps:g} fps"
+            + (f"; one begins every {segment.step} frames" if segment.overlap > 1 else ""),
+        ),
         ("pixels", f"{manifest.pixels}, {manifest.pixels.resizing}"),
         ("precision", f"vision {manifest.graphs.vision.rounding}, language {manifest.graphs.language.rounding}"),
         ("scorer", f"fitted on {scorer.samples} samples ({scorer.unit}), {scorer.anomalous} of them anomalous"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,7 +94,8 @@ def test_the_oldest_segment_makes_room_in_its_place() -> None:
     for item in (segment(0), gap(1, 2, "stalled"), segment(3), segment(4)):
         backlog.put("gate", item)
     taken = [backlog.take(0.0) for _ in range(4)]
-    assert taken[:2] == [("gate", gap(0, 1, "dropped")), ("gate", gap(1, 2, "stalled"))]
+    # No frame is missing where a segment made room: those that overlap it still cover it.
+    assert taken[:2] == [("gate", replace(gap(0, 1, "dropped"), interrupts=False)), ("gate", gap(1, 2, "stalled"))]
     assert [item.index for _, item in filter(None, taken[2:]) if isinstance(item, Segment)] == [3, 4]
 
 

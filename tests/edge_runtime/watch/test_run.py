@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -394,6 +395,46 @@ def test_only_when_no_camera_answers_the_run_is_refused(
         with pytest.raises(SourceUnavailable, match="camera down") as caught:
             run_script(detector, script, done, *sources)
         assert "s3cret" not in str(caught.value)
+
+
+def test_a_live_camera_with_a_stride_gives_what_a_stream_gives(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), dtype=np.uint8) for i in range(110)]
+    stream = detector.stream("gate", "low_latency", stride=12)
+    wanted = [record for i, frame in enumerate(frames) for record in stream.push(frame, i / 15)] + stream.flush()
+
+    scored = threading.Semaphore(0)
+    score = detector.score_segment
+
+    def noted(*arguments: Any) -> float | None:
+        found = score(*arguments)
+        scored.release()
+        return found
+
+    monkeypatch.setattr(detector, "score_segment", noted)
+
+    def script(listener: CameraListener, stopping: threading.Event) -> None:
+        listener.on_state("online", "", 0.0)
+        for index, frame in enumerate(frames):
+            listener.on_frame(DecodedFrame(index, index / 15, lambda frame=frame: frame))  # type: ignore[misc]
+            if index >= 48 and index % 12 == 0:
+                # A camera waits for its frames, too.
+                scored.acquire(timeout=30)
+        # All that run end at once, and none makes room for another.
+        listener.on_state("stalled", "", 110 / 15)
+        stopping.wait(30)
+
+    def done(records: list[Record]) -> bool:
+        return sum(isinstance(record, SegmentRecord) for record in records) == 10
+
+    records = run_script(detector, script, done, options=RunOptions(locator="low_latency", stride=12))
+    found, plain = ([one for one in each if isinstance(one, SegmentRecord)] for each in (records, wanted))
+    assert [(one.index, one.start_frame, one.end_frame) for one in found] == [
+        (one.index, one.start_frame, one.end_frame) for one in plain
+    ]
+    # The last four are of tails, for which a live camera may not have prepared the nearest frame.
+    assert [one.score for one in found[:6]] == pytest.approx([one.score for one in plain[:6]], abs=1e-5)
 
 
 def test_a_live_camera_that_is_encoded_ahead_gives_the_same_segments(

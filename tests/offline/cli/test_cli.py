@@ -153,6 +153,32 @@ def test_recalibrate_keeps_the_graphs_and_learns_the_rest(
     assert "--overwrite" in error_line(err)
 
 
+def test_a_stride_goes_through_recalibration_evaluation_and_the_edge(
+    bundle_dir: Path, dataset_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output, scores = tmp_path / "strided", tmp_path / "scores.json"
+    code, _, err = run(
+        capfd, "recalibrate", bundle_dir, "--manifest", dataset_csv, "--output", output, "--stride", 24, "--quiet"
+    )
+    assert code == 0, err
+    assert Bundle.open(output).manifest.segment.stride == 24
+    common = ("--manifest", dataset_csv, "--split", "validation", "--json", "--quiet", "--no-baselines")
+    code, out, err = run(capfd, "evaluate", "--bundle", output, *common, "--save-scores", scores)
+    assert code == 0, err
+    promised = Bundle.open(output).manifest.validation
+    assert json.loads(out)["series"]["smoothed"]["auc"] == pytest.approx(promised.auc, abs=1e-9)
+    spans = [segment[:2] for video in json.loads(scores.read_text()).values() for segment in video["segments"]]
+    assert max(end - start for start, end in spans) == 24
+    # Said at the command line it goes before the bundle's own.
+    code, _, err = run(capfd, "evaluate", "--bundle", output, *common, "--save-scores", scores, "--stride", 48)
+    assert code == 0, err
+    spans = [segment[:2] for video in json.loads(scores.read_text()).values() for segment in video["segments"]]
+    assert max(end - start for start, end in spans) == 48
+    code, _, err = run(capfd, "evaluate", "--bundle", output, *common, "--stride", 20)
+    assert code == 2
+    assert "must divide the 48 frames of a segment, got 20" in error_line(err)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

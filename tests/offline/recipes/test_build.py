@@ -22,6 +22,7 @@ import onnx_ir as ir
 import pytest
 from checkpoints import Shape, write_checkpoint
 from clips import ROOT, write_clip, write_dataset_folder
+from msgspec import UNSET
 from onnx import numpy_helper
 from oracle import plain_head_features
 
@@ -41,12 +42,14 @@ from edge_runtime.errors import (
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.scorer import ScorerGraph
 from export.precision.rounding import Rounded
-from export.publish import LANGUAGE, VISION
+from export.publish import GROWING, LANGUAGE, VISION
 from export.torch_onnx import save
 from models.families.internvl import InternVL
 from models.loading import load
 from models.prompts import PROMPTS
 from offline.console import Console
+from offline.data.dataset import read_dataset
+from offline.evaluation.run import Running, run_videos
 from offline.extraction.model import ModelUse
 from offline.recipes.build import BuildOptions, Built, build
 from offline.recipes.verify import verify
@@ -106,8 +109,17 @@ def exported_before(built: Built, monkeypatch: pytest.MonkeyPatch) -> Callable[.
                 change(folder)
             return rounded
 
+        def growing(
+            _mllm: Any, _prompt: Any, _experts: Any, _segment: Any, folder: Path, _rounding: Any
+        ) -> list[int]:
+            copy(GROWING, folder)
+            spec = built.bundle.manifest.graphs.growing
+            assert spec is not UNSET
+            return spec.ends
+
         monkeypatch.setattr(export.deploy, "export_vision", vision)
         monkeypatch.setattr(export.deploy, "export_language", language)
+        monkeypatch.setattr(export.deploy, "export_growing", growing)
 
     return use
 
@@ -415,6 +427,29 @@ def test_without_timed_validation_the_locator_says_it_is_not_calibrated(
     assert (locators.full.lookahead, locators.low_latency.lookahead) == (5, 0)
     assert made.bundle.manifest.validation.auc is None
     assert "calibrated" in capsys.readouterr().err
+
+
+def test_with_a_stride_the_locator_is_calibrated_on_what_the_edge_gives_with_it(
+    options: BuildOptions, built: Built, exported_before: Callable[..., None], tmp_path: Path
+) -> None:
+    exported_before()
+    made = build(replace(options, stride=16, output=tmp_path / "bundle"), QUIET)
+    segment, apart = made.bundle.manifest.segment, built.bundle.manifest.segment
+    assert (segment.stride, segment.overlap) == (16, 3)
+    assert apart.stride is UNSET
+    # What it learned from does not overlap, so it learned the same.
+    assert made.fitted.scorer == built.fitted.scorer
+    validation = read_dataset(options.manifest).split("validation")
+    runs = run_videos(made.bundle, validation, Running(), QUIET)
+    assert len(runs) == len(made.fitted.scored)
+    for run in runs:
+        fitted = made.fitted.scored[run.video.name]
+        assert [(start, end) for start, end, _ in run.raw.segments] == [(s, e) for s, e, _ in fitted.segments]
+        assert run.raw.expand() == pytest.approx(fitted.expand(), abs=1e-6)
+        assert run.raw.segments[0][1] == 16
+    with pytest.raises(UsageError, match="a stride must divide the 48 frames"):
+        build(replace(options, stride=20, output=tmp_path / "other"), QUIET)
+    assert "--stride 16" in replace(options, stride=16).command
 
 
 def test_max_layer_keeps_every_expert_and_the_graph_that_shallow(options: BuildOptions, tmp_path: Path) -> None:
