@@ -33,7 +33,14 @@ log = logging.getLogger(__name__)
 
 
 class Stream:
-    """One camera's frames, in order. Made by `Detector.stream`; not to be shared between threads."""
+    """One camera's frames, in order. Made by `Detector.stream`; not to be shared between threads.
+
+    Attributes:
+        camera: Its name.
+        segmenter: What cuts its frames.
+        encoder: What it remembers of encoded frames, and how many they were; None where each segment is encoded by
+            itself.
+    """
 
     def __init__(
         self,
@@ -42,6 +49,7 @@ class Stream:
         segmenter: Segmenter,
         located: LocatedStream,
         encode: Encode = "batch",
+        reuse_unchanged: float | None = None,
     ) -> None:
         self.camera = camera
         self.segmenter = segmenter
@@ -50,7 +58,8 @@ class Stream:
         self._spec = detector.bundle.manifest.segment
         self._pixels = detector.bundle.manifest.pixels
         self._flushed = False
-        self._encoder = detector.encoder() if encode == "eager" else None
+        self.encoder = detector.encoder(encode, reuse_unchanged)
+        self._ahead = self.encoder if encode == "eager" else None
 
     def push(self, frame: UInt8Array, seconds: float, color: Color = "bgr") -> list[Record]:
         """Take one frame; returns the records that became final with it, most often none.
@@ -74,8 +83,8 @@ class Stream:
         """As `push`, for a frame that is prepared only if the model will see it."""
         self._check_open()
         records = self._take(self.segmenter.push(frame, seconds))
-        if self._encoder is not None:
-            self._detector.encode(self.camera, self.segmenter.sampled, self._encoder)
+        if self._ahead is not None:
+            self._detector.encode(self.camera, self.segmenter.sampled, self._ahead)
         return records
 
     def gap(
@@ -122,7 +131,7 @@ class Stream:
         """
         score = None
         if isinstance(item, Segment):
-            score = self._detector.score_segment(self.camera, item, self._encoder)
+            score = self._detector.score_segment(self.camera, item, self.encoder)
         return self._located.take(item, score)
 
     def flush(self, read_again: ReadAgain | None = None) -> list[Record]:
@@ -209,6 +218,7 @@ class Detector:
         sparing: bool = False,
         run: str = "",
         encode: Encode = "batch",
+        reuse_unchanged: float | None = None,
     ) -> Stream:
         """Open a stream of frames.
 
@@ -221,14 +231,17 @@ class Detector:
             run: Goes into the events' ids, so that those of a camera differ from run to run.
             encode: `eager` encodes each sampled frame when it is pushed, so that a segment's end waits for the
                 language graph alone; `batch` encodes all of a segment at its end, which takes less time in all.
+            reuse_unchanged: Frames that differ by at most so many grey levels, on average in the block of 16 x 16
+                pixels where they differ most, from the frame that was encoded last take its tokens. With 0 only
+                identical pixels do, which is exact; None encodes every frame.
 
         Raises:
-            UsageError: No such name, locator, clock or way to encode, or the detector was closed.
+            UsageError: No such name, locator, clock, way to encode or grey levels, or the detector was closed.
         """
         if encode not in get_args(Encode):
             raise UsageError(f"unknown way to encode {encode!r}; choose from {', '.join(get_args(Encode))}")
         segmenter = segmenter_for(self.bundle.manifest.segment, clock, length, sparing)
-        return Stream(name, self, segmenter, self.located(name, locator, run), encode)
+        return Stream(name, self, segmenter, self.located(name, locator, run), encode, reuse_unchanged)
 
     def located(self, name: str, locator: str = "full", run: str = "") -> LocatedStream:
         """The second step of a stream alone, for callers that cut and score segments themselves.
@@ -268,11 +281,20 @@ class Detector:
             raise UsageError("the detector was closed")
         return self.probabilities(engine.features(frames))
 
-    def encoder(self) -> FrameEncoder:
-        """What a stream that encodes eagerly remembers: the tokens of a segment, and of the next one as it grows."""
+    def encoder(self, encode: Encode, reuse_unchanged: float | None = None) -> FrameEncoder | None:
+        """Make what a stream remembers of encoded frames; None where each segment is encoded by itself.
+
+        Args:
+            encode: As of `stream`.
+            reuse_unchanged: As of `stream`.
+
+        Raises:
+            UsageError: No such grey levels.
+        """
+        if encode == "batch" and reuse_unchanged is None:
+            return None
         manifest = self.bundle.manifest
-        group = manifest.graphs.frames_per_group
-        return FrameEncoder(group, 2 * manifest.segment.sampled // group)
+        return FrameEncoder.of_stream(manifest.graphs.frames_per_group, manifest.segment.sampled, reuse_unchanged)
 
     def encode(self, camera: str, frames: Sequence[UInt8Array], encoder: FrameEncoder) -> None:
         """Encode frames that a segment will most likely have. Where that fails, the segment's own scoring says so.

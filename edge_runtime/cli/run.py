@@ -25,6 +25,7 @@ class Chosen:
     locator: str
     clock: Clock | None
     encode: Encode
+    reuse_unchanged: float | None
     provider: str
     threads: int | None
     output: str | None
@@ -63,6 +64,15 @@ class Chosen:
     help="eager runs the vision tower on each sampled frame when it comes: a segment's record then waits for the "
     "newest frame and the language model alone. batch runs it on all of them at the end, which takes less time "
     "in all.",
+)
+@click.option(
+    "--reuse-unchanged",
+    type=float,
+    metavar="LEVELS",
+    help="Encode a frame only if it changed: one that differs from the frame that was encoded last by at most so "
+    "many grey levels (0 to 255), on average in the block of 16 x 16 pixels where they differ most, takes its "
+    "tokens. 0: identical pixels only, which is exact; 2, say, for a quiet camera. `hh-edge inspect` says what the "
+    "build measured [default: off].",
 )
 @PROVIDER
 @THREADS
@@ -103,6 +113,7 @@ def command(left_behind: list[str] | None, /, debug: bool, quiet: bool, **chosen
     Example:
       hh-edge run --bundle bundle/ --camera clip.mp4 --output records.jsonl
       hh-edge run --bundle bundle/ --camera gate=rtsp://user:password@10.0.0.7/stream --locator low_latency
+      hh-edge run --bundle bundle/ --camera yard=rtsp://10.0.0.8/stream --reuse-unchanged 2
     """
     from edge_runtime.cli.console import start_logging
 
@@ -131,6 +142,13 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
 
     with StopRequest(hurry) as stop:
         try:
+            options = RunOptions(
+                locator=chosen.locator,
+                clock=chosen.clock,
+                encode=chosen.encode,
+                reuse_unchanged=chosen.reuse_unchanged,
+                progress=console.progress,
+            )
             sources = [parse_source(text) for text in chosen.cameras]
             check_sources(sources)
             check_files(sources)
@@ -149,9 +167,7 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
                     detector,
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
-                    options=RunOptions(
-                        locator=chosen.locator, clock=chosen.clock, encode=chosen.encode, progress=console.progress
-                    ),
+                    options=options,
                 )
                 runners.append(runner)
                 runner.run(sources)

@@ -87,13 +87,13 @@ class CameraRun:
     def __init__(self, source: Source, shared: Shared, run: str) -> None:
         manifest, options = shared.detector.bundle.manifest, shared.options
         self.source = source
-        self.tally = Tally()
+        self.encoder = shared.detector.encoder(options.encode, options.reuse_unchanged)
+        self.tally = Tally(None if options.reuse_unchanged is None else self.encoder)
         self.leaving = False
         self._shared = shared
         self._duration_s = manifest.segment.duration_s
         self._located = shared.detector.located(source.name, options.locator, run)
         segmenter = segmenter_for(manifest.segment, options.clock or "time", sparing=True)
-        self.encoder = shared.detector.encoder() if options.encode == "eager" else None
         self.feed = CameraFeed(
             source.name, segmenter, manifest.segment, manifest.pixels, shared.backlog, options.encode
         )
