@@ -14,6 +14,7 @@ from typing import Self
 
 import numpy as np
 
+from edge_runtime.errors import InferenceFailed
 from edge_runtime.inference.engine import Engine, FloatArray, split_groups
 from edge_runtime.stream.difference import block_difference, check_levels
 from edge_runtime.stream.pixels import UInt8Array
@@ -63,8 +64,10 @@ class FrameEncoder:
 
     @property
     def reused(self) -> int:
-        """How many of the segments' groups took tokens that were there already."""
-        # What was encoded ahead, for a segment that then had other frames, is nobody's.
+        """How many encodings fewer than groups asked for.
+
+        What was encoded ahead, for a segment that then had other frames, is taken off.
+        """
         return max(0, self.asked - self.encoded)
 
     def prepare(self, engine: Engine, frames: Sequence[UInt8Array]) -> None:
@@ -92,7 +95,7 @@ class FrameEncoder:
             float32 (1, n·T, D).
 
         Raises:
-            InferenceFailed: The graph failed.
+            InferenceFailed: The graph failed, or gave tokens that are not finite.
             UsageError: The engine was closed.
         """
         found = self._tokens(engine, frames)
@@ -148,5 +151,8 @@ class FrameEncoder:
     def _encode(self, engine: Engine, groups: UInt8Array) -> list[FloatArray]:
         """Tokens (1, T, D) of each group (n, g, H, W, 3)."""
         made = engine.tokens(groups.reshape(1, -1, *groups.shape[2:]))
+        # One bad call must not be lent to all that follows.
+        if not np.isfinite(made).all():
+            raise InferenceFailed("the vision graph gave tokens that are not finite")
         self.encoded += len(groups)
         return np.split(made, len(groups), axis=1)

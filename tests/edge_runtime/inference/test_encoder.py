@@ -187,3 +187,12 @@ def test_identical_frames_take_tokens_at_zero_and_no_others() -> None:
     engine, encoder = Counting(), reusing(0)
     assert encoded_of(encoder.tokens(engine, pictures(7, 8, 7, 8, 8)[None])) == [7, 8, 7, 8, 8]
     assert encoder.encoded == 2
+
+
+def test_tokens_that_are_not_finite_are_lent_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, encoder = Counting(), reusing(5)
+    monkeypatch.setattr(engine, "tokens", lambda frames: np.full((1, T, D), np.nan, np.float32))
+    with pytest.raises(InferenceFailed, match="not finite"):
+        encoder.tokens(engine, pictures(50)[None])
+    monkeypatch.undo()
+    assert encoded_of(encoder.tokens(engine, pictures(51)[None])) == [51]
