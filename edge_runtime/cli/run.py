@@ -71,8 +71,8 @@ class Chosen:
     metavar="LEVELS",
     help="Encode a frame only if it changed: one that differs from the frame that was encoded last by at most so "
     "many grey levels (0 to 255), on average in the block of 16 x 16 pixels where they differ most, takes its "
-    "tokens. 0: identical pixels only, which is exact; 2, say, for a quiet camera. `hh-edge inspect` says what the "
-    "build measured [default: off].",
+    "tokens. 0: identical pixels only, which is exact; 4, say, for a camera with nothing in sight. `hh-edge inspect` "
+    "says what the build measured [default: off].",
 )
 @PROVIDER
 @THREADS
@@ -113,7 +113,7 @@ def command(left_behind: list[str] | None, /, debug: bool, quiet: bool, **chosen
     Example:
       hh-edge run --bundle bundle/ --camera clip.mp4 --output records.jsonl
       hh-edge run --bundle bundle/ --camera gate=rtsp://user:password@10.0.0.7/stream --locator low_latency
-      hh-edge run --bundle bundle/ --camera yard=rtsp://10.0.0.8/stream --reuse-unchanged 2
+      hh-edge run --bundle bundle/ --camera yard=rtsp://10.0.0.8/stream --reuse-unchanged 4
     """
     from edge_runtime.cli.console import start_logging
 

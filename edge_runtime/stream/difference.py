@@ -33,7 +33,7 @@ def check_levels(levels: float) -> float:
     """
     if not isinstance(levels, (int, float)) or isinstance(levels, bool) or not 0 <= levels <= 255:
         raise UsageError(
-            f"frames are told apart by grey levels from 0 (identical pixels) to 255, got {levels!r}; try 2"
+            f"frames are told apart by grey levels from 0 (identical pixels) to 255, got {levels!r}; try 4"
         )
     return float(levels)
 

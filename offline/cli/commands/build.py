@@ -75,7 +75,7 @@ from offline.cli.options import (
     "--reuse-unchanged",
     type=float,
     metavar="LEVELS",
-    help="Measure what `hh-edge run --reuse-unchanged LEVELS` (2, say) does to the scores and the AUC of the "
+    help="Measure what `hh-edge run --reuse-unchanged LEVELS` (4, say) does to the scores and the AUC of the "
     "validation videos, for the report and the manifest. It does not switch it on.",
 )
 @QUIET
