@@ -35,7 +35,14 @@ log = logging.getLogger(__name__)
 
 
 class Stream:
-    """One camera's frames, in order. Made by `Detector.stream`; not to be shared between threads."""
+    """One camera's frames, in order. Made by `Detector.stream`; not to be shared between threads.
+
+    Attributes:
+        camera: Its name.
+        segmenter: What cuts its frames.
+        encoder: What it remembers of encoded frames, and how many they were; None where each segment is encoded by
+            itself.
+    """
 
     def __init__(
         self,
@@ -45,6 +52,7 @@ class Stream:
         located: LocatedStream,
         spec: SegmentSpec,
         encode: Encode = "batch",
+        reuse_unchanged: float | None = None,
     ) -> None:
         self.camera = camera
         self.segmenter = segmenter
@@ -53,8 +61,8 @@ class Stream:
         self._spec = spec
         self._pixels = detector.bundle.manifest.pixels
         self._flushed = False
-        self._eager = encode == "eager"
-        self._encoder = detector.encoder_for(spec, encode)
+        self.encoder = detector.encoder(encode, reuse_unchanged, spec.overlap)
+        self._ahead = self.encoder if encode == "eager" else None
 
     def push(self, frame: UInt8Array, seconds: float, color: Color = "bgr") -> list[Record]:
         """Take one frame; returns the records that became final with it, most often none.
@@ -78,8 +86,8 @@ class Stream:
         """As `push`, for a frame that is prepared only if the model will see it."""
         self._check_open()
         records = self._take(self.segmenter.push(frame, seconds))
-        if self._eager and self._encoder is not None:
-            self._detector.encode(self.camera, self.segmenter.sampled, self._encoder)
+        if self._ahead is not None:
+            self._detector.encode(self.camera, self.segmenter.sampled, self._ahead)
         return records
 
     def gap(
@@ -126,7 +134,7 @@ class Stream:
         """
         score = None
         if isinstance(item, Segment):
-            score = self._detector.score_segment(self.camera, item, self._encoder)
+            score = self._detector.score_segment(self.camera, item, self.encoder)
         return self._located.take(item, score)
 
     def flush(self, read_again: ReadAgain | None = None) -> list[Record]:
@@ -220,6 +228,7 @@ class Detector:
         run: str = "",
         encode: Encode = "batch",
         stride: int | None = None,
+        reuse_unchanged: float | None = None,
     ) -> Stream:
         """Open a stream of frames.
 
@@ -235,15 +244,19 @@ class Detector:
                 of a segment at its end, which takes less time in all.
             stride: Frames from the start of one segment to that of the next, a divisor of a segment's frames; the
                 bundle's own by default. A record is one stride long, its score the mean of all that cover it.
+            reuse_unchanged: Frames that differ by at most so many grey levels, on average in the block of 16 x 16
+                pixels where they differ most, from the frame that was encoded last take its tokens. With 0 only
+                identical pixels do, which is exact; None encodes every frame.
 
         Raises:
-            UsageError: No such name, locator, clock, way to encode or stride, or the detector was closed.
+            UsageError: No such name, locator, clock, way to encode, stride or grey levels, or it was closed.
         """
         if encode not in get_args(Encode):
             raise UsageError(f"unknown way to encode {encode!r}; choose from {', '.join(get_args(Encode))}")
         spec = self.cutting(stride)
         segmenter = segmenter_for(spec, clock, length, sparing)
-        return Stream(name, self, segmenter, self.located(name, locator, run, stride), spec, encode)
+        located = self.located(name, locator, run, stride)
+        return Stream(name, self, segmenter, located, spec, encode, reuse_unchanged)
 
     def located(self, name: str, locator: str = "full", run: str = "", stride: int | None = None) -> LocatedStream:
         """The second step of a stream alone, for callers that cut and score segments themselves.
@@ -307,23 +320,27 @@ class Detector:
             raise UsageError("the detector was closed")
         return self.probabilities(engine.features(frames))
 
-    def encoder_for(self, spec: SegmentSpec, encode: Encode) -> SegmentEncoder | None:
-        """What a stream remembers of its frames, where one is asked about twice: ahead, or by segments that overlap.
+    def encoder(
+        self, encode: Encode, reuse_unchanged: float | None = None, overlap: int = 1
+    ) -> SegmentEncoder | None:
+        """Make what a stream remembers of encoded frames; None where each segment is encoded by itself.
 
         Args:
-            spec: How the stream is cut.
-            encode: When its frames are encoded.
-        """
-        return self.encoder() if encode == "eager" or spec.overlap > 1 else None
+            encode: As of `stream`.
+            reuse_unchanged: As of `stream`.
+            overlap: How many segments cover a frame.
 
-    def encoder(self) -> SegmentEncoder:
-        """The tokens of a segment, and of the next one as it grows."""
+        Raises:
+            UsageError: No such grey levels.
+        """
+        if encode == "batch" and reuse_unchanged is None and overlap == 1:
+            return None
         manifest = self.bundle.manifest
-        group, growing = manifest.graphs.frames_per_group, manifest.graphs.growing
-        encoder = FrameEncoder(group, 2 * manifest.segment.sampled // group)
-        if not self._grows or growing is UNSET:
-            return encoder
-        return GrowingSequence(encoder, growing, manifest.graphs.tokens_per_group)
+        graphs = manifest.graphs
+        encoder = FrameEncoder.of_stream(graphs.frames_per_group, manifest.segment.sampled, reuse_unchanged)
+        if encode == "eager" and self._grows and graphs.growing is not UNSET:
+            return GrowingSequence(encoder, graphs.growing, graphs.tokens_per_group)
+        return encoder
 
     def encode(self, camera: str, frames: Sequence[UInt8Array], encoder: SegmentEncoder) -> None:
         """Encode frames that a segment will most likely have. Where that fails, the segment's own scoring says so.

@@ -27,6 +27,8 @@ MANIFEST = "manifest.json"
 # A detached signature over the manifest, the one file that `files` does not list.
 SIGNATURE = "manifest.sig"
 REPORT = "report.html"
+# What the figures of `--reuse-unchanged` among those of parity begin with.
+REUSE = "reuse_"
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
@@ -258,6 +260,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         for side, stated in zip(sides, (self.pixels.height, self.pixels.width), strict=True):
             if isinstance(side, int) and side != stated:
                 raise ValueError(f"graphs.vision takes pictures of {side} pixels, pixels.size is {self.pixels.size}")
+
+    @property
+    def reuse_threshold(self) -> float | None:
+        """Up to how many grey levels of `--reuse-unchanged` the build measured the accuracy; None: not at all."""
+        return self.parity.get(f"{REUSE}threshold")
 
     @property
     def feature_size(self) -> int:

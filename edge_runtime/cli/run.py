@@ -26,6 +26,7 @@ class Chosen:
     clock: Clock | None
     encode: Encode
     stride: int | None
+    reuse_unchanged: float | None
     provider: str
     threads: int | None
     output: str | None
@@ -73,6 +74,15 @@ class Chosen:
     "its score the mean of the segments that cover it. Frames that several segments see are encoded once; they do "
     "where the stride is a multiple of frames / sampled frames [default: what the bundle was calibrated with].",
 )
+@click.option(
+    "--reuse-unchanged",
+    type=float,
+    metavar="LEVELS",
+    help="Encode a frame only if it changed: one that differs from the frame that was encoded last by at most so "
+    "many grey levels (0 to 255), on average in the block of 16 x 16 pixels where they differ most, takes its "
+    "tokens. 0: identical pixels only, which is exact; 4, say, for a camera with nothing in sight. `hh-edge inspect` "
+    "says what the build measured [default: off].",
+)
 @PROVIDER
 @THREADS
 @click.option(
@@ -112,6 +122,7 @@ def command(left_behind: list[str] | None, /, debug: bool, quiet: bool, **chosen
     Example:
       hh-edge run --bundle bundle/ --camera clip.mp4 --output records.jsonl
       hh-edge run --bundle bundle/ --camera gate=rtsp://user:password@10.0.0.7/stream --locator low_latency
+      hh-edge run --bundle bundle/ --camera yard=rtsp://10.0.0.8/stream --reuse-unchanged 4
     """
     from edge_runtime.cli.console import start_logging
 
@@ -140,6 +151,14 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
 
     with StopRequest(hurry) as stop:
         try:
+            options = RunOptions(
+                locator=chosen.locator,
+                clock=chosen.clock,
+                encode=chosen.encode,
+                stride=chosen.stride,
+                reuse_unchanged=chosen.reuse_unchanged,
+                progress=console.progress,
+            )
             sources = [parse_source(text) for text in chosen.cameras]
             check_sources(sources)
             check_files(sources)
@@ -162,13 +181,7 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
                     detector,
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
-                    options=RunOptions(
-                        locator=chosen.locator,
-                        clock=chosen.clock,
-                        encode=chosen.encode,
-                        stride=chosen.stride,
-                        progress=console.progress,
-                    ),
+                    options=options,
                 )
                 runners.append(runner)
                 runner.run(sources)

@@ -65,6 +65,16 @@ class GrowingSequence:
         self._grown: list[bytes] = []
         self._features: FloatArray | None = None
 
+    @property
+    def encoded(self) -> int:
+        """See FrameEncoder."""
+        return self._encoder.encoded
+
+    @property
+    def reused(self) -> int:
+        """See FrameEncoder."""
+        return self._encoder.reused
+
     def prepare(self, engine: Engine, frames: Sequence[UInt8Array]) -> None:
         """Encode the whole groups among a segment's first frames that are new, and run the decoder over them.
 

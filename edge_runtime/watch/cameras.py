@@ -88,13 +88,13 @@ class CameraRun:
         manifest, options = shared.detector.bundle.manifest, shared.options
         spec = shared.detector.cutting(options.stride)
         self.source = source
-        self.tally = Tally()
+        self.encoder = shared.detector.encoder(options.encode, options.reuse_unchanged, spec.overlap)
+        self.tally = Tally(None if options.reuse_unchanged is None else self.encoder)
         self.leaving = False
         self._shared = shared
         self._step_s = spec.step_s
         self._located = shared.detector.located(source.name, options.locator, run, options.stride)
         segmenter = segmenter_for(spec, options.clock or "time", sparing=True)
-        self.encoder = shared.detector.encoder_for(spec, options.encode)
         self.feed = CameraFeed(source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode)
         self.reader = shared.open_reader(source, self.feed, shared.clock)
         shared.backlog.add(source.name)

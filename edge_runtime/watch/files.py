@@ -160,7 +160,7 @@ class FileRun:
 
     def _run_file(self, source: Source) -> None:
         clock = self._options.clock or "frames"
-        begun, tally, done = time.monotonic(), Tally(), 0
+        begun, done = time.monotonic(), 0
         with VideoFile(Path(source.target)) as video:
             fps = self._rate(source, video.fps, clock)
             stream = self._detector.stream(
@@ -170,7 +170,9 @@ class FileRun:
                 video.frame_count_hint,
                 encode=self._options.encode,
                 stride=self._options.stride,
+                reuse_unchanged=self._options.reuse_unchanged,
             )
+            tally = Tally(None if self._options.reuse_unchanged is None else stream.encoder)
 
             def frames_done(frames: int) -> None:
                 nonlocal done

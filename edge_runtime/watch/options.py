@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge_runtime.stream.difference import check_levels
 from edge_runtime.stream.segments import Clock, Encode
 
 # progress(camera, frames done, frames in all or None, frames a second of the file)
@@ -20,11 +21,20 @@ class RunOptions:
         clock: How segments are cut; by default `frames` for files and `time` for live cameras.
         encode: As of `Detector.stream`.
         stride: As of `Detector.stream`.
+        reuse_unchanged: As of `Detector.stream`.
         progress: Told how far a file has got.
+
+    Raises:
+        UsageError: No such grey levels.
     """
 
     locator: str = "full"
     clock: Clock | None = None
     encode: Encode = "batch"
     stride: int | None = None
+    reuse_unchanged: float | None = None
     progress: FileProgress | None = None
+
+    def __post_init__(self) -> None:
+        if self.reuse_unchanged is not None:
+            check_levels(self.reuse_unchanged)

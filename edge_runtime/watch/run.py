@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 
+from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
 from edge_runtime.video.camera import LiveCamera
@@ -13,6 +15,8 @@ from edge_runtime.watch.cameras import LiveRun, OpenReader
 from edge_runtime.watch.files import Emit, FileRun
 from edge_runtime.watch.options import RunOptions
 from edge_runtime.watch.stopping import Stop
+
+log = logging.getLogger(__name__)
 
 
 def check_sources(sources: Sequence[Source]) -> None:
@@ -29,6 +33,33 @@ def check_sources(sources: Sequence[Source]) -> None:
         raise UsageError(f"two cameras are called {twice[0]!r}; name them: --camera gate=SRC --camera yard=SRC")
     if len({source.live for source in sources}) > 1:
         raise UsageError("files end and live cameras do not; run them with two commands")
+
+
+def warn_of_unmeasured_reuse(levels: float | None, manifest: Manifest) -> None:
+    """Log where an operator reuses tokens of frames that differ by more than the build has tried.
+
+    Args:
+        levels: As `reuse_unchanged` of `Detector.stream`.
+        manifest: Of the bundle.
+    """
+    if not levels:
+        return
+    measured = manifest.reuse_threshold
+    if measured is None:
+        log.warning(
+            "--reuse-unchanged %g: what that does to the accuracy of this bundle was not measured; "
+            "hh-offline build --reuse-unchanged %g measures it",
+            levels,
+            levels,
+        )
+    elif levels > measured:
+        log.warning(
+            "--reuse-unchanged %g: the build measured the accuracy with %g grey levels; take no more, "
+            "or measure again with hh-offline build --reuse-unchanged %g",
+            levels,
+            measured,
+            levels,
+        )
 
 
 class Runner:
@@ -72,6 +103,7 @@ class Runner:
             Exception: Whatever `write` raises.
         """
         check_sources(sources)
+        warn_of_unmeasured_reuse(self._options.reuse_unchanged, self._detector.bundle.manifest)
         if not sources[0].live:
             FileRun(self._detector, self._write, self._stop, self._options).run(sources)
             return

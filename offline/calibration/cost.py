@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from edge_runtime.bundle.manifest import REUSE
 from edge_runtime.errors import ParityError
 from edge_runtime.stream.overlap import covering_means
 from export.parity import centred_cosine
 from models.heads import HeadRef
-from offline.arrays import Floating
+from offline.arrays import Float64Array, Floating
 from offline.calibration.fit import Fitted
 from offline.calibration.scorer import fit_scorer
 from offline.data.scores import VideoScores
@@ -21,8 +23,35 @@ from offline.extraction.extract import Extracted
 
 #: A change of AUC below this is refused, unless forced.
 WORST_CHANGE = -0.005
-#: Figures of a cost that hold for one scorer only; a new one makes them void.
+#: Figures of a cost that hold for one scorer only.
 OF_THE_SCORER = frozenset({"score_change", "auc_change", "auc_change_low", "auc_change_high"})
+
+
+@dataclass(frozen=True, slots=True)
+class AucChange:
+    """How much the frame AUC of raw scores on the validation videos changes.
+
+    Attributes:
+        change: None where the AUC is not defined.
+        interval: Of the change, over paired draws of the videos; None with fewer than two.
+    """
+
+    change: float | None = None
+    interval: Interval | None = None
+
+    def to_dict(self) -> dict[str, float]:
+        """As the manifest states it, among the figures of parity; what is not known is left out."""
+        figures = {} if self.change is None else {"auc_change": self.change}
+        if self.interval is not None:
+            figures |= {"auc_change_low": self.interval.low, "auc_change_high": self.interval.high}
+        return figures
+
+    def __str__(self) -> str:
+        """Give what a sentence goes on with."""
+        said = "" if self.change is None else f", AUC by {self.change:+.4f}"
+        if self.interval is not None:
+            said += f" ({self.interval.low:+.4f} to {self.interval.high:+.4f})"
+        return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,42 +62,30 @@ class Cost:
         centred_cosine: Of the expert features, after taking off their mean over segments.
         worst_head: The same of the expert that suffers most.
         score_change: The largest change of a segment's probability.
-        auc_change: Of the frame AUC of raw scores on the validation videos; None where it is not defined.
-        interval: Of that change, over paired draws of the videos; None with fewer than two.
+        auc: Change of the frame AUC of raw scores.
         segments: How many were compared.
     """
 
     centred_cosine: float
     worst_head: float
     score_change: float
-    auc_change: float | None
-    interval: Interval | None
+    auc: AucChange
     segments: int
 
     def to_dict(self) -> dict[str, float]:
         """As the manifest states it, among the figures of parity."""
-        figures = {
+        return {
             "centred_cosine": self.centred_cosine,
             "centred_cosine_worst_head": self.worst_head,
             "score_change": self.score_change,
             "cost_segments": float(self.segments),
-        }
-        if self.auc_change is not None:
-            figures["auc_change"] = self.auc_change
-        if self.interval is not None:
-            figures |= {"auc_change_low": self.interval.low, "auc_change_high": self.interval.high}
-        return figures
+        } | self.auc.to_dict()
 
     def __str__(self) -> str:
-        said = (
+        return (
             f"centred cosine {self.centred_cosine:.4f} (worst head {self.worst_head:.4f}), "
-            f"scores change by {self.score_change:.3f} at most"
+            f"scores change by {self.score_change:.3f} at most{self.auc}"
         )
-        if self.auc_change is not None:
-            said += f", AUC by {self.auc_change:+.4f}"
-        if self.interval is not None:
-            said += f" ({self.interval.low:+.4f} to {self.interval.high:+.4f})"
-        return said
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,15 +132,13 @@ def measure_cost(model: ModelFeatures, fitted: Fitted, heads: int, seed: int = 0
     own = model.validation if fitted.validation_units else model.calibration
     wanted, got = np.concatenate(own), np.concatenate([one.features for one in judged])
     by_head = zip(np.split(wanted, heads, axis=1), np.split(got, heads, axis=1), strict=True)
-    before = [scorer.predict_proba(one)[:, 1] for one in own]
-    after = [deployed.predict_proba(one.features)[:, 1] for one in judged]
-    change, interval = _auc_change(judged, before, after, seed) if fitted.validation_units else (None, None)
+    before = [_scores(scorer, values, one.overlap) for values, one in zip(own, judged, strict=True)]
+    after = [_scores(deployed, one.features, one.overlap) for one in judged]
     return Cost(
         centred_cosine=centred_cosine(wanted, got),
         worst_head=min(centred_cosine(one, other) for one, other in by_head),
         score_change=max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True)),
-        auc_change=change,
-        interval=interval,
+        auc=auc_change(judged, before, after, seed) if fitted.validation_units else AucChange(),
         segments=len(wanted),
     )
 
@@ -134,30 +149,47 @@ def require_bearable(cost: Cost, precision: str, force: bool) -> None:
     Raises:
         ParityError: The AUC falls by more than 0.005, and it is not forced.
     """
-    if cost.auc_change is not None and not cost.auc_change >= WORST_CHANGE and not force:
+    change = cost.auc.change
+    if change is not None and not change >= WORST_CHANGE and not force:
         raise ParityError(
-            f"precision {precision} changes the validation AUC by {cost.auc_change:+.4f}, allowed are "
+            f"precision {precision} changes the validation AUC by {change:+.4f}, allowed are "
             f"{WORST_CHANGE:+.3f} ({cost}); choose another --precision, or say --force. The bundle was not written"
         )
 
 
-def _auc_change(
+def of_the_graphs(parity: Mapping[str, float]) -> dict[str, float]:
+    """Take the figures of a manifest's parity that stay true with another scorer."""
+    return {name: value for name, value in parity.items() if name not in OF_THE_SCORER and not name.startswith(REUSE)}
+
+
+def _scores(scorer: Any, features: Floating, overlap: int) -> Float64Array:
+    """Scores of a video's segments, or of its strides where they overlap."""
+    return np.array(covering_means(scorer.predict_proba(features)[:, 1].tolist(), overlap), dtype=np.float64)
+
+
+def auc_change(
     judged: Sequence[Extracted], before: Sequence[Floating], after: Sequence[Floating], seed: int
-) -> tuple[float | None, Interval | None]:
+) -> AucChange:
+    """Measure how much the frame AUC changes from one series of scores to another.
+
+    Args:
+        judged: The videos, with known times.
+        before: Scores of each one's segments, in order.
+        after: The same.
+        seed: Of the draws.
+    """
     labels = [one.video.frame_labels(one.frames) for one in judged]
     every = np.concatenate(labels)
     ours, own = _by_frame(judged, after), _by_frame(judged, before)
     deployed, exact = frame_auc(every, np.concatenate(ours)), frame_auc(every, np.concatenate(own))
     if deployed is None or exact is None:
-        return None, None
+        return AucChange()
     paired = [list(zip(labels, series, strict=True)) for series in (ours, own)]
-    return deployed - exact, bootstrap_differences(paired[0], paired[1], seed=seed)["auc"]
+    return AucChange(deployed - exact, bootstrap_differences(paired[0], paired[1], seed=seed)["auc"])
 
 
 def _by_frame(judged: Sequence[Extracted], scores: Sequence[Floating]) -> list[Floating]:
     return [
-        VideoScores.of_segments(
-            one.video.name, one.frames, one.spans, covering_means(values.tolist(), one.overlap)
-        ).expand()
+        VideoScores.of_segments(one.video.name, one.frames, one.spans, map(float, values)).expand()
         for one, values in zip(judged, scores, strict=True)
     ]

@@ -22,6 +22,7 @@ from edge_runtime.inference.engines import builder, require_installed
 from edge_runtime.inference.precisions import PRECISIONS
 from edge_runtime.inference.providers import AUTO
 from edge_runtime.inference.scorer import ScorerGraph
+from edge_runtime.stream.difference import check_levels
 from edge_runtime.stream.segments import SegmentSpec
 from export.deploy import Deployed, Deployment, deploy
 from export.parity import Parity
@@ -35,6 +36,7 @@ from models.precision import dtype_name
 from models.prompts import PROMPTS, Prompt
 from offline.calibration.cost import Cost, ModelFeatures, measure_cost, require_bearable
 from offline.calibration.fit import Fitted, fit, fitted_document, striding, timed
+from offline.calibration.reuse import Reuse, ReuseCost, measure_reuse
 from offline.calibration.scorer import fit_scorer
 from offline.console import Console
 from offline.data.cache import EntryStore
@@ -101,6 +103,8 @@ class BuildOptions:
         depth_curve: Whether the report shows accuracy against depth and labels.
         frames_curve: Whether it shows accuracy against sampled frames, for which features are extracted with half as
             many, a quarter and an eighth.
+        reuse_unchanged: Grey levels up to which frames count as unchanged, to measure what reusing their tokens does;
+            None measures nothing.
     """
 
     model: str
@@ -125,6 +129,7 @@ class BuildOptions:
     overwrite: bool = False
     depth_curve: bool = True
     frames_curve: bool = False
+    reuse_unchanged: float | None = None
 
     @property
     def cache_folder(self) -> Path:
@@ -166,6 +171,8 @@ class BuildOptions:
             words += ["--prompt", self.prompt]
         if self.provider is not None:
             words += ["--provider", self.provider]
+        if self.reuse_unchanged is not None:
+            words += ["--reuse-unchanged", f"{self.reuse_unchanged:g}"]
         words += ["--force"] if self.force else []
         return shlex.join(words)
 
@@ -239,7 +246,9 @@ def build(options: BuildOptions, console: Console) -> Built:
         fitted = fit(readable, run.units, by_graphs, work, console, options.seed, options.stride)
         cost = _cost(run, found, calibration, fitted)
         document = _assemble(run, found, exported, fitted, work)
+        reuse = _reuse(run, exported, fitted, work)
         document["parity"] |= {} if cost is None else cost.to_dict()
+        document["parity"] |= {} if reuse is None else reuse.to_dict()
         evidence = _evidence(run, found, features, fitted)
         _report(run, evidence, readable, fitted, document, work)
         bundle = publish(work, options.target, document)
@@ -270,6 +279,8 @@ def _begin(options: BuildOptions, console: Console) -> BuildRun:
 
 
 def _check(options: BuildOptions) -> Dataset:
+    if options.reuse_unchanged is not None:
+        check_levels(options.reuse_unchanged)
     check_target(options.target, options.overwrite)
     if options.prompt is not None and options.prompt not in (names := [prompt.name for prompt in options.prompts]):
         raise UsageError(f"there is no prompt {options.prompt!r}; choose from {', '.join(names)}")
@@ -350,6 +361,22 @@ def _cost(run: BuildRun, found: Hunt, calibration: list[Extracted], fitted: Fitt
     cost = measure_cost(model, fitted, len(found.experts), options.seed)
     run.console.say(f"Cost of {options.precision}: {cost}")
     require_bearable(cost, options.precision, options.force)
+    return cost
+
+
+def _reuse(run: BuildRun, exported: _Exported, fitted: Fitted, work: Path) -> ReuseCost | None:
+    """What reusing tokens of unchanged frames does; None where it was not asked for or cannot be judged."""
+    levels = run.options.reuse_unchanged
+    if levels is None:
+        return None
+    if not fitted.validation_units:
+        run.console.say("No validation videos with temporal annotations: --reuse-unchanged was not measured.")
+        return None
+    reuse = Reuse(exported.deployed.graphs, ScorerGraph(work / SCORER), run.mllm.frames_per_group, levels)
+    with run.console.bar("Scores with reused tokens", "video") as progress:
+        extraction = striding(run.extraction, run.options.stride)
+        cost = measure_reuse(fitted, extraction, reuse, run.options.seed, progress)
+    run.console.say(f"Frames that differ by at most {levels:g} grey levels: {cost}")
     return cost
 
 

@@ -22,7 +22,7 @@ from edge_runtime.inference.engines import fitted_on, open_engine
 from edge_runtime.inference.scorer import ScorerGraph
 from export.publish import EXPORTED, SCORER, SCORING, now, publish, write_golden
 from export.staging import check_target, staging_folder
-from offline.calibration.cost import OF_THE_SCORER
+from offline.calibration.cost import of_the_graphs
 from offline.calibration.fit import Fitted, fit, fitted_document
 from offline.console import Console
 from offline.data.cache import EntryStore
@@ -105,7 +105,7 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
         document = msgspec.to_builtins(old.manifest) | fitted_document(fitted)
         document |= {"created": now(), "segment": msgspec.to_builtins(extraction.segment.striding(stride))}
         document["producer"]["provider"] = extraction.extractor.identity["provider"]
-        document["parity"] = {name: value for name, value in old.manifest.parity.items() if name not in OF_THE_SCORER}
+        document["parity"] = of_the_graphs(old.manifest.parity)
         document["parity"]["scorer_max_abs"] = fitted.scorer_difference
         del document["files"], document["bundle_id"]
         material = _material(options, dataset, fitted, document, work)

@@ -764,3 +764,52 @@ def test_the_bundles_own_stride_is_the_default(detector):
     twin = scored_by(detector, frames=48, sampled=16, fps=15.0, stride=24)
     assert twin.cutting().step == 24
     assert twin.cutting(48).overlap == 1
+
+
+# -- frames that did not change -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encode", ["batch", "eager"])
+def test_reusing_identical_pixels_changes_no_record_of_a_file(detector, clip_path, encode):
+    with VideoFile(clip_path) as video:
+        pictures = video.read_frames(range(130))
+
+    def told(**options):
+        stream = detector.stream("clip", clock="frames", encode=encode, **options)
+        return [record.to_json() for record in push_all(stream, pictures) + stream.flush()]
+
+    assert told(reuse_unchanged=0) == told()
+
+
+def quiet_camera(count: int) -> list[np.ndarray]:
+    """A noisy still scene, until somebody stands in it from frame 60 on."""
+    random = np.random.default_rng(3)
+    scene = random.integers(40, 200, (48, 64, 3), dtype=np.uint8)
+    frames = [scene + random.integers(0, 2, scene.shape, dtype=np.uint8) for _ in range(count)]
+    for frame in frames[60:]:
+        frame[30:40, 10:16] = 255
+    return frames
+
+
+@pytest.mark.parametrize("clock", ["frames", "time"])
+def test_a_quiet_camera_is_encoded_when_something_changes(bundle, detector, clock):
+    frames = quiet_camera(144)
+    engine = CountingEngine(detector.engine)
+    with Detector(bundle, engine=engine, self_test=False) as counted:
+        told = {}
+        for encode in ("batch", "eager"):
+            stream, engine.encoded = counted.stream("gate", clock=clock, encode=encode, reuse_unchanged=3), []
+            told[encode] = push_all(stream, frames) + stream.flush()
+            assert engine.encoded == [1, 1], "once, and again when somebody came"
+            assert (stream.encoder.asked, stream.encoder.encoded, stream.encoder.reused) == (48, 2, 46)
+        assert told["batch"] == told["eager"]
+        encoded_all = push_all(stream := counted.stream("gate", clock=clock), frames) + stream.flush()
+    assert len(told["batch"]) == len(encoded_all) >= 3
+    for reused, plainly in zip(of(SegmentRecord, told["batch"]), of(SegmentRecord, encoded_all), strict=True):
+        assert reused.score == pytest.approx(plainly.score, abs=0.02)
+
+
+@pytest.mark.parametrize("levels", [-1, math.nan, 256])
+def test_grey_levels_that_are_none_are_refused(detector, levels):
+    with pytest.raises(UsageError, match="got"):
+        detector.stream("gate", reuse_unchanged=levels)

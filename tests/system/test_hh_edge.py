@@ -147,6 +147,8 @@ def test_wrong_usage(bundle_dir: Path, clip_path: Path) -> None:
         ["run"],
         ["run", "--bundle", bundle_dir, "--camera", clip_path, "--provider", "abacus"],
         ["run", "--bundle", bundle_dir, "--camera", clip_path, "--threads", "0"],
+        ["run", "--bundle", bundle_dir, "--camera", clip_path, "--reuse-unchanged", "-1"],
+        ["run", "--bundle", bundle_dir, "--camera", clip_path, "--reuse-unchanged", "nan"],
         ["run", "--bundle", bundle_dir, "--camera", clip_path, "--camera", clip_path],
         ["run", "--bundle", bundle_dir, "--camera", clip_path, "--camera", "rtsp://h/"],
         ["fly"],

@@ -73,6 +73,13 @@ from offline.cli.options import (
     show_default=True,
     help="AUC against sampled frames, in the report: features are extracted again with half of them, and fewer.",
 )
+@click.option(
+    "--reuse-unchanged",
+    type=float,
+    metavar="LEVELS",
+    help="Measure what `hh-edge run --reuse-unchanged LEVELS` (4, say) does to the scores and the AUC of the "
+    "validation videos, for the report and the manifest. It does not switch it on.",
+)
 @QUIET
 def build(**options: Any) -> None:
     """Everything from labelled videos to a bundle and a report.

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edge_runtime.bundle.manifest import REUSE
 from offline.report.content import Report, Table
 from offline.report.sections.parts import Section, Titled
+
+_REUSE = (
+    "What hh-edge run --reuse-unchanged would do on the validation videos. Groups of frames that differ from the one "
+    "that was encoded last by at most the threshold, in grey levels and in the block of 16 x 16 pixels where they "
+    "differ most, take its tokens; the share is how many did."
+)
 
 
 def absent(report: Report) -> Iterator[Section]:
@@ -20,10 +27,12 @@ def absent(report: Report) -> Iterator[Section]:
 
 
 def parity(report: Report) -> Iterator[Section]:
-    """Show how far the exported graphs are from the model."""
-    # A count among figures.
+    """Show how far the exported graphs are from the model, and what reused tokens change."""
+    # Counts among figures.
     found = report.manifest.parity.items()
-    measured = tuple((name, int(value) if name.endswith("segments") else value) for name, value in found)
+    rows = tuple((name, int(value) if name.endswith(("segments", "groups")) else value) for name, value in found)
+    measured = tuple(row for row in rows if not row[0].startswith(REUSE))
+    reuse = tuple((name.removeprefix(REUSE), value) for name, value in rows if name.startswith(REUSE))
     if measured:
         yield Section(
             "parity",
@@ -31,7 +40,14 @@ def parity(report: Report) -> Iterator[Section]:
             "Measured at build time: how far the exported graphs are from the model they came from. For a precision "
             "below float32 also what it costs: the cosine of the expert features without their mean over segments, "
             "the largest change of a score, and the change of AUC with its interval over paired draws of the videos.",
-            tables=(Titled("Parity", Table(("measured", "value"), measured)),),
+            tables=(
+                Titled("Parity", Table(("measured", "value"), measured)),
+                *(
+                    (Titled("Frames that did not change", Table(("measured", "value"), reuse), _REUSE),)
+                    if reuse
+                    else ()
+                ),
+            ),
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import msgspec
 import numpy as np
 import pytest
 from clips import write_clip
@@ -31,7 +32,7 @@ from edge_runtime.video.file import VideoFile
 from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import parse_source
 from edge_runtime.watch.options import RunOptions
-from edge_runtime.watch.run import Runner, check_sources
+from edge_runtime.watch.run import Runner, check_sources, warn_of_unmeasured_reuse
 
 
 @pytest.fixture(scope="module")
@@ -473,3 +474,62 @@ def test_a_live_camera_that_is_encoded_ahead_gives_the_same_segments(
     assert [record.index for record in together] == [record.index for record in ahead]
     for one, other in zip(together, ahead, strict=True):
         assert other.score == pytest.approx(one.score, abs=1e-5)
+
+
+# ---- frames that did not change
+
+
+def said(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
+    return [record.getMessage() for record in caplog.records if words in record.getMessage()]
+
+
+def test_a_file_run_says_how_many_frames_it_reused_where_it_was_asked_to(
+    detector: Detector, clip_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for reuse in (None, 255.0):  # all frames are alike at 255
+        options = RunOptions(reuse_unchanged=reuse)
+        with caplog.at_level("INFO"):
+            runner = Runner(detector, lambda record: None, threading.Event(), options=options)
+            runner.run([parse_source(str(clip_path))])
+    without, told = said(caplog, "clip: 130 frames, 3 segments")
+    assert "reused" not in without
+    assert ", 1 groups of frames encoded and 47 reused, in" in told
+
+
+@pytest.mark.parametrize("encode", ["batch", "eager"])
+def test_a_live_camera_reuses_what_it_shows_again(
+    detector: Detector, encode: Encode, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script(listener: CameraListener, stopping: threading.Event) -> None:
+        listener.on_state("online", "", 0.0)
+        flow(listener, 0, 97, 0.0)
+        stopping.wait(30)
+
+    def done(records: list[Record]) -> bool:
+        return sum(isinstance(record, SegmentRecord) for record in records) == 2
+
+    with caplog.at_level("INFO"):
+        options = RunOptions(locator="low_latency", encode=encode, reuse_unchanged=0.0)
+        run_script(detector, script, done, options=options)
+    # The frame behind the second segment is a third one.
+    assert len(said(caplog, "gate: 3 segments")) == 1
+    assert len(said(caplog, "1 groups of frames encoded and 47 reused")) == 1
+
+
+def test_more_reuse_than_the_build_measured_is_warned_of(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    measured = msgspec.structs.replace(bundle.manifest, parity={"reuse_threshold": 2.0})
+    for levels, manifest in [(None, bundle.manifest), (0.0, bundle.manifest), (2.0, measured), (0.5, measured)]:
+        warn_of_unmeasured_reuse(levels, manifest)
+    assert not caplog.records
+    warn_of_unmeasured_reuse(2.5, measured)
+    warn_of_unmeasured_reuse(0.5, bundle.manifest)
+    more, unmeasured = (record.getMessage() for record in caplog.records)
+    assert "--reuse-unchanged 2.5: the build measured the accuracy with 2 grey levels" in more
+    assert "--reuse-unchanged 0.5" in unmeasured
+    assert "was not measured" in unmeasured
+
+
+@pytest.mark.parametrize("levels", [-1.0, float("nan"), 256.0])
+def test_options_of_a_run_refuse_grey_levels_that_are_none(levels: float) -> None:
+    with pytest.raises(UsageError, match="grey levels"):
+        RunOptions(reuse_unchanged=levels)

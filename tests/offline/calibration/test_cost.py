@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import ParityError
-from offline.calibration.cost import Cost, ModelFeatures, measure_cost, require_bearable
+from offline.calibration.cost import AucChange, Cost, ModelFeatures, measure_cost, require_bearable
 from offline.calibration.fit import Fitted
 from offline.data.dataset import Video
 from offline.extraction.extract import Extracted
@@ -50,9 +50,9 @@ def test_equal_features_cost_nothing():
     found = fitted()
     cost = measure_cost(model_of(found), found, HEADS)
     assert cost.centred_cosine == cost.worst_head == pytest.approx(1)
-    assert cost.score_change == cost.auc_change == 0
-    assert cost.interval is not None
-    assert cost.interval.low == cost.interval.high == 0
+    assert cost.score_change == cost.auc.change == 0
+    assert cost.auc.interval is not None
+    assert cost.auc.interval.low == cost.auc.interval.high == 0
     assert cost.segments == 12 * SEGMENTS
     require_bearable(cost, "bf16", force=False)
 
@@ -75,8 +75,8 @@ def test_features_that_lost_one_head_are_told_by_that_head_and_refused():
     )
     cost = measure_cost(model, rounded, HEADS)
     assert cost.worst_head < 0.2 < 0.4 < cost.centred_cosine
-    assert cost.auc_change is not None
-    assert cost.auc_change < -0.005
+    assert cost.auc.change is not None
+    assert cost.auc.change < -0.005
     with pytest.raises(ParityError, match=r"precision int8 changes the validation AUC by -0\.\d+.*or say --force"):
         require_bearable(cost, "int8", force=False)
     require_bearable(cost, "int8", force=True)
@@ -87,7 +87,7 @@ def test_features_that_lost_one_head_are_told_by_that_head_and_refused():
 def test_without_validation_videos_there_is_no_auc_and_nothing_to_refuse():
     found = replace(fitted(), validation_units=())
     cost = measure_cost(model_of(found), found, HEADS)
-    assert cost.auc_change is cost.interval is None
+    assert cost.auc == AucChange()
     assert cost.segments == 12 * SEGMENTS
     assert "auc_change" not in cost.to_dict()
     require_bearable(cost, "int8", force=False)
@@ -95,4 +95,4 @@ def test_without_validation_videos_there_is_no_auc_and_nothing_to_refuse():
 
 def test_a_change_that_is_not_a_number_is_refused():
     with pytest.raises(ParityError):
-        require_bearable(Cost(1, 1, 0, float("nan"), None, 1), "int8", force=False)
+        require_bearable(Cost(1, 1, 0, AucChange(float("nan")), 1), "int8", force=False)

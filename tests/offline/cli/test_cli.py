@@ -192,6 +192,11 @@ def test_a_stride_goes_through_recalibration_evaluation_and_the_edge(
         (["build", "--model", "{model}", "--manifest", "{csv}", "--output", "b", "--prompt", "x"], 2, "'x'"),
         (["build", "--model", "{model}", "--manifest", "{csv}", "--output", "b", "--max-layer", "6"], 2, "0 to 5"),
         (["build", "--model", "{model}", "--manifest", "{csv}", "--output", "{csv}"], 2, "data.csv"),
+        (
+            ["build", "--model", "{model}", "--manifest", "{csv}", "--output", "b", "--reuse-unchanged", "nan"],
+            2,
+            "nan",
+        ),
     ],
 )
 def test_bad_input_gets_one_line(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -400,6 +401,7 @@ def test_arguments_that_cannot_be_carried_out(options: BuildOptions, built: Buil
         replace(options, output=tmp_path / "b", provider="cuda:1"), ProviderUnavailable, "cuda:1 is not installed"
     )
     refused(replace(options, output=tmp_path / "b", use=ModelUse(device="tpu")), UsageError, "tpu")
+    refused(replace(options, output=tmp_path / "b", reuse_unchanged=-1), UsageError, "grey levels.*got -1")
     refused(options, UsageError, "--overwrite")
     refused(replace(options, output=tmp_path / "b", top_k=9), UsageError, "8|9")
     refused(replace(options, output=tmp_path / "b", max_layer=2), UsageError, "2")
@@ -419,14 +421,17 @@ def test_without_timed_validation_the_locator_says_it_is_not_calibrated(
 ) -> None:
     exported_before()  # the same calibration videos, so the same experts
     manifest = own_videos(options, tmp_path / "videos", lambda row: row["split"] == "calibration")
-    made = build(replace(options, manifest=manifest, output=tmp_path / "bundle"), Console())
+    made = build(replace(options, manifest=manifest, output=tmp_path / "bundle", reuse_unchanged=2), Console())
     locators = made.bundle.manifest.locators
     assert [(one.sigma, one.threshold, one.calibrated, one.f1) for one in (locators.full, locators.low_latency)] == [
         (1.5, 0.65, False, None)
     ] * 2
     assert (locators.full.lookahead, locators.low_latency.lookahead) == (5, 0)
     assert made.bundle.manifest.validation.auc is None
-    assert "calibrated" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "calibrated" in said
+    assert "--reuse-unchanged was not measured" in said
+    assert made.bundle.manifest.reuse_threshold is None
 
 
 def test_with_a_stride_the_locator_is_calibrated_on_what_the_edge_gives_with_it(
@@ -457,6 +462,30 @@ def test_max_layer_keeps_every_expert_and_the_graph_that_shallow(options: BuildO
     assert {one.ref.layer for one in made.hunt.experts} == {0}
     nodes = onnx.load(str(made.bundle.file(LANGUAGE)), load_external_data=False).graph.node
     assert sum(node.op_type == "Attention" for node in nodes) == 1
+
+
+def test_what_reused_frames_change_is_told_where_it_was_asked(
+    options: BuildOptions,
+    built: Built,
+    exported_before: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exported_before()
+    asking = replace(options, output=tmp_path / "bundle", reuse_unchanged=255)
+    made = build(asking, Console())
+    manifest, segments = made.bundle.manifest, sum(len(one.spans) for one in made.fitted.validation_units)
+    assert manifest.reuse_threshold == 255
+    # Of each video's frames the first alone is encoded.
+    assert manifest.parity["reuse_groups"] == 16 * segments
+    assert manifest.parity["reuse_share"] == pytest.approx(1 - SPLITS["validation"] / (16 * segments))
+    assert {"reuse_score_change", "reuse_auc_change", "reuse_auc_change_low"} <= manifest.parity.keys()
+    assert "Frames that differ by at most 255 grey levels: " in capsys.readouterr().err
+    assert "Frames that did not change" in (made.bundle.path / "report.html").read_text()
+    assert shlex.split(asking.command)[-2:] == ["--reuse-unchanged", "255"]
+    # It is measured, not switched on: what was fitted is the same.
+    assert manifest.locators == built.bundle.manifest.locators
+    assert built.bundle.manifest.reuse_threshold is None
 
 
 def test_an_output_without_a_name_of_its_own_gets_its_folders_beside_it(

@@ -147,6 +147,20 @@ def html(full: Report) -> str:
     return render(full)
 
 
+def test_what_reused_frames_change_has_a_table_of_its_own() -> None:
+    found = a_hunt()
+    parity = {"relative": 3.2e-7, "reuse_threshold": 2.0, "reuse_groups": 96.0, "reuse_auc_change": -0.0031}
+    page = render(Report(title="Reuse", manifest=a_manifest(found, parity=parity), hunt=found))
+    graphs, reuse = page.split("Frames that did not change")
+    assert "relative" in graphs
+    assert "threshold" in reuse
+    assert ">96<" in reuse
+    assert "reuse_" not in page
+    assert "Frames that did not change" not in render(
+        Report(title="Without", manifest=a_manifest(found, parity={"relative": 3.2e-7}), hunt=found)
+    )
+
+
 class Outline(HTMLParser):
     """Elements, identifiers and addresses of a page; fails where an element is closed that is not open."""
 
