@@ -58,7 +58,10 @@ def _graph(geometry: str, frames: int, precision: str, more: str = "") -> Measur
     return Measurement(f"graph-{geometry}-{frames}-{precision}", words, f"{_QUICK_GRAPH} {precision}")
 
 
-_SIZE_256M = [_graph("256m", frames, precision) for frames in (16, 8, 4) for precision in ("bf16", "int8")]
+_SIZE_256M = [
+    _graph("256m", 16, "bf16"),
+    *(_graph("256m", *one, " --alone") for one in ((16, "int8"), (8, "bf16"), (8, "int8"), (4, "bf16"), (4, "int8"))),
+]
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("hunt", "hunt", "hunt --videos 20 --prompts 2 --layers 4 --heads 4 --width 16 --rounds 1"),
     Measurement("edge", "edge", "edge --rounds 2"),

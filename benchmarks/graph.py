@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.commanding import (
     DEPTH,
@@ -37,8 +38,11 @@ from benchmarks.deployed import PROMPT, Asked, Graphs, open_deployed, open_model
 from benchmarks.measuring import ceiling, counted_flops, device_of, in_turn, median_ratio
 from edge_runtime.bundle.manifest import Precision
 from edge_runtime.files import format_bytes
+from edge_runtime.inference.engine import Engine
 from models.precision import DTYPES
 from models.transformers_mllm import TransformersMllm
+
+Work = dict[str, Callable[[], object]]
 
 
 @click.command()
@@ -55,6 +59,7 @@ from models.transformers_mllm import TransformersMllm
     is_flag=True,
     help="All rounds of the graphs first, then all of transformers: where both do not fit into the memory together.",
 )
+@click.option("--alone", is_flag=True, help="Time no transformers; one pass of it still counts the FLOPs.")
 @rounds(3)
 @THREADS
 @WORK
@@ -67,6 +72,7 @@ def graph(
     provider: str | None,
     dtype: str,
     apart: bool,
+    alone: bool,
     rounds: int,
     threads: int,
     work: Path,
@@ -82,7 +88,7 @@ def graph(
     asked = Asked(model, frames, depth, precision, provider)
     mllm = open_model(asked, work, dtype)
     graphs = open_deployed(asked, mllm, work, threads)
-    taken, flops = _times(asked, mllm, graphs, rounds, apart)
+    taken, flops = _times(asked, mllm, graphs, rounds, apart, alone)
     figures: Figures = {
         "model": Path(model).name,
         "frames": frames,
@@ -100,30 +106,40 @@ def graph(
 
 
 def _times(
-    asked: Asked, mllm: TransformersMllm, graphs: Graphs, rounds: int, apart: bool
+    asked: Asked, mllm: TransformersMllm, graphs: Graphs, rounds: int, apart: bool, alone: bool
 ) -> tuple[dict[str, list[float]], int]:
     """Seconds of every round, and the FLOPs of one segment."""
-    engine, depth, device = graphs.engine, graphs.depth, device_of(asked.runs_on)
-    one = some_segments(mllm, asked.frames)[:1]
-    newest = np.ascontiguousarray(one[:, -mllm.frames_per_group :])
-    tokens = engine.tokens(one)
-    engine.features(one)
-    # What is left to do when a segment's last frame is there: a decision latency is the sum of some of these.
-    ours: dict[str, Callable[[], object]] = {
+    one, device = some_segments(mllm, asked.frames)[:1], device_of(asked.runs_on)
+    competitor = Competitor(mllm, one, PROMPT, asked.segment)
+    ours = _ours(graphs.engine, one, mllm.frames_per_group)
+    theirs = {} if alone else _theirs(competitor, graphs.depth, mllm.geometry.layers)
+    taken: dict[str, list[float]] = {}
+    if apart:
+        taken = in_turn(ours, rounds, device)
+        graphs.engine.close()
+    if theirs:
+        # Reads the weights.
+        competitor.whole()
+    flops = counted_flops(partial(competitor.cut, graphs.depth))
+    return taken | in_turn(theirs if apart else ours | theirs, rounds, device), flops
+
+
+def _ours(engine: Engine, one: NDArray[np.uint8], group: int) -> Work:
+    """What is timed of the graphs, after one run of each: a decision latency is the sum of some of these."""
+    tokens, newest = engine.tokens(one), np.ascontiguousarray(one[:, -group:])
+    engine.language(tokens)
+    engine.tokens(newest)
+    return {
         "vision": partial(engine.tokens, one),
         "language": partial(engine.language, tokens),
         "newest": partial(engine.tokens, newest),
     }
-    theirs = Competitor(mllm, one, PROMPT, asked.segment)
-    passes: dict[str, Callable[[], object]] = {"whole": theirs.whole, "cut": partial(theirs.cut, depth)}
-    if not apart:
-        theirs.whole()
-        flops = counted_flops(passes["cut"])
-        return in_turn(ours | passes, rounds, device), flops
-    taken = in_turn(ours, rounds, device)
-    engine.close()
-    theirs.whole()
-    return taken | in_turn(passes, rounds, device), counted_flops(passes["cut"])
+
+
+def _theirs(competitor: Competitor, depth: int, layers: int) -> Work:
+    """What is timed of transformers; cut only where that is less."""
+    cut: Work = {"cut": partial(competitor.cut, depth)} if depth < layers else {}
+    return {"whole": competitor.whole} | cut
 
 
 def _compared(asked: Asked, taken: dict[str, list[float]], flops: int) -> Figures:
@@ -138,28 +154,39 @@ def _compared(asked: Asked, taken: dict[str, list[float]], flops: int) -> Figure
         "frames_per_s": asked.segment.frames / seconds,
         "eager_s": statistics.median(eager),
         "eager_share": median_ratio(eager, batch),
-        "transformers_s": statistics.median(taken["whole"]),
-        "transformers_cut_s": statistics.median(taken["cut"]),
-        "ratio": median_ratio(taken["whole"], batch),
-        "ratio_cut": median_ratio(taken["cut"], batch),
         "tflop": flops / 1e12,
         "share_of_ceiling": flops / seconds / top,
         "ceiling_gflops": top / 1e9,
+    } | (_against(taken, batch) if "whole" in taken else {})
+
+
+def _against(taken: dict[str, list[float]], batch: list[float]) -> Figures:
+    """Transformers' own times, and their ratios to those of the graphs."""
+    whole, cut = taken["whole"], taken.get("cut", taken["whole"])
+    return {
+        "transformers_s": statistics.median(whole),
+        "transformers_cut_s": statistics.median(cut),
+        "ratio": median_ratio(whole, batch),
+        "ratio_cut": median_ratio(cut, batch),
     }
 
 
 def _said(of: Figures) -> str:
-    return (
+    lines = [
         f"{of['model']}, {of['frames']} frames, {of['depth']} of {of['layers']} layers, {of['precision']} on "
         f"{of['provider']}, {of['rounds']} rounds, {of['threads']} threads; "
-        f"graphs of {format_bytes(of['graph_bytes'])}\n"
+        f"graphs of {format_bytes(of['graph_bytes'])}",
         f"edge          {of['seconds']:8.2f} s a segment (vision {of['vision_s']:.2f}, language "
-        f"{of['language_s']:.2f}); real time for a camera of {of['frames_per_s']:.1f} frames/s\n"
-        f"transformers  {of['transformers_s']:8.2f} s whole in {of['transformers']}, "
-        f"{of['transformers_cut_s']:.2f} s cut at the same depth\n"
+        f"{of['language_s']:.2f}); real time for a camera of {of['frames_per_s']:.1f} frames/s",
         f"decision      {of['eager_s']:8.2f} s with --encode eager (the newest frame and the language graph), "
-        f"{of['eager_share']:.2f} of batch\n"
-        f"ratio         {of['ratio']:8.2f} against whole, {of['ratio_cut']:.2f} against cut\n"
+        f"{of['eager_share']:.2f} of batch",
         f"{of['tflop']:.2f} TFLOP counted: {100 * of['share_of_ceiling']:.0f} % of the bfloat16 ceiling of "
-        f"{of['ceiling_gflops']:.0f} GFLOP/s"
-    )
+        f"{of['ceiling_gflops']:.0f} GFLOP/s",
+    ]
+    if "ratio" in of:
+        lines[2:2] = [
+            f"transformers  {of['transformers_s']:8.2f} s whole in {of['transformers']}, "
+            f"{of['transformers_cut_s']:.2f} s cut at the same depth",
+            f"ratio         {of['ratio']:8.2f} against whole, {of['ratio_cut']:.2f} against cut",
+        ]
+    return "\n".join(lines)
