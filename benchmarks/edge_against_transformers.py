@@ -4,22 +4,23 @@ Both see the same frames and prompt; the features agree (the build's parity gate
 graphs on a provider, the competitor the model's own `forward` in transformers (SDPA, one logit kept, no cache), in
 `--dtype`. The reference model is small; `--model` takes any supported checkpoint.
 
-    python benchmarks/edge_against_transformers.py --bundle bundle --model reference --rounds 30
-    python benchmarks/edge_against_transformers.py --bundle 1b --model ./InternVL3-1B-hf --provider openvino \\
+    python -m benchmarks.edge_against_transformers --bundle bundle --model reference --rounds 30
+    python -m benchmarks.edge_against_transformers --bundle 1b --model ./InternVL3-1B-hf --provider openvino \\
         --dtype bfloat16 --rounds 3
 """
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
 
+from benchmarks.competitor import Competitor
+from benchmarks.measuring import Works, in_turn
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.inference.providers import CPU, provider_choices
@@ -27,13 +28,6 @@ from models.loading import load
 from models.precision import DTYPES
 from models.prompts import Prompt
 from models.transformers_mllm import TransformersMllm
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Measure the seconds of one call."""
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
 
 
 @click.command()
@@ -59,20 +53,12 @@ def main(bundle_path: Path, model: str, rounds: int, provider: str, dtype: str, 
         assert detector.engine is not None
         provider = detector.engine.provider
 
-        def edge() -> None:
-            detector.score(frames)
-
-        @torch.inference_mode()
-        def whole() -> None:
-            inputs = mllm.plain_inputs(frames, prompt, stated.segment)
-            inputs |= {name: one.to(mllm.dtype) for name, one in inputs.items() if one.is_floating_point()}
-            mllm.plain(**inputs, logits_to_keep=1, use_cache=False)
-
-        for warm in (edge, whole):
-            warm()
-        pairs = [(timed(edge), timed(whole)) for _ in range(rounds)]
-    ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratios = sorted(other / own for own, other in pairs)
+        competitor = Competitor(mllm, frames, prompt, stated.segment)
+        works: Works = {"edge": partial(detector.score, frames), "whole": competitor.whole}
+        in_turn(works, 1)
+        taken = in_turn(works, rounds)
+    ours, theirs = (statistics.median(taken[name]) for name in works)
+    ratios = sorted(other / own for own, other in zip(taken["edge"], taken["whole"], strict=True))
     depth = max(expert.layer for expert in stated.experts) + 1
     click.echo(
         f"{stated.source_model.name}, {depth} of {stated.geometry.layers} layers, {rounds} pairs, {threads} threads\n"

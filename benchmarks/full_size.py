@@ -1,7 +1,7 @@
 """Write a seeded random checkpoint of a real model's geometry, as shards, to measure memory and time at full size.
 
-    python benchmarks/full_size.py internvl3-8b /tmp/internvl3-8b
-    python benchmarks/full_size.py internvl3-38b /tmp/internvl3-38b-4 --layers 4
+    python -m benchmarks full-size internvl3-8b /tmp/internvl3-8b
+    python -m benchmarks full-size internvl3-38b /tmp/internvl3-38b-4 --layers 4
 
 The weights are noise of the scale that keeps activations finite: what such a model says is worth nothing, what it
 takes is what the real one takes. One tensor is in memory at a time.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ import torch
 from accelerate import init_empty_weights
 from safetensors.torch import save_file
 
+from benchmarks.commanding import PATH, say
+from benchmarks.processes import benchmark, room, run
+from edge_runtime.errors import HeadHuntError, UsageError
 from models.reference.architecture import build_tokenizer
 from models.sweep import GIB
 from models.weights import INDEX
@@ -66,6 +69,21 @@ QWEN3 = {
     ),
 }
 VOCABULARY = 151_680
+# Text, vision, and how many patches a side make a token.
+SMOLVLM = {
+    "smolvlm2-256m": (
+        text(576, 30, 9, 3, 1536) | {"vocab_size": 49_280, "max_position_embeddings": 8192},
+        {
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "image_size": 512,
+            "patch_size": 16,
+        },
+        4,
+    ),
+}
 
 
 def internvl(name: str, layers: int | None, folder: Path) -> Any:
@@ -123,6 +141,57 @@ def qwen3(name: str, layers: int | None, folder: Path) -> Any:
     )
 
 
+def smolvlm(name: str, layers: int | None, folder: Path) -> Any:
+    """The config of a SmolVLM2, with a tokenizer of its special tokens and its preprocessor written."""
+    from transformers import LlamaConfig, SmolVLMConfig, SmolVLMVisionConfig
+
+    sizes, vision, scale = SMOLVLM[name]
+    tokenizer = build_tokenizer([])
+    special = ["<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    tokenizer.save_pretrained(folder)
+    document = {
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "size": {"longest_edge": 2048},
+        "video_sampling": {"fps": 1, "max_frames": 64, "video_size": {"longest_edge": vision["image_size"]}},
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(document))
+    more = {"num_hidden_layers": layers} if layers else {}
+    return SmolVLMConfig(
+        text_config=LlamaConfig(**(sizes | more)),
+        vision_config=SmolVLMVisionConfig(**vision),
+        image_token_id=tokenizer.convert_tokens_to_ids(special[0]),
+        scale_factor=scale,
+        tie_word_embeddings=False,
+        architectures=["SmolVLMForConditionalGeneration"],
+    )
+
+
+CONFIGS: dict[str, Callable[[str, int | None, Path], Any]] = (
+    dict.fromkeys(INTERNVL, internvl) | dict.fromkeys(QWEN3, qwen3) | dict.fromkeys(SMOLVLM, smolvlm)
+)
+
+
+def checkpoint(model: str, work: Path) -> str:
+    """What `models.loading.load` takes for a model: a geometry's name becomes a folder, written where it is not yet.
+
+    Raises:
+        HeadHuntError: It could not be written.
+    """
+    if model not in CONFIGS:
+        return model
+    folder = room(model, work) / "checkpoint"
+    # Its index is written last.
+    if not (folder / INDEX).is_file():
+        say(f"Writing a checkpoint in the geometry of {model}")
+        # As its own process: what it takes is gone before anything is measured.
+        ran = run(benchmark("full-size", model, str(folder)))
+        if ran.code:
+            raise HeadHuntError(f"{model}: the checkpoint could not be written ({ran.last})")
+    return str(folder)
+
+
 def noise(name: str, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
     """Seeded by the name: equal names give equal weights, whatever is written beside them."""
     if len(shape) < 2:
@@ -131,28 +200,29 @@ def noise(name: str, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
     generator = torch.Generator().manual_seed(seed)
     fan_in = shape[1:].numel()
-    return (torch.randn(shape, generator=generator) * fan_in**-0.5).to(dtype)
+    scaled: torch.Tensor = torch.randn(shape, generator=generator) * fan_in**-0.5
+    return scaled.to(dtype)
 
 
-@click.command()
-@click.argument("name", type=click.Choice([*INTERNVL, *QWEN3]))
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.command("full-size")
+@click.argument("name", type=click.Choice(list(CONFIGS)))
+@click.argument("folder", type=PATH)
 @click.option("--layers", type=click.IntRange(min=1), help="Decoder layers, instead of the model's own number.")
 @click.option("--dtype", type=click.Choice(["bfloat16", "float32"]), default="bfloat16", show_default=True)
-def main(name: str, folder: Path, layers: int | None, dtype: str) -> None:
-    """Write the checkpoint NAME into FOLDER."""
+def full_size(name: str, folder: Path, layers: int | None, dtype: str) -> None:
+    """Write a checkpoint of noise in the geometry NAME into FOLDER."""
     import transformers
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = (internvl if name in INTERNVL else qwen3)(name, layers, folder)
+    config = CONFIGS[name](name, layers, folder)
     kind = getattr(torch, dtype)
     with init_empty_weights(include_buffers=False):
         model = getattr(transformers, config.architectures[0])._from_config(config, dtype=kind)
     shapes = {key: value.shape for key, value in model.state_dict().items() if key not in model.all_tied_weights_keys}
     needed = sum(shape.numel() for shape in shapes.values()) * kind.itemsize
     if (free := shutil.disk_usage(folder).free) < needed + GIB:
-        sys.exit(
-            f"error: {folder}: {needed / GIB:.1f} GiB are needed, {free / GIB:.1f} are free; choose another folder"
+        raise UsageError(
+            f"{folder}: {needed / GIB:.1f} GiB are needed, {free / GIB:.1f} are free; choose another folder"
         )
     config.save_pretrained(folder)
     weight_map: dict[str, str] = {}
@@ -173,7 +243,3 @@ def write(shard: dict[str, torch.Tensor], folder: Path, weight_map: dict[str, st
         save_file(shard, folder / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(shard, file)
         shard.clear()
-
-
-if __name__ == "__main__":
-    main()

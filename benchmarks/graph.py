@@ -1,7 +1,6 @@
 """One segment through a model's deployed graphs, against one forward pass in transformers: engine by precision.
 
-    python benchmarks/full_size.py internvl3-1b /tmp/internvl3-1b
-    python benchmarks/graph.py --model /tmp/internvl3-1b --frames 16 --depth 15 --precision int8 --provider openvino
+    python -m benchmarks graph --model internvl3-1b --frames 16 --depth 15 --precision int8
 
 The graphs are those that a build would write (experts in the last of `--depth` layers and below). The competitor is
 the model's own `forward` in transformers in `--dtype` (SDPA, one logit kept, no cache), whole, and cut at the same
@@ -11,192 +10,183 @@ is what a product of 4096 x 4096 in bfloat16 reaches here.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import torch
-from edge_against_transformers import timed
-from torch.utils.flop_counter import FlopCounterMode
+from numpy.typing import NDArray
 
+from benchmarks.commanding import (
+    DEPTH,
+    FRAMES,
+    JSON,
+    MODEL,
+    PRECISION,
+    PROVIDER,
+    THREADS,
+    WORK,
+    Figures,
+    hand_over,
+    rounds,
+)
+from benchmarks.competitor import Competitor
+from benchmarks.deployed import PROMPT, Asked, Graphs, open_deployed, open_model, some_segments
+from benchmarks.measuring import ceiling, counted_flops, device_of, in_turn, median_ratio
+from edge_runtime.bundle.manifest import Precision
 from edge_runtime.files import format_bytes
-from edge_runtime.inference.engines import builder, open_graphs
-from edge_runtime.inference.precisions import PRECISIONS
-from edge_runtime.inference.providers import PROVIDERS
-from edge_runtime.machine import package_version, processor
-from edge_runtime.stream.segments import SegmentSpec
-from export.deploy import Deployment, deploy
-from export.publish import LANGUAGE, VISION
-from models.heads import HeadRef
-from models.loading import load
+from edge_runtime.inference.engine import Engine
 from models.precision import DTYPES
-from models.prompts import PROMPTS
 from models.transformers_mllm import TransformersMllm
 
-SAMPLES = 2
-
-
-def ceiling(dtype: torch.dtype, side: int = 4096) -> float:
-    """FLOP/s of a square product, the best of five."""
-    one, other = (torch.randn(side, side).to(dtype) for _ in range(2))
-    torch.mm(one, other)
-    return 2 * side**3 / min(timed(lambda: torch.mm(one, other)) for _ in range(5))
-
-
-def machine() -> str:
-    """The processor's name, with what it has for products of 16 and 8 bits."""
-    facts = {key.strip(): value for key, _, value in (line.partition(": ") for line in processor())}
-    wanted = ("avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
-    having = [one for one in wanted if one in facts.get("flags", "").split()]
-    return f"{facts.get('model name', platform.machine())} ({', '.join(having) or 'none of ' + ', '.join(wanted)})"
-
-
-def frames_of(mllm: TransformersMllm, sampled: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Segments of smooth noise that moves: neither all alike nor without any structure."""
-    random = np.random.default_rng(0)
-    coarse = random.integers(0, 256, (SAMPLES, sampled, 8, 8, 3), dtype=np.uint8)
-    rows, columns = (np.arange(side) * 8 // side for side in (mllm.pixels.height, mllm.pixels.width))
-    return np.ascontiguousarray(coarse[:, :, rows][:, :, :, columns])
-
-
-@contextmanager
-def cut(mllm: TransformersMllm, depth: int) -> Iterator[None]:
-    """The model with its lowest layers only."""
-    language = mllm.language
-    whole = language.layers
-    language.layers = whole[:depth]
-    try:
-        yield
-    finally:
-        language.layers = whole
+Work = dict[str, Callable[[], object]]
 
 
 @click.command()
-@click.option("--model", required=True, help="A checkpoint, or `reference`.")
-@click.option("--frames", type=click.IntRange(min=1), default=16, show_default=True, help="Sampled frames.")
-@click.option("--depth", type=click.IntRange(min=1), help="Layers that run [default: all].")
-@click.option("--precision", type=click.Choice(list(PRECISIONS)), default="fp32", show_default=True)
-@click.option("--provider", type=click.Choice(list(PROVIDERS)), help="[default: what a build would take]")
+@MODEL
+@FRAMES
+@DEPTH
+@PRECISION
+@PROVIDER
 @click.option(
     "--dtype", type=click.Choice(list(DTYPES)), default="bfloat16", show_default=True, help="transformers'."
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=os.cpu_count(), show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def main(
+@click.option(
+    "--apart",
+    is_flag=True,
+    help="All rounds of the graphs first, then all of transformers: where both do not fit into the memory together.",
+)
+@click.option("--alone", is_flag=True, help="Time no transformers; one pass of it still counts the FLOPs.")
+@rounds(3)
+@THREADS
+@WORK
+@JSON
+def graph(
     model: str,
     frames: int,
     depth: int | None,
-    precision: Any,
+    precision: Precision,
     provider: str | None,
     dtype: str,
+    apart: bool,
+    alone: bool,
     rounds: int,
     threads: int,
+    work: Path,
     as_json: bool,
 ) -> None:
-    """Print medians and ratios."""
+    """One segment by the graphs, against one forward pass in transformers.
+
+    \b
+    Example:
+      python -m benchmarks graph --model smolvlm2-256m --frames 4 --precision bf16
+    """
     torch.set_num_threads(threads)
-    mllm = load(model, "cpu", dtype)
-    assert isinstance(mllm, TransformersMllm)
-    depth = mllm.geometry.layers if depth is None else depth
-    segment = SegmentSpec(frames=48, sampled=frames, fps=30)
-    last = depth - 1
-    experts = [HeadRef(last, 0), HeadRef(last, 2), HeadRef(last, 1), HeadRef(last // 2, 1), HeadRef(last // 3, 0)]
-    samples = frames_of(mllm, frames)
-    with tempfile.TemporaryDirectory() as folder:
-        name = provider or builder(precision)
-        job = Deployment(mllm, PROMPTS[0], experts, segment, samples, Path(folder), name)
-        say = (lambda _text: None) if as_json else click.echo
-        deployed = deploy(job, precision, say)
-        precisions = (deployed.vision.precision, deployed.language.precision)
-        size = sum(path.stat().st_size for path in Path(folder).iterdir())
-        deployed.graphs.close()
-        engine = open_graphs(
-            Path(folder) / VISION, Path(folder) / LANGUAGE, name, mllm.frames_per_group, precisions, threads
-        )
-        one = samples[:1]
-        tokens = engine.tokens(one)
-        last_frames = np.ascontiguousarray(one[:, -mllm.frames_per_group :])
-        mllm.weights.release()
-
-        @torch.inference_mode()
-        def whole() -> None:
-            inputs = mllm.plain_inputs(one, PROMPTS[0], segment)
-            inputs |= {key: value.to(mllm.dtype) for key, value in inputs.items() if value.is_floating_point()}
-            mllm.plain(**inputs, logits_to_keep=1, use_cache=False)
-
-        def shallow() -> None:
-            with cut(mllm, depth):
-                whole()
-
-        for warm in (whole, lambda: engine.features(one)):
-            warm()
-        with FlopCounterMode(display=False) as counter:
-            shallow()
-        flops = counter.get_total_flops()
-        rows = [
-            (
-                timed(lambda: engine.tokens(one)),
-                timed(lambda: engine.language(tokens)),
-                timed(whole),
-                timed(shallow),
-                timed(lambda: engine.tokens(last_frames)),
-            )
-            for _ in range(rounds)
-        ]
-        top = ceiling(torch.bfloat16)
-    vision, language, theirs, theirs_cut, newest = (statistics.median(column) for column in zip(*rows, strict=True))
-    ours = statistics.median(row[0] + row[1] for row in rows)
-    found = {
-        "model": mllm.source.name,
+    asked = Asked(model, frames, depth, precision, provider)
+    mllm = open_model(asked, work, dtype)
+    graphs = open_deployed(asked, mllm, work, threads)
+    taken, flops = _times(asked, mllm, graphs, rounds, apart, alone)
+    figures: Figures = {
+        "model": Path(model).name,
         "frames": frames,
-        "depth": depth,
+        "depth": graphs.depth,
         "layers": mllm.geometry.layers,
-        "precision": f"{precisions[0]}/{precisions[1]}",
-        "kept": [len(deployed.vision.kept), len(deployed.language.kept)],
-        "provider": name,
+        "precision": "/".join(graphs.precisions),
+        "kept": graphs.kept,
+        "provider": asked.runs_on,
         "threads": threads,
         "rounds": rounds,
-        "seconds": ours,
-        "vision_s": vision,
-        "language_s": language,
-        "eager_s": newest + language,
         "transformers": dtype,
-        "transformers_s": theirs,
-        "transformers_cut_s": theirs_cut,
-        "ratio": statistics.median(row[2] / (row[0] + row[1]) for row in rows),
-        "ratio_cut": statistics.median(row[3] / (row[0] + row[1]) for row in rows),
-        "tflop": flops / 1e12,
-        "share_of_ceiling": flops / ours / top,
-        "ceiling_gflops": top / 1e9,
-        "graph_bytes": size,
-        "parity": deployed.parity.relative,
-        "machine": f"{machine()}, {os.cpu_count()} cores, {platform.system()}",
-        "versions": {one: package_version(one) for one in ("torch", "transformers", "onnxruntime", "openvino")},
     }
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    click.echo(
-        f"{found['model']}, {frames} frames, {depth} of {found['layers']} layers, {found['precision']} on {name}, "
-        f"{rounds} rounds, {threads} threads; graphs of {format_bytes(size)}\n"
-        f"edge          {ours:8.2f} s a segment (vision {vision:.2f}, language {language:.2f})\n"
-        f"transformers  {theirs:8.2f} s whole in {dtype}, {theirs_cut:.2f} s cut at the same depth\n"
-        f"decision      {newest + language:8.2f} s with --encode eager (the newest frame and the language graph), "
-        f"{(newest + language) / ours:.2f} of batch\n"
-        f"ratio         {found['ratio']:8.2f} against whole, {found['ratio_cut']:.2f} against cut\n"
-        f"{flops / 1e12:.2f} TFLOP counted: {100 * flops / ours / top:.0f} % of the bfloat16 ceiling of "
-        f"{top / 1e9:.0f} GFLOP/s; {found['machine']}"
-    )
+    figures |= _compared(asked, taken, flops) | {"graph_bytes": graphs.size, "parity": graphs.parity}
+    hand_over(figures, _said(figures), as_json)
 
 
-if __name__ == "__main__":
-    main()
+def _times(
+    asked: Asked, mllm: TransformersMllm, graphs: Graphs, rounds: int, apart: bool, alone: bool
+) -> tuple[dict[str, list[float]], int]:
+    """Seconds of every round, and the FLOPs of one segment."""
+    one, device = some_segments(mllm, asked.frames)[:1], device_of(asked.runs_on)
+    competitor = Competitor(mllm, one, PROMPT, asked.segment)
+    ours = _ours(graphs.engine, one, mllm.frames_per_group)
+    theirs = {} if alone else _theirs(competitor, graphs.depth, mllm.geometry.layers)
+    taken: dict[str, list[float]] = {}
+    if apart:
+        taken = in_turn(ours, rounds, device)
+        graphs.engine.close()
+    if theirs:
+        # Reads the weights.
+        competitor.whole()
+    flops = counted_flops(partial(competitor.cut, graphs.depth))
+    return taken | in_turn(theirs if apart else ours | theirs, rounds, device), flops
+
+
+def _ours(engine: Engine, one: NDArray[np.uint8], group: int) -> Work:
+    """What is timed of the graphs, after one run of each: a decision latency is the sum of some of these."""
+    tokens, newest = engine.tokens(one), np.ascontiguousarray(one[:, -group:])
+    engine.language(tokens)
+    engine.tokens(newest)
+    return {
+        "vision": partial(engine.tokens, one),
+        "language": partial(engine.language, tokens),
+        "newest": partial(engine.tokens, newest),
+    }
+
+
+def _theirs(competitor: Competitor, depth: int, layers: int) -> Work:
+    """What is timed of transformers; cut only where that is less."""
+    cut: Work = {"cut": partial(competitor.cut, depth)} if depth < layers else {}
+    return {"whole": competitor.whole} | cut
+
+
+def _compared(asked: Asked, taken: dict[str, list[float]], flops: int) -> Figures:
+    """Medians, ratios, and how much of the ceiling that is."""
+    batch = [vision + language for vision, language in zip(taken["vision"], taken["language"], strict=True)]
+    eager = [newest + language for newest, language in zip(taken["newest"], taken["language"], strict=True)]
+    seconds, top = statistics.median(batch), ceiling(device_of(asked.runs_on))
+    return {
+        "seconds": seconds,
+        "vision_s": statistics.median(taken["vision"]),
+        "language_s": statistics.median(taken["language"]),
+        "frames_per_s": asked.segment.frames / seconds,
+        "eager_s": statistics.median(eager),
+        "eager_share": median_ratio(eager, batch),
+        "tflop": flops / 1e12,
+        "share_of_ceiling": flops / seconds / top,
+        "ceiling_gflops": top / 1e9,
+    } | (_against(taken, batch) if "whole" in taken else {})
+
+
+def _against(taken: dict[str, list[float]], batch: list[float]) -> Figures:
+    """Transformers' own times, and their ratios to those of the graphs."""
+    whole, cut = taken["whole"], taken.get("cut", taken["whole"])
+    return {
+        "transformers_s": statistics.median(whole),
+        "transformers_cut_s": statistics.median(cut),
+        "ratio": median_ratio(whole, batch),
+        "ratio_cut": median_ratio(cut, batch),
+    }
+
+
+def _said(of: Figures) -> str:
+    lines = [
+        f"{of['model']}, {of['frames']} frames, {of['depth']} of {of['layers']} layers, {of['precision']} on "
+        f"{of['provider']}, {of['rounds']} rounds, {of['threads']} threads; "
+        f"graphs of {format_bytes(of['graph_bytes'])}",
+        f"edge          {of['seconds']:8.2f} s a segment (vision {of['vision_s']:.2f}, language "
+        f"{of['language_s']:.2f}); real time for a camera of {of['frames_per_s']:.1f} frames/s",
+        f"decision      {of['eager_s']:8.2f} s with --encode eager (the newest frame and the language graph), "
+        f"{of['eager_share']:.2f} of batch",
+        f"{of['tflop']:.2f} TFLOP counted: {100 * of['share_of_ceiling']:.0f} % of the bfloat16 ceiling of "
+        f"{of['ceiling_gflops']:.0f} GFLOP/s",
+    ]
+    if "ratio" in of:
+        lines[2:2] = [
+            f"transformers  {of['transformers_s']:8.2f} s whole in {of['transformers']}, "
+            f"{of['transformers_cut_s']:.2f} s cut at the same depth",
+            f"ratio         {of['ratio']:8.2f} against whole, {of['ratio_cut']:.2f} against cut",
+        ]
+    return "\n".join(lines)

@@ -1,9 +1,9 @@
 """Peak memory and time of every command on models of full size, one after the other, each as its own process.
 
-    python benchmarks/memory.py --work /tmp/full --output benchmarks/memory.txt
-    python benchmarks/memory.py --work /tmp/full internvl3-8b
+    python -m benchmarks memory --output benchmarks/memory.txt
+    python -m benchmarks memory internvl3-8b
 
-Writes checkpoints of seeded noise (`full_size.py`), which are removed again, four short clips, two a class, and runs
+Writes checkpoints of seeded noise (`full-size`), which are removed again, four short clips, two a class, and runs
 `extract` whole and streamed, `hunt`, `build --max-layer 7`, `verify` and `hh-edge run`. The peak is what the system
 counts as the largest resident set of the process, as `/usr/bin/time -v` prints it. Steps that are done are not run
 again, so a campaign can be cut and continued; `--output` gets all that stands by its end.
@@ -11,31 +11,37 @@ again, so a campaign can be cut and continued; `--output` gets all that stands b
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import os
-import platform
 import shlex
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-HERE = Path(__file__).parent
-GIB = 2**30
-FRAMES = ("--segment-frames", "48", "--sampled", "4")
+import click
+
+from benchmarks.bundles import FOUR_FRAMES, clips
+from benchmarks.commanding import JSON, PATH, WORK, hand_over, say
+from benchmarks.measuring import machine
+from benchmarks.processes import benchmark, room, run, tool
+from edge_runtime.errors import HeadHuntError
+from edge_runtime.files import write_atomic
+
+# Not from `models.loading`, which brings torch: a child's peak begins at what its parent holds.
+REFERENCE = "reference"
 # What one row is: the model, and how many of its decoder layers are written; None for all.
 MODELS: dict[str, tuple[str, int | None]] = {
+    REFERENCE: (REFERENCE, None),
     "internvl3-1b": ("internvl3-1b", None),
     "internvl3-8b": ("internvl3-8b", None),
+    "internvl3-8b deployed": ("internvl3-8b", None),
     "qwen3-vl-8b": ("qwen3-vl-8b", None),
     "internvl3-38b of 4 layers": ("internvl3-38b", 4),
     "internvl3-38b of 8 layers": ("internvl3-38b", 8),
 }
+# Sixty experts, so that those of noise, which lie low, reach the deepest layer that may be hunted.
+_DEEP = ("--top-k", "60")
 
 
 @dataclass(frozen=True)
@@ -80,70 +86,99 @@ class Measured:
     said: str
 
 
-def run(model: str, step: Step, log: Path) -> Measured:
-    """Run a command to its end, and ask the system what it took."""
-    begun = time.monotonic()
-    with log.open("w") as output:
-        process = subprocess.Popen(step.command, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    lines = [line for line in log.read_text(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
-    return Measured(
-        model=model,
-        step=step.name,
-        goal=step.goal,
-        peak=usage.ru_maxrss * 1024 / GIB,
-        seconds=time.monotonic() - begun,
-        cpu=usage.ru_utime + usage.ru_stime,
-        code=process.returncode,
-        command=shlex.join([Path(step.command[0]).name, *step.command[1:]]),
-        said=lines[-1] if lines else "",
-    )
+@click.command()
+@click.argument("models", type=click.Choice(list(MODELS)), nargs=-1)
+@click.option("--output", type=PATH, help="Where the table goes; else it is printed.")
+@WORK
+@JSON
+def memory(models: tuple[str, ...], output: Path | None, work: Path, as_json: bool) -> None:
+    """Peak memory of every command, on the named models or on all.
+
+    Up to 60 GiB are written into --work.
+
+    \b
+    Example:
+      python -m benchmarks memory internvl3-1b
+    """
+    folder = room("memory", work)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "measured.json"
+    found = [Measured(**one) for one in json.loads(record.read_text())] if record.is_file() else []
+    for model in models or tuple(MODELS):
+        for one in _measured(model, folder, found):
+            found = [old for old in found if (old.model, old.step) != (model, one.step)] + [one]
+            write_atomic(record, json.dumps([asdict(each) for each in found], indent=1).encode())
+    text = _table(found, folder)
+    if output is not None:
+        output.write_text(text)
+    hand_over({"steps": [asdict(one) for one in found]}, text, as_json)
+    if failed := [one for one in found if one.code]:
+        raise HeadHuntError(f"{len(failed)} steps failed; the first: {failed[0].step} of {failed[0].model}")
 
 
-def clips(work: Path) -> Path:
-    """Two short clips a class, one segment each; returns their data.csv."""
-    manifest = work / "four.csv"
-    if not manifest.is_file():
-        folder = work / "clips"
-        words = ["--output", str(folder), "--videos", "24", "--seconds", "2", "2", "--event-seconds", "1", "1"]
-        subprocess.run([tool("hh-offline"), "scenes", *words, "--quiet"], check=True)
-        with (folder / "data.csv").open() as file:
-            rows = [row for row in csv.DictReader(file) if row["split"] == "calibration"]
-        kept = [row for label in ("normal", "anomalous") for row in [r for r in rows if r["label"] == label][:2]]
-        assert len(kept) == 4, [row["label"] for row in rows]
-        with manifest.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(kept[0]))
-            writer.writeheader()
-            writer.writerows(row | {"path": str(folder / row["path"])} for row in kept)
-    return manifest
+def _measured(model: str, folder: Path, found: Sequence[Measured]) -> Iterator[Measured]:
+    """Run what is left of a model's steps; what comes behind a step that fails is not run."""
+    name, layers = MODELS[model]
+    checkpoint = folder / "checkpoint"
+    given = REFERENCE if name == REFERENCE else str(checkpoint)
+    done = {one.step for one in found if one.model == model and one.code == 0}
+    left = [step for step in _steps(model, given, folder) if step.name not in done]
+    if not left:
+        return
+    if name != REFERENCE:
+        _write_checkpoint(name, layers, checkpoint)
+    for step in left:
+        say(f"{model}: {step.name}")
+        ran = run(step.command)
+        say(f"  {ran.peak_gib:.2f} GiB, {_clock(ran.seconds)}, exit {ran.code}: {ran.last}")
+        yield Measured(
+            model=model,
+            step=step.name,
+            goal=step.goal,
+            peak=ran.peak_gib,
+            seconds=ran.seconds,
+            cpu=ran.cpu_s,
+            code=ran.code,
+            command=shlex.join([Path(step.command[0]).name, *step.command[1:]]).replace(str(folder), "FOLDER"),
+            said=ran.last.replace(str(folder), "FOLDER"),
+        )
+        if ran.code:
+            break
+    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def tool(name: str) -> str:
-    """A command of the environment that runs this."""
-    return str(Path(sys.executable).with_name(name))
+def _write_checkpoint(name: str, layers: int | None, folder: Path) -> None:
+    say(f"Writing a checkpoint in the geometry of {name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    written = run(benchmark("full-size", name, str(folder), *(["--layers", str(layers)] if layers else [])))
+    if written.code:
+        raise HeadHuntError(f"{name}: the checkpoint could not be written ({written.last})")
 
 
-def steps(model: str, checkpoint: Path, work: Path) -> Iterator[Step]:
+def _steps(model: str, checkpoint: str, folder: Path) -> Iterator[Step]:
     """What is run on a model, in order."""
-    offline, edge, manifest = tool("hh-offline"), tool("hh-edge"), clips(work)
+    offline, edge, manifest = tool("hh-offline"), tool("hh-edge"), clips(folder)
     with manifest.open() as file:
         clip = next(csv.DictReader(file))["path"]
-    made = work / model.replace(" ", "-")
+    made = folder / model.replace(" ", "-")
     made.mkdir(exist_ok=True)
-    extract = [offline, "extract", "--model", str(checkpoint), "--manifest", str(manifest), "--quiet", *FRAMES]
-    build = [offline, "build", "--model", str(checkpoint), "--manifest", str(manifest), "--quiet", *FRAMES]
-    build += ["--output", str(made / "bundle"), "--dtype", "float32"]
-    verify = [offline, "verify", str(made / "bundle"), "--model", str(checkpoint)]
+    given = ["--model", checkpoint, "--manifest", str(manifest), "--quiet", *FOUR_FRAMES]
+    extract, build = [offline, "extract", *given], [offline, "build", *given, "--output", str(made / "bundle")]
+    verify = [offline, "verify", str(made / "bundle"), "--model", checkpoint]
     detect = [edge, "run", "--bundle", str(made / "bundle"), "--camera", clip]
     detect += ["--output", str(made / "records.jsonl"), "--quiet"]
     if "38b" in model:
         streamed = ["--output", str(made / "streamed"), "--stream-layers", "--memory", "8"]
         yield Step("extract, streamed", 8, [*extract, *streamed])
-    elif "1b" in model:
-        yield Step("build, float32", 4, [*build, "--memory", "3"])
+    elif "1b" in model or model == REFERENCE:
+        yield Step("build, float32", 4, [*build, "--dtype", "float32", "--memory", "3"])
         yield Step("verify", 4, verify)
         yield Step("hh-edge run", 4, detect)
+    elif "deployed" in model:
+        words = [*build, "--dtype", "bfloat16", *_DEEP, "--memory", "12", "--overwrite"]
+        yield Step("build --max-layer 13, int8", 14, [*words, "--precision", "int8", "--max-layer", "13", "--force"])
+        yield Step("hh-edge run, int8", 14, detect)
+        yield Step("build, all layers, bf16", 14, [*words, "--precision", "bf16", "--force"])
     else:
         whole = ["--output", str(made / "whole"), "--dtype", "bfloat16", "--no-stream-layers"]
         streamed = ["--output", str(made / "streamed"), "--dtype", "bfloat16", "--stream-layers", "--memory", "6"]
@@ -151,89 +186,37 @@ def steps(model: str, checkpoint: Path, work: Path) -> Iterator[Step]:
         yield Step("extract, bfloat16, whole", 18, [*extract, *whole])
         yield Step("extract, bfloat16, streamed", 6, [*extract, *streamed])
         yield Step("hunt", 6, [offline, "hunt", *features, "--output", str(made / "hunt.json")])
-        # Sixty experts, so that those of noise, which lie low, reach the deepest layer that may be hunted.
-        deep = ["--max-layer", "7", "--top-k", "60", "--memory", "11"]
+        deep = ["--dtype", "float32", "--max-layer", "7", *_DEEP, "--memory", "11"]
         yield Step("build --max-layer 7, float32", 12, [*build, *deep])
         yield Step("verify", 12, verify)
         yield Step("hh-edge run", 12, detect)
 
 
-def table(found: Sequence[Measured], work: Path) -> str:
+def _table(found: Sequence[Measured], folder: Path) -> str:
     """What was measured, as text."""
     order = list(MODELS)
     found = sorted(found, key=lambda one: order.index(one.model))
+    here = machine()
     lines = [
         "Peak memory of every command at full size. Weights are seeded noise of the models' true geometry",
         "(benchmarks/full_size.py), stored in bfloat16; 4 clips, two a class, one unit each; 4 frames a segment.",
-        f"Machine: {machine()}",
-        "Command of the whole: python benchmarks/memory.py --work FOLDER --output benchmarks/memory.txt",
+        f"Machine: {here['processor']}, {here['cores']:g} cores ({', '.join(here['instructions'])}), "
+        f"{here['memory_gib']:.0f} GiB",
+        "Command of the whole: python -m benchmarks memory --output benchmarks/memory.txt",
         "",
         f"{'model':<26}{'step':<30}{'peak GiB':>9}{'goal':>6}{'wall':>9}{'CPU':>9}  exit",
     ]
     for one in found:
         lines.append(
-            f"{one.model:<26}{one.step:<30}{one.peak:>9.2f}{one.goal:>6g}{clock(one.seconds):>9}{clock(one.cpu):>9}  "
-            f"{one.code}"
+            f"{one.model:<26}{one.step:<30}{one.peak:>9.2f}{one.goal:>6g}{_clock(one.seconds):>9}"
+            f"{_clock(one.cpu):>9}  {one.code}"
         )
     lines += ["", "Commands, in that order, and the last line that each one wrote:"]
     for one in found:
         lines += [f"  {one.command}", f"    {one.said}"]
-    return "\n".join(lines).replace(str(work), "FOLDER") + "\n"
+    return "\n".join(lines).replace(str(folder), "FOLDER") + "\n"
 
 
-def clock(seconds: float) -> str:
+def _clock(seconds: float) -> str:
     """Minutes and seconds."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
-
-
-def machine() -> str:
-    """Cores, memory, and what the processor multiplies."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
-    has = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if flag in flags]
-    return f"{os.cpu_count()} cores {platform.machine()} ({', '.join(has)}), {memory:.0f} GiB"
-
-
-def main() -> None:
-    """Measure the named models, or all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}")
-    parser.add_argument("--work", type=Path, required=True, help="a folder; up to 60 GiB are written into it")
-    parser.add_argument("--output", type=Path, help="where the table goes; else it is printed")
-    options = parser.parse_args()
-    if unknown := set(options.models) - set(MODELS):
-        parser.error(f"unknown model {unknown.pop()!r}; choose from {', '.join(MODELS)}")
-    options.work.mkdir(parents=True, exist_ok=True)
-    record = options.work / "measured.json"
-    found = [Measured(**one) for one in json.loads(record.read_text())] if record.is_file() else []
-    for model in options.models or MODELS:
-        name, layers = MODELS[model]
-        checkpoint = options.work / "checkpoint"
-        left = [
-            step
-            for step in steps(model, checkpoint, options.work)
-            if not any((one.model, one.step) == (model, step.name) and one.code == 0 for one in found)
-        ]
-        if not left:
-            continue
-        shutil.rmtree(checkpoint, ignore_errors=True)
-        more = ["--layers", str(layers)] if layers else []
-        subprocess.run([sys.executable, str(HERE / "full_size.py"), name, str(checkpoint), *more], check=True)
-        for step in left:
-            print(f"{model}: {step.name}", flush=True)
-            one = run(model, step, options.work / "log")
-            print(f"  {one.peak:.2f} GiB, {clock(one.seconds)}, exit {one.code}: {one.said}", flush=True)
-            found = [old for old in found if (old.model, old.step) != (model, step.name)] + [one]
-            record.write_text(json.dumps([asdict(one) for one in found], indent=1))
-            if one.code:
-                print((options.work / "log").read_text()[-2000:])
-                break
-        shutil.rmtree(checkpoint, ignore_errors=True)
-    if options.output:
-        options.output.write_text(table(found, options.work))
-    else:
-        print(table(found, options.work))
-
-
-if __name__ == "__main__":
-    main()

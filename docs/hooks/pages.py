@@ -44,6 +44,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     for name, source in {
         "contributing.md": ROOT / "CONTRIBUTING.md",
         "changelog.md": ROOT / "CHANGELOG.md",
+        "benchmarks.md": ROOT / "benchmarks" / "README.md",
         "model-card.md": ROOT / "models" / "reference" / "README.md",
     }.items():
         _pages[name] = _copied(source)

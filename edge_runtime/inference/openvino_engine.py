@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,15 @@ class OpenVinoEngine:
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         core = self._openvino.Core()
-        self._vision: _Graph | None = _Graph(core, vision, options | _computing(core, precisions[0]))
-        self._language: _Graph | None = _Graph(core, language, options | _computing(core, precisions[1]))
+
+        def compiled(path: Path, precision: str) -> _Graph:
+            return _Graph(core, path, options | _computing(core, precision))
+
+        self._vision: _Graph | None
+        self._language: _Graph | None
+        # Compiling a graph keeps little more than one core busy.
+        with ThreadPoolExecutor(2) as pool:
+            self._vision, self._language = pool.map(compiled, (vision, language), precisions)
         self._group = group
         self._growing = growing
 

@@ -43,15 +43,17 @@ def two_means(gram: Float64Array, *, restarts: int = 10, seed: int = 0) -> tuple
         Where all samples coincide, all are in one cluster.
     """
     member = _seeded_partition(gram, restarts, seed)
-    moving = np.ones(member.shape[:2], dtype=np.bool_)
+    active, of_active = np.arange(len(gram)), gram
     for _ in range(_MAX_STEPS):
-        active = np.flatnonzero(moving.any(axis=1))
+        # Converged runs of an active data set are stepped too; they are fixed points and stay.
+        moved = _lloyd_step(of_active, member[active])
+        moving = (moved != member[active]).any(axis=(1, 2))
+        member[active] = moved
+        if not moving.all():
+            active = active[moving]
+            of_active = gram[active]
         if active.size == 0:
             break
-        # Converged runs of an active data set are stepped too; they are fixed points and stay.
-        moved = _lloyd_step(gram if active.size == len(gram) else gram[active], member[active])
-        moving[active] = (moved != member[active]).any(axis=2)
-        member[active] = moved
     inertia = _inertia(gram, member)
     best = inertia.argmin(axis=1)
     row = np.arange(len(gram))
@@ -92,7 +94,7 @@ def _cluster_sums(
     indicator = member.astype(np.float64)
     g = indicator @ gram
     size = member.sum(axis=2)
-    q = (g * indicator).sum(axis=2)
+    q = np.vecdot(g, indicator)
     return g, q, 1.0 / np.maximum(size, 1), 1.0 / np.maximum(gram.shape[1] - size, 1)
 
 
