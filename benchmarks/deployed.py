@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,12 @@ from benchmarks.commanding import say
 from benchmarks.full_size import checkpoint
 from benchmarks.measuring import device_of
 from benchmarks.processes import room
-from edge_runtime.bundle.manifest import Precision
-from edge_runtime.inference.engine import Engine
+from edge_runtime.bundle.manifest import GrowingSpec, Precision
+from edge_runtime.inference.engine import Engine, GraphFiles
 from edge_runtime.inference.engines import builder, open_graphs
 from edge_runtime.stream.segments import SegmentSpec
-from export.deploy import Deployment, deploy
-from export.publish import LANGUAGE, VISION
+from export.deploy import Deployment, deploy, growing_spec
+from export.publish import GROWING, LANGUAGE, VISION
 from models.heads import HeadRef
 from models.loading import load
 from models.prompts import PROMPTS
@@ -68,6 +70,8 @@ class Graphs:
 
     Attributes:
         engine: What runs them.
+        open_growing: Opens them with the decoder's growing form.
+        growing: What a manifest would say of it.
         depth: Layers that run.
         precisions: Of vision and language.
         kept: How many layers of each stayed at a higher precision.
@@ -76,6 +80,8 @@ class Graphs:
     """
 
     engine: Engine
+    open_growing: Callable[[], Engine]
+    growing: GrowingSpec
     depth: int
     precisions: tuple[str, str]
     kept: tuple[int, int]
@@ -102,11 +108,20 @@ def open_deployed(asked: Asked, mllm: TransformersMllm, work: Path, threads: int
     mllm.weights.release()
     facts = json.loads((folder / _FACTS).read_text())
     vision, language = facts["precisions"]
-    engine = open_graphs(
-        folder / VISION, folder / LANGUAGE, asked.runs_on, mllm.frames_per_group, (vision, language), threads
-    )
+    files = GraphFiles(folder / VISION, folder / LANGUAGE, mllm.frames_per_group, (vision, language))
     size = sum(path.stat().st_size for path in folder.iterdir() if path.name != _FACTS)
-    return Graphs(engine, depth, (vision, language), tuple(facts["kept"]), facts["parity"], size)
+    growing = growing_spec(folder, language, facts["ends"])
+    ahead = replace(files, language=folder / GROWING, growing=growing)
+    return Graphs(
+        open_graphs(files, asked.runs_on, threads),
+        partial(open_graphs, ahead, asked.runs_on, threads),
+        growing,
+        depth,
+        (vision, language),
+        tuple(facts["kept"]),
+        facts["parity"],
+        size,
+    )
 
 
 def some_segments(mllm: TransformersMllm, sampled: int) -> NDArray[np.uint8]:
@@ -131,6 +146,7 @@ def _write(asked: Asked, mllm: TransformersMllm, depth: int, folder: Path) -> No
         "precisions": [deployed.vision.precision, deployed.language.precision],
         "kept": [len(deployed.vision.kept), len(deployed.language.kept)],
         "parity": deployed.parity.relative,
+        "ends": deployed.ends,
     }
     (folder / _FACTS).write_text(json.dumps(facts))
 

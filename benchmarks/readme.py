@@ -137,8 +137,13 @@ ROWS: tuple[Row, ...] = (
         "decision latency, eager against batch, 1B, 16 frames",
         "<= 0.25",
         ("graph-1b-16-int8",),
-        _each(lambda of: f"{of['eager_share']:.2f}: {of['eager_s']:.2f} s instead of {of['seconds']:.2f}"),
-        lambda there: there["graph-1b-16-int8"]["eager_share"] <= 0.25,
+        _each(
+            lambda of: (
+                f"{of['growing_share']:.2f}: {of['growing_s']:.2f} s instead of {of['seconds']:.2f}; "
+                f"{of['eager_s']:.2f} s without the decoder's growing form"
+            )
+        ),
+        lambda there: there["graph-1b-16-int8"]["growing_share"] <= 0.25,
     ),
     Row(
         "five prompts on one prefix against five passes, 1B, 16 frames",

@@ -46,7 +46,7 @@ class Record(msgspec.Struct, frozen=True, tag_field="type"):
 
 
 class SegmentRecord(Record, frozen=True, tag="segment"):
-    """A segment whose smoothed score is final.
+    """A segment whose smoothed score is final; a stride, where segments overlap.
 
     Attributes:
         camera: Name of the camera or file.
@@ -55,7 +55,7 @@ class SegmentRecord(Record, frozen=True, tag="segment"):
         end_frame: Frame behind the last one.
         start_s: Start in seconds.
         end_s: End in seconds.
-        score: The scorer's probability, 0 to 1.
+        score: The scorer's probability, 0 to 1; of a stride the mean over the segments that cover it.
         smoothed: The locator's score, 0 to 1.
         anomalous: Whether `smoothed` is above the locator's threshold.
     """

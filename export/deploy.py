@@ -102,6 +102,18 @@ def deploy(job: Deployment, precision: Precision, say: Callable[[str], None]) ->
     return Deployed(writer.open(rounded), vision, language, ends, parity)
 
 
+def growing_spec(folder: Path, precision: Precision, ends: list[int]) -> GrowingSpec:
+    """What a manifest says of the `growing.onnx` in a folder; the layers that were kept aside.
+
+    Args:
+        folder: Where it is.
+        precision: Of the decoder.
+        ends: As of `Deployed`.
+    """
+    inputs, outputs = tensor_specs(folder / GROWING)
+    return GrowingSpec(file=GROWING, precision=precision, inputs=inputs, outputs=outputs, ends=ends)
+
+
 # What one product bears hardly depends on the segment, and another pass over all would take as long as the first.
 _FOR_NOISE = 1
 _Graphs = tuple[tuple[Rounded, Rounded], Engine]
@@ -183,9 +195,8 @@ class _Writer:
         """
         job, (rounding, _) = self._job, self._known[LANGUAGE]
         ends = export_growing(job.mllm, job.prompt, job.experts, job.segment, job.folder, rounding)
-        inputs, outputs = tensor_specs(job.folder / GROWING)
         precision = rounded[1].precision
-        spec = GrowingSpec(file=GROWING, precision=precision, inputs=inputs, outputs=outputs, ends=ends)
+        spec = growing_spec(job.folder, precision, ends)
         engine = self.open(rounded, spec)
         try:
             group = job.mllm.frames_per_group

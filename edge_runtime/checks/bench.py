@@ -46,8 +46,9 @@ class Speed:
         provider: What ran the graphs.
         segments: How many were measured.
         segments_per_s: One after another, on one thread.
-        segment_s: Duration of a segment.
-        live_cameras: How many live cameras (clock `time`) that feeds, not rounded.
+        segment_s: From the start of one segment of a camera to that of the next.
+        live_cameras: How many live cameras (clock `time`) that feeds, not rounded. Where segments overlap, each is
+            counted as encoded whole.
         cameras_30fps: How many streams of 30 frames a second that feeds when frames are counted (clock `frames`).
         stages: Their times, in the order of `STAGES`.
         peak_memory_mib: Of this process; None where the system does not say.

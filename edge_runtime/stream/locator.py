@@ -26,7 +26,8 @@ class LocatorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """One operating point: how scores are smoothed, and above which smoothed score a segment is anomalous.
 
     Attributes:
-        sigma: Standard deviation of the Gaussian in segments, 0 to 1000; 0 means no smoothing.
+        sigma: Standard deviation of the Gaussian in segments (in strides, where they overlap), 0 to 1000; 0 means no
+            smoothing.
         threshold: A smoothed score above it is anomalous, 0 to 1.
         lookahead: How many later segments a smoothed score waits for, 0 to ceil(3σ).
         calibrated: Whether sigma and threshold were chosen on a validation split.

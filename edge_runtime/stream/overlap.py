@@ -36,7 +36,9 @@ class CoveringMean:
             self._scores.append((index, score))
         if not self._scores:
             return None
-        return sum(one for _, one in self._scores) / len(self._scores)
+        scores = [one for _, one in self._scores]
+        # A mean cannot leave the range of its terms, but rounding can: equal scores at the threshold would alarm.
+        return min(max(scores), max(min(scores), sum(scores) / len(scores)))
 
     def interrupt(self) -> None:
         """Frames are missing here: no segment before covers anything behind."""

@@ -91,6 +91,6 @@ def _evaluation(material: Material, scored: Sequence[Scored], store: EntryStore,
         thresholds={"calibrated": material.manifest.locators.named(material.locator).threshold},
         fps=rates if len(rates) == len(scored) else None,
     )
-    measuring = Measuring(material.manifest.segment.frames, store=store)
+    measuring = Measuring(material.manifest.segment.step, store=store)
     found = measure_baselines(videos, material.calibration, console, measuring)
     return replace(result, beside=yardsticks(videos, {"raw": raw}, {"raw": found.scores}, found.remarks))

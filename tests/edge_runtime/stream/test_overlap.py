@@ -166,5 +166,10 @@ def test_nothing_before_an_interruption_covers_anything_behind(before, after, ov
     assert found == covering_means(after, overlap)
 
 
+@given(st.floats(0, 1), st.integers(1, 16))
+def test_equal_scores_keep_their_value(score, overlap):
+    assert covering_means([score] * 20, overlap) == [score] * 20
+
+
 def test_without_an_overlap_a_score_is_its_own():
     assert covering_means([0.1, None, 0.7], 1) == [0.1, None, 0.7]
