@@ -224,8 +224,8 @@ def _said(of: Figures) -> str:
     ]
     if "growing_s" in of:
         lines[3:3] = [
-            f"{'':14}{of['growing_s']:8.2f} s where the decoder ran ahead, {of['growing_share']:.2f} of batch; frame by "
-            f"frame it takes {of['growing_decoder_s']:.2f} s"
+            f"{'':14}{of['growing_s']:8.2f} s where the decoder ran ahead, {of['growing_share']:.2f} of batch; "
+            f"frame by frame it takes {of['growing_decoder_s']:.2f} s"
         ]
     if "ratio" in of:
         lines[2:2] = [

@@ -17,8 +17,8 @@ GRAPH = {
     "seconds": 12.0,
     "eager_s": 4.0,
     "eager_share": 0.33,
-    "growing_s": 1.0,
-    "growing_share": 0.08,
+    "growing_s": 4.0,
+    "growing_share": 0.33,
     "precision": "int8/int8",
     "provider": "openvino",
 }
