@@ -95,10 +95,10 @@ def deploy(job: Deployment, precision: Precision, say: Callable[[str], None]) ->
         wanted, engine, job.samples, parity_tolerance([precision, vision.precision, language.precision])
     )
     require_parity(parity)
-    deployed = engine.features(job.samples[:1])
+    plain = engine.features(job.samples[:1])
     # One decoder at a time: two could be more than the memory.
     engine.close()
-    ends = writer.write_growing(rounded, deployed)
+    ends = writer.write_growing(rounded, plain)
     return Deployed(writer.open(rounded), vision, language, ends, parity)
 
 
@@ -201,10 +201,11 @@ class _Writer:
         try:
             group = job.mllm.frames_per_group
             sequence = GrowingSequence(FrameEncoder(group, len(ends)), spec, job.mllm.tokens_per_frame)
-            frames = job.samples[0]
+            frames = list(job.samples[0])
             for shown in range(group, len(frames), group):
                 sequence.prepare(engine, frames[:shown])
-            require_same(wanted, sequence.features(engine, frames[None]), PRECISIONS[precision].golden_tolerance)
+            found = sequence.features(engine, job.samples[:1])
+            require_same(wanted, found, PRECISIONS[precision].golden_tolerance)
         finally:
             engine.close()
         return ends

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edge_runtime.stream.segments import SegmentSpec
 from export.fusion.layer_scale import fold_layer_scales
-from export.growing import GrowingLanguage, group_ends
+from export.growing import GrowingLanguage
 from export.language import TruncatedLanguage
 from export.precision.rounding import Rounded, Rounding, product_weights
 from export.publish import GROWING, LANGUAGE, VISION
@@ -111,7 +111,7 @@ def export_growing(
     mllm.to("cpu")
     with mllm.weights.in_float32():
         module = GrowingLanguage(mllm, prompt, experts, segment)
-        ends = group_ends(mllm.layout(prompt, segment))
+        ends = mllm.layout(prompt, segment).group_ends
         inputs = [
             Given("tokens", _tokens(mllm, 1), ("batch", "visual")),
             Given("positions", torch.arange(2, 2 + ends[0]), ("added",)),

@@ -16,8 +16,10 @@ from export.language import Before, KeysValues, TruncatedLanguage
 from models.decoder import split_visual
 from models.family import Mllm
 from models.heads import HeadRef
-from models.layout import TokenLayout
 from models.prompts import Prompt
+
+# An id that no text has: what stands for visual tokens in a family may stand in its texts too.
+_VISUAL = -1
 
 
 class GrowingLanguage(TruncatedLanguage):
@@ -43,7 +45,7 @@ class GrowingLanguage(TruncatedLanguage):
     def __init__(self, mllm: Mllm, prompt: Prompt, experts: Sequence[HeadRef], segment: SegmentSpec) -> None:
         super().__init__(mllm, prompt, experts, segment)
         texts = torch.cat([*self.before, self.after], dim=1)[0]
-        visual = torch.tensor(is_visual(mllm.layout(prompt, segment)))
+        visual = torch.tensor(mllm.layout(prompt, segment).ids(_VISUAL)) == _VISUAL
         self.register_buffer("visual", visual, persistent=False)
         # Where in the texts a position's embedding is; of a visual one it is not asked for.
         self.register_buffer("text_at", ((~visual).cumsum(0) - 1).clamp(min=0), persistent=False)
@@ -100,20 +102,3 @@ def _by_position(heads: Tensor) -> Tensor:
     """(b, heads, s, d_h) to (b, s, heads·d_h)."""
     turned = heads.transpose(1, 2)
     return turned.reshape(*turned.shape[:2], -1)
-
-
-def is_visual(layout: TokenLayout) -> list[bool]:
-    """Whether each position of a sequence is a visual token."""
-    found: list[bool] = []
-    for run in layout.before:
-        found += [False] * len(run) + [True] * layout.tokens_per_frame
-    return found + [False] * len(layout.after)
-
-
-def group_ends(layout: TokenLayout) -> list[int]:
-    """Where each group of frames ends in the sequence; what stands behind the last one goes with it."""
-    ends, at = [], 0
-    for run in layout.before:
-        at += len(run) + layout.tokens_per_frame
-        ends.append(at)
-    return [*ends[:-1], layout.length]

@@ -6,6 +6,7 @@ graph assemble their inputs from it.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ class TokenLayout:
     def length(self) -> int:
         """All positions; the last one is where the head features are taken."""
         return self.prefix_length + len(self.after)
+
+    @property
+    def group_ends(self) -> list[int]:
+        """Where each group of frames ends in the sequence; what stands behind the last one goes with it."""
+        ends = list(itertools.accumulate(len(run) + self.tokens_per_frame for run in self.before))
+        return [*ends[:-1], self.length]
 
     def ids(self, visual_id: int) -> list[int]:
         """The whole sequence as transformers' own forward takes it, `visual_id` standing for every visual token."""

@@ -10,7 +10,7 @@ import hashlib
 import operator
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -31,8 +31,8 @@ class SegmentEncoder(Protocol):
     def reused(self) -> int:
         """See FrameEncoder."""
 
-    def prepare(self, engine: Engine, frames: Sequence[UInt8Array]) -> Any:
-        """See FrameEncoder."""
+    def prepare(self, engine: Engine, frames: Sequence[UInt8Array]) -> object:
+        """Look at a segment's first frames, (H, W, 3) each, before the segment ends; see FrameEncoder."""
 
     def features(self, engine: Engine, frames: UInt8Array) -> FloatArray:
         """See FrameEncoder."""

@@ -99,7 +99,7 @@ class GrowingSequence:
         """Take in the groups from `first` on, whose tokens are float32 (1, m·T, D)."""
         assert isinstance(engine, GrowingEngine)
         groups = np.split(tokens, tokens.shape[1] // self._tokens_per_group, axis=1)
-        keys = [hashlib.blake2b(one.tobytes(), digest_size=16).digest() for one in groups]
+        keys = [hashlib.blake2b(np.ascontiguousarray(one).data, digest_size=16).digest() for one in groups]
         if first > len(self._grown):
             # An earlier group failed: the segment's end runs them all.
             return

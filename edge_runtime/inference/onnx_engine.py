@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.bundle.external_data import external_locations
 from edge_runtime.bundle.manifest import GrowingSpec
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.engine import (
@@ -182,5 +183,6 @@ def _open(session: Any) -> Any:
 
 
 def _weights_size(graph: Path) -> int:
-    data = graph.with_name(graph.name + ".data")
-    return data.stat().st_size if data.is_file() else graph.stat().st_size
+    """Bytes of the files that a graph keeps its weights in; of itself where it has no others."""
+    outside = [graph.with_name(location) for location in external_locations(graph.read_bytes())]
+    return sum(path.stat().st_size for path in outside or [graph])

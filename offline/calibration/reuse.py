@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_runtime.bundle.manifest import REUSE
 from edge_runtime.inference.encoder import FrameEncoder
-from edge_runtime.inference.engine import Engine, finite
+from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.stream.overlap import covering_means
 from offline.arrays import Float64Array
@@ -111,6 +111,6 @@ def _scores(one: Extracted, extraction: Extraction, reuse: Reuse, encoder: Frame
     """Raw scores of one video's segments, in order."""
     scores = []
     for segment in read_segments(one.video.path, extraction.pixels, extraction.segment):
-        features = finite(reuse.graphs.language(encoder.tokens(reuse.graphs, segment.pixels[None])))
+        features = encoder.features(reuse.graphs, segment.pixels[None])
         scores.append(float(reuse.scorer.probabilities(features)[0]))
     return np.array(covering_means(scores, one.overlap), dtype=np.float64)

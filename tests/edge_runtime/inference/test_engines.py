@@ -63,6 +63,13 @@ def test_giving_the_workspace_back_changes_no_bit(bundle, monkeypatch):
         assert np.array_equal(giving.features(frames), keeping.features(frames))
 
 
+def test_the_growing_form_is_as_large_as_the_weights_that_it_shares(bundle):
+    language, growing = (bundle.file(name) for name in ("language.onnx", "growing.onnx"))
+    shared = bundle.file("language.onnx.data").stat().st_size
+    assert onnx_engine._weights_size(language) == shared
+    assert shared < onnx_engine._weights_size(growing) < 1.1 * shared
+
+
 def test_tokens_that_stay_where_the_vision_graph_put_them_change_no_bit(bundle, monkeypatch):
     # What a GPU's tokens do; here they stay in the processor's memory, bound all the same.
     frames, engine = bundle.golden().frames, open_engine(bundle, "cpu", threads=1)
