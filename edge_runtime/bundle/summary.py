@@ -81,7 +81,7 @@ def _locator(locator: LocatorSpec, segment: SegmentSpec) -> str:
     quality = f"calibrated, F1 {_figure(locator.f1)}" if locator.calibrated else "not calibrated"
     return (
         f"sigma {locator.sigma:g}, threshold {locator.threshold:g}, {quality}; "
-        f"answers {latency_s(locator, segment):.2f} s after a segment ends"
+        f"answers {latency_s(locator, segment):.2f} s after a {'stride' if segment.overlap > 1 else 'segment'} ends"
     )
 
 

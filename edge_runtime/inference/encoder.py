@@ -66,6 +66,7 @@ class FrameEncoder:
     Attributes:
         encoded: How many groups went through the vision graph so far.
         asked: How many groups the segments had so far.
+        met: How many groups it did not recognise by their pixels so far.
 
     Raises:
         UsageError: `reuse_unchanged` is no number from 0 to 255.
@@ -80,6 +81,7 @@ class FrameEncoder:
         self._ahead: list[UInt8Array] = []
         self.encoded = 0
         self.asked = 0
+        self.met = 0
 
     @classmethod
     def of_stream(cls, group: int, sampled: int, reuse_unchanged: float | None = None) -> Self:
@@ -153,6 +155,7 @@ class FrameEncoder:
         keys = [hashlib.blake2b(one, digest_size=16).digest() for one in groups]
         chosen, lenders = self._choose(groups, keys)
         made = self._encode(engine, groups[chosen]) if chosen else []
+        self.met += len(lenders)
         last = [] if self._newest is None else [self._newest[1]]
         for key, lender in lenders.items():
             self._known[key] = [*made, *last][lender]

@@ -42,7 +42,7 @@ class ReuseCost:
 
     Attributes:
         threshold: Up to how many grey levels frames were alike.
-        groups: Of frames, in all segments.
+        groups: Of frames, that would all be encoded without reuse.
         share: Of them, those that reused tokens.
         score_change: The largest change of a segment's probability.
         auc: Change of the frame AUC of raw scores.
@@ -97,11 +97,12 @@ def measure_reuse(
         after.append(_scores(one, extraction, reuse, encoders[-1]))
     if progress is not None:
         progress(len(videos), len(videos), "")
-    groups = sum(encoder.asked for encoder in encoders)
+    # Segments that overlap share frames anyway: only what they do not share can be spared.
+    groups = sum(encoder.asked if extraction.segment.overlap == 1 else encoder.met for encoder in encoders)
     return ReuseCost(
         threshold=reuse.threshold,
         groups=groups,
-        share=sum(encoder.reused for encoder in encoders) / groups,
+        share=1 - sum(encoder.encoded for encoder in encoders) / groups,
         score_change=max(float(np.abs(a - b).max()) for a, b in zip(after, before, strict=True)),
         auc=auc_change(videos, before, after, seed),
     )

@@ -56,12 +56,21 @@ SAMPLED = click.option(
     show_default=True,
     help="How many of a segment's frames the model sees: fewer are faster.",
 )
+_STRIDE = (
+    "Begin a segment every so many frames, a divisor of a segment's frames; a frame's score is the mean of the "
+    "segments that cover it, and the locator counts strides"
+)
 STRIDE = click.option(
     "--stride",
     type=click.IntRange(min=1),
     metavar="FRAMES",
-    help="Begin a segment every so many frames, a divisor of a segment's frames; a frame's score is the mean of the "
-    "segments that cover it, and the locator counts strides [default: segments do not overlap].",
+    help=f"{_STRIDE} [default: segments do not overlap].",
+)
+STRIDE_OF_BUNDLE = click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    metavar="FRAMES",
+    help=f"{_STRIDE} [default: the bundle's own].",
 )
 SKIP = click.option(
     "--skip-unreadable",

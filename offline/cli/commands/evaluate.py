@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edge_runtime.cli.exit_codes import tell
-from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP, STRIDE
+from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP, STRIDE_OF_BUNDLE
 
 
 @click.command()
@@ -17,7 +17,7 @@ from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP, 
 @MANIFEST
 @click.option("--split", type=click.Choice(["calibration", "validation", "test"]), default="test", show_default=True)
 @LOCATOR
-@STRIDE
+@STRIDE_OF_BUNDLE
 @PROVIDER
 @click.option("--threshold", type=float, help="With --scores: an operating point to report beside the best F1.")
 @click.option("--save-scores", type=PATH, help="With --bundle: write the raw scores there as scores.json.")

@@ -8,7 +8,7 @@ import click
 
 from edge_runtime.cli.exit_codes import tell
 from edge_runtime.cli.options import ProviderName
-from offline.cli.options import CACHE, MANIFEST, OVERWRITE, PATH, QUIET, SEED, SKIP, STRIDE, UNIT
+from offline.cli.options import CACHE, MANIFEST, OVERWRITE, PATH, QUIET, SEED, SKIP, STRIDE_OF_BUNDLE, UNIT
 
 
 @click.command()
@@ -16,7 +16,7 @@ from offline.cli.options import CACHE, MANIFEST, OVERWRITE, PATH, QUIET, SEED, S
 @MANIFEST
 @click.option("--output", type=PATH, required=True, help="The new bundle's folder.")
 @UNIT
-@STRIDE
+@STRIDE_OF_BUNDLE
 @CACHE
 @click.option(
     "--provider",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from edge_runtime.inference.engine import FloatArray
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array
 from edge_runtime.stream.segments import SegmentSpec
 from offline.calibration.cost import of_the_graphs
-from offline.calibration.fit import Fitted, score
+from offline.calibration.fit import Fitted, score, striding
 from offline.calibration.reuse import Reuse, ReuseCost, measure_reuse
 from offline.data.cache import EntryStore
 from offline.data.dataset import read_dataset
@@ -92,6 +93,22 @@ def test_reuse_that_hides_every_event_is_told(fitted: Fitted, extraction: Extrac
     assert cost.auc.interval.low <= cost.auc.change <= cost.auc.interval.high
     assert f"{100 * cost.share:.1f} % of {cost.groups} groups of frames reuse tokens" in str(cost)
     assert f"AUC by {cost.auc.change:+.4f}" in str(cost)
+
+
+def test_what_overlapping_segments_share_anyway_is_not_counted_as_reuse(
+    fitted: Fitted, extraction: Extraction
+) -> None:
+    videos = [one.video for one in fitted.validation_units]
+    strided = striding(extraction, 24)
+    units = tuple(extract(videos, dict.fromkeys((one.name for one in videos), "segment"), strided))
+    scored = {one.video.name: score(one, Redness()) for one in units}  # type: ignore[arg-type]
+    overlapping = replace(fitted, validation_units=units, scored=scored)
+    nothing, everything = (measured(overlapping, strided, threshold) for threshold in (0, 255))
+    assert nothing.share == 0
+    assert nothing.score_change < 1e-6
+    assert nothing.groups < SAMPLED * sum(len(one.spans) for one in units)
+    assert everything.groups == nothing.groups
+    assert everything.share == pytest.approx(1 - VIDEOS / everything.groups)
 
 
 def test_the_share_grows_with_the_threshold(fitted: Fitted, extraction: Extraction) -> None:
