@@ -5,8 +5,9 @@
 
 Writes checkpoints of seeded noise (`full-size`), which are removed again, four short clips, two a class, and runs
 `extract` whole and streamed, `hunt`, `build --max-layer 7`, `verify` and `hh-edge run`. The peak is what the system
-counts as the largest resident set of the process, as `/usr/bin/time -v` prints it. Steps that are done are not run
-again, so a campaign can be cut and continued; `--output` gets all that stands by its end.
+counts as the largest resident set of the process, as `/usr/bin/time -v` prints it; `own` is the part of it that no
+file backs, for the system takes mapped weights back when memory is short. Steps that are done are not run again, so a
+campaign can be cut and continued; `--output` gets all that stands by its end.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Measured:
         step: Its name.
         goal: GiB.
         peak: GiB, the largest resident set.
+        own: GiB of it that no file backs, at most; None where the system does not tell them apart, or did not then.
         seconds: By the clock on the wall.
         cpu: Seconds of all cores.
         code: Its exit code.
@@ -84,6 +86,7 @@ class Measured:
     code: int
     command: str
     said: str
+    own: float | None = None
 
 
 @click.command()
@@ -130,7 +133,8 @@ def _measured(model: str, folder: Path, found: Sequence[Measured]) -> Iterator[M
     for step in left:
         say(f"{model}: {step.name}")
         ran = run(step.command)
-        say(f"  {ran.peak_gib:.2f} GiB, {_clock(ran.seconds)}, exit {ran.code}: {ran.last}")
+        held = f"{ran.peak_gib:.2f} GiB ({_gib(ran.own_gib)} of its own)"
+        say(f"  {held}, {_clock(ran.seconds)}, exit {ran.code}: {ran.last}")
         yield Measured(
             model=model,
             step=step.name,
@@ -141,6 +145,7 @@ def _measured(model: str, folder: Path, found: Sequence[Measured]) -> Iterator[M
             code=ran.code,
             command=shlex.join([Path(step.command[0]).name, *step.command[1:]]).replace(str(folder), "FOLDER"),
             said=ran.last.replace(str(folder), "FOLDER"),
+            own=ran.own_gib,
         )
         if ran.code:
             break
@@ -204,17 +209,22 @@ def _table(found: Sequence[Measured], folder: Path) -> str:
         f"{here['memory_gib']:.0f} GiB",
         "Command of the whole: python -m benchmarks memory --output benchmarks/memory.txt",
         "",
-        f"{'model':<26}{'step':<30}{'peak GiB':>9}{'goal':>6}{'wall':>9}{'CPU':>9}  exit",
+        f"{'model':<26}{'step':<30}{'peak GiB':>9}{'own':>7}{'goal':>6}{'wall':>9}{'CPU':>9}  exit",
     ]
     for one in found:
         lines.append(
-            f"{one.model:<26}{one.step:<30}{one.peak:>9.2f}{one.goal:>6g}{_clock(one.seconds):>9}"
-            f"{_clock(one.cpu):>9}  {one.code}"
+            f"{one.model:<26}{one.step:<30}{one.peak:>9.2f}{_gib(one.own):>7}{one.goal:>6g}"
+            f"{_clock(one.seconds):>9}{_clock(one.cpu):>9}  {one.code}"
         )
     lines += ["", "Commands, in that order, and the last line that each one wrote:"]
     for one in found:
         lines += [f"  {one.command}", f"    {one.said}"]
     return "\n".join(lines).replace(str(folder), "FOLDER") + "\n"
+
+
+def _gib(size: float | None) -> str:
+    """A size that may not be known."""
+    return "" if size is None else f"{size:.2f}"
 
 
 def _clock(seconds: float) -> str:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,6 +19,8 @@ from benchmarks.measuring import GIB
 ROOT = Path(__file__).parent.parent
 # In front of what one of the children may have set: they import the code that this runs.
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Ran:
         seconds: By the clock on the wall.
         cpu_s: Seconds of all cores.
         peak_gib: The largest resident set of the process; Linux counts in it what this one held when it was started.
+        own_gib: The largest part of it that no file backs, seen ten times a second: mapped weights the system takes
+            back when memory is short. None where it does not tell them apart.
         output: What it wrote on stdout.
         last: The last line that it wrote at all, as an error is.
     """
@@ -37,6 +42,7 @@ class Ran:
     seconds: float
     cpu_s: float
     peak_gib: float
+    own_gib: float | None
     output: str
     last: str
 
@@ -62,11 +68,14 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
         assert process.stderr is not None
         reader = threading.Thread(target=_pass_on, args=(process.stderr, last))
         reader.start()
+        watch = _Watch(process.pid)
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()
             raise
+        finally:
+            own = watch.stop()
         process.returncode = os.waitstatus_to_exitcode(status)
         reader.join()
         output.seek(0)
@@ -77,6 +86,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
         seconds=time.monotonic() - begun,
         cpu_s=usage.ru_utime + usage.ru_stime,
         peak_gib=usage.ru_maxrss * 1024 / GIB,
+        own_gib=own / GIB if own else None,
         output=written,
         last=lines[-1] if lines else last[0] if last else "",
     )
@@ -95,6 +105,32 @@ def room(model: str, work: Path) -> Path:
 def tool(name: str) -> str:
     """A command of the environment that runs this."""
     return str(Path(sys.executable).with_name(name))
+
+
+class _Watch:
+    """The largest memory of a process that no file backs, from now on."""
+
+    def __init__(self, process: int) -> None:
+        self._status = Path(f"/proc/{process}/status")
+        self._largest = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """Bytes; 0 where the system does not say."""
+        self._ended.set()
+        self._thread.join()
+        return self._largest
+
+    def _look(self) -> None:
+        while True:
+            with suppress(OSError):
+                fields = dict(line.split(":", 1) for line in self._status.read_text().splitlines())
+                # A process that has ended holds nothing, and has no such line.
+                self._largest = max(self._largest, int(fields.get("RssAnon", "0 kB").split()[0]) * 1024)
+            if self._ended.wait(_EVERY_S):
+                return
 
 
 def _pass_on(source: IO[str], last: list[str]) -> None:

@@ -37,8 +37,8 @@ class Commands:
             raise KeyboardInterrupt
         self.run.append(name)
         if name in self.fails:
-            return Ran(1, 2.0, 1.0, 0.5, "", "error: no memory")
-        return Ran(0, 2.0, 1.0, 0.5, f"said\n{json.dumps(GIVEN)}\n", "said")
+            return Ran(1, 2.0, 1.0, 0.5, 0.4, "", "error: no memory")
+        return Ran(0, 2.0, 1.0, 0.5, 0.4, f"said\n{json.dumps(GIVEN)}\n", "said")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_failure_stands_in_its_row_and_the_others_go_on(commands: Commands, se
 def test_a_command_that_gives_no_figures_has_failed(
     commands: Commands, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(campaign, "run", lambda *_: Ran(0, 2.0, 1.0, 0.5, "Usage: …", "Usage: …"))
+    monkeypatch.setattr(campaign, "run", lambda *_: Ran(0, 2.0, 1.0, 0.5, 0.4, "Usage: …", "Usage: …"))
     assert not run_all([ONE], settings)
     assert read_results(settings.results)["one"].error == "it gave no figures"
 

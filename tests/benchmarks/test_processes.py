@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+
+import pytest
 
 from benchmarks.processes import run
 
@@ -14,6 +17,16 @@ def test_a_command_is_measured_and_its_output_kept() -> None:
     assert (ran.code, ran.output, ran.last) == (0, "one\ntwo\n", "two")
     assert ran.peak_gib > 0.5
     assert ran.seconds > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="asks Linux for the memory of a process")
+def test_pages_of_files_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(2**28))
+    mapped = f"import mmap, time; file = open({str(tmp_path / 'large')!r}, 'rb'); "
+    mapped += "pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ); sum(pages[::4096]); time.sleep(0.5)"
+    ran = run(python(mapped))
+    assert ran.own_gib is not None
+    assert ran.peak_gib > 0.25 > ran.own_gib > 0
 
 
 def test_a_failure_is_told_by_the_last_line_of_its_errors() -> None:
