@@ -98,7 +98,7 @@ class Stream:
         Args:
             start_s: On the clock of the pushed frames.
             end_s: Not before `start_s`, nor before the newest frame.
-            reason: `stalled`, `lost`, `undecodable` or `dropped`.
+            reason: `stalled`, `lost`, `undecodable`, `dropped` or `unscored`.
             read_again: As of `FrameSegmenter.flush`.
 
         Raises:
@@ -130,7 +130,7 @@ class Stream:
     def score_item(self, item: Segment | Gap) -> list[Record]:
         """Score one finished segment, or note a gap; for callers that cut segments elsewhere.
 
-        A segment that the graphs cannot score becomes a gap (reason `dropped`), never a score.
+        A segment that the graphs cannot score becomes a gap (reason `unscored`), never a score.
         """
         score = None
         if isinstance(item, Segment):
@@ -414,7 +414,7 @@ class Detector:
     def abandon(self) -> None:
         """Make every scoring fail from now on, the one in progress included; from any thread, and for good.
 
-        What streams still hold then comes out as gaps (reason `dropped`): for a program that must end at once.
+        What streams still hold then comes out as gaps (reason `unscored`): for a program that must end at once.
         """
         engine = self.engine
         if engine is not None:

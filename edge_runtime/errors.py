@@ -58,6 +58,10 @@ class OutputFailed(HeadHuntError):
     """Records could not be written: a full disk, a closed pipe, a folder without permission."""
 
 
+class NotDelivered(OutputFailed):
+    """An output cannot take a record now and may take it later, as a broker that is down. It counts as not taken."""
+
+
 class DatasetError(HeadHuntError):
     """A manifest of videos, an annotation file or a scores file that contradicts itself or the videos."""
 

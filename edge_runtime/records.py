@@ -10,12 +10,27 @@ import json
 from typing import Any, ClassVar, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from edge_runtime.schema import schema_of
 from edge_runtime.strict_json import parse_object
 
-GapReason = Literal["stalled", "lost", "undecodable", "dropped"]
+GapReason = Literal["stalled", "lost", "undecodable", "dropped", "unscored"]
 CameraState = Literal["online", "stalled", "offline", "reconnected"]
+CameraReason = Literal[
+    "unreachable",
+    "refused",
+    "dns",
+    "unauthorized",
+    "not_found",
+    "no_video",
+    "unsupported_codec",
+    "timeout",
+    "tls",
+    "ended",
+    "hung",
+]
+Quality = Literal["ok", "frozen", "covered", "corrupt", "drifted"]
 EventState = Literal["new", "update", "end"]
 
 DECIMALS = 6
@@ -27,10 +42,12 @@ class Record(msgspec.Struct, frozen=True, tag_field="type"):
     type: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as plain values, in the order in which they are written."""
+        """The record as plain values, in the order in which they are written; what was not said is left out."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         return {"type": self.type} | {
-            name: round(value, DECIMALS) if isinstance(value, float) else value for name, value in values.items()
+            name: round(value, DECIMALS) if isinstance(value, float) else value
+            for name, value in values.items()
+            if value is not UNSET
         }
 
     def to_json(self) -> str:
@@ -43,6 +60,25 @@ class Record(msgspec.Struct, frozen=True, tag_field="type"):
         line = json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         # A camera named after a path that is not UTF-8 holds half surrogates, which no UTF-8 output takes.
         return line.encode("utf-8", "backslashreplace").decode()
+
+
+class RunRecord(Record, frozen=True, tag="run"):
+    """A run began: the first record of every run.
+
+    Attributes:
+        run: Its id.
+        started: Time 0 of its records' seconds, UTC, RFC 3339.
+        bundle_id: What scores.
+        version: Of the program.
+        cameras: Names of the cameras or files that it began with.
+    """
+
+    type: ClassVar[str] = "run"
+    run: str
+    started: str
+    bundle_id: str
+    version: str
+    cameras: list[str]
 
 
 class SegmentRecord(Record, frozen=True, tag="segment"):
@@ -58,6 +94,8 @@ class SegmentRecord(Record, frozen=True, tag="segment"):
         score: The scorer's probability, 0 to 1; of a stride the mean over the segments that cover it.
         smoothed: The locator's score, 0 to 1.
         anomalous: Whether `smoothed` is above the locator's threshold.
+        quality: What is wrong with the picture, where something is.
+        time: Of a live camera: when it ended, UTC, RFC 3339.
     """
 
     type: ClassVar[str] = "segment"
@@ -70,6 +108,8 @@ class SegmentRecord(Record, frozen=True, tag="segment"):
     score: float
     smoothed: float
     anomalous: bool
+    quality: list[Quality] | UnsetType = UNSET
+    time: str | UnsetType = UNSET
 
 
 class EventRecord(Record, frozen=True, tag="event"):
@@ -85,6 +125,8 @@ class EventRecord(Record, frozen=True, tag="event"):
         end_frame: Frame behind the last one.
         peak: Highest score of its segments.
         mean: Mean score of its segments.
+        reason: `restart` where the run that began it ended without a word, and the next one ends it as it stood last.
+        time: Of a live camera: when the last anomalous segment so far ended, UTC, RFC 3339.
     """
 
     type: ClassVar[str] = "event"
@@ -97,6 +139,8 @@ class EventRecord(Record, frozen=True, tag="event"):
     end_frame: int
     peak: float
     mean: float
+    reason: Literal["restart"] | UnsetType = UNSET
+    time: str | UnsetType = UNSET
 
 
 class GapRecord(Record, frozen=True, tag="gap"):
@@ -106,7 +150,9 @@ class GapRecord(Record, frozen=True, tag="gap"):
         camera: Name of the camera or file.
         start_s: Start in seconds.
         end_s: End in seconds.
-        reason: `stalled` or `lost`: no frames came; `undecodable`: no pictures; `dropped`: not scored.
+        reason: `stalled` or `lost`: no frames came; `undecodable`: no pictures; `dropped`: left out, because scoring
+            fell behind; `unscored`: the model gave no score.
+        time: Of a live camera: when it ended, UTC, RFC 3339.
     """
 
     type: ClassVar[str] = "gap"
@@ -114,6 +160,7 @@ class GapRecord(Record, frozen=True, tag="gap"):
     start_s: float
     end_s: float
     reason: GapReason
+    time: str | UnsetType = UNSET
 
 
 class CameraRecord(Record, frozen=True, tag="camera"):
@@ -123,15 +170,21 @@ class CameraRecord(Record, frozen=True, tag="camera"):
         camera: Name of the camera.
         state: What it is now.
         detail: One line for a person; never holds a password.
+        reason: Why it gives no frames, where it does not.
+        quality: What is wrong with its picture; `ok` alone where nothing is any more.
+        time: When that was, UTC, RFC 3339.
     """
 
     type: ClassVar[str] = "camera"
     camera: str
     state: CameraState
     detail: str
+    reason: CameraReason | UnsetType = UNSET
+    quality: list[Quality] | UnsetType = UNSET
+    time: str | UnsetType = UNSET
 
 
-AnyRecord = SegmentRecord | EventRecord | GapRecord | CameraRecord
+AnyRecord = RunRecord | SegmentRecord | EventRecord | GapRecord | CameraRecord
 
 
 def read_record(line: str | bytes) -> AnyRecord:

@@ -97,13 +97,14 @@ class Chosen:
 def command(left_behind: list[str] | None, /, debug: bool, quiet: bool, **chosen: Any) -> int:
     """Detect anomalies and write records, one JSON object a line.
 
-    You get a `segment` record for every stretch of 48 frames (or what the bundle says) once its score is final,
-    `event` records when consecutive segments are anomalous (new, update, end), a `gap` record for what could not
-    be scored, and `camera` records when a live camera comes, stalls, goes or returns.
+    You get a `run` record first, a `segment` record for every stretch of 48 frames (or what the bundle says) once
+    its score is final, `event` records when consecutive segments are anomalous (new, update, end), a `gap` record
+    for what could not be scored, and `camera` records when a live camera comes, stalls, goes or returns.
 
     A file ends the run; with a live camera it lasts until SIGINT (Ctrl-C) or SIGTERM: what is open is then scored
     and written, within 3 seconds. A second signal ends at once. In records of live cameras, start_s and end_s are
-    seconds since the start of the run on a monotonic clock; the log gives the start in UTC.
+    seconds since the start of the run on a monotonic clock, and `time` is the end in UTC. An event that a crash left
+    open in the --output file is ended by the next run (`reason: "restart"`).
 
     A live camera that goes away is tried again for ever, after 1, 2, 5, 10, 30, 30 … seconds. When scoring is
     slower than the cameras, the oldest waiting segments become gaps (reason `dropped`). Of several files each one
@@ -134,7 +135,7 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
     from edge_runtime.detector import Detector
     from edge_runtime.errors import HeadHuntError, one_line
     from edge_runtime.files import printable
-    from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
+    from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only, unfinished_events
     from edge_runtime.outputs.sink import Output, Outputs
     from edge_runtime.video.sources import parse_source
     from edge_runtime.watch.files import check_files
@@ -166,6 +167,7 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
             # Refused before the graphs are loaded.
             bundle.manifest.segment.striding(chosen.stride)
             to_stdout = chosen.output in (None, "-")
+            unfinished = [] if to_stdout else unfinished_events(Path(str(chosen.output)))
             with (
                 stdout_for_records_only() if to_stdout else JsonLines.to_file(Path(str(chosen.output))) as lines,
                 Detector(
@@ -182,6 +184,7 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
                     options=options,
+                    unfinished=unfinished,
                 )
                 runners.append(runner)
                 runner.run(sources)

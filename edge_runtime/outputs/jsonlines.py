@@ -17,9 +17,12 @@ from typing import Self
 
 from edge_runtime.errors import OutputFailed
 from edge_runtime.files import shown_path
-from edge_runtime.records import Record
+from edge_runtime.records import EventRecord, Record, read_record
 
 log = logging.getLogger(__name__)
+
+# An open event is told again with every segment: its last record is among the newest lines of a file.
+_TAIL = 4 * 2**20
 
 
 class JsonLines:
@@ -132,6 +135,37 @@ class JsonLines:
             raise OutputFailed(
                 f"{self.name}: cannot be written ({error.strerror}); free some space or choose another --output"
             ) from error
+
+
+def unfinished_events(path: Path) -> list[EventRecord]:
+    """Events in a file of records that were begun and not ended, because their run was killed; as told last.
+
+    Args:
+        path: The file; its last 4 MiB are read. One that is not there, or cannot be read, holds none.
+    """
+    open_events: dict[str, EventRecord] = {}
+    for line in _last_lines(path):
+        try:
+            record = read_record(line)
+        except ValueError:  # half a line after a power cut, or nothing of ours
+            continue
+        if isinstance(record, EventRecord):
+            if record.state == "end":
+                open_events.pop(record.id, None)
+            else:
+                open_events[record.id] = record
+    return list(open_events.values())
+
+
+def _last_lines(path: Path) -> list[bytes]:
+    try:
+        with path.open("rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return []
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            return file.read().splitlines()
+    except (OSError, ValueError):
+        return []
 
 
 @contextlib.contextmanager

@@ -97,7 +97,7 @@ class LocatedStream:
 
         Args:
             item: What comes next.
-            score: A segment's probability. None: it could not be scored, and is a gap (reason `dropped`) where no
+            score: A segment's probability. None: it could not be scored, and is a gap (reason `unscored`) where no
                 other one covers its first step.
 
         Returns:
@@ -112,7 +112,7 @@ class LocatedStream:
             return self.gap(item)
         mean = self._covering.push(item.index, score)
         if mean is None:
-            return self.gap(Gap(item.index, 1, item.start_s, item.end_s, "dropped"))
+            return self.gap(Gap(item.index, 1, item.start_s, item.end_s, "unscored"))
         return self.push(SegmentTimes.of(item), mean)
 
     def idle(self, seconds: float, step_s: float) -> list[Record]:
@@ -192,7 +192,7 @@ def locate(
     records: list[Record] = []
     for segment, score in zip(segments, scores, strict=True):
         if score is None:
-            records += stream.gap(Gap(segment.index, 1, segment.start_s, segment.end_s, "dropped"))
+            records += stream.gap(Gap(segment.index, 1, segment.start_s, segment.end_s, "unscored"))
         else:
             records += stream.push(segment, score)
     return records + stream.flush()

@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import Protocol
 
-from edge_runtime.records import CameraState, GapReason
+from edge_runtime.records import CameraReason, CameraState, GapReason
 from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.sources import Source
 
@@ -28,8 +28,8 @@ class CameraListener(Protocol):
     def on_outage(self, start_s: float, end_s: float, reason: GapReason) -> None:
         """No frames came between two moments. Called just before the frame that ends the outage, or by `stop()`."""
 
-    def on_state(self, state: CameraState, detail: str, seconds: float) -> None:
-        """The camera went from one state to another; `detail` is one line without credentials."""
+    def on_state(self, state: CameraState, detail: str, seconds: float, reason: CameraReason | None = None) -> None:
+        """The camera went from one state to another; `detail` is one line without credentials, `reason` why."""
 
 
 class CameraJournal:

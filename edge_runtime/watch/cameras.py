@@ -14,10 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
+from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
-from edge_runtime.records import CameraRecord, Record
-from edge_runtime.stream.clock import RunClock
+from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
+from edge_runtime.stream.clock import RunClock, rfc3339
 from edge_runtime.stream.segmenter import segmenter_for
 from edge_runtime.stream.segments import Gap, Segment
 from edge_runtime.video.camera import LiveCamera
@@ -35,6 +38,19 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.2
 # A camera whose read blocks is left behind after this long.
 _STOP_CAMERA_S = 0.5
+
+
+def run_id(manifest: Manifest, clock: RunClock) -> str:
+    """What tells a run of a bundle from every other one."""
+    started = clock.started_at
+    return f"{manifest.bundle_id[:8]}-{started:%Y%m%dT%H%M%S}{started.microsecond // 1000:03d}"
+
+
+def timed(record: Record, clock: RunClock) -> Record:
+    """A live camera's record with the time at which it ended; one that has a time keeps it."""
+    if isinstance(record, SegmentRecord | EventRecord | GapRecord):
+        return msgspec.structs.replace(record, time=clock.utc(record.end_s))
+    return record
 
 
 class CameraReader(Protocol):
@@ -95,7 +111,9 @@ class CameraRun:
         self._step_s = spec.step_s
         self._located = shared.detector.located(source.name, options.locator, run, options.stride)
         segmenter = segmenter_for(spec, options.clock or "time", sparing=True)
-        self.feed = CameraFeed(source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode)
+        self.feed = CameraFeed(
+            source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock
+        )
         self.reader = shared.open_reader(source, self.feed, shared.clock)
         shared.backlog.add(source.name)
 
@@ -138,6 +156,7 @@ class LiveRun:
         open_reader: Makes the reader of a camera.
 
     Attributes:
+        run_id: What the ids of events begin with.
         left_behind: Names of cameras whose reader was still blocked when it was stopped. Its thread is a daemon
             in native code: the process should end without taking the interpreter apart.
     """
@@ -161,11 +180,9 @@ class LiveRun:
         self._times: Counter[str] = Counter()
         self._answered = self._ended = False
         self.left_behind: list[str] = []
-        started = self._clock.started_at
         # Ids of events must differ from run to run: index and camera repeat, the moment of the start does not.
-        bundle_id = detector.bundle.manifest.bundle_id[:8]
-        self._token = f"{bundle_id}-{started:%Y%m%dT%H%M%S}{started.microsecond // 1000:03d}"
-        log.info("started at %s; start_s and end_s count from here", started.isoformat(timespec="milliseconds"))
+        self.run_id = run_id(detector.bundle.manifest, self._clock)
+        log.info("started at %s; start_s and end_s count from here", rfc3339(self._clock.started_at))
 
     @property
     def names(self) -> list[str]:
@@ -187,7 +204,7 @@ class LiveRun:
                 raise UsageError(f"a camera called {source.name!r} {wait}, or give this one another name")
             self._times[source.name] += 1
             # A camera that comes a second time counts its segments from 0 again: its events need other ids.
-            run = self._token if (times := self._times[source.name]) == 1 else f"{self._token}.{times}"
+            run = self.run_id if (times := self._times[source.name]) == 1 else f"{self.run_id}.{times}"
             camera = CameraRun(source, self._shared, run)
             # There before its first frame is: the loop looks it up by its name.
             self._cameras[source.name] = camera
@@ -273,7 +290,7 @@ class LiveRun:
 
     def _tell(self, camera: CameraRun, records: Iterable[Record]) -> None:
         for record in records:
-            self._emit(record)
+            self._emit(timed(record, self._clock))
             camera.tally.add(record)
 
     def _end(self, camera: CameraRun) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from edge_runtime.records import CameraRecord, CameraState, GapReason
+from msgspec import UNSET
+
+from edge_runtime.records import CameraReason, CameraRecord, CameraState, GapReason
+from edge_runtime.stream.clock import RunClock
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array, prepare
 from edge_runtime.stream.segmenter import Segmenter, interrupt
 from edge_runtime.stream.segments import Encode, Gap, Segment, SegmentSpec
@@ -25,6 +28,7 @@ class CameraFeed:
         pixels: What the model sees of a frame.
         backlog: Where finished segments, gaps and changes of state wait; the camera has a queue there.
         encode: Whether sampled frames go there too, before their segment ends.
+        clock: Of the run: records then say what time it was.
     """
 
     def __init__(
@@ -35,8 +39,10 @@ class CameraFeed:
         pixels: PixelSpec,
         backlog: Backlog,
         encode: Encode = "batch",
+        clock: RunClock | None = None,
     ) -> None:
         self.camera = camera
+        self._clock = clock
         self._segmenter = segmenter
         self._segment, self._pixels = segment, pixels
         self._backlog = backlog
@@ -83,14 +89,23 @@ class CameraFeed:
                 end_s = max(start_s, end_s)
                 self._put(interrupt(self._segmenter, self._segment, start_s, end_s, reason))
 
-    def on_state(self, state: CameraState, detail: str, seconds: float) -> None:
+    def on_state(self, state: CameraState, detail: str, seconds: float, reason: CameraReason | None = None) -> None:
         """Pass on a change of state. When frames stop, the running segment ends: it must not wait for the camera."""
         with self._lock:
             if self._closed:
                 return
             if state in ("stalled", "offline"):
                 self._put(self._segmenter.interrupt(0))
-            self._backlog.put(self.camera, CameraRecord(camera=self.camera, state=state, detail=detail))
+            self._backlog.put(
+                self.camera,
+                CameraRecord(
+                    camera=self.camera,
+                    state=state,
+                    detail=detail,
+                    reason=reason or UNSET,
+                    time=self._clock.utc(seconds) if self._clock else UNSET,
+                ),
+            )
             self._answered = self._answered or state in ("online", "reconnected")
             self._state = state
 

@@ -194,7 +194,7 @@ class FileRun:
         log.info("%s: %s%d frames, %s, in %.1f s", source.name, ended, done, tally, time.monotonic() - begun)
         if damage is not None:
             raise FootageIncomplete(str(damage)) from damage
-        if (lost := tally.counts["dropped"]) and not self._stop.is_set():
+        if (lost := tally.counts["dropped"] + tally.counts["unscored"]) and not self._stop.is_set():
             raise FootageIncomplete(
                 f"{source.shown}: {lost} of {lost + tally.counts['segments']} segments could not be scored; "
                 "the log says why, `hh-edge verify` checks the bundle on this machine"

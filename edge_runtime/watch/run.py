@@ -6,12 +6,17 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
+
+from edge_runtime._version import __version__
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
+from edge_runtime.records import EventRecord, RunRecord
+from edge_runtime.stream.clock import RunClock, rfc3339
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.sources import Source
-from edge_runtime.watch.cameras import LiveRun, OpenReader
+from edge_runtime.watch.cameras import LiveRun, OpenReader, run_id
 from edge_runtime.watch.files import Emit, FileRun
 from edge_runtime.watch.options import RunOptions
 from edge_runtime.watch.stopping import Stop
@@ -71,6 +76,7 @@ class Runner:
         stop: Looked at between frames; then what is open is scored and written, and `run` returns.
         options: Of the run.
         open_reader: Makes the reader of a live camera.
+        unfinished: Events that an earlier run began and never ended, as they stood last; this one ends them.
 
     Attributes:
         left_behind: Names of live cameras whose read was still blocked at the end; see `LiveRun`.
@@ -84,16 +90,18 @@ class Runner:
         *,
         options: RunOptions | None = None,
         open_reader: OpenReader = LiveCamera,
+        unfinished: Sequence[EventRecord] = (),
     ) -> None:
         self._detector = detector
         self._write = write
         self._stop = stop
         self._options = options or RunOptions()
         self._open_reader = open_reader
+        self._unfinished = unfinished
         self.left_behind: list[str] = []
 
     def run(self, sources: Sequence[Source]) -> None:
-        """Run to the end of the files, or until stopped.
+        """Run to the end of the files, or until stopped. The first record is a `run`.
 
         Raises:
             UsageError: See `check_sources`.
@@ -103,11 +111,23 @@ class Runner:
             Exception: Whatever `write` raises.
         """
         check_sources(sources)
-        warn_of_unmeasured_reuse(self._options.reuse_unchanged, self._detector.bundle.manifest)
+        manifest, clock = self._detector.bundle.manifest, RunClock()
+        warn_of_unmeasured_reuse(self._options.reuse_unchanged, manifest)
+        self._write(
+            RunRecord(
+                run=run_id(manifest, clock),
+                started=rfc3339(clock.started_at),
+                bundle_id=manifest.bundle_id,
+                version=__version__,
+                cameras=[source.name for source in sources],
+            )
+        )
+        for event in self._unfinished:
+            self._write(msgspec.structs.replace(event, state="end", reason="restart"))
         if not sources[0].live:
             FileRun(self._detector, self._write, self._stop, self._options).run(sources)
             return
-        live = LiveRun(self._detector, self._write, self._options, open_reader=self._open_reader)
+        live = LiveRun(self._detector, self._write, self._options, clock, open_reader=self._open_reader)
         self.left_behind = live.left_behind
         try:
             for source in sources:

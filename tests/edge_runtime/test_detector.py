@@ -368,7 +368,7 @@ def test_an_engine_that_fails_gives_gaps_and_one_line_in_the_log(bundle, caplog)
         stream = detector.stream("gate", clock="frames")
         records = push_all(stream, [plain(9)] * 48 * 20) + stream.flush()
         assert len([message for message in caplog.messages if "could not be scored" in message]) == 1
-    assert [record.reason for record in of(GapRecord, records)] == ["dropped"] * 20
+    assert [record.reason for record in of(GapRecord, records)] == ["unscored"] * 20
     assert of(SegmentRecord, records) == []
     # The rest is summed up at the end.
     assert "gate: 19 more segments could not be scored" in caplog.messages[-1]
@@ -423,7 +423,7 @@ def test_a_gap_between_times_that_are_none_is_refused(detector, times):
 @pytest.mark.parametrize("reason", ["bored", "", None])
 def test_a_gap_has_a_known_reason(detector, reason):
     stream = scored_by(detector).stream("gate")
-    with pytest.raises(UsageError, match="choose from stalled, lost, undecodable, dropped"):
+    with pytest.raises(UsageError, match="choose from stalled, lost, undecodable, dropped, unscored"):
         stream.gap(0.0, 1.0, reason)
     assert [record.reason for record in stream.gap(0.0, 1.0, "stalled")] == ["stalled"]
 
@@ -513,7 +513,7 @@ def test_a_segment_that_cannot_be_scored_is_a_gap_and_the_others_are_right(detec
     assert [record.index for record in segments] == list(smoothed)
     assert [record.smoothed for record in segments] == pytest.approx(list(smoothed.values()), abs=1e-12)
     gaps = of(GapRecord, records)
-    assert [record.reason for record in gaps] == ["dropped"] * kept.count(None)
+    assert [record.reason for record in gaps] == ["unscored"] * kept.count(None)
     assert [record.start_s for record in gaps] == pytest.approx([4 * i / 15 for i, s in enumerate(kept) if s is None])
 
 
@@ -522,7 +522,7 @@ def test_abandoned_scoring_gives_gaps(bundle):
         stream = detector.stream("gate", clock="frames")
         push_all(stream, [plain(9)] * 20)
         detector.abandon()
-        assert [record.reason for record in stream.flush()] == ["dropped"]
+        assert [record.reason for record in stream.flush()] == ["unscored"]
 
 
 def test_a_closed_detector_says_so(bundle):

@@ -8,12 +8,13 @@ import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from edge_runtime.errors import OutputFailed
-from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
-from edge_runtime.records import CameraRecord
+from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only, unfinished_events
+from edge_runtime.records import CameraRecord, EventRecord, Record
 
 
 def record(detail: str = "frames of 320 x 240") -> CameraRecord:
@@ -27,6 +28,37 @@ def file_size_limit() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     yield 1000
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def event(number: int, state: Literal["new", "update", "end"]) -> EventRecord:
+    return EventRecord(state, f"1a-gate-{number}", "gate", 0.0, 1.0, 0, 30, 0.9, 0.8)
+
+
+def test_events_that_were_begun_and_not_ended_are_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    assert unfinished_events(path) == []
+    told: list[Record] = [
+        event(0, "new"),
+        event(0, "end"),
+        event(7, "new"),
+        record(),
+        event(7, "update"),
+        event(9, "new"),
+    ]
+    path.write_text("".join(one.to_json() + "\n" for one in told) + '{"type":"eve')
+    assert unfinished_events(path) == [event(7, "update"), event(9, "new")]
+    with path.open("a") as file:
+        file.write(
+            "\n" + event(9, "end").to_json() + "\n" + "x" * 5 * 2**20 + "\n" + event(11, "new").to_json() + "\n"
+        )
+    assert unfinished_events(path) == [event(11, "new")]
+
+
+def test_what_is_no_file_of_records_holds_no_events(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(bytes(range(256)) * 100)
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("binary", "none", "."):
+        assert unfinished_events(tmp_path / name) == []
 
 
 def test_every_record_can_be_read_at_once(tmp_path: Path) -> None:

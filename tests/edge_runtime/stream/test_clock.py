@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from edge_runtime.stream.clock import RunClock
 
@@ -25,3 +25,16 @@ def test_the_real_clock_never_goes_back() -> None:
     readings = [clock.now_s() for _ in range(1000)]
     assert readings == sorted(readings)
     assert readings[0] >= 0
+
+
+def test_times_of_day_are_counted_from_the_start_until_the_date_is_set() -> None:
+    start = datetime(2031, 1, 1, tzinfo=UTC)
+    now, date = [5000.0], [start]
+    clock = RunClock(lambda: now[0], lambda: date[0])
+    now[0] += 10
+    # Two clocks are never read at the same moment.
+    date[0] = start + timedelta(seconds=10.05)
+    assert clock.utc(8.0) == "2031-01-01T00:00:08.000Z"
+    assert clock.utc(8.0004) == "2031-01-01T00:00:08.000Z"
+    date[0] = start + timedelta(hours=1, seconds=10)
+    assert clock.utc(8.0) == "2031-01-01T01:00:08.000Z"

@@ -24,7 +24,7 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import FootageIncomplete, InferenceFailed, OutputFailed, SourceUnavailable, UsageError
 from edge_runtime.inference.encoder import FrameEncoder
-from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
+from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, RunRecord, SegmentRecord
 from edge_runtime.stream.segments import Encode
 from edge_runtime.video import footage
 from edge_runtime.video.capture import DecodedFrame
@@ -54,6 +54,14 @@ def spans(records: list[Record]) -> list[tuple[int, int]]:
 # ---- files
 
 
+def test_an_event_that_a_crash_left_open_is_ended_first(detector: Detector, clip_path: Path) -> None:
+    event = EventRecord("update", "1a-gate-3", "gate", 4.8, 8.0, 144, 240, 0.9, 0.8, time="2031-01-01T00:00:00.000Z")
+    records: list[Record] = []
+    Runner(detector, records.append, threading.Event(), unfinished=[event]).run([parse_source(str(clip_path))])
+    assert isinstance(records[0], RunRecord)
+    assert records[1] == msgspec.structs.replace(event, state="end", reason="restart")
+
+
 def test_every_frame_of_a_file_lies_in_one_segment(detector: Detector, clip_path: Path) -> None:
     assert spans(run_files(detector, clip_path)) == [(0, 48), (48, 96), (96, 130)]
 
@@ -75,7 +83,8 @@ def test_a_file_gives_what_its_frames_pushed_one_by_one_give(
         for grabbed in video.frames():
             pushed += stream.push(grabbed.retrieve(), grabbed.seconds)
         pushed += stream.flush()
-    assert records == pushed
+    assert isinstance(records[0], RunRecord)
+    assert records[1:] == pushed
     assert len(spans(records)) == 3
 
 
@@ -197,7 +206,7 @@ def test_a_segment_that_cannot_be_scored_is_a_gap_and_an_error(
     with pytest.raises(FootageIncomplete, match="1 of 3 segments could not be scored"):
         Runner(detector, records.append, threading.Event()).run([parse_source(str(clip_path))])
     assert spans(records) == [(0, 48), (96, 130)]
-    assert [(r.start_s, r.reason) for r in records if isinstance(r, GapRecord)] == [(3.2, "dropped")]
+    assert [(r.start_s, r.reason) for r in records if isinstance(r, GapRecord)] == [(3.2, "unscored")]
 
 
 @pytest.mark.parametrize("frames", [1, 47, 48, 50, 97, 129])
