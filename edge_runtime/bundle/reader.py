@@ -71,6 +71,19 @@ class Bundle:
             raise KeyError(name)
         return self.path / name
 
+    def graph_hashes(self) -> tuple[tuple[str, str], ...]:
+        """Names and hashes of the graphs and the files that hold their weights: equal where bundles run the same.
+
+        Raises:
+            BundleRefused: A graph cannot be read.
+        """
+        names = set(self.manifest.graphs.files)
+        for graph in self.manifest.graphs.files:
+            folder = PurePosixPath(graph).parent
+            held = external_locations(_read_regular(self.path / graph, _ONNX_LIMIT))
+            names |= {(folder / location).as_posix() for location in held}
+        return tuple(sorted((entry.path, entry.sha256) for entry in self.manifest.files if entry.path in names))
+
     def golden(self) -> Golden:
         """The golden segments.
 

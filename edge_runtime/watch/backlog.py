@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_runtime.records import CameraRecord
@@ -43,24 +43,32 @@ Item = Segment | Gap | CameraRecord | CameraEnd | SampledFrames
 class _Queue:
     items: deque[Item]
     drops: RepeatedTrouble
+    priority: int
 
 
 class Backlog:
-    """One queue a camera, and the cameras in turn. Any thread may call anything.
+    """One queue a camera; of equal priority they come in turn. Any thread may call anything.
 
     Args:
         segments: How many segments of one camera may wait with their pixels.
         items: How much may wait of one camera in all. Gaps and state changes take little, but a consumer may
             stand still for days: beyond this the older half is summed up.
+        dropped: Called for every segment that becomes a gap because its queue is full.
     """
 
-    def __init__(self, segments: int = 2, items: int = 64) -> None:
+    def __init__(self, segments: int = 2, items: int = 64, dropped: Callable[[], None] = lambda: None) -> None:
         self._segments, self._items = segments, items
+        self._tell_dropped = dropped
         self._waiting: OrderedDict[str, _Queue] = OrderedDict()
         self._changed = threading.Condition()
 
-    def add(self, camera: str) -> None:
-        """Give a camera a queue. A name that has one is a ValueError."""
+    def add(self, camera: str, priority: int = 0) -> None:
+        """Give a camera a queue. A name that has one is a ValueError.
+
+        Args:
+            camera: Its name.
+            priority: Those of a higher one are taken first, always.
+        """
         with self._changed:
             if camera in self._waiting:
                 raise ValueError(f"camera {camera} has a queue already")
@@ -68,7 +76,7 @@ class Backlog:
             def more(count: int, seconds: int) -> str:
                 return f"camera {camera}: {count} more segments were dropped in the last {seconds} s"
 
-            self._waiting[camera] = _Queue(deque(), RepeatedTrouble(log, logging.WARNING, more))
+            self._waiting[camera] = _Queue(deque(), RepeatedTrouble(log, logging.WARNING, more), priority)
 
     def remove(self, camera: str) -> None:
         """Take a camera's queue away, with what waits in it."""
@@ -86,6 +94,7 @@ class Backlog:
             dropped = self._append(queue.items, item)
             self._changed.notify()
         if dropped is not None:
+            self._tell_dropped()
             queue.drops.happened(
                 f"camera {camera}: scoring falls behind, the segment from {dropped.start_s:.1f} s is dropped"
             )
@@ -94,11 +103,21 @@ class Backlog:
         """The oldest item of the camera whose turn it is; None where nothing comes within `timeout_s`."""
         with self._changed:
             self._changed.wait_for(lambda: any(queue.items for queue in self._waiting.values()), timeout_s)
-            for camera, queue in self._waiting.items():
-                if queue.items:
-                    self._waiting.move_to_end(camera)
-                    return camera, queue.items.popleft()
-            return None
+            ready = [(-queue.priority, place) for place, queue in enumerate(self._waiting.values()) if queue.items]
+            if not ready:
+                return None
+            camera = list(self._waiting)[min(ready)[1]]
+            self._waiting.move_to_end(camera)
+            return camera, self._waiting[camera].items.popleft()
+
+    def wait_for_segments(self, count: int, timeout_s: float) -> None:
+        """Wait until so many segments are there, or the time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready() >= count, timeout_s)
+
+    def _ready(self) -> int:
+        """How many segments wait."""
+        return sum(isinstance(item, Segment) for queue in self._waiting.values() for item in queue.items)
 
     def is_empty(self, camera: str) -> bool:
         """Whether nothing waits from `camera`."""

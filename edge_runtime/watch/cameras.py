@@ -19,6 +19,7 @@ import msgspec
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
+from edge_runtime.inference.providers import CPU, find_provider
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
 from edge_runtime.stream.clock import RunClock, rfc3339
 from edge_runtime.stream.segmenter import segmenter_for
@@ -26,9 +27,11 @@ from edge_runtime.stream.segments import Gap, Segment
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import Source
-from edge_runtime.watch.backlog import Backlog, CameraEnd, SampledFrames
+from edge_runtime.watch.backlog import Backlog, CameraEnd, Item, SampledFrames
 from edge_runtime.watch.feed import CameraFeed
-from edge_runtime.watch.options import RunOptions
+from edge_runtime.watch.options import CameraOptions, RunOptions
+from edge_runtime.watch.pace import Pace
+from edge_runtime.watch.scoring import Waiting, score_together
 from edge_runtime.watch.stopping import Stop
 from edge_runtime.watch.tally import Tally
 
@@ -36,6 +39,8 @@ log = logging.getLogger(__name__)
 
 # How often the loop looks at the stop request and at cameras that say nothing.
 _TICK_S = 0.2
+# More than this gains little on one card, and the first of a batch waits for all of it.
+_ON_CARDS = 8
 # A camera whose read blocks is left behind after this long.
 _STOP_CAMERA_S = 0.5
 
@@ -51,6 +56,20 @@ def timed(record: Record, clock: RunClock) -> Record:
     if isinstance(record, SegmentRecord | EventRecord | GapRecord):
         return msgspec.structs.replace(record, time=clock.utc(record.end_s))
     return record
+
+
+def _batch_of(detector: Detector) -> int:
+    """How many segments one call takes where nobody said: as many as pay on a GPU, and one on processors."""
+    engine = detector.engine
+    try:
+        on_card = engine is not None and find_provider(engine.provider).device != CPU
+    except UsageError:  # an engine of the caller's own
+        on_card = False
+    return _ON_CARDS if on_card else 1
+
+
+def _segments(items: Sequence[tuple[str, Item]]) -> int:
+    return sum(isinstance(item, Segment) for _, item in items)
 
 
 class CameraReader(Protocol):
@@ -98,24 +117,29 @@ class CameraRun:
         source: The camera.
         shared: What it shares with the other cameras. Its queue in the backlog is made here.
         run: Goes into the ids of events.
+        chosen: What is chosen for it alone.
+
+    Attributes:
+        detector: What scores it.
     """
 
-    def __init__(self, source: Source, shared: Shared, run: str) -> None:
-        manifest, options = shared.detector.bundle.manifest, shared.options
-        spec = shared.detector.cutting(options.stride)
+    def __init__(self, source: Source, shared: Shared, run: str, chosen: CameraOptions) -> None:
+        self.detector = chosen.detector or shared.detector
+        manifest, options = self.detector.bundle.manifest, shared.options
+        spec = self.detector.cutting(options.stride)
         self.source = source
-        self.encoder = shared.detector.encoder(options.encode, options.reuse_unchanged, spec.overlap)
+        self.encoder = self.detector.encoder(options.encode, options.reuse_unchanged, spec.overlap)
         self.tally = Tally(None if options.reuse_unchanged is None else self.encoder)
         self.leaving = False
         self._shared = shared
         self._step_s = spec.step_s
-        self._located = shared.detector.located(source.name, options.locator, run, options.stride)
+        self._located = self.detector.located(source.name, chosen.locator or options.locator, run, options.stride)
         segmenter = segmenter_for(spec, options.clock or "time", sparing=True)
         self.feed = CameraFeed(
-            source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock
+            source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock, chosen.blank
         )
         self.reader = shared.open_reader(source, self.feed, shared.clock)
-        shared.backlog.add(source.name)
+        shared.backlog.add(source.name, chosen.priority)
 
     @property
     def name(self) -> str:
@@ -171,9 +195,13 @@ class LiveRun:
     ) -> None:
         self._detector = detector
         self._emit = emit
+        self._options = options
         self._clock = clock or RunClock()
         # All segments that run at once end together where a camera's frames do.
-        self._backlog = Backlog(1 + detector.cutting(options.stride).overlap)
+        spec = detector.cutting(options.stride)
+        self._pace = Pace(spec.step_s)
+        self._backlog = Backlog(1 + spec.overlap, dropped=self._pace.dropped)
+        self._most = options.max_batch or _batch_of(detector)
         self._shared = Shared(detector, self._backlog, self._clock, options, open_reader)
         self._cameras: dict[str, CameraRun] = {}
         self._changing = threading.Lock()
@@ -190,8 +218,12 @@ class LiveRun:
         with self._changing:
             return list(self._cameras)
 
-    def add(self, source: Source) -> None:
+    def add(self, source: Source, chosen: CameraOptions | None = None) -> None:
         """Start a camera. Its times are on the run's axis, whenever it comes.
+
+        Args:
+            source: The camera.
+            chosen: What is chosen for it alone.
 
         Raises:
             UsageError: A camera of that name is there already, or the run has ended.
@@ -205,7 +237,7 @@ class LiveRun:
             self._times[source.name] += 1
             # A camera that comes a second time counts its segments from 0 again: its events need other ids.
             run = self.run_id if (times := self._times[source.name]) == 1 else f"{self.run_id}.{times}"
-            camera = CameraRun(source, self._shared, run)
+            camera = CameraRun(source, self._shared, run, chosen or CameraOptions())
             # There before its first frame is: the loop looks it up by its name.
             self._cameras[source.name] = camera
             try:
@@ -248,33 +280,55 @@ class LiveRun:
         """
         try:
             while not stop.is_set():
-                self._score_one(_TICK_S)
+                self._score_next(_TICK_S)
                 self._look_after()
         finally:
             self.close()
-        while self._score_one(0.0):
+        while self._score_next(0.0):
             pass
         for camera in self._running():
             self._end(camera)
 
-    def _score_one(self, timeout_s: float) -> bool:
-        """Score and emit the next thing that waits; False where nothing came."""
-        taken = self._backlog.take(timeout_s)
-        if taken is None:
-            return False
-        name, item = taken
-        camera = self._cameras[name]
-        if isinstance(item, CameraEnd):
-            self._end(camera)
-            return True
-        if isinstance(item, SampledFrames):
-            if camera.encoder is not None:
-                self._detector.encode(name, item.pixels, camera.encoder)
-            return True
-        # Two steps, so that one call can score segments of several cameras.
-        score = self._detector.score_segment(name, item, camera.encoder) if isinstance(item, Segment) else None
-        self._tell(camera, camera.take(item, score))
-        return True
+    def _score_next(self, timeout_s: float) -> bool:
+        """Score and emit what waits next; False where nothing came."""
+        taken = self._taken(timeout_s)
+        scores = self._scores(taken)
+        for place, (name, item) in enumerate(taken):
+            camera = self._cameras[name]
+            if isinstance(item, CameraEnd):
+                self._end(camera)
+            elif isinstance(item, SampledFrames):
+                if camera.encoder is not None:
+                    camera.detector.encode(name, item.pixels, camera.encoder)
+            elif isinstance(item, Segment) and camera.encoder is not None:
+                # Behind what of it was encoded ahead.
+                self._tell(camera, camera.take(item, camera.detector.score_segment(name, item, camera.encoder)))
+            else:
+                self._tell(camera, camera.take(item, scores.get(place)))
+        if (segments := _segments(taken)) > 0:
+            self._pace.scored(segments, len(self._cameras))
+        return bool(taken)
+
+    def _taken(self, timeout_s: float) -> list[tuple[str, Item]]:
+        """What is done next: up to a batch of segments, and what comes before them."""
+        first = self._backlog.take(timeout_s)
+        if first is None:
+            return []
+        taken = [first]
+        if self._most > 1 and isinstance(first[1], Segment) and self._options.max_wait_ms > 0:
+            self._backlog.wait_for_segments(self._most - 1, self._options.max_wait_ms / 1000)
+        while self._most > _segments(taken) > 0 and (more := self._backlog.take(0.0)) is not None:
+            taken.append(more)
+        return taken
+
+    def _scores(self, taken: Sequence[tuple[str, Item]]) -> dict[int, float | None]:
+        """Scores of the segments among them of which nothing may be encoded yet, by their places."""
+        segments = {
+            place: Waiting(name, item, self._cameras[name].detector)
+            for place, (name, item) in enumerate(taken)
+            if isinstance(item, Segment) and self._cameras[name].encoder is None
+        }
+        return dict(zip(segments, score_together(list(segments.values())), strict=True))
 
     def _look_after(self) -> None:
         cameras = self._running()
@@ -282,7 +336,8 @@ class LiveRun:
             camera.reader.raise_if_failed()
             self._tell(camera, camera.idle())
         self._backlog.sum_up_drops()
-        self._detector.sum_up_unscored()
+        for detector in {id(one): one for one in (self._detector, *(camera.detector for camera in cameras))}.values():
+            detector.sum_up_unscored()
         self._answered = self._answered or any(camera.feed.answered for camera in cameras)
         if cameras and not self._answered and all(camera.feed.refused for camera in cameras):
             # One camera that is down must not keep the others from running; none at all is a mistake.

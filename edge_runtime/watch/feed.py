@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 
 from msgspec import UNSET
@@ -29,6 +30,7 @@ class CameraFeed:
         backlog: Where finished segments, gaps and changes of state wait; the camera has a queue there.
         encode: Whether sampled frames go there too, before their segment ends.
         clock: Of the run: records then say what time it was.
+        blank: As of `CameraOptions`.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class CameraFeed:
         backlog: Backlog,
         encode: Encode = "batch",
         clock: RunClock | None = None,
+        blank: Callable[[UInt8Array], UInt8Array] | None = None,
     ) -> None:
         self.camera = camera
         self._clock = clock
+        self._blank = blank
         self._segmenter = segmenter
         self._segment, self._pixels = segment, pixels
         self._backlog = backlog
@@ -117,7 +121,8 @@ class CameraFeed:
                 self._closed = True
 
     def _prepare(self, frame: DecodedFrame) -> UInt8Array:
-        return prepare(frame.retrieve(), self._pixels)
+        picture = frame.retrieve()
+        return prepare(picture if self._blank is None else self._blank(picture), self._pixels)
 
     def _tell_sampled(self) -> None:
         sampled = self._segmenter.sampled

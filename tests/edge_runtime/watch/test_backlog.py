@@ -107,6 +107,26 @@ def test_cameras_take_turns() -> None:
     assert [taken[0] for _ in range(4) if (taken := backlog.take(0.0))] == ["gate", "yard", "gate", "yard"]
 
 
+def test_a_higher_priority_goes_first_and_equal_ones_take_turns() -> None:
+    backlog = Backlog(segments=3)
+    for camera, priority in (("yard", 0), ("gate", 5), ("hall", 0)):
+        backlog.add(camera, priority)
+    for index in range(2):
+        for camera in ("yard", "gate", "hall"):
+            backlog.put(camera, segment(index))
+    order = [taken[0] for _ in range(6) if (taken := backlog.take(0.0))]
+    assert order == ["gate", "gate", "yard", "hall", "yard", "hall"]
+
+
+def test_every_segment_that_makes_room_is_told_to_who_counts_them() -> None:
+    told: list[int] = []
+    backlog = Backlog(segments=2, dropped=lambda: told.append(1))
+    backlog.add("gate")
+    for index in range(5):
+        backlog.put("gate", segment(index))
+    assert len(told) == 3
+
+
 def test_a_camera_that_was_removed_puts_nothing_in_and_comes_back_with_an_empty_queue() -> None:
     backlog = backlog_of(*CAMERAS)
     backlog.put("gate", segment(0))

@@ -1,0 +1,67 @@
+"""Detectors of several bundles, which share their graphs where only scorer and locators differ."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edge_runtime.bundle.reader import Bundle
+from edge_runtime.detector import Detector
+from edge_runtime.inference.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+class Detectors:
+    """Opens each bundle once, and closes all; a context manager.
+
+    Bundles that `hh-offline recalibrate` made of one another hold the same graphs: those are loaded once, and
+    segments of their cameras can be scored in one call.
+
+    Args:
+        load: Makes the detector of a bundle, with an engine that is there already or its own (None).
+    """
+
+    def __init__(self, load: Callable[[Bundle, Engine | None], Detector]) -> None:
+        self._load = load
+        self._opened: dict[Path, Detector] = {}
+        self._engines: dict[tuple[tuple[str, str], ...], Engine] = {}
+        self._stack = ExitStack()
+
+    def open(self, path: Path) -> Detector:
+        """The detector of a bundle.
+
+        Raises:
+            BundleRefused: It is not what its manifest says.
+            HeadHuntError: Whatever loading it raises.
+        """
+        place = path.resolve()
+        if (known := self._opened.get(place)) is not None:
+            return known
+        bundle = Bundle.open(path)
+        graphs = bundle.graph_hashes()
+        shared = self._engines.get(graphs)
+        detector = self._stack.enter_context(self._load(bundle, shared))
+        if shared is not None:
+            log.info("%s: has the graphs of a bundle that is loaded already, and shares them", path.name)
+        elif detector.engine is not None:
+            self._engines[graphs] = detector.engine
+        self._opened[place] = detector
+        return detector
+
+    def abandon(self) -> None:
+        """As of `Detector`, of all."""
+        for detector in list(self._opened.values()):
+            detector.abandon()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()

@@ -1,0 +1,66 @@
+"""Segments of several cameras as one batch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.detector import Detector
+from edge_runtime.errors import InferenceFailed
+from edge_runtime.stream.segments import Segment
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """A segment that is to be scored.
+
+    Attributes:
+        camera: Whose it is.
+        segment: With its pixels.
+        detector: Its camera's.
+    """
+
+    camera: str
+    segment: Segment
+    detector: Detector
+
+
+def score_together(waiting: Sequence[Waiting]) -> list[float | None]:
+    """Score segments, those of one engine in one call: bundles that differ in scorer and locator may share one.
+
+    A batch that fails is scored segment by segment: one that cannot be scored must not take others with it.
+
+    Returns:
+        A probability each, in their order; None where the graphs gave none.
+
+    Raises:
+        UsageError: A detector was closed.
+    """
+    by_engine: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
+    for place, one in enumerate(waiting):
+        by_engine[id(one.detector.engine), one.segment.pixels.shape].append(place)
+    scores: list[float | None] = [None] * len(waiting)
+    for places in by_engine.values():
+        batch = [waiting[place] for place in places]
+        found: Sequence[float | None] | None = _in_one_call(batch) if len(batch) > 1 else None
+        if found is None:
+            found = [one.detector.score_segment(one.camera, one.segment) for one in batch]
+        for place, score in zip(places, found, strict=True):
+            scores[place] = score
+    return scores
+
+
+def _in_one_call(batch: Sequence[Waiting]) -> list[float] | None:
+    """Probabilities of segments with one engine; None where it fails."""
+    engine = batch[0].detector.engine
+    if engine is None:
+        return None
+    try:
+        features = engine.features(np.stack([one.segment.pixels for one in batch]))
+        rows = np.split(features, len(batch))
+        return [float(one.detector.probabilities(row)[0]) for one, row in zip(batch, rows, strict=True)]
+    except InferenceFailed:
+        return None
