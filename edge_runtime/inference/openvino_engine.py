@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from edge_runtime.inference.precisions import PRECISIONS
 from edge_runtime.inference.providers import OPENVINO
 from edge_runtime.stream.pixels import UInt8Array
 
+_TELEMETRY = "openvino_telemetry"
 # Name and version of the attribute of that meaning in OpenVINO's own graph format.
 _STORED_NARROW = "decompression_0"
 
@@ -39,10 +41,28 @@ def load_openvino() -> Any:
         MissingExtra: It is not installed; the message holds the pip command.
     """
     try:
-        import openvino
+        with _without_telemetry():
+            import openvino
     except ImportError as error:
         raise MissingExtra('openvino is not installed; run: pip install "headhunt-edge[openvino]"') from error
     return openvino
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Import in this context what would tell its makers that it was imported.
+
+    The openvino package reports to an analytics server of Google's unless told not to, and writes an id into the home
+    folder. It does without where its reporting part is not installed: None in its place looks like that.
+    """
+    if _TELEMETRY in sys.modules:
+        yield
+        return
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
 
 
 class OpenVinoEngine:

@@ -282,6 +282,8 @@ class LiveRun:
             while not stop.is_set():
                 self._score_next(_TICK_S)
                 self._look_after()
+                if self._options.alive is not None:
+                    self._options.alive()
         finally:
             self.close()
         while self._score_next(0.0):

@@ -47,6 +47,7 @@ class RunOptions:
             graphs: 8 on a GPU, where that is faster, and 1 on processors, where the first would only wait.
         max_wait_ms: How long a segment waits for others of its batch.
         progress: Told how far a file has got.
+        alive: Called several times a second as long as live cameras are scored.
 
     Raises:
         UsageError: No such grey levels, or no such batch.
@@ -60,6 +61,7 @@ class RunOptions:
     max_batch: int | None = None
     max_wait_ms: float = 0.0
     progress: FileProgress | None = None
+    alive: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         if self.reuse_unchanged is not None:

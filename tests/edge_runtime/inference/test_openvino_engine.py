@@ -1,7 +1,8 @@
-"""What OpenVINO's engine holds in memory of a graph whose weights are stored in 16 bits."""
+"""What OpenVINO's engine holds in memory of weights that are stored in 16 bits, and that it keeps to itself."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from clips import ROOT
 from onnx import TensorProto, helper
 
 WIDTH, LAYERS = 2048, 8
@@ -29,6 +31,18 @@ before = held()
 engine = OpenVinoEngine(graph, graph, threads=1, precisions=(sys.argv[2], sys.argv[2]))
 print((held() - before) / 2 / graph.with_name(graph.name + ".data").stat().st_size)
 """
+
+
+def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
+    program = "import sys; from edge_runtime.inference.openvino_engine import load_openvino; load_openvino()"
+    program += "; assert 'openvino_telemetry' not in sys.modules"
+    # Not as in a CI job, where it would keep still by itself.
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="asks Linux for the memory of a process")
