@@ -89,7 +89,9 @@ class SpooledSink:
         """Hand over what waits, as far as that succeeds within a moment; the rest is for the next run."""
         self._ending.set()
         self._spool.wake()
-        if self._thread.ident is not None:
+        if self._thread.ident is None:
+            self._sink.close()
+        else:
             self._thread.join(_GRACE_S)
         self._left_behind.set()
         self._refusals.sum_up(at_once=True)
