@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from edge_runtime.errors import OutputFailed, one_line
+from edge_runtime.errors import OutputFailed, UsageError, one_line
 from edge_runtime.files import format_bytes, shown_path
 from edge_runtime.outputs.store import OpenEvent, Row, Store, StoreDamaged, StoreForeign, is_damage
 from edge_runtime.records import AnyRecord, EventRecord, GapRecord, Record, SegmentRecord, read_record
@@ -114,6 +114,7 @@ class Spool:
         self._tried_s = self._swept_s = monotonic()
         self._in_memory_since: str | None = None
         self._done: dict[str, int] = {}
+        self._claimed: set[str] = set()
         # What is open and noted; the disk has a copy.
         self._open: dict[tuple[str, str], OpenEvent] = {}
         self._notes: dict[tuple[str, str], str] = {}
@@ -169,6 +170,17 @@ class Spool:
                         oldest_s = max(before.oldest_s, self._now() - at)
                         found[sink] = Waiting(before.records + count, oldest_s)
             return found
+
+    def claim(self, sink: str) -> None:
+        """Give a name to one sink alone.
+
+        Raises:
+            UsageError: Another sink has it.
+        """
+        with self._changed:
+            if sink in self._claimed:
+                raise UsageError(f"two outputs are called {sink!r}; give each a name of its own")
+            self._claimed.add(sink)
 
     def append(self, sink: str, record: Record) -> None:
         """Keep one record for a sink, behind those before it. What comes after `close` is not kept."""

@@ -44,6 +44,9 @@ class SpooledSink:
         kinds: Types of records that it gets, such as `event`; None for all.
         updates: Whether it also gets what is told of events that go on.
         chance: Numbers from 0 to 1, for the time between attempts. For tests.
+
+    Raises:
+        UsageError: Another sink of this spool has the same name.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class SpooledSink:
         updates: bool = True,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        spool.claim(sink.name)
         self._sink, self._spool, self._chance = sink, spool, chance
         self._kinds = None if kinds is None else frozenset(kinds)
         self._updates = updates

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.errors import NotDelivered, OutputFailed
+from edge_runtime.errors import NotDelivered, OutputFailed, UsageError
 from edge_runtime.outputs.sink import Output, Outputs
 from edge_runtime.outputs.spool import Spool
 from edge_runtime.outputs.spooled import SpooledSink, backoff_s
@@ -168,3 +168,17 @@ def test_attempts_come_more_and_more_seldom_and_never_stop() -> None:
     assert [backoff_s(failures, 0.5) for failures in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert backoff_s(10_000, 1.0) == 75
     assert 0.75 == backoff_s(1, 0.0) < backoff_s(1, 1.0) == 1.25
+
+
+def test_two_sinks_of_one_name_would_get_each_others_records(tmp_path: Path) -> None:
+    with Spool(tmp_path / "spool") as spool:
+        SpooledSink(Broker(), spool)
+        with pytest.raises(UsageError, match="two outputs are called 'broker'"):
+            SpooledSink(Broker(), spool)
+
+
+def test_a_sink_that_was_never_written_to_is_closed(tmp_path: Path) -> None:
+    broker = Broker()
+    with Spool(tmp_path / "spool") as spool, Outputs([Output(SpooledSink(broker, spool))]):
+        pass
+    assert broker.closed == 1
