@@ -68,6 +68,8 @@ class JsonLines:
         self._tried_s = self._rotated_s = monotonic() - _AGAIN_S
         self._missing = self._missing_before = 0
         self._trouble = RepeatedTrouble(log, logging.ERROR, self._more_missing, monotonic=monotonic)
+        # A disk that is full every other second fills no log.
+        self._recoveries = RepeatedTrouble(log, logging.WARNING, self._more_recoveries, monotonic=monotonic)
         self._unrotated = RepeatedTrouble(log, logging.ERROR, self._more_unrotated, monotonic=monotonic)
 
     @classmethod
@@ -178,8 +180,8 @@ class JsonLines:
             return
         self._take_back()
         descriptor, self._descriptor = self._descriptor, None
-        self._trouble.sum_up(at_once=True)
-        self._unrotated.sum_up(at_once=True)
+        for trouble in (self._trouble, self._recoveries, self._unrotated):
+            trouble.sum_up(at_once=True)
         try:
             os.close(descriptor)
         except OSError as error:
@@ -251,11 +253,9 @@ class JsonLines:
         if self._failing_since is None:
             return
         self._trouble.sum_up(at_once=True)
-        log.warning(
-            "%s: can be written again; %d records of the time since %s are missing",
-            self.name,
-            self._missing - self._missing_before,
-            self._failing_since,
+        self._recoveries.happened(
+            f"{self.name}: can be written again; {self._missing - self._missing_before} records of the time since "
+            f"{self._failing_since} are missing"
         )
         self._failing_since = None
 
@@ -306,6 +306,11 @@ class JsonLines:
     def _more_missing(self, count: int, seconds: int) -> str:
         since = "" if self._failing_since is None else f"; it could not be written since {self._failing_since}"
         return f"{self.name}: {count} more records are missing from the last {seconds} s{since}"
+
+    def _more_recoveries(self, count: int, seconds: int) -> str:
+        return (
+            f"{self.name}: could be written again {count} more times in the last {seconds} s; {self._missing} missing"
+        )
 
     def _more_unrotated(self, count: int, seconds: int) -> str:
         return f"{self.name}: could not begin anew {count} more times in the last {seconds} s"

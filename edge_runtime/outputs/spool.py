@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -24,7 +25,7 @@ from typing import Self
 
 from edge_runtime.errors import OutputFailed, UsageError, one_line
 from edge_runtime.files import format_bytes, shown_path
-from edge_runtime.outputs.store import OpenEvent, Row, Store, StoreDamaged, StoreForeign, is_damage
+from edge_runtime.outputs.store import OpenEvent, Row, Store, is_damage, open_store, set_aside
 from edge_runtime.records import AnyRecord, EventRecord, GapRecord, Record, SegmentRecord, read_record
 from edge_runtime.repeats import RepeatedTrouble
 
@@ -101,7 +102,9 @@ class Spool:
     ) -> None:
         if min(max_bytes, memory_bytes) < LEAST_BYTES or not max_age_s > 0:
             raise ValueError(f"a spool holds at least {LEAST_BYTES} bytes for more than 0 seconds")
-        self._path, self._max_bytes, self._max_age_s = path, max_bytes, max_age_s
+        # What a link points to is renamed when it is damaged, not the link.
+        self._path = Path(os.path.realpath(path))
+        self._max_bytes, self._max_age_s = max_bytes, max_age_s
         self.name = shown_path(path)
         self._monotonic = monotonic
         # Counted from here: ages stay true when the computer's date is set.
@@ -119,6 +122,9 @@ class Spool:
         self._open: dict[tuple[str, str], OpenEvent] = {}
         self._notes: dict[tuple[str, str], str] = {}
         self._thinned = RepeatedTrouble(log, logging.WARNING, self._more_thinned)
+        # A disk that is full every other second fills no log.
+        self._failures = RepeatedTrouble(log, logging.ERROR, self._more_failures)
+        self._recoveries = RepeatedTrouble(log, logging.WARNING, self._more_recoveries)
         self._open_first()
         # Over both stores: a record keeps its id when it moves from memory to disk.
         self._next_id = 1 + (self._disk.last_id if self._disk is not None else 0)
@@ -136,7 +142,8 @@ class Spool:
         with self._changed:
             if self._closed:
                 return
-            self._thinned.sum_up(at_once=True)
+            for trouble in (self._thinned, self._failures, self._recoveries):
+                trouble.sum_up(at_once=True)
             if self._in_memory_since is not None and not self._move_to_disk() and (left := self._memory.rows()):
                 log.error("%s: %d records waited in memory and are lost", self.name, len(left))
                 self._lost += len(left)
@@ -314,6 +321,7 @@ class Spool:
         try:
             if self._disk is None:
                 self._disk = self._opened()
+            self._disk.shrink_log()
             self._dropped(self._disk.take_over(rows, self._open.values(), self._noted()), self._full)
             for sink, done in self._done.items():
                 self._disk.remove(sink, done)
@@ -324,11 +332,9 @@ class Spool:
             return False
         for row in rows:
             self._memory.remove(row.sink, row.id)
-        log.warning(
-            "%s: can be written again; %d records of the time since %s waited in memory and are on disk now",
-            self.name,
-            len(rows),
-            self._in_memory_since,
+        self._recoveries.happened(
+            f"{self.name}: can be written again; {len(rows)} records of the time since {self._in_memory_since} "
+            "waited in memory and are on disk now"
         )
         self._in_memory_since = None
         return True
@@ -376,15 +382,7 @@ class Spool:
         self._notes = {(owner, key): text for owner, key, text in self._disk.notes()}
 
     def _opened(self) -> Store:
-        """Open the file; one that is damaged is set aside first."""
-        try:
-            try:
-                return Store(self._path, self._max_bytes, self._now())
-            except StoreDamaged as damage:
-                self._set_aside(str(damage))
-                return Store(self._path, self._max_bytes, self._now())
-        except (StoreDamaged, StoreForeign) as error:
-            raise OutputFailed(f"{self.name}: {error}; choose another file for the spool") from error
+        return open_store(self._path, self._max_bytes, self._now())
 
     def _disk_failed(self, error: sqlite3.Error) -> None:
         """Go on with a new file where this one is damaged, in memory where it cannot be used now."""
@@ -395,7 +393,7 @@ class Spool:
             self._disk.close()
             self._disk = None
         try:
-            self._set_aside(one_line(error))
+            set_aside(self._path, one_line(error))
             self._disk = self._opened()
             self._disk.take_over([], self._open.values(), self._noted())
         except (OutputFailed, sqlite3.Error) as again:
@@ -404,36 +402,13 @@ class Spool:
     def _noted(self) -> list[tuple[str, str, str]]:
         return [(owner, key, text) for (owner, key), text in self._notes.items()]
 
-    def _set_aside(self, why: str) -> None:
-        """Rename a damaged file and its log: nothing in them is delivered, and nobody's data is deleted."""
-        aside = f".corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            old = self._path.with_name(self._path.name + suffix)
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    old.rename(self._path.with_name(self._path.name + aside + suffix))
-                except FileNotFoundError:
-                    raise
-                except OSError as error:
-                    raise OutputFailed(
-                        f"{self.name}: is damaged ({why}) and cannot be renamed ({error.strerror}); "
-                        "choose another file for the spool"
-                    ) from error
-        log.error(
-            "%s: is damaged (%s); it was renamed to %s and a new one begun, what waited in it was not delivered",
-            self.name,
-            why,
-            shown_path(self._path.name + aside),
-        )
-
     def _go_to_memory(self, error: BaseException) -> None:
         if self._in_memory_since is None:
             self._in_memory_since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
             self._tried_s = self._monotonic()
-            log.error(
-                "%s: cannot be used (%s); records wait in memory until it can, and are lost if the run ends before",
-                self.name,
-                one_line(error),
+            self._failures.happened(
+                f"{self.name}: cannot be used ({one_line(error)}); records wait in memory until it can, and are lost "
+                "if the run ends before"
             )
 
     @property
@@ -447,3 +422,9 @@ class Spool:
 
     def _more_thinned(self, count: int, seconds: int) -> str:
         return f"{self.name}: {count} more records were dropped in the last {seconds} s"
+
+    def _more_failures(self, count: int, seconds: int) -> str:
+        return f"{self.name}: could not be used {count} more times in the last {seconds} s"
+
+    def _more_recoveries(self, count: int, seconds: int) -> str:
+        return f"{self.name}: could be written again {count} more times in the last {seconds} s"

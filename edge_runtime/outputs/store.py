@@ -8,10 +8,17 @@ survives the process being killed. A power cut may lose what was appended since 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+
+from edge_runtime.errors import OutputFailed
+from edge_runtime.files import shown_path
+
+log = logging.getLogger(__name__)
 
 # "hhsp": what tells a spool from other databases.
 _APPLICATION = 0x68687370
@@ -104,6 +111,8 @@ class Store:
         self._bytes = 0
         where = ":memory:" if path is None else str(path)
         self._db = sqlite3.connect(where, isolation_level=None, check_same_thread=False, timeout=2.0)
+        # Bytes that a disk has changed make one record unreadable, not the table.
+        self._db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         try:
             self._prepare(now)
         except sqlite3.Error as error:
@@ -142,6 +151,10 @@ class Store:
             self._db.execute("UPDATE records SET at = ? WHERE at > ? OR at < ?", (now, now, _CLOCK_SET_S))
         self._db.execute("PRAGMA incremental_vacuum").fetchall()
         (self._bytes,) = self._db.execute("SELECT COALESCE(SUM(size), 0) FROM records").fetchone()
+
+    def shrink_log(self) -> None:
+        """Write the log into the database and cut it off: on a full disk its room may be all there is."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Close the database; it is not used after that."""
@@ -272,3 +285,45 @@ class Store:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
             raise
+
+
+def open_store(path: Path, max_bytes: int, now: float) -> Store:
+    """Open a file of rows; one that is damaged is set aside, and a new one begun.
+
+    Raises:
+        OutputFailed: It is something else's database, or is damaged and cannot be renamed.
+        sqlite3.Error: It cannot be opened now.
+    """
+    try:
+        try:
+            return Store(path, max_bytes, now)
+        except StoreDamaged as damage:
+            set_aside(path, str(damage))
+            return Store(path, max_bytes, now)
+    except (StoreDamaged, StoreForeign) as error:
+        raise OutputFailed(f"{shown_path(path)}: {error}; choose another file for the spool") from error
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Rename a damaged file and its log, and say so: nothing in them is delivered, and nobody's data is deleted.
+
+    Raises:
+        OutputFailed: It cannot be renamed.
+    """
+    shown, aside = shown_path(path), f".corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        try:
+            path.with_name(path.name + suffix).rename(path.with_name(path.name + aside + suffix))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise OutputFailed(
+                f"{shown}: is damaged ({why}) and cannot be renamed ({error.strerror}); "
+                "choose another file for the spool"
+            ) from error
+    log.error(
+        "%s: is damaged (%s); it was renamed to %s and a new one begun, what waited in it was not delivered",
+        shown,
+        why,
+        shown_path(path.name + aside),
+    )
