@@ -59,7 +59,16 @@ class OutputFailed(HeadHuntError):
 
 
 class NotDelivered(OutputFailed):
-    """An output cannot take a record now and may take it later, as a broker that is down. It counts as not taken."""
+    """An output cannot take a record now and may take it later, as a broker that is down. It counts as not taken.
+
+    Args:
+        message: What is wrong.
+        after_s: Seconds that the other side asked to be left alone for, where it did.
+    """
+
+    def __init__(self, message: str, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
 
 
 class DatasetError(HeadHuntError):
