@@ -176,12 +176,14 @@ class MqttSink:
             camera = self._camera(record.camera)
             if camera is None:
                 return
+            was_open = bool(camera.open_events)
             if record.state == "end":
                 camera.open_events.discard(record.id)
             else:
                 camera.open_events.add(record.id)
             # Before the event: whoever acts on the event finds the state as it is.
-            self._link.keep(camera.topics.state, _ON if camera.open_events else _OFF)
+            if bool(camera.open_events) != was_open:
+                self._link.keep(camera.topics.state, _OFF if was_open else _ON)
             self._seen(camera)
             # Home Assistant takes the kind of an event from this key.
             payload = json_payload({"event_type": record.state, **record.to_dict()})

@@ -61,7 +61,7 @@ class BrokerLink:
         self._telling = threading.RLock()
         self._ready, self._ended = threading.Event(), threading.Event()
         self._closing = False
-        self._rarely = False
+        self._rarely = self._was_refused = False
         self._why = "no connection yet"
         self._told: str | None = None
         self._lost = RepeatedTrouble(log, logging.WARNING, self._more)
@@ -173,6 +173,12 @@ class BrokerLink:
         elif was_ready:
             self._why = "the connection was lost"
             self._lost.happened(f"{self._name}: the connection was lost; connecting again")
+        elif not self._was_refused:
+            self._why = "it closed the connection"
+            self._trouble(
+                "closes the connection without an answer (does it want TLS, or a certificate?); trying again"
+            )
+        self._was_refused = False
 
     def _on_connect_fail(self, _client: Client, _data: Any) -> None:
         # paho calls this where it handles the error, and does not hand it over.
@@ -187,6 +193,8 @@ class BrokerLink:
         self._why = reason
 
     def _refused(self, code: Any) -> None:
+        # The broker closes the connection after this.
+        self._was_refused = True
         rarely = code.value in _CREDENTIALS
         self._try_again(rarely=rarely)
         self._why = f"refused: {code}"
