@@ -34,6 +34,20 @@ class SourceUnavailable(HeadHuntError):
     exit_code = 4
 
 
+class CameraUnavailable(SourceUnavailable):
+    """A live camera gives no pictures.
+
+    Attributes:
+        reason: Why, in the word of a CameraRecord.
+        detail: Why, in one sentence that says what to do.
+    """
+
+    def __init__(self, message: str, reason: str, detail: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.detail = detail
+
+
 class VideoUnreadable(SourceUnavailable):
     """A video file opened, but holds no video, no frames, or fewer frames than it promises."""
 

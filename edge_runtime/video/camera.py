@@ -2,69 +2,106 @@
 
 A reader thread takes every frame as it comes and keeps no queue: frames that wait in the buffers of FFmpeg or the
 network would put a slow consumer further and further behind. A watchdog thread measures how long the reader has
-waited, because a blocked read returns only when its timeout ends. Only the reader releases the capture: done by
-another thread during a read, that is a segmentation fault.
+waited, because a blocked read returns only when its timeout ends. A reader that does not even return then is left
+behind, and another takes its place. Only the reader closes its connection: done by another thread during a read,
+that is a segmentation fault.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from edge_runtime.errors import InvalidFrame, SourceUnavailable, UsageError
-from edge_runtime.records import CameraState, GapReason
+from edge_runtime.errors import InvalidFrame, UsageError
+from edge_runtime.records import CameraReason, CameraState, GapReason
 from edge_runtime.stream.clock import RunClock
 from edge_runtime.stream.pixels import UInt8Array
-from edge_runtime.video.capture import DecodedFrame, open_capture, picture_of
+from edge_runtime.video.backoff import Backoff
+from edge_runtime.video.capture import DecodedFrame
+from edge_runtime.video.connection import Connection, Fault
+from edge_runtime.video.damage import Damage
+from edge_runtime.video.diagnosis import ASKING_S
 from edge_runtime.video.journal import CameraJournal, CameraListener
+from edge_runtime.video.probe import connect, probe, unavailable
 from edge_runtime.video.sources import Source
-
-if TYPE_CHECKING:
-    import cv2
 
 __all__ = ["CameraListener", "LiveCamera", "probe"]
 
 log = logging.getLogger(__name__)
 
+Connect = Callable[[Source, float, float], Connection]
+
 # So many frames in a row without a picture are a broken stream, fewer are lost packets.
 _UNDECODABLE_FRAMES = 10
+# A camera that is joined between two key frames has no whole picture before the next; some send one in ten seconds.
+_FIRST_WHOLE_S = 20.0
+# OpenCV waits so long for a device that is silent.
+_DEVICE_READ_S = 10.0
+# What is left behind holds memory and a socket. After so many of one camera, the next comes after a longer wait.
+_LEFT_BEHIND = 5
+_MANY_LEFT_BEHIND_S = 15 * 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
     """Why a connection is over, and for how long it gave frames."""
 
-    reason: GapReason
+    gap: GapReason
+    reason: CameraReason
     detail: str
-    good_s: float
+    good_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One reader, as the watchdog sees it. Changed under the camera's lock.
+
+    Attributes:
+        waiting_since: When it went into native code; None while it is not there.
+        limit_s: How long it may be there.
+        stalled: The watchdog reported a stall meanwhile.
+        given_up: Another reader has taken its place: it delivers and reports nothing any more.
+    """
+
+    waiting_since: float | None = None
+    limit_s: float = math.inf
+    stalled: bool = False
+    given_up: bool = False
+
+
+class _GivenUp(Exception):
+    """This reader's place was taken while it was blocked."""
 
 
 class LiveCamera:
     """One live source, kept open until `stop()`; a context manager around `start` and `stop`.
 
-    A camera's first frames come in a burst: FFmpeg reads about a second of the stream before it opens. The first
-    frame of a connection is decoded before `online` or `reconnected` is reported.
+    A camera's first frames come in a burst: FFmpeg reads some of the stream before it opens. The first frame of a
+    connection is converted before `online` or `reconnected` is reported.
 
     Args:
         source: A network camera or device.
-        listener: Who is told of frames, outages and states.
+        listener: Who is told of frames, outages and states; of damaged pictures too, if it is a QualityListener.
         clock: Of the run. The times of frames and outages are its seconds, also of a camera that is started later.
-        open_timeout_s: Limit of FFmpeg for one attempt to open; devices have none.
-        read_timeout_s: Limit of FFmpeg for one frame; devices have none.
+        open_timeout_s: Limit for connecting, and once more for finding the video; devices have none.
+        read_timeout_s: Limit for one frame; devices have none.
         stall_s: A camera that gave frames and then none for so long is reported as `stalled`, and opened again as
             soon as its read returns.
-        backoff_s: Waits between attempts in seconds, of which the last one repeats. They start over once a
-            connection has given frames for longer than the wait before it.
+        hang_s: A reader that is blocked for so much longer than its timeouts allow is given up: reported as `hung`,
+            left behind, and replaced.
+        backoff_s: Waits between attempts in seconds, of which the last one repeats; see Backoff.
+        connect: Opens the source.
 
     Attributes:
         source: As given.
+        hung: How many readers were given up.
 
     Raises:
         UsageError: The source is a file, or a limit is not positive.
@@ -76,36 +113,50 @@ class LiveCamera:
         listener: CameraListener,
         clock: RunClock,
         *,
-        open_timeout_s: float = 10.0,
+        open_timeout_s: float = 5.0,
         read_timeout_s: float = 5.0,
         stall_s: float = 3.0,
-        backoff_s: Sequence[float] = (1, 2, 5, 10, 30),
+        hang_s: float = 5.0,
+        backoff_s: Sequence[float] = (1, 2, 3),
+        connect: Connect = connect,
     ) -> None:
         if not source.live:
             raise UsageError(f"{source.shown}: is a file, and a live camera has no end; read it as a video file")
-        limits = {"open_timeout_s": open_timeout_s, "read_timeout_s": read_timeout_s, "stall_s": stall_s}
+        limits = {
+            "open_timeout_s": open_timeout_s,
+            "read_timeout_s": read_timeout_s,
+            "stall_s": stall_s,
+            "hang_s": hang_s,
+        }
         for name, value in limits.items():
             if not (math.isfinite(value) and value > 0):
                 raise UsageError(f"camera {source.name}: {name} must be positive, got {value}")
         if not backoff_s or not all(math.isfinite(wait) and wait >= 0 for wait in backoff_s):
             raise UsageError(f"camera {source.name}: backoff_s must be waits in seconds, got {tuple(backoff_s)}")
         self.source = source
+        self.hung = 0
         self._listener = listener
         self._open_timeout_s, self._read_timeout_s, self._stall_s = open_timeout_s, read_timeout_s, stall_s
-        self._backoff_s = tuple(backoff_s)
+        # Connecting and finding the video, each with its limit, and asking for a name before and a reason after.
+        self._open_limit_s = 2 * open_timeout_s + ASKING_S + hang_s
+        self._read_limit_s = hang_s + max(read_timeout_s, _DEVICE_READ_S if source.kind == "device" else 0)
+        self._connect = connect
+        self._backoff = Backoff(backoff_s)
         self._clock = clock
         self._journal = CameraJournal(source, listener)
+        self._damage = Damage(self._journal)
         self._stopping = threading.Event()
         self._answered = threading.Event()  # the first frame came, or the first attempt failed
-        self._first_failure: str | None = None
+        self._first_failure: _Ended | None = None
         self._failure: BaseException | None = None
         self._threads: tuple[threading.Thread, ...] = ()
         self._starting = threading.Lock()
         self._last_s = 0.0  # when the last good frame came; before the first, when the camera was started
         self._index = 0
-        self._turn = threading.Lock()  # the two below: the reader and the watchdog
-        self._waiting_since: float | None = None
-        self._stalled = False
+        self._lock = threading.RLock()  # the three below, and all turns: the readers and the watchdog
+        self._turn = _Turn()
+        self._reader: threading.Thread | None = None
+        self._left_behind: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         self.start()
@@ -118,6 +169,11 @@ class LiveCamera:
         if error is None:
             self.raise_if_failed()
 
+    @property
+    def damaged(self) -> int:
+        """How many frames were left out because they, or one that they depend on, came damaged."""
+        return self._damage.count
+
     def start(self) -> None:
         """Begin, and return at once. A camera that is down is reported as `offline` and tried again.
 
@@ -128,12 +184,13 @@ class LiveCamera:
             if self._threads:
                 raise RuntimeError(f"camera {self.source.name} was started before; make a new LiveCamera")
             self._last_s = self._clock.now_s()
-            for name, work in (("camera", self._read), ("watch", self._watch)):
-                thread = threading.Thread(
-                    target=self._guard, args=(work,), name=f"{name}-{self.source.name}", daemon=True
-                )
-                thread.start()
-                self._threads = (*self._threads, thread)
+            with self._lock:
+                self._start_reader(0.0)
+            watch = threading.Thread(
+                target=self._guard, args=(self._watch,), name=f"watch-{self.source.name}", daemon=True
+            )
+            self._threads = (watch,)
+            watch.start()
 
     def require_online(self, timeout_s: float | None = None) -> None:
         """Wait for the first frame. The camera keeps trying until `stop()` even when this fails.
@@ -142,17 +199,18 @@ class LiveCamera:
             timeout_s: How long to wait; None waits for the end of the first attempt.
 
         Raises:
-            SourceUnavailable: The first attempt failed, or the time is up.
+            CameraUnavailable: The first attempt failed, or the time is up.
             Exception: What the listener raised.
         """
         answered = self._answered.wait(timeout_s)
         self.raise_if_failed()
         if self._index > 0:
             return
-        detail = self._first_failure if answered else f"no frame within {timeout_s:g} s"
-        if detail is None:
-            detail = "stopped before the first frame"
-        raise SourceUnavailable(f"camera {self.source.name}: cannot open {self.source.shown}: {detail}")
+        if not answered:
+            raise unavailable(self.source, "timeout", f"no frame within {timeout_s:g} s")
+        if self._first_failure is None:
+            raise unavailable(self.source, "ended", "stopped before the first frame")
+        raise unavailable(self.source, self._first_failure.reason, self._first_failure.detail)
 
     def stop(self, timeout_s: float | None = None) -> bool:
         """End the camera; an outage that is not over is reported now.
@@ -162,8 +220,8 @@ class LiveCamera:
                 read timeouts.
 
         Returns:
-            Whether it has ended. False: the reader is still blocked in a read, and is left behind as a daemon
-            thread that reports nothing more and releases the capture when the read returns.
+            Whether it has ended. False: a reader is still blocked in a read, and is left behind as a daemon
+            thread that reports nothing more and closes its connection when the read returns.
 
         Raises:
             Exception: What the listener raised.
@@ -183,14 +241,14 @@ class LiveCamera:
         deadline = time.monotonic() + timeout_s
         self._stopping.set()
         # A start in another thread is waited for: a thread that has not begun cannot be joined.
-        with self._starting:
-            threads = self._threads
+        with self._starting, self._lock:
+            threads = (self._reader, *self._threads) if self._reader is not None else ()
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
         if threads:
             self._guard(lambda: self._journal.close(self._clock.now_s()))
-        ended = not any(thread.is_alive() for thread in threads)
+        ended = not any(thread.is_alive() for thread in (*threads, *self._left_behind))
         if not ended:
             log.warning("camera %s: still blocked in a read, left behind", self.source.name)
         return ended
@@ -208,77 +266,135 @@ class LiveCamera:
             if self._stopping.is_set():
                 self._answered.set()
 
-    def _read(self) -> None:
-        attempt = 0
-        while not self._stopping.is_set():
-            ended = self._connection()
-            if self._stopping.is_set():
-                return
-            state: CameraState = "stalled" if ended.reason == "stalled" else "offline"
-            self._journal.went(state, ended.reason, ended.detail, self._last_s, self._clock.now_s())
-            if not self._answered.is_set():
-                self._first_failure = ended.detail
-                self._answered.set()
-            if attempt > 0 and ended.good_s > self._wait_s(attempt - 1):
-                attempt = 0
-            log.debug("camera %s: %s; trying again in %g s", self.source.name, ended.detail, self._wait_s(attempt))
-            self._stopping.wait(self._wait_s(attempt))
-            attempt += 1
+    def _start_reader(self, wait_s: float) -> None:
+        """Start a reader that first waits. The lock is held."""
+        turn = self._turn = _Turn()
+        self._reader = threading.Thread(
+            target=self._guard,
+            args=(lambda: self._read(turn, wait_s),),
+            name=f"camera-{self.source.name}",
+            daemon=True,
+        )
+        self._reader.start()
 
-    def _wait_s(self, attempt: int) -> float:
-        return self._backoff_s[min(attempt, len(self._backoff_s) - 1)]
+    @contextlib.contextmanager
+    def _native(self, turn: _Turn, limit_s: float) -> Iterator[None]:
+        """Around native code that may block: lets the watchdog see it.
 
-    def _connection(self) -> _Ended:
-        """Open the camera once and deliver its frames until there are none."""
-        begun_s = time.monotonic()
-        capture = _open(self.source, self._open_timeout_s, self._read_timeout_s)
+        Raises:
+            _GivenUp: The reader was replaced meanwhile.
+        """
+        with self._lock:
+            turn.waiting_since, turn.limit_s = self._clock.now_s(), limit_s
         try:
-            if not capture.isOpened():
-                detail = _why_not_open(self.source, time.monotonic() - begun_s, self._open_timeout_s)
-                return _Ended("lost", detail, 0.0)
-            return self._drain(capture)
+            yield
         finally:
-            capture.release()
+            with self._lock:
+                turn.waiting_since = None
+                if turn.given_up:
+                    raise _GivenUp
 
-    def _drain(self, capture: cv2.VideoCapture) -> _Ended:
+    def _read(self, turn: _Turn, wait_s: float) -> None:
+        try:
+            while not self._stopping.wait(wait_s):
+                ended = self._connection(turn)
+                if self._stopping.is_set():
+                    return
+                state: CameraState = "stalled" if ended.gap == "stalled" else "offline"
+                self._went(state, ended, self._last_s)
+                wait_s = self._backoff.after(ended.reason, ended.good_s)
+                log.debug("camera %s: %s; trying again in %.1f s", self.source.name, ended.detail, wait_s)
+        except _GivenUp:
+            log.info("camera %s: a reader that was left behind has ended", self.source.name)
+
+    def _went(self, state: CameraState, ended: _Ended, since_s: float) -> None:
+        self._journal.went(state, ended.gap, ended.detail, since_s, self._clock.now_s(), ended.reason)
+        if not self._answered.is_set():
+            self._first_failure = ended
+            self._answered.set()
+
+    def _connection(self, turn: _Turn) -> _Ended:
+        """Open the camera once and deliver its frames until there are none."""
+        connection: Connection | None = None
+        try:
+            with self._native(turn, self._open_limit_s):
+                connection = self._connect(self.source, self._open_timeout_s, self._read_timeout_s)
+            return self._drain(turn, connection)
+        except Fault as fault:
+            return _Ended("lost", fault.reason, fault.detail)
+        finally:
+            if connection is not None:
+                self._close(turn, connection)
+
+    def _close(self, turn: _Turn, connection: Connection) -> None:
+        if turn.given_up:
+            connection.close()
+            return
+        with self._native(turn, self._read_limit_s):
+            connection.close()
+
+    def _drain(self, turn: _Turn, connection: Connection) -> _Ended:
+        opened_s = self._clock.now_s()
         first_s: float | None = None
         without_picture = 0
-        with self._turn:
-            self._stalled = False
+        with self._lock:
+            turn.stalled = False
         while True:
-            waiting_s = self._clock.now_s()
-            with self._turn:
-                self._waiting_since = waiting_s
-            grabbed = capture.grab()
-            with self._turn:
-                self._waiting_since = None
-                stalled = self._stalled
+            try:
+                with self._native(turn, self._read_limit_s):
+                    grabbed = connection.grab()
+            except Fault as fault:
+                if turn.stalled:
+                    return self._stalled(first_s)
+                return self._why_ended(fault, first_s)
             seconds = self._clock.now_s()
-            good_s = 0.0 if first_s is None else self._last_s - first_s
-            if stalled or self._stopping.is_set():
+            if turn.stalled or self._stopping.is_set():
                 # A frame that comes after the stall was reported is old, and so is what follows it.
-                return _Ended("stalled", f"no frame for {seconds - self._last_s:.1f} s", good_s)
-            if not grabbed:
-                return self._why_ended(first_s is not None, seconds - waiting_s, good_s)
-            # The first frame of a connection is decoded before `online` is reported.
-            doubtful = first_s is None or without_picture > 0
-            if self._deliver(capture, seconds, doubtful):
+                return self._stalled(first_s)
+            if grabbed != "whole":
+                if first_s is None and seconds - opened_s > _FIRST_WHOLE_S:
+                    detail = f"no whole frame in {_FIRST_WHOLE_S:g} s; let the camera send key frames more often"
+                    return _Ended("undecodable", "no_video", detail)
+                self._without(grabbed == "damaged" and first_s is not None, seconds)
+                continue
+            # The first frame of a connection is converted before `online` is reported.
+            doubtful = first_s is None or without_picture > 0 or not self._journal.flowing
+            if self._deliver(connection, seconds, doubtful):
+                self._damage.whole(seconds)
                 first_s = seconds if first_s is None else first_s
                 without_picture = 0
             else:
                 without_picture += 1
                 if without_picture >= _UNDECODABLE_FRAMES:
-                    return _Ended("undecodable", f"{without_picture} frames in a row gave no picture", good_s)
+                    detail = f"{without_picture} frames in a row gave no picture; check the camera's video settings"
+                    return _Ended("undecodable", "no_video", detail, self._good_s(first_s))
 
-    def _why_ended(self, had_frames: bool, waited_s: float, good_s: float) -> _Ended:
-        if waited_s >= 0.9 * self._read_timeout_s and self.source.kind != "device":
-            reason: GapReason = "stalled" if had_frames else "lost"
-            return _Ended(reason, f"no frame within {waited_s:.1f} s", good_s)
-        if had_frames:
-            return _Ended("lost", "the connection ended", good_s)
-        return _Ended("undecodable", "it opened, but not one frame could be decoded", good_s)
+    def _good_s(self, first_s: float | None) -> float:
+        return 0.0 if first_s is None else self._last_s - first_s
 
-    def _deliver(self, capture: cv2.VideoCapture, seconds: float, doubtful: bool) -> bool:
+    def _stalled(self, first_s: float | None) -> _Ended:
+        detail = f"no frame for {self._clock.now_s() - self._last_s:.1f} s; check the network and the camera"
+        return _Ended("stalled", "timeout", detail, self._good_s(first_s))
+
+    def _why_ended(self, fault: Fault, first_s: float | None) -> _Ended:
+        if first_s is not None:
+            gap: GapReason = "stalled" if fault.reason == "timeout" else "lost"
+            return _Ended(gap, fault.reason, fault.detail, self._good_s(first_s))
+        if fault.reason == "timeout":
+            return _Ended("lost", fault.reason, fault.detail)
+        detail = "it opened, but ended before one frame could be decoded; check that the URL is that of its stream"
+        return _Ended("undecodable", "no_video", detail)
+
+    def _without(self, damaged: bool, seconds: float) -> None:
+        """A frame came that is not whole."""
+        if damaged:
+            self._damage.damaged(seconds)
+        if self._journal.flowing and seconds - self._last_s >= self._stall_s:
+            # The connection stays: its next key frame is the soonest that a whole frame can come.
+            detail = f"no whole frame for {self._stall_s:g} s; check the network"
+            self._journal.went("stalled", "undecodable", detail, self._last_s, seconds, "timeout")
+
+    def _deliver(self, connection: Connection, seconds: float, doubtful: bool) -> bool:
         """Hand one frame to the listener; False when it turned out to have no picture."""
         current, failed = True, False
 
@@ -286,14 +402,14 @@ class LiveCamera:
             nonlocal failed
             if not current:
                 raise RuntimeError(f"camera {self.source.name}: retrieve() only inside on_frame()")
-            picture = picture_of(capture)
+            picture = connection.picture()
             if picture is None:
                 failed = True
                 raise InvalidFrame(f"camera {self.source.name}: a frame decodes to no picture; it is left out")
             return picture
 
         if doubtful:
-            first = picture_of(capture)
+            first = connection.picture()
             if first is None:
                 return False
             self._journal.came(f"frames of {first.shape[1]} x {first.shape[0]}", seconds)
@@ -313,76 +429,41 @@ class LiveCamera:
         return True
 
     def _watch(self) -> None:
-        delay = self._stall_s
-        while not self._stopping.wait(delay):
-            delay = self._stall_s
-            with self._turn:
-                since = self._waiting_since
-                if since is None or self._stalled or not self._journal.flowing:
-                    continue
-                delay = since + self._stall_s - self._clock.now_s()
-                if delay > 0:
-                    continue
-                self._stalled = True
-                delay = self._stall_s
-                # Still inside the lock: the reader cannot come back online before the stall has been reported.
-                detail = f"no frame for {self._stall_s:g} s"
-                self._journal.went("stalled", "stalled", detail, self._last_s, self._clock.now_s())
+        delay_s = self._stall_s
+        while not self._stopping.wait(delay_s):
+            # Inside the lock: the reader cannot come back before what is seen here has been reported.
+            with self._lock:
+                delay_s = self._look(self._turn)
 
+    def _look(self, turn: _Turn) -> float:
+        """Report a reader that waits too long; returns when to look again."""
+        if turn.waiting_since is None:
+            return self._stall_s
+        waited_s = self._clock.now_s() - turn.waiting_since
+        if waited_s >= turn.limit_s:
+            self._give_up(turn, waited_s)
+            return self._stall_s
+        if self._journal.flowing and not turn.stalled:
+            if waited_s < self._stall_s:
+                return min(self._stall_s, turn.limit_s) - waited_s
+            turn.stalled = True
+            detail = f"no frame for {self._stall_s:g} s; check the network and the camera"
+            self._went("stalled", _Ended("stalled", "timeout", detail), self._last_s)
+        return min(self._stall_s, turn.limit_s - waited_s)
 
-def probe(source: Source, timeout_s: float = 10.0) -> tuple[int, int]:
-    """Open a live source once and read one frame. A camera that serves one client is busy for a moment afterwards.
-
-    Args:
-        source: A network camera or device.
-        timeout_s: Limit for opening and for reading; devices have none.
-
-    Returns:
-        Width and height of the frame in pixels.
-
-    Raises:
-        SourceUnavailable: It gave no picture; the message says what went wrong.
-    """
-    begun_s = time.monotonic()
-    capture = _open(source, timeout_s, timeout_s)
-    try:
-        if not capture.isOpened():
-            detail = _why_not_open(source, time.monotonic() - begun_s, timeout_s)
-        elif not capture.grab():
-            detail = "it opened, but gave no frame"
-        else:
-            picture = picture_of(capture)
-            if picture is not None:
-                return picture.shape[1], picture.shape[0]
-            detail = "its first frame decodes to no picture"
-    finally:
-        capture.release()
-    raise SourceUnavailable(f"camera {source.name}: cannot open {source.shown}: {detail}")
-
-
-def _open(source: Source, open_timeout_s: float, read_timeout_s: float) -> cv2.VideoCapture:
-    import cv2
-
-    if source.kind == "device":
-        # Neither V4L2 nor the other platforms' backends take timeouts: given one, they refuse to open.
-        backend = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
-        return open_capture(int(source.target), backend, {})
-    return open_capture(
-        source.target,
-        # Only an explicit FFmpeg honours the timeouts; it asks RTSP servers for TCP first.
-        cv2.CAP_FFMPEG,
-        {
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: max(1, round(open_timeout_s * 1000)),
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC: max(1, round(read_timeout_s * 1000)),
-            # Decoding with n threads holds back n - 1 frames.
-            cv2.CAP_PROP_N_THREADS: 1,
-        },
-    )
-
-
-def _why_not_open(source: Source, waited_s: float, open_timeout_s: float) -> str:
-    if source.kind == "device":
-        return "no such device, or another program uses it"
-    if waited_s >= 0.9 * open_timeout_s:
-        return f"no video within {open_timeout_s:g} s; check the network and the camera"
-    return "refused, or no video there; check host, port, path, user and password"
+    def _give_up(self, turn: _Turn, waited_s: float) -> None:
+        assert self._reader is not None
+        turn.given_up = True
+        self.hung += 1
+        self._left_behind = [*(thread for thread in self._left_behind if thread.is_alive()), self._reader]
+        many = len(self._left_behind)
+        wait_s = self._backoff.after("hung", 0.0) if many < _LEFT_BEHIND else _MANY_LEFT_BEHIND_S
+        detail = f"a read has been blocked for {waited_s:.0f} s and is given up; restart the camera if this repeats"
+        self._went("offline", _Ended("lost", "hung", detail), self._last_s)
+        log.warning(
+            "camera %s: a blocked reader is left behind, %d so far; the next one starts in %.0f s",
+            self.source.name,
+            many,
+            wait_s,
+        )
+        self._start_reader(wait_s)

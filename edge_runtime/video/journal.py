@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from edge_runtime.records import CameraReason, CameraState, GapReason
+from edge_runtime.records import CameraReason, CameraState, GapReason, Quality
 from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.sources import Source
 
@@ -29,7 +29,18 @@ class CameraListener(Protocol):
         """No frames came between two moments. Called just before the frame that ends the outage, or by `stop()`."""
 
     def on_state(self, state: CameraState, detail: str, seconds: float, reason: CameraReason | None = None) -> None:
-        """The camera went from one state to another; `detail` is one line without credentials, `reason` why."""
+        """The camera went from one state to another, or is where it was for a reason that this outage had not yet.
+
+        `detail` is one line without credentials that says what to do, `reason` why in one word.
+        """
+
+
+@runtime_checkable
+class QualityListener(Protocol):
+    """What a CameraListener has besides, if it wants to know of damaged pictures."""
+
+    def on_quality(self, qualities: list[Quality], detail: str, seconds: float) -> None:
+        """Pictures began to arrive damaged (`corrupt`), or are whole again (`ok`). From the reader thread."""
 
 
 class CameraJournal:
@@ -47,6 +58,7 @@ class CameraJournal:
         self._lock = threading.RLock()
         self._state: CameraState | None = None
         self._out: tuple[float, GapReason] | None = None
+        self._reasons: set[CameraReason | None] = set()  # those of this outage that were told
         self._seen = False
         self._closed = False
 
@@ -55,32 +67,54 @@ class CameraJournal:
         """Whether the camera counts as giving frames."""
         return self._state in ("online", "reconnected")
 
-    def went(self, state: CameraState, reason: GapReason, detail: str, since_s: float, seconds: float) -> None:
+    def went(
+        self,
+        state: CameraState,
+        gap: GapReason,
+        detail: str,
+        since_s: float,
+        seconds: float,
+        reason: CameraReason | None = None,
+    ) -> None:
         """Note that frames are missing.
 
         Args:
             state: What the camera is now.
-            reason: Why; of an outage the first reason is reported.
+            gap: What the outage is called; the first of an outage holds.
             detail: One line without credentials.
             since_s: When the last frame came.
             seconds: The time now.
+            reason: Why. Of an outage each is told once: a camera that comes back with another password is `ended`
+                first and then `unauthorized`, one that is started is all sorts of things.
         """
         with self._lock:
             if self._closed:
                 return
             if self._out is None:
-                self._out = (since_s, reason)
-            if state != self._state:
-                self._tell(state, detail, seconds)
+                self._out = (since_s, gap)
+            if state != self._state or (reason is not None and reason not in self._reasons):
+                self._reasons.add(reason)
+                self._tell(state, detail, seconds, reason)
 
     def came(self, detail: str, seconds: float) -> None:
         """Note that a frame with a picture is here: an outage ends."""
         with self._lock:
             if self._closed or (self.flowing and self._out is None):
                 return
-            self._tell("reconnected" if self._seen else "online", detail, seconds)
+            self._tell("reconnected" if self._seen else "online", detail, seconds, None)
             self._seen = True
+            self._reasons.clear()
             self._end_outage(seconds)
+
+    def looks(self, qualities: list[Quality], detail: str, seconds: float) -> None:
+        """Note what pictures look like from now on."""
+        with self._lock:
+            if self._closed:
+                return
+            level = logging.INFO if qualities == ["ok"] else logging.WARNING
+            log.log(level, "camera %s: picture %s, %s", self._source.name, ", ".join(qualities), detail)
+            if isinstance(self._listener, QualityListener):
+                self._listener.on_quality(qualities, detail, seconds)
 
     def close(self, seconds: float) -> None:
         """Report the outage that is not over, and nothing after it."""
@@ -93,11 +127,11 @@ class CameraJournal:
         """Report nothing any more: the listener failed."""
         self._closed = True
 
-    def _tell(self, state: CameraState, detail: str, seconds: float) -> None:
+    def _tell(self, state: CameraState, detail: str, seconds: float, reason: CameraReason | None) -> None:
         self._state = state
         level = logging.INFO if self.flowing else logging.WARNING
         log.log(level, "camera %s (%s): %s, %s", self._source.name, self._source.shown, state, detail)
-        self._listener.on_state(state, detail, seconds)
+        self._listener.on_state(state, detail, seconds, reason)
 
     def _end_outage(self, seconds: float) -> None:
         if self._out is not None:

@@ -1,0 +1,167 @@
+"""Reads a network camera (RTSP, HTTP) through PyAV. Several open and read at once, none waits for another.
+
+Every packet is decoded, because frames depend on those before them; a frame becomes a picture only when asked for.
+What FFmpeg prints is not heard: its lines name no camera, and may hold a URL with its password.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+from edge_runtime.stream.pixels import UInt8Array
+from edge_runtime.video.connection import Fault, Grabbed
+from edge_runtime.video.diagnosis import ca_file, resolve, why_not_open
+from edge_runtime.video.sources import Source
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.codeccontext import VideoCodecContext
+
+# Over TCP where the server offers it: over UDP lost packets damage pictures. No sound, which nobody listens to.
+# A short look at the stream: without `fpsprobesize` FFmpeg waits for twenty frames to guess a rate. `nobuffer` would
+# throw away the frames of that look, and with them the key frame that the next seconds depend on.
+_OPTIONS = {
+    "rtsp_flags": "prefer_tcp",
+    "allowed_media_types": "video",
+    "fpsprobesize": "0",
+    "analyzeduration": "500000",
+}
+# Errors are errors, instead of pictures that are patched up from their neighbours without a word.
+_CODEC_OPTIONS = {"err_detect": "explode"}
+# A stream that renews its pictures row by row has no key frames: this long after the last damage it counts as whole.
+_HEALED_S = 10.0
+# Between key frames a decoder that joins late has nothing to show: such a reader is not blocked.
+_NOTHING_S = 1.0
+
+
+class NetworkConnection:
+    """An open network camera; see Connection.
+
+    Args:
+        source: The camera.
+        open_timeout_s: Limit for connecting, and once more for finding the video.
+        read_timeout_s: Limit for one frame.
+
+    Raises:
+        Fault: It cannot be opened.
+    """
+
+    def __init__(self, source: Source, open_timeout_s: float, read_timeout_s: float) -> None:
+        self._source, self._read_timeout_s = source, read_timeout_s
+        self._container = _open(source, open_timeout_s, read_timeout_s)
+        try:
+            self._video, self._decoder = _decoder_of(self._container)
+        except Fault:
+            self.close()
+            raise
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()
+        self._packets = self._container.demux()
+        self._waiting: deque[VideoFrame] = deque()
+        self._frame: VideoFrame | None = None
+        self._damaged_s: float | None = None
+
+    def grab(self) -> Grabbed:
+        """See Connection. After a damaged frame all are, until one that depends on none before it."""
+        self._frame = None
+        begun_s = time.monotonic()
+        while not self._waiting:
+            if not self._decode_one(begun_s):
+                self._damaged_s = time.monotonic()
+                return "damaged"
+            if not self._waiting and time.monotonic() - begun_s >= _NOTHING_S:
+                return "nothing"
+        frame = self._waiting.popleft()
+        if frame.is_corrupt:
+            self._damaged_s = time.monotonic()
+            return "damaged"
+        if self._damaged_s is not None:
+            if not frame.key_frame and time.monotonic() - self._damaged_s < _HEALED_S:
+                return "damaged"
+            self._damaged_s = None
+        self._frame = frame
+        return "whole"
+
+    def picture(self) -> UInt8Array | None:
+        """See Connection. The pixels are those that OpenCV makes of the same file, to the bit."""
+        if self._frame is None:
+            return None
+        from av.error import FFmpegError
+
+        try:
+            # OpenCV's interpolation: what a bundle was calibrated with is read from files by OpenCV.
+            converted = self._reformatter.reformat(self._frame, format="bgr24", interpolation="BICUBIC")
+        except (FFmpegError, ValueError):
+            return None
+        picture = converted.to_ndarray()
+        return cast(UInt8Array, picture) if picture.size else None
+
+    def close(self) -> None:
+        """See Connection."""
+        self._container.close()
+
+    def _decode_one(self, begun_s: float) -> bool:
+        """Read and decode one packet. False: it was damaged."""
+        from av.error import FFmpegError
+
+        try:
+            packet = next(self._packets)
+        except StopIteration:
+            raise Fault("ended", "the camera ended the stream") from None
+        except FFmpegError:
+            # The error's own text holds the URL with its password.
+            waited_s = time.monotonic() - begun_s
+            if waited_s >= 0.9 * self._read_timeout_s:
+                raise self._too_late(waited_s) from None
+            raise Fault("ended", "the connection ended; check the network and whether the camera restarts") from None
+        if packet.stream_index != self._video:
+            # Sound that goes on without pictures must not keep the camera online.
+            waited_s = time.monotonic() - begun_s
+            if waited_s >= self._read_timeout_s:
+                raise self._too_late(waited_s)
+            return True
+        if packet.size == 0:
+            return True
+        try:
+            self._waiting.extend(self._decoder.decode(packet))
+        except FFmpegError:
+            return False
+        return not packet.is_corrupt
+
+    def _too_late(self, waited_s: float) -> Fault:
+        return Fault("timeout", f"no frame within {waited_s:.1f} s; check the network and the camera")
+
+
+def _open(source: Source, open_timeout_s: float, read_timeout_s: float) -> InputContainer:
+    import av
+
+    resolve(source, open_timeout_s)
+    options = dict(_OPTIONS)
+    if source.target.lower().startswith(("https:", "rtsps:")):
+        options["tls_verify"] = "1"
+        if (trusted := ca_file()) is not None:
+            options["ca_file"] = trusted
+    begun_s = time.monotonic()
+    try:
+        return av.open(source.target, options=options, timeout=(open_timeout_s, read_timeout_s))
+    except (av.FFmpegError, UnicodeError, ValueError) as error:
+        raise why_not_open(source, error, time.monotonic() - begun_s, open_timeout_s) from None
+
+
+def _decoder_of(container: InputContainer) -> tuple[int, VideoCodecContext]:
+    """Index and decoder of the video in a container."""
+    videos = container.streams.video
+    if not videos:
+        raise Fault("no_video", "it answers, but sends no video; check the path, and that its video is switched on")
+    for video in videos:
+        decoder = video.codec_context
+        if decoder is not None:
+            # Decoding with n threads holds back n - 1 frames, and the other cores are for inference.
+            decoder.thread_count = 1
+            decoder.options = dict(_CODEC_OPTIONS)
+            return video.index, decoder
+    raise Fault("unsupported_codec", "its video is in no format that can be decoded; set it to H.264, H.265 or MJPEG")
