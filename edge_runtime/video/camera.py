@@ -22,7 +22,7 @@ from edge_runtime.errors import InvalidFrame, SourceUnavailable, UsageError
 from edge_runtime.records import CameraState, GapReason
 from edge_runtime.stream.clock import RunClock
 from edge_runtime.stream.pixels import UInt8Array
-from edge_runtime.video.capture import DecodedFrame, open_capture, picture_of
+from edge_runtime.video.capture import DecodedFrame, is_key, open_capture, picture_of
 from edge_runtime.video.journal import CameraJournal, CameraListener
 from edge_runtime.video.sources import Source
 
@@ -297,7 +297,7 @@ class LiveCamera:
             if first is None:
                 return False
             self._journal.came(f"frames of {first.shape[1]} x {first.shape[0]}", seconds)
-        frame = DecodedFrame(self._index, seconds, retrieve)
+        frame = DecodedFrame(self._index, seconds, retrieve, is_key(capture))
         try:
             self._listener.on_frame(frame)
         except InvalidFrame:

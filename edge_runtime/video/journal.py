@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from typing import Protocol
 
-from edge_runtime.records import CameraReason, CameraState, GapReason
+from edge_runtime.records import CameraReason, CameraState, GapReason, Quality
 from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.sources import Source
 
@@ -30,6 +31,12 @@ class CameraListener(Protocol):
 
     def on_state(self, state: CameraState, detail: str, seconds: float, reason: CameraReason | None = None) -> None:
         """The camera went from one state to another; `detail` is one line without credentials, `reason` why."""
+
+    def on_quality(self, qualities: Sequence[Quality], detail: str, seconds: float) -> None:
+        """What the reader finds wrong with its frames is now all of `qualities`; nothing, where that is empty.
+
+        Optional: a reader asks whether its listener has it. It may come during `on_frame`, from a `retrieve()`.
+        """
 
 
 class CameraJournal:
