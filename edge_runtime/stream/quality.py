@@ -242,15 +242,16 @@ class Frozen:
     `frozen` is told
 
     - when all looks of 12 s were identical and a keyframe is among them, or
-    - when pictures have returned 5 times within 12 s. A picture returns when it was seen within the last 40 s and the
-      look before showed another one; if that was visibly another one, the count begins anew.
+    - when pictures have returned 4 times within 12 s. A picture returns when it was seen within the last 40 s and the
+      look before showed another one; if that was visibly another one, the count begins anew. A return from before the
+      last keyframe counts twice.
 
     Why a keyframe: encoders drop the noise of a still place between keyframes. Of footage with a noise of 0.3 to 2
     grey levels by x264 at CRF 35 and 42, all pictures between two keyframes were identical in most settings: 3.6 s of
     4 s, 9.6 s of 10 s, 44 s where no keyframe came. None was the same after a keyframe, and of 112 looks at most one
     was a return. Without a keyframe it takes 120 s; where nothing says which frames are keyframes, 12 s.
 
-    It ends when eight looks in a row are new, or one is new and something visibly moved: at most 4 s.
+    It ends when something visibly moves, or after 12 looks in a row that are new: about 5 s.
 
     Not told: a frozen picture with a running clock written into it; and one that is encoded anew at a constant, low
     bit rate, whose coarseness wanders: it looks like a still place. Told, because it is the same thing: a source
@@ -258,14 +259,16 @@ class Frozen:
     """
 
     SAME_S, SAME_WITHOUT_KEY_S = 12.0, 120.0
-    RETURNS, RETURNS_S = 5, 12.0
+    RETURNS, RETURNS_S = 4, 12.0
     MEMORY_S = 40.0
-    NEW_LOOKS = 8
+    NEW_LOOKS = 12
     #: Grey levels by which a block's mean changes where something moved; coding a still picture again changes less.
     MOVED = 8
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[int, float] = OrderedDict()
+        # When each picture was seen last, and how many keyframes had come by then.
+        self._seen: OrderedDict[int, tuple[float, int]] = OrderedDict()
+        self._keys = 0
         self._returned: deque[float] = deque(maxlen=self.RETURNS)
         self._last: int | None = None
         self._same_s = 0.0
@@ -291,8 +294,9 @@ class Frozen:
         Returns:
             Whether the camera counts as frozen.
         """
-        while self._seen and seconds - next(iter(self._seen.values())) > self.MEMORY_S:
+        while self._seen and seconds - next(iter(self._seen.values()))[0] > self.MEMORY_S:
             self._seen.popitem(last=False)
+        self._keys += bool(key)
         same, known = digest == self._last and not moved, digest in self._seen and not moved
         if not same:
             self._same_s, self._keyed = seconds, False
@@ -301,11 +305,12 @@ class Frozen:
         if moved:
             self._returned.clear()
         elif known and not same:
-            self._returned.append(seconds)
+            across = self._seen[digest][1] != self._keys
+            self._returned.extend([seconds, seconds] if across else [seconds])
         self._new = 0 if known else self._new + 1
         self._told = self._goes_on(moved) if self._told else self._begins(seconds)
         self._last = digest
-        self._seen[digest] = seconds
+        self._seen[digest] = seconds, self._keys
         self._seen.move_to_end(digest)
         return self._told
 
@@ -315,7 +320,10 @@ class Frozen:
         return seconds - self._same_s >= (self.SAME_S if self._keyed else self.SAME_WITHOUT_KEY_S)
 
     def _goes_on(self, moved: bool) -> bool:
-        return not moved and self._new < self.NEW_LOOKS
+        if not moved and self._new < self.NEW_LOOKS:
+            return True
+        self._returned.clear()
+        return False
 
 
 def block_means(rows: UInt8Array) -> UInt8Array:
