@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from edge_runtime.errors import UsageError
-from edge_runtime.records import GapReason
+from edge_runtime.records import GapReason, Quality
 from edge_runtime.stream.pixels import UInt8Array
 
 #: What cuts a stream: the count of its frames, or their timestamps.
@@ -119,6 +119,7 @@ class Segment:
         start_s: Start in seconds.
         end_s: End in seconds.
         pixels: uint8 (F, H, W, 3), the F sampled frames in order.
+        quality: What was told to be wrong with the picture between its bounds.
     """
 
     index: int
@@ -127,6 +128,7 @@ class Segment:
     start_s: float
     end_s: float
     pixels: UInt8Array
+    quality: tuple[Quality, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_runtime.records import GapRecord, Record, SegmentRecord
+from msgspec import UNSET
+
+from edge_runtime.records import GapRecord, Quality, Record, SegmentRecord
 from edge_runtime.stream.events import EventGrouper
 from edge_runtime.stream.locator import LocatorSpec, Smoother
 from edge_runtime.stream.overlap import CoveringMean
@@ -22,6 +24,7 @@ class SegmentTimes:
         end_frame: Frame behind the last one.
         start_s: Start in seconds.
         end_s: End in seconds.
+        quality: What is wrong with its picture.
     """
 
     index: int
@@ -29,11 +32,14 @@ class SegmentTimes:
     end_frame: int
     start_s: float
     end_s: float
+    quality: tuple[Quality, ...] = ()
 
     @classmethod
     def of(cls, segment: Segment) -> SegmentTimes:
         """The times of a segment."""
-        return cls(segment.index, segment.start_frame, segment.end_frame, segment.start_s, segment.end_s)
+        return cls(
+            segment.index, segment.start_frame, segment.end_frame, segment.start_s, segment.end_s, segment.quality
+        )
 
 
 class LocatedStream:
@@ -163,6 +169,7 @@ class LocatedStream:
                 score=score,
                 smoothed=smoothed,
                 anomalous=smoothed > self._locator.threshold,
+                quality=list(segment.quality) or UNSET,
             )
             records += [record, *self._grouper.push(record)]
         return records

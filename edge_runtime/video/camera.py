@@ -413,7 +413,7 @@ class LiveCamera:
             if first is None:
                 return False
             self._journal.came(f"frames of {first.shape[1]} x {first.shape[0]}", seconds)
-        frame = DecodedFrame(self._index, seconds, retrieve)
+        frame = DecodedFrame(self._index, seconds, retrieve, connection.is_key())
         try:
             self._listener.on_frame(frame)
         except InvalidFrame:

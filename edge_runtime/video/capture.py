@@ -33,11 +33,13 @@ class DecodedFrame:
         seconds: Its time: index / fps in a file, seconds of the run for a live camera.
         retrieve: Converts it to BGR uint8 (h, w, 3), which costs time. Works until the next frame is read; after that
             it raises RuntimeError rather than return another frame's picture.
+        key: Whether it was coded without any other frame; None where the backend does not say.
     """
 
     index: int
     seconds: float
     retrieve: Callable[[], UInt8Array]
+    key: bool | None = None
 
 
 def open_capture(target: str | int, backend: int, options: dict[int, int]) -> cv2.VideoCapture:
@@ -73,6 +75,14 @@ def picture_of(capture: cv2.VideoCapture) -> UInt8Array | None:
     if not good or picture.dtype != np.uint8 or picture.ndim != 3 or picture.size == 0:
         return None
     return picture.astype(np.uint8, copy=False)
+
+
+def is_key(capture: cv2.VideoCapture) -> bool | None:
+    """Whether the frame that was grabbed last was coded without any other; None where the backend does not say."""
+    import cv2
+
+    kind = int(capture.get(cv2.CAP_PROP_FRAME_TYPE))
+    return kind == ord("I") if kind in map(ord, "IPB") else None
 
 
 def _silence_once() -> None:

@@ -42,5 +42,8 @@ class Connection(Protocol):
     def picture(self) -> UInt8Array | None:
         """Convert the frame that was grabbed last: BGR uint8 (h, w, 3), or None where it has no picture."""
 
+    def is_key(self) -> bool | None:
+        """Whether the frame that was grabbed last was coded without any other; None where that is not known."""
+
     def close(self) -> None:
         """Free what it holds. It may be closed more than once."""

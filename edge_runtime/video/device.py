@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from edge_runtime.stream.pixels import UInt8Array
-from edge_runtime.video.capture import open_capture, picture_of
+from edge_runtime.video.capture import is_key, open_capture, picture_of
 from edge_runtime.video.connection import Fault, Grabbed
 from edge_runtime.video.sources import Source
 
@@ -42,6 +42,10 @@ class DeviceConnection:
     def picture(self) -> UInt8Array | None:
         """See Connection."""
         return picture_of(self._capture)
+
+    def is_key(self) -> bool | None:
+        """See Connection."""
+        return is_key(self._capture)
 
     def close(self) -> None:
         """See Connection."""

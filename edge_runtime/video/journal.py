@@ -40,7 +40,10 @@ class QualityListener(Protocol):
     """What a CameraListener has besides, if it wants to know of damaged pictures."""
 
     def on_quality(self, qualities: list[Quality], detail: str, seconds: float) -> None:
-        """Pictures began to arrive damaged (`corrupt`), or are whole again (`ok`). From the reader thread."""
+        """Pictures began to arrive damaged (`corrupt`), or are whole again (`ok`). From the reader thread.
+
+        It may come during `on_frame`, from a `retrieve()`.
+        """
 
 
 class CameraJournal:

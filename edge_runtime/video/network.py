@@ -100,6 +100,10 @@ class NetworkConnection:
         picture = converted.to_ndarray()
         return cast(UInt8Array, picture) if picture.size else None
 
+    def is_key(self) -> bool | None:
+        """See Connection."""
+        return None if self._frame is None else bool(self._frame.key_frame)
+
     def close(self) -> None:
         """See Connection."""
         self._container.close()

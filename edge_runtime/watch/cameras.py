@@ -136,7 +136,7 @@ class CameraRun:
         self._located = self.detector.located(source.name, chosen.locator or options.locator, run, options.stride)
         segmenter = segmenter_for(spec, options.clock or "time", sparing=True)
         self.feed = CameraFeed(
-            source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock, chosen.blank
+            source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock
         )
         self.reader = shared.open_reader(source, self.feed, shared.clock)
         shared.backlog.add(source.name, chosen.priority)

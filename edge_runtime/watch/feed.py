@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
+from typing import get_args
 
 from msgspec import UNSET
 
-from edge_runtime.records import CameraReason, CameraRecord, CameraState, GapReason
+from edge_runtime.records import CameraReason, CameraRecord, CameraState, GapReason, Quality
 from edge_runtime.stream.clock import RunClock
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array, prepare
+from edge_runtime.stream.quality import QualityWatch
 from edge_runtime.stream.segmenter import Segmenter, interrupt
 from edge_runtime.stream.segments import Encode, Gap, Segment, SegmentSpec
 from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.watch.backlog import Backlog, SampledFrames
 
+log = logging.getLogger(__name__)
+
 
 class CameraFeed:
     """Listens to one live camera (see CameraListener), cuts its frames and puts what is finished in the backlog.
 
-    Frames are converted and resized here, in the camera's own thread, and only those that the model will see.
+    Frames are converted and resized here, in the camera's own thread, and only those that the model will see. About
+    two a second of them are looked at, at their full size, for what is wrong with the picture (see QualityWatch);
+    where the model sees fewer, one a second is converted for that.
 
     Args:
         camera: Its name.
@@ -30,7 +38,6 @@ class CameraFeed:
         backlog: Where finished segments, gaps and changes of state wait; the camera has a queue there.
         encode: Whether sampled frames go there too, before their segment ends.
         clock: Of the run: records then say what time it was.
-        blank: As of `CameraOptions`.
     """
 
     def __init__(
@@ -42,21 +49,31 @@ class CameraFeed:
         backlog: Backlog,
         encode: Encode = "batch",
         clock: RunClock | None = None,
-        blank: Callable[[UInt8Array], UInt8Array] | None = None,
     ) -> None:
         self.camera = camera
         self._clock = clock
-        self._blank = blank
         self._segmenter = segmenter
         self._segment, self._pixels = segment, pixels
         self._backlog = backlog
         self._eager = encode == "eager"
         self._told = 0
-        self._lock = threading.Lock()
+        # A reader may find a frame to be corrupt while it retrieves it, which it does for this feed.
+        self._lock = threading.RLock()
         self._closed = False
         self._end_s = 0.0
         self._state: CameraState | None = None
         self._answered = False
+        self._watch = QualityWatch()
+        # Whether a quality was ever told.
+        self._judged = False
+        # What the reader finds, beside what is seen here; what was told since when, as far as segments still ask.
+        self._read: tuple[Quality, ...] = ()
+        self._told_since: list[tuple[float, tuple[Quality, ...]]] = [(float("-inf"), ())]
+
+    @property
+    def quality(self) -> tuple[Quality, ...]:
+        """What is wrong with the picture now."""
+        return self._told_since[-1][1]
 
     @property
     def silent(self) -> bool:
@@ -81,7 +98,15 @@ class CameraFeed:
         """
         with self._lock:
             if not self._closed:
-                self._put(self._segmenter.push(partial(self._prepare, frame), frame.seconds))
+                self._watch.pass_by(frame.key)
+                if self._watch.overdue(frame.seconds):
+                    # Before the segmenter takes it: a frame that turns out to have no picture must not count.
+                    picture = frame.retrieve()
+                    self._look(picture, frame.seconds)
+                    prepared = partial(prepare, picture, self._pixels)
+                else:
+                    prepared = partial(self._prepare, frame)
+                self._put(self._segmenter.push(prepared, frame.seconds))
                 if self._eager:
                     self._tell_sampled()
 
@@ -89,6 +114,7 @@ class CameraFeed:
         """Put a gap where frames were missing, behind the segment that ended before it."""
         with self._lock:
             if not self._closed:
+                self._watch.interrupt()
                 start_s = max(start_s, self._end_s)
                 end_s = max(start_s, end_s)
                 self._put(interrupt(self._segmenter, self._segment, start_s, end_s, reason))
@@ -99,19 +125,19 @@ class CameraFeed:
             if self._closed:
                 return
             if state in ("stalled", "offline"):
+                self._watch.interrupt()
                 self._put(self._segmenter.interrupt(0))
-            self._backlog.put(
-                self.camera,
-                CameraRecord(
-                    camera=self.camera,
-                    state=state,
-                    detail=detail,
-                    reason=reason or UNSET,
-                    time=self._clock.utc(seconds) if self._clock else UNSET,
-                ),
-            )
-            self._answered = self._answered or state in ("online", "reconnected")
             self._state = state
+            self._answered = self._answered or not self.silent
+            # Of records that wait too long the last one stays: it should say all.
+            self._put_state(state, detail, seconds, reason, with_quality=self._judged and not self.silent)
+
+    def on_quality(self, qualities: Sequence[Quality], detail: str, seconds: float) -> None:
+        """Take what the reader finds wrong with its frames; told together with what is seen here."""
+        with self._lock:
+            if not self._closed:
+                self._read = tuple(quality for quality in qualities if quality != "ok")
+                self._tell_quality(detail, seconds)
 
     def finish(self) -> None:
         """The run ends: what there is of the running segment is put in the backlog, and nothing after it."""
@@ -122,7 +148,38 @@ class CameraFeed:
 
     def _prepare(self, frame: DecodedFrame) -> UInt8Array:
         picture = frame.retrieve()
-        return prepare(picture if self._blank is None else self._blank(picture), self._pixels)
+        self._look(picture, frame.seconds)
+        return prepare(picture, self._pixels)
+
+    def _look(self, picture: UInt8Array, seconds: float) -> None:
+        change = self._watch.push(picture, seconds)
+        if change is not None:
+            self._tell_quality(change.detail, change.seconds)
+
+    def _tell_quality(self, detail: str, seconds: float) -> None:
+        wrong = {*self._watch.qualities, *self._read}
+        found: tuple[Quality, ...] = tuple(quality for quality in get_args(Quality) if quality in wrong)
+        if found == self.quality:
+            return
+        log.log(logging.WARNING if found else logging.INFO, "camera %s: %s", self.camera, detail)
+        self._told_since.append((seconds, found))
+        self._judged = True
+        self._put_state(self._state or "online", detail, seconds, None, with_quality=True)
+
+    def _put_state(
+        self, state: CameraState, detail: str, seconds: float, reason: CameraReason | None, with_quality: bool
+    ) -> None:
+        self._backlog.put(
+            self.camera,
+            CameraRecord(
+                camera=self.camera,
+                state=state,
+                detail=detail,
+                reason=reason or UNSET,
+                quality=(list(self.quality) or ["ok"]) if with_quality else UNSET,
+                time=self._clock.utc(seconds) if self._clock else UNSET,
+            ),
+        )
 
     def _tell_sampled(self) -> None:
         sampled = self._segmenter.sampled
@@ -134,4 +191,14 @@ class CameraFeed:
     def _put(self, items: list[Segment] | list[Segment | Gap]) -> None:
         for item in items:
             self._end_s = item.end_s
-            self._backlog.put(self.camera, item)
+            self._backlog.put(self.camera, self._marked(item) if isinstance(item, Segment) else item)
+
+    def _marked(self, segment: Segment) -> Segment:
+        """A segment with all that was told to be wrong between its bounds."""
+        # Segments come in order: what was told before the last change before this one is not asked for again.
+        while len(self._told_since) > 1 and self._told_since[1][0] <= segment.start_s:
+            del self._told_since[0]
+        wrong = {quality for since_s, told in self._told_since if since_s < segment.end_s for quality in told}
+        if not wrong:
+            return segment
+        return dataclasses.replace(segment, quality=tuple(one for one in get_args(Quality) if one in wrong))
