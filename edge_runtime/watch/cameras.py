@@ -28,7 +28,8 @@ from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import Source
 from edge_runtime.watch.backlog import Backlog, CameraEnd, SampledFrames
 from edge_runtime.watch.feed import CameraFeed
-from edge_runtime.watch.options import RunOptions
+from edge_runtime.watch.mask import MaskedFrames
+from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.stopping import Stop
 from edge_runtime.watch.tally import Tally
 
@@ -98,9 +99,10 @@ class CameraRun:
         source: The camera.
         shared: What it shares with the other cameras. Its queue in the backlog is made here.
         run: Goes into the ids of events.
+        own: What was chosen for this camera.
     """
 
-    def __init__(self, source: Source, shared: Shared, run: str) -> None:
+    def __init__(self, source: Source, shared: Shared, run: str, own: CameraOptions) -> None:
         manifest, options = shared.detector.bundle.manifest, shared.options
         spec = shared.detector.cutting(options.stride)
         self.source = source
@@ -109,12 +111,13 @@ class CameraRun:
         self.leaving = False
         self._shared = shared
         self._step_s = spec.step_s
-        self._located = shared.detector.located(source.name, options.locator, run, options.stride)
+        self._located = shared.detector.located(source.name, own.locator or options.locator, run, options.stride)
         segmenter = segmenter_for(spec, options.clock or "time", sparing=True)
         self.feed = CameraFeed(
             source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock
         )
-        self.reader = shared.open_reader(source, self.feed, shared.clock)
+        listener = self.feed if own.mask is None else MaskedFrames(self.feed, own.mask)
+        self.reader = shared.open_reader(source, listener, shared.clock)
         shared.backlog.add(source.name)
 
     @property
@@ -154,6 +157,7 @@ class LiveRun:
         options: Of the run.
         clock: Of the run; all times count from its start.
         open_reader: Makes the reader of a camera.
+        must_answer: Whether `serve` ends where no camera answers its first attempt.
 
     Attributes:
         run_id: What the ids of events begin with.
@@ -168,7 +172,9 @@ class LiveRun:
         options: RunOptions,
         clock: RunClock | None = None,
         open_reader: OpenReader = LiveCamera,
+        must_answer: bool = True,
     ) -> None:
+        self._must_answer = must_answer
         self._detector = detector
         self._emit = emit
         self._clock = clock or RunClock()
@@ -190,8 +196,12 @@ class LiveRun:
         with self._changing:
             return list(self._cameras)
 
-    def add(self, source: Source) -> None:
+    def add(self, source: Source, options: CameraOptions | None = None) -> None:
         """Start a camera. Its times are on the run's axis, whenever it comes.
+
+        Args:
+            source: The camera.
+            options: What was chosen for this one.
 
         Raises:
             UsageError: A camera of that name is there already, or the run has ended.
@@ -205,7 +215,7 @@ class LiveRun:
             self._times[source.name] += 1
             # A camera that comes a second time counts its segments from 0 again: its events need other ids.
             run = self.run_id if (times := self._times[source.name]) == 1 else f"{self.run_id}.{times}"
-            camera = CameraRun(source, self._shared, run)
+            camera = CameraRun(source, self._shared, run, options or CameraOptions())
             # There before its first frame is: the loop looks it up by its name.
             self._cameras[source.name] = camera
             try:
@@ -243,7 +253,7 @@ class LiveRun:
         """Score and emit until `stop` is set, then what the cameras have finished by then.
 
         Raises:
-            SourceUnavailable: No camera answered its first attempt.
+            SourceUnavailable: No camera answered its first attempt, and one must.
             Exception: What `emit` raises, at once; the cameras are stopped all the same.
         """
         try:
@@ -284,7 +294,7 @@ class LiveRun:
         self._backlog.sum_up_drops()
         self._detector.sum_up_unscored()
         self._answered = self._answered or any(camera.feed.answered for camera in cameras)
-        if cameras and not self._answered and all(camera.feed.refused for camera in cameras):
+        if self._must_answer and cameras and not self._answered and all(camera.feed.refused for camera in cameras):
             # One camera that is down must not keep the others from running; none at all is a mistake.
             cameras[0].reader.require_online(1.0)
 
@@ -295,7 +305,8 @@ class LiveRun:
 
     def _end(self, camera: CameraRun) -> None:
         self._tell(camera, camera.flush())
-        log.info("%s: %s, in %.1f s", camera.name, camera.tally, self._clock.now_s())
+        seconds, about = self._clock.now_s(), {"camera": camera.name}
+        log.info("%s: %s, in %.1f s", camera.name, camera.tally, seconds, extra=about)
         with self._changing:
             del self._cameras[camera.name]
             self._backlog.remove(camera.name)

@@ -93,12 +93,15 @@ class Plan:
     files: tuple[Path, ...] = field(default=())
 
 
-def read_plan(path: Path, environment: Mapping[str, str] | None = None) -> Plan:
+def read_plan(
+    path: Path, environment: Mapping[str, str] | None = None, settings: Mapping[str, Any] | None = None
+) -> Plan:
     """Read and check a configuration. Nothing is written, and no camera is asked.
 
     Args:
         path: The YAML file; secrets.yaml is looked for in its folder.
         environment: What `${NAME}` stands for; by default the process's.
+        settings: Values of keys at the top that hold instead of the file's.
 
     Raises:
         UsageError: Something is wrong with it; the message says where and what to do.
@@ -117,7 +120,7 @@ def read_plan(path: Path, environment: Mapping[str, str] | None = None) -> Plan:
 
     parsed = parse(read_bytes(path), where, os.environ if environment is None else environment, secret)
     try:
-        return _Reader(path, where, parsed).plan(tuple(files))
+        return _Reader(path, where, parsed).plan(tuple(files), settings or {})
     except UsageError as error:
         raise UsageError(parsed.scrubbed(str(error))) from None
 
@@ -135,12 +138,13 @@ class _Reader:
         self._path, self._where, self._parsed = path, where, parsed
         self._warnings: list[str] = []
 
-    def plan(self, files: tuple[Path, ...]) -> Plan:
+    def plan(self, files: tuple[Path, ...], settings: Mapping[str, Any]) -> Plan:
         configuration = self._paths(self._convert(self._upgraded(self._parsed.tree)))
+        configuration = msgspec.structs.replace(configuration, **settings)
         if configuration.provider != AUTO:
             self._as_usage(("provider",), lambda: find_provider(configuration.provider))
         zone = self._zone(configuration.timezone)
-        cameras = tuple(self._camera(name, camera, zone) for name, camera in configuration.cameras.items())
+        cameras = tuple(self._camera(name, configuration, zone) for name in configuration.cameras)
         self._check_frigate(configuration)
         if readable_by_others(self._path) and self._has_password(configuration, cameras):
             self._warn(
@@ -229,8 +233,9 @@ class _Reader:
 
     # ---- what types cannot say
 
-    def _camera(self, name: str, camera: CameraSettings, zone: tzinfo | None) -> PlannedCamera:
+    def _camera(self, name: str, configuration: Configuration, zone: tzinfo | None) -> PlannedCamera:
         place: Place = ("cameras", name)
+        camera = configuration.cameras[name]
         source = self._as_usage((*place, "source"), lambda: parse_source(f"{name}={camera.source}"))
         source = replace(source, name=name)
         if source.kind == "file" and not os.path.isabs(source.target):
@@ -242,7 +247,7 @@ class _Reader:
         schedule = None
         if (hours := camera.schedule) is not None:
             schedule = self._as_usage((*place, "schedule"), lambda: Schedule.parse(hours, zone))
-        options = CameraOptions(locator=camera.locator, mask=mask, priority=camera.priority)
+        options = CameraOptions(locator=camera.locator or configuration.locator, mask=mask, priority=camera.priority)
         return PlannedCamera(source, options, schedule, camera.enabled)
 
     def _zone(self, name: str | None) -> tzinfo | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.video.capture import DecodedFrame
+from edge_runtime.video.file import VideoFile
 from edge_runtime.video.journal import CameraListener
 
 Point = tuple[float, float]
@@ -75,6 +77,10 @@ class Mask:
 
         return np.asarray(cv2.copyTo(picture, self._kept(picture.shape[0], picture.shape[1])), dtype=np.uint8)
 
+    def blank_when_retrieved(self, frame: DecodedFrame) -> DecodedFrame:
+        """The same frame; only if its picture is asked for, that is blanked."""
+        return replace(frame, retrieve=lambda: self.blank(frame.retrieve()))
+
     def _kept(self, height: int, width: int) -> UInt8Array:
         kept = self._drawn.get((height, width))
         if kept is None:
@@ -106,7 +112,28 @@ class MaskedFrames:
 
     def on_frame(self, frame: DecodedFrame) -> None:
         """See CameraListener."""
-        self._listener.on_frame(replace(frame, retrieve=lambda: self._mask.blank(frame.retrieve())))
+        self._listener.on_frame(self._mask.blank_when_retrieved(frame))
+
+
+class MaskedVideo(VideoFile):
+    """A video file of which parts are blanked.
+
+    Args:
+        path: The file.
+        mask: What must not be seen.
+    """
+
+    def __init__(self, path: Path, mask: Mask) -> None:
+        super().__init__(path)
+        self._mask = mask
+
+    def frames(self, stop: int | None = None, *, fallback_fps: float | None = None) -> Iterator[DecodedFrame]:
+        """See VideoFile."""
+        return map(self._mask.blank_when_retrieved, super().frames(stop, fallback_fps=fallback_fps))
+
+    def read_again(self, indices: Sequence[int]) -> dict[int, UInt8Array]:
+        """See VideoFile."""
+        return {index: self._mask.blank(picture) for index, picture in super().read_again(indices).items()}
 
 
 def _from_text(text: str) -> tuple[Point, ...]:
