@@ -177,7 +177,8 @@ class _Reader:
             tree = UPGRADES[step](dict(tree))
         if version < VERSION:
             self._warn(f"is of version {version}, and read as {VERSION}; see the changelog for what has new names")
-        return tree | {"version": VERSION}
+        # From here on it is of today's version.
+        return {key: value for key, value in tree.items() if key != "version"}
 
     def _convert(self, tree: dict[str, Any]) -> Configuration:
         pruned = self._prune(tree, types.type_info(Configuration), ())
@@ -220,7 +221,7 @@ class _Reader:
         try:
             return msgspec.convert(tree, kind, strict=False)
         except msgspec.ValidationError as error:
-            message, at, tail = str(error).partition(" - at `")
+            message, at, tail = str(error).replace(" | null`", "`").partition(" - at `")
             steps = re.findall(r"\.([^.\[`]+)|\[([0-9]+|\.\.\.)\]", tail) if at else []
             inner: Place = tuple(name or (int(index) if index != "..." else index) for name, index in steps)
             if message.startswith("Invalid enum value"):
