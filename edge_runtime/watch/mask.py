@@ -91,7 +91,7 @@ class Mask:
                 # The centre of the first pixel is 0 to OpenCV. Each by itself: together, what two share would stay.
                 points = np.array(polygon) * (width, height) - 0.5
                 cv2.fillPoly(kept, [np.round(points * 2**_SHIFT).astype(np.int32)], 0, shift=_SHIFT)
-            # fillPoly leaves out single pixels where lines are steep: what should not be seen had better be one wider.
+            # fillPoly leaves out single pixels where lines are steep: what should not be seen is hidden wider.
             kept = np.asarray(cv2.erode(kept, np.ones((3, 3), np.uint8)), dtype=np.uint8)
             self._drawn.clear()
             self._drawn[height, width] = kept
