@@ -224,7 +224,9 @@ class _Reader:
             message, at, tail = str(error).replace(" | null`", "`").partition(" - at `")
             steps = re.findall(r"\.([^.\[`]+)|\[([0-9]+|\.\.\.)\]", tail) if at else []
             inner: Place = tuple(name or (int(index) if index != "..." else index) for name, index in steps)
-            if message.startswith("Invalid enum value"):
+            if (missing := re.fullmatch("Object missing required field `(.+)`", message)) is not None:
+                inner, message = (*inner, missing[1]), "is missing"
+            elif message.startswith("Invalid enum value"):
                 message = f"must be one of {', '.join(_choices(types.type_info(kind), inner))}"
             elif re.match(r"Expected `[^`]*str[^`]*`, got `(int|float|bool)`", message):
                 message += "; write it in quotes"

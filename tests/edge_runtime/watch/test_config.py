@@ -137,7 +137,7 @@ def test_an_older_file_is_turned_into_todays(tmp_path: Path, monkeypatch: pytest
         ("webhook:\n- url: http://h\n  secrt: x\n", "line 4: webhook[0].secrt: unknown; did you mean secret?"),
         ("cameras:\n  a: {source: 1}\n  a: {source: 2}\n", "line 4: cameras.a is there twice"),
         ("cameras: {a: }\n", "line 2: cameras.a: needs a source"),
-        ("cameras: {a: {enabled: true}}\n", "line 2: cameras.a: object missing required field `source`"),
+        ("cameras: {a: {enabled: true}}\n", "line 2: cameras.a.source: is missing"),
         ("cameras: {a b: {source: 1}}\n", "line 2: cameras.a b: a camera's name is"),
         ("cameras: [a]\n", "line 2: cameras: must be a mapping"),
         ("cameras: {a: {source: ''}}\n", "line 2: cameras.a.source: a source is empty"),
