@@ -5,14 +5,23 @@ stdout belongs to records and results.
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import sys
 import threading
 import time
+from datetime import UTC, datetime
+from typing import Literal
 
 from edge_runtime.files import printable
+from edge_runtime.stream.clock import rfc3339
+
+LogFormat = Literal["text", "json"]
 
 _REDRAW_S = 0.2
+# How messages about a camera begin.
+_CAMERA = re.compile(r"camera ([A-Za-z0-9_.-]+?)(?=:? |:$|$)")
 _ERASE = "\r\x1b[K"
 
 
@@ -24,16 +33,40 @@ class PrintableFormatter(logging.Formatter):
         return printable(" ".join(super().formatMessage(record).splitlines()))
 
 
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `time` (UTC, RFC 3339), `level`, `camera` where it is known, `message`, `traceback`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line."""
+        message = " ".join(record.getMessage().splitlines())
+        values = {
+            "time": rfc3339(datetime.fromtimestamp(record.created, UTC)),
+            "level": record.levelname.lower(),
+        }
+        camera = getattr(record, "camera", None)
+        if camera is None and (found := _CAMERA.match(message)) is not None:
+            camera = found[1]
+        if camera is not None:
+            values["camera"] = str(camera)
+        values["message"] = message
+        if record.exc_info:
+            values["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(values)
+
+
 class LogConsole(logging.Handler):
     """Log lines, and below them a progress line that each log line first wipes away.
 
-    The progress line appears only on a terminal, and not with `quiet`.
+    The progress line appears only on a terminal, and not with `quiet` or among JSON.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, log_format: LogFormat = "text") -> None:
         super().__init__()
-        self.setFormatter(PrintableFormatter())
-        self._terminal = sys.stderr.isatty() and not quiet
+        if log_format == "json":
+            self.setFormatter(JsonFormatter())
+        else:
+            self.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+        self._terminal = sys.stderr.isatty() and not quiet and log_format == "text"
         self._drawn = False
         self._next_s = 0.0
         self._begun_s = time.monotonic()
@@ -79,10 +112,9 @@ class LogConsole(logging.Handler):
             self._drawn = False
 
 
-def start_logging(quiet: bool = False, debug: bool = False) -> LogConsole:
+def start_logging(quiet: bool = False, debug: bool = False, log_format: LogFormat = "text") -> LogConsole:
     """Send this package's logs to stderr, one line each, with the time."""
-    console = LogConsole(quiet)
-    console.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    console = LogConsole(quiet, log_format)
     logger = logging.getLogger("edge_runtime")
     for old in logger.handlers[:]:
         logger.removeHandler(old)

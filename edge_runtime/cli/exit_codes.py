@@ -51,18 +51,19 @@ def tell(text: str) -> None:
     click.echo("\n".join(printable(line) for line in text.splitlines()))
 
 
+def told(error: Exception) -> tuple[str, int]:
+    """What is said of an error, as one printable line, and the exit code."""
+    text = printable(one_line(error))
+    if isinstance(error, HeadHuntError):
+        return text, error.exit_code
+    if isinstance(error, OSError):
+        return text, 1
+    return f"unexpected {type(error).__name__}: {text}; run it again with --debug and report it", 1
+
+
 def _report(error: Exception, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    if isinstance(error, HeadHuntError):
-        click.echo(f"error: {printable(one_line(error))}", err=True)
-        return error.exit_code
-    if isinstance(error, OSError):
-        click.echo(f"error: {printable(one_line(error))}", err=True)
-    else:
-        kind = type(error).__name__
-        click.echo(
-            f"error: unexpected {kind}: {printable(one_line(error))}; run it again with --debug and report it",
-            err=True,
-        )
-    return 1
+    text, code = told(error)
+    click.echo(f"error: {text}", err=True)
+    return code

@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from edge_runtime.cli.exit_codes import INTERRUPTED
+from edge_runtime.cli.exit_codes import INTERRUPTED, tell, told
 from edge_runtime.cli.options import DEBUG, PROVIDER, THREADS
 
 if TYPE_CHECKING:
     from edge_runtime.cli.console import LogConsole
-    from edge_runtime.stream.segments import Clock, Encode
+    from edge_runtime.cli.planned import Wishes
+    from edge_runtime.outputs.sink import Output
+    from edge_runtime.stream.segments import Clock
+    from edge_runtime.watch.config import Plan
+    from edge_runtime.watch.config_settings import Configuration
+    from edge_runtime.watch.options import RunOptions
+    from edge_runtime.watch.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+# Options that are keys of the configuration too. Given on the command line they hold.
+_SETTINGS = ("bundle", "provider", "threads", "locator", "encode", "stride", "reuse_unchanged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """The options of a run, as they were given."""
+    """The options of a run that are not in its plan."""
 
-    bundle: Path
-    cameras: tuple[str, ...]
-    locator: str
+    wishes: Wishes
+    follow: bool
     clock: Clock | None
-    encode: Encode
-    stride: int | None
-    reuse_unchanged: float | None
-    provider: str
-    threads: int | None
-    output: str | None
     no_self_test: bool
 
 
 @click.command("run")
-@click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Folder that `hh-offline build` made.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="cameras.yaml: cameras, their schedules and masks, and everything below. What the command line says holds; "
+    "--camera adds to its cameras. SIGHUP has it read again.",
+)
+@click.option("--check-config", is_flag=True, help="Read and check everything, say what would run, and end.")
+@click.option("--watch", is_flag=True, help="Read the configuration again whenever the file changes.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder that `hh-offline build` made.")
 @click.option(
     "--camera",
     "cameras",
     multiple=True,
-    required=True,
     metavar="SRC",
     help="A video file, rtsp://…, http://… (MJPEG) or a device number; name=SRC gives it a name. Repeat it for "
     "several cameras at once, or several files one after another.",
@@ -93,8 +108,15 @@ class Chosen:
 @click.option("--no-self-test", is_flag=True, help="Start without running one golden segment of the bundle first.")
 @DEBUG
 @click.option("--quiet", is_flag=True, help="Only warnings and errors on stderr, no progress line.")
-@click.pass_obj
-def command(left_behind: list[str] | None, /, debug: bool, quiet: bool, **chosen: Any) -> int:
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: one JSON object a line on stderr.",
+)
+@click.pass_context
+def command(context: click.Context, /, **given: Any) -> int:
     """Detect anomalies and write records, one JSON object a line.
 
     You get a `run` record first, a `segment` record for every stretch of 48 frames (or what the bundle says) once
@@ -110,13 +132,17 @@ def command(left_behind: list[str] | None, /, debug: bool, quiet: bool, **chosen
     slower than the cameras, the oldest waiting segments become gaps (reason `dropped`). Of several files each one
     that can be scored is scored, whatever is wrong with the others.
 
+    With --config a run goes on where no camera answers, and while all are outside their schedules. On SIGHUP, and
+    with --watch whenever the file changes, cameras are added, removed and changed without touching the others; a
+    configuration that is wrong is told in one line, and the one before stays.
+
     \b
     Exit codes:
       0    done, or stopped by SIGTERM
       1    the work failed: a file that is truncated, records that could not be written, a failed self-test
-      2    wrong usage, or a missing extra
+      2    wrong usage, a wrong configuration, or a missing extra
       3    the bundle was refused
-      4    a file could not be opened, or no live camera answered at the start
+      4    a file could not be opened, or no live camera answered at the start (without --config)
       130  interrupted (SIGINT), whatever failed before
 
     \b
@@ -124,56 +150,124 @@ def command(left_behind: list[str] | None, /, debug: bool, quiet: bool, **chosen
       hh-edge run --bundle bundle/ --camera clip.mp4 --output records.jsonl
       hh-edge run --bundle bundle/ --camera gate=rtsp://user:password@10.0.0.7/stream --locator low_latency
       hh-edge run --bundle bundle/ --camera yard=rtsp://10.0.0.8/stream --reuse-unchanged 4
+      hh-edge run --config cameras.yaml --check-config
+      hh-edge run --config cameras.yaml --watch
     """
     from edge_runtime.cli.console import start_logging
 
-    return _detect(Chosen(**chosen), start_logging(quiet, debug), [] if left_behind is None else left_behind)
+    as_json, debug = given["log_format"] == "json", given["debug"]
+    console = start_logging(given["quiet"], debug, given["log_format"])
+    left_behind: list[str] = [] if context.obj is None else context.obj
+    try:
+        if given["check_config"]:
+            return _check(_chosen(context, given))
+        return _detect(_chosen(context, given), console, left_behind, as_json)
+    except Exception as error:
+        if not as_json:
+            raise
+        text, code = told(error)
+        log.error("%s", text, exc_info=debug)
+        return code
 
 
-def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
+def _chosen(context: click.Context, given: dict[str, Any]) -> Chosen:
+    from edge_runtime.cli.planned import Wishes
+    from edge_runtime.errors import UsageError
+
+    for option in ("check_config", "watch"):
+        if given[option] and given["config"] is None:
+            raise UsageError(f"--{option.replace('_', '-')} needs --config FILE")
+    settings = {
+        name: given[name]
+        for name in _SETTINGS
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT and given[name] is not None
+    }
+    if "bundle" in settings:
+        settings["bundle"] = str(settings["bundle"])
+    wishes = Wishes(config=given["config"], settings=settings, output=given["output"], cameras=given["cameras"])
+    return Chosen(wishes=wishes, follow=given["watch"], clock=given["clock"], no_self_test=given["no_self_test"])
+
+
+def _check(chosen: Chosen) -> int:
+    """Say what would run. Whatever is wrong, a refused bundle too, is the configuration's fault here."""
+    from edge_runtime.bundle.reader import Bundle
+    from edge_runtime.cli.planned import described
+    from edge_runtime.errors import HeadHuntError, UsageError
+    from edge_runtime.watch.files import check_files
+
+    try:
+        plan = chosen.wishes.plan()
+        _run_options(plan.configuration, chosen)
+        check_files([camera.source for camera in plan.cameras])
+        tell(described(plan, Bundle.open(str(plan.configuration.bundle)).manifest))
+    except HeadHuntError as error:
+        raise UsageError(str(error)) from error
+    return 0
+
+
+def _run_options(configuration: Configuration, chosen: Chosen, console: LogConsole | None = None) -> RunOptions:
+    from edge_runtime.watch.options import RunOptions
+
+    return RunOptions(
+        locator=configuration.locator,
+        clock=chosen.clock,
+        encode=configuration.encode,
+        stride=configuration.stride,
+        reuse_unchanged=configuration.reuse_unchanged,
+        progress=None if console is None else console.progress,
+    )
+
+
+def _other_outputs(configuration: Configuration) -> list[Output]:
+    """Outputs beside the one for records. None of these can end the run."""
+    for name in ("mqtt", "webhook", "frigate", "spool", "clips"):
+        if getattr(configuration, name):
+            log.warning("%s: is configured, and not used by this version", name)
+    return []
+
+
+def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json: bool) -> int:
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.detector import Detector
-    from edge_runtime.errors import HeadHuntError, one_line
-    from edge_runtime.files import printable
+    from edge_runtime.errors import HeadHuntError
     from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only, unfinished_events
     from edge_runtime.outputs.sink import Output, Outputs
-    from edge_runtime.video.sources import parse_source
     from edge_runtime.watch.files import check_files
-    from edge_runtime.watch.options import RunOptions
-    from edge_runtime.watch.run import Runner, check_sources
+    from edge_runtime.watch.run import Runner
     from edge_runtime.watch.stopping import StopRequest, any_of
 
     loaded: list[Detector] = []
     runners: list[Runner] = []
+    asked = threading.Event()
 
     def hurry() -> None:
         for detector in loaded:
             detector.abandon()
 
-    with StopRequest(hurry) as stop:
+    with StopRequest(hurry, hangup=None if chosen.wishes.config is None else asked.set) as stop:
         try:
-            options = RunOptions(
-                locator=chosen.locator,
-                clock=chosen.clock,
-                encode=chosen.encode,
-                stride=chosen.stride,
-                reuse_unchanged=chosen.reuse_unchanged,
-                progress=console.progress,
-            )
-            sources = [parse_source(text) for text in chosen.cameras]
-            check_sources(sources)
+            plan = chosen.wishes.plan()
+            configuration = plan.configuration
+            options = _run_options(configuration, chosen, console)
+            sources = [camera.source for camera in plan.cameras if camera.enabled]
             check_files(sources)
-            bundle = Bundle.open(chosen.bundle)
+            supervisor = _supervisor(plan, chosen, asked)
+            bundle = Bundle.open(str(configuration.bundle))
             # Refused before the graphs are loaded.
-            bundle.manifest.segment.striding(chosen.stride)
-            to_stdout = chosen.output in (None, "-")
-            unfinished = [] if to_stdout else unfinished_events(Path(str(chosen.output)))
+            bundle.manifest.segment.striding(configuration.stride)
+            path = None if configuration.output is None else configuration.output.path
+            to_stdout = path in (None, "-")
+            unfinished = [] if to_stdout else unfinished_events(Path(str(path)))
             with (
-                stdout_for_records_only() if to_stdout else JsonLines.to_file(Path(str(chosen.output))) as lines,
+                stdout_for_records_only() if to_stdout else JsonLines.to_file(Path(str(path))) as lines,
                 Detector(
-                    bundle, chosen.provider, chosen.threads, self_test=False, growing=chosen.encode == "eager"
+                    bundle,
+                    configuration.provider,
+                    configuration.threads,
+                    self_test=False,
+                    growing=configuration.encode == "eager",
                 ) as detector,
-                Outputs([Output(lines, required=True)]) as outputs,
+                Outputs([Output(lines, required=True), *_other_outputs(configuration)]) as outputs,
             ):
                 # Before the self-test: a signal during it must reach the graphs.
                 loaded.append(detector)
@@ -187,12 +281,32 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str]) -> int:
                     unfinished=unfinished,
                 )
                 runners.append(runner)
-                runner.run(sources)
+                runner.run(sources, {camera.source.name: camera.options for camera in plan.cameras}, supervisor)
         except HeadHuntError as error:
             if stop.exit_code != INTERRUPTED:
                 raise
-            click.echo(f"error: {printable(one_line(error))}", err=True)
+            text, _ = told(error)
+            if as_json:
+                log.error("%s", text)
+            else:
+                click.echo(f"error: {text}", err=True)
         finally:
             console.close()
             left_behind += [name for runner in runners for name in runner.left_behind]
         return stop.exit_code
+
+
+def _supervisor(plan: Plan, chosen: Chosen, asked: threading.Event) -> Supervisor | None:
+    """What looks after the cameras of a configuration; None for files, and without one."""
+    from edge_runtime.errors import UsageError
+    from edge_runtime.watch.supervisor import Supervisor, check_reloaded
+
+    if chosen.wishes.config is None:
+        return None
+    if not plan.cameras[0].source.live:
+        if all(not camera.enabled for camera in plan.cameras):
+            raise UsageError("all files of the configuration are disabled; there is nothing to do")
+        if any(camera.schedule is not None for camera in plan.cameras):
+            log.warning("schedules are for live cameras; files are run at once")
+        return None
+    return Supervisor(plan, lambda: check_reloaded(chosen.wishes.plan()), asked, follow=chosen.follow)

@@ -29,6 +29,7 @@ from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import Source
 from edge_runtime.watch.backlog import Backlog, CameraEnd, Item, SampledFrames
 from edge_runtime.watch.feed import CameraFeed
+from edge_runtime.watch.mask import MaskedFrames
 from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.pace import Pace
 from edge_runtime.watch.scoring import Waiting, score_together
@@ -138,7 +139,8 @@ class CameraRun:
         self.feed = CameraFeed(
             source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock
         )
-        self.reader = shared.open_reader(source, self.feed, shared.clock)
+        listener = self.feed if chosen.mask is None else MaskedFrames(self.feed, chosen.mask)
+        self.reader = shared.open_reader(source, listener, shared.clock)
         shared.backlog.add(source.name, chosen.priority)
 
     @property
@@ -178,6 +180,7 @@ class LiveRun:
         options: Of the run.
         clock: Of the run; all times count from its start.
         open_reader: Makes the reader of a camera.
+        must_answer: Whether `serve` ends where no camera answers its first attempt.
 
     Attributes:
         run_id: What the ids of events begin with.
@@ -192,7 +195,9 @@ class LiveRun:
         options: RunOptions,
         clock: RunClock | None = None,
         open_reader: OpenReader = LiveCamera,
+        must_answer: bool = True,
     ) -> None:
+        self._must_answer = must_answer
         self._detector = detector
         self._emit = emit
         self._options = options
@@ -275,7 +280,7 @@ class LiveRun:
         """Score and emit until `stop` is set, then what the cameras have finished by then.
 
         Raises:
-            SourceUnavailable: No camera answered its first attempt.
+            SourceUnavailable: No camera answered its first attempt, and one must.
             Exception: What `emit` raises, at once; the cameras are stopped all the same.
         """
         try:
@@ -341,7 +346,7 @@ class LiveRun:
         for detector in {id(one): one for one in (self._detector, *(camera.detector for camera in cameras))}.values():
             detector.sum_up_unscored()
         self._answered = self._answered or any(camera.feed.answered for camera in cameras)
-        if cameras and not self._answered and all(camera.feed.refused for camera in cameras):
+        if self._must_answer and cameras and not self._answered and all(camera.feed.refused for camera in cameras):
             # One camera that is down must not keep the others from running; none at all is a mistake.
             cameras[0].reader.require_online(1.0)
 
@@ -352,7 +357,8 @@ class LiveRun:
 
     def _end(self, camera: CameraRun) -> None:
         self._tell(camera, camera.flush())
-        log.info("%s: %s, in %.1f s", camera.name, camera.tally, self._clock.now_s())
+        seconds, about = self._clock.now_s(), {"camera": camera.name}
+        log.info("%s: %s, in %.1f s", camera.name, camera.tally, seconds, extra=about)
         with self._changing:
             del self._cameras[camera.name]
             self._backlog.remove(camera.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -16,7 +16,8 @@ from edge_runtime.stream.segments import Clock, PreparePixels, ReadAgain
 from edge_runtime.video.file import VideoFile
 from edge_runtime.video.footage import lazy_frames, read_again_from
 from edge_runtime.video.sources import Source, check_file
-from edge_runtime.watch.options import RunOptions
+from edge_runtime.watch.mask import MaskedVideo
+from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.stopping import Stop
 from edge_runtime.watch.tally import Tally
 
@@ -125,9 +126,18 @@ class FileRun:
         emit: Takes every record; what it raises ends the run.
         stop: Looked at between frames.
         options: Of the run.
+        own: What was chosen for single files, by the names of their sources.
     """
 
-    def __init__(self, detector: Detector, emit: Emit, stop: Stop, options: RunOptions) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        emit: Emit,
+        stop: Stop,
+        options: RunOptions,
+        own: Mapping[str, CameraOptions] | None = None,
+    ) -> None:
+        self._own = own or {}
         self._detector = detector
         self._emit = emit
         self._stop = stop
@@ -161,11 +171,12 @@ class FileRun:
     def _run_file(self, source: Source) -> None:
         clock = self._options.clock or "frames"
         begun, done = time.monotonic(), 0
-        with VideoFile(Path(source.target)) as video:
+        path, own = Path(source.target), self._own.get(source.name, CameraOptions())
+        with VideoFile(path) if own.mask is None else MaskedVideo(path, own.mask) as video:
             fps = self._rate(source, video.fps, clock)
             stream = self._detector.stream(
                 source.name,
-                self._options.locator,
+                own.locator or self._options.locator,
                 clock,
                 video.frame_count_hint,
                 encode=self._options.encode,

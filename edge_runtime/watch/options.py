@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
 from edge_runtime.stream.difference import check_levels
-from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.stream.segments import Clock, Encode
+from edge_runtime.watch.mask import Mask
 
 # progress(camera, frames done, frames in all or None, frames a second of the file)
 FileProgress = Callable[[str, int, int | None, float], None]
@@ -23,13 +23,13 @@ class CameraOptions:
     Attributes:
         locator: Instead of the run's.
         priority: Cameras of a higher one are scored first; where time is short, the others' segments are left out.
-        blank: Makes what the model must not see of a picture black, uint8 (h, w, 3), before it is resized.
+        mask: What is made black before the model sees a frame.
         detector: Instead of the run's: another bundle.
     """
 
     locator: str | None = None
     priority: int = 0
-    blank: Callable[[UInt8Array], UInt8Array] | None = None
+    mask: Mask | None = None
     detector: Detector | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -18,8 +18,9 @@ from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.sources import Source
 from edge_runtime.watch.cameras import LiveRun, OpenReader, run_id
 from edge_runtime.watch.files import Emit, FileRun
-from edge_runtime.watch.options import RunOptions
-from edge_runtime.watch.stopping import Stop
+from edge_runtime.watch.options import CameraOptions, RunOptions
+from edge_runtime.watch.stopping import Stop, any_of
+from edge_runtime.watch.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +101,19 @@ class Runner:
         self._unfinished = unfinished
         self.left_behind: list[str] = []
 
-    def run(self, sources: Sequence[Source]) -> None:
+    def run(
+        self,
+        sources: Sequence[Source],
+        own: Mapping[str, CameraOptions] | None = None,
+        supervisor: Supervisor | None = None,
+    ) -> None:
         """Run to the end of the files, or until stopped. The first record is a `run`.
+
+        Args:
+            sources: Files or live cameras.
+            own: What was chosen for single sources, by their names.
+            supervisor: Adds and removes live cameras, `sources` among them, as its plan wants; a run that has one
+                goes on where none of them answers, and where there is none.
 
         Raises:
             UsageError: See `check_sources`.
@@ -110,7 +122,9 @@ class Runner:
             FootageIncomplete: Part of a file could not be scored (the other files are run).
             Exception: Whatever `write` raises.
         """
-        check_sources(sources)
+        if supervisor is None:
+            check_sources(sources)
+        own = own or {}
         manifest, clock = self._detector.bundle.manifest, RunClock()
         warn_of_unmeasured_reuse(self._options.reuse_unchanged, manifest)
         self._write(
@@ -124,14 +138,25 @@ class Runner:
         )
         for event in self._unfinished:
             self._write(msgspec.structs.replace(event, state="end", reason="restart"))
-        if not sources[0].live:
-            FileRun(self._detector, self._write, self._stop, self._options).run(sources)
+        if supervisor is None and not sources[0].live:
+            FileRun(self._detector, self._write, self._stop, self._options, own).run(sources)
             return
-        live = LiveRun(self._detector, self._write, self._options, clock, open_reader=self._open_reader)
+        live = LiveRun(
+            self._detector,
+            self._write,
+            self._options,
+            clock,
+            open_reader=self._open_reader,
+            must_answer=supervisor is None,
+        )
         self.left_behind = live.left_behind
+        if supervisor is not None:
+            with supervisor.watching(live, self._stop):
+                live.serve(any_of(self._stop.is_set, lambda: supervisor.failed))
+            return
         try:
             for source in sources:
-                live.add(source)
+                live.add(source, own.get(source.name))
         except BaseException:
             live.close()
             raise

@@ -19,6 +19,8 @@ from typing import Any, Protocol, Self
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# By which service managers ask a program to read its configuration again; Windows has none.
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 # An orderly stop by a service manager is a success; an interruption from the keyboard is not.
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0}
 
@@ -48,9 +50,19 @@ class StopRequest:
 
     hurry_s after the first signal `hurry` is called, from another thread: what still runs should fail quickly.
     limit_s after it, or with a second signal, the process ends as it stands. Main thread only.
+
+    With `hangup` it takes over SIGHUP too, which does not stop anything: `hangup` is called, from that other thread,
+    and must return at once. Without it SIGHUP does what it did before.
     """
 
-    def __init__(self, hurry: Callable[[], None], hurry_s: float = 1.7, limit_s: float = 2.7) -> None:
+    def __init__(
+        self,
+        hurry: Callable[[], None],
+        hurry_s: float = 1.7,
+        limit_s: float = 2.7,
+        hangup: Callable[[], None] | None = None,
+    ) -> None:
+        self._hangup = hangup
         self._hurry = hurry
         self._hurry_s, self._limit_s = hurry_s, limit_s
         self._requested = threading.Event()
@@ -72,7 +84,8 @@ class StopRequest:
     def __enter__(self) -> Self:
         self._sender.setblocking(False)
         self._previous_descriptor = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-        for number in SIGNALS:
+        taken = SIGNALS if self._hangup is None or HANGUP is None else (*SIGNALS, HANGUP)
+        for number in taken:
             # Only a Python handler makes the interpreter write to the descriptor; there is nothing left to do.
             self._previous[number] = signal.signal(number, _nothing)
         self._watcher.start()
@@ -109,11 +122,16 @@ class StopRequest:
 
     def _next(self, timeout_s: float | None) -> signal.Signals | None:
         """The next of our signals; None when the context has ended. Raises TimeoutError."""
-        self._receiver.settimeout(timeout_s)
-        while data := self._receiver.recv(1):
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            # Anew for each byte: signals that are not ours must not put off the deadline.
+            self._receiver.settimeout(None if deadline is None else max(1e-3, deadline - time.monotonic()))
+            if not (data := self._receiver.recv(1)):
+                return None
             if data[0] in SIGNALS:
                 return signal.Signals(data[0])
-        return None
+            if data[0] == HANGUP and self._hangup is not None:
+                self._hangup()
 
     def _give_up(self) -> None:
         log.warning("the output or a library takes too long: ended, records that were not written are lost")

@@ -3,6 +3,7 @@ with files."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge_runtime.video.connection import Fault
 from edge_runtime.video.file import VideoFile
@@ -60,9 +62,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int
 def test_pixels_are_equal_to_the_bit(name: str, folder: tuple[Path, int]) -> None:
     path = folder[0] / f"{name}.mkv"
     picture = "testsrc2=size=640x480:rate=10"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", picture, "-t", "2", "-vf", "noise=alls=20:allf=t"]
     made = subprocess.run(
-        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", picture, "-t", "2", "-vf", "noise=alls=20:allf=t"]
-        + [*FOOTAGE[name].split(), str(path)],
+        [*command, *FOOTAGE[name].split(), str(path)],
         capture_output=True,
         text=True,
         check=False,
@@ -70,14 +72,15 @@ def test_pixels_are_equal_to_the_bit(name: str, folder: tuple[Path, int]) -> Non
     if made.returncode:
         pytest.skip(f"this ffmpeg does not make it: {made.stderr[:80]}")
     camera = NetworkConnection(parse_source(f"http://127.0.0.1:{folder[1]}/{path.name}"), 5, 5)
-    live = []
-    try:
-        with pytest.raises(Fault, match="ended"):
-            while True:
-                assert camera.grab() != "damaged"
-                live.append(camera.picture())
-    finally:
-        camera.close()
+    live: list[NDArray[np.uint8] | None] = []
+
+    def to_the_end() -> None:
+        while True:
+            assert camera.grab() != "damaged"
+            live.append(camera.picture())
+
+    with contextlib.closing(camera), pytest.raises(Fault, match="ended"):
+        to_the_end()
     with VideoFile(path) as video:
         recorded = [frame.retrieve() for frame in video.frames()]
     # What the decoder holds back to put frames in order is not asked for when a camera ends.

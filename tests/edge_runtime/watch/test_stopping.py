@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -81,3 +82,31 @@ def test_a_second_signal_ends_at_once() -> None:
     out, _ = child.communicate(timeout=30)
     assert "orderly" not in out
     assert child.returncode in (130, 1)  # whichever of two pending signals the system delivered first
+
+
+def test_a_hangup_stops_nothing_and_puts_off_no_deadline() -> None:
+    """Signals that ask for something else, one after another, while the main thread is stuck."""
+    script = STUCK.replace("limit_s=0.6)", "limit_s=0.6, hangup=lambda: None)")
+    child = subprocess.Popen([sys.executable, "-c", script, "never"], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    child.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert child.poll() is None
+    child.send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    while child.poll() is None and time.monotonic() - begun < 20:
+        child.send_signal(signal.SIGHUP)
+        time.sleep(0.05)
+    assert child.stdout.read() == "hurry\n"
+    assert child.wait() == 1
+    assert time.monotonic() - begun < 10
+
+
+def test_a_hangup_is_told_and_the_old_handler_comes_back() -> None:
+    before, told = signal.getsignal(signal.SIGHUP), threading.Event()
+    with StopRequest(lambda: None, hangup=told.set) as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert told.wait(10)
+        assert not stop.is_set()
+    assert signal.getsignal(signal.SIGHUP) == before

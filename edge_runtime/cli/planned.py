@@ -1,0 +1,115 @@
+"""What a run is to do: the configuration, with what the command line says instead and in addition."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_runtime.bundle.manifest import Manifest
+from edge_runtime.errors import UsageError
+from edge_runtime.files import shown_path
+from edge_runtime.stream.clock import rfc3339
+from edge_runtime.video.sources import parse_source
+from edge_runtime.watch.config import Plan, PlannedCamera, read_plan
+from edge_runtime.watch.config_settings import Configuration, OutputSettings
+from edge_runtime.watch.options import CameraOptions
+from edge_runtime.watch.run import check_sources
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the command line says.
+
+    Attributes:
+        config: The configuration, if there is one.
+        settings: Values of its keys that hold instead.
+        output: Where records go instead.
+        cameras: Sources in addition.
+    """
+
+    config: Path | None
+    settings: Mapping[str, Any]
+    output: str | None
+    cameras: tuple[str, ...]
+
+    def plan(self) -> Plan:
+        """Read the configuration, log its warnings, and put both together.
+
+        Raises:
+            UsageError: Either is wrong, or they do not go together.
+        """
+        if self.config is None:
+            plan = Plan(Path(), Configuration(**self.settings), (), ())
+        else:
+            plan = read_plan(self.config, settings=self.settings)
+        for warning in plan.warnings:
+            log.warning("%s", warning)
+        configuration = plan.configuration
+        if self.output is not None:
+            output = msgspec.structs.replace(configuration.output or OutputSettings(), path=self.output)
+            configuration = msgspec.structs.replace(configuration, output=output)
+        options = CameraOptions(locator=configuration.locator)
+        added = [PlannedCamera(parse_source(text), options) for text in self.cameras]
+        plan = replace(plan, configuration=configuration, cameras=(*plan.cameras, *added))
+        self._check(plan)
+        return plan
+
+    def _check(self, plan: Plan) -> None:
+        if not plan.cameras and self.config is not None:
+            raise UsageError(f"{shown_path(self.config)}: holds no camera; write one under `cameras:`")
+        check_sources([camera.source for camera in plan.cameras])
+        if plan.configuration.bundle is None:
+            place = "" if self.config is None else f", or write `bundle:` into {shown_path(self.config)}"
+            raise UsageError(f"no bundle was given; add --bundle DIR{place}")
+        for name, camera in plan.configuration.cameras.items():
+            if (
+                camera.bundle is not None
+                and Path(camera.bundle).resolve() != Path(plan.configuration.bundle).resolve()
+            ):
+                raise UsageError(
+                    f"cameras.{name}.bundle: {shown_path(camera.bundle)} is not the run's; one run takes one bundle, "
+                    "so give this camera a configuration of its own"
+                )
+
+
+def described(plan: Plan, manifest: Manifest, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:
+    """What would run, for people; no password is in it."""
+    configuration, moment = plan.configuration, now()
+    segment = manifest.segment.striding(configuration.stride)
+    output = "-" if configuration.output is None else configuration.output.path
+    others = [name for name in ("mqtt", "webhook", "frigate", "spool", "clips") if getattr(configuration, name)]
+    lines = [
+        ("configuration", f"{shown_path(plan.path)}, version {configuration.version}"),
+        ("bundle", f"{shown_path(str(configuration.bundle))}, {manifest.bundle_id[:8]}"),
+        ("segment", f"{segment.frames} frames, one every {segment.step_s:.2f} s, encode {configuration.encode}"),
+        ("provider", configuration.provider),
+        ("output", shown_path("standard output" if output == "-" else output)),
+        ("also", ", ".join(others) or "nothing"),
+        ("cameras", str(len(plan.cameras))),
+    ]
+    lines += [(f"  {camera.source.name}", _described(camera, moment)) for camera in plan.cameras]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+
+
+def _described(camera: PlannedCamera, moment: datetime) -> str:
+    parts = [camera.source.shown, str(camera.options.locator)]
+    if camera.options.mask is not None:
+        parts.append(f"{len(camera.options.mask.polygons)} masked")
+    if camera.options.priority:
+        parts.append(f"priority {camera.options.priority}")
+    if not camera.enabled:
+        parts.append("disabled")
+    elif camera.schedule is not None:
+        change = camera.schedule.next_change(moment)
+        until = "" if change is None else f" until {rfc3339(change)}"
+        parts.append(f"{'watched' if camera.wanted(moment) else 'not watched'}{until}")
+    return ", ".join(parts)

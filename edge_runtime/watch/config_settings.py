@@ -1,0 +1,258 @@
+"""What cameras.yaml may hold, as types. `docs/cameras.schema.json` is generated from here.
+
+No repr shows a password, or an address that may hold one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from edge_runtime.schema import schema_of
+
+#: The version of the configuration that is written today.
+VERSION = 1
+
+Positive = Annotated[float, Meta(gt=0, le=1e9)]
+Seconds = Annotated[float, Meta(ge=0, le=3600)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Text = Annotated[str, Meta(min_length=1)]
+Locator = Literal["full", "low_latency"]
+RecordKind = Literal["run", "segment", "event", "gap", "camera"]
+Point = tuple[float, float]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all parts of the configuration."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset()
+
+    def __repr__(self) -> str:
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        shown = (f"{name}={'***' if name in self.hidden and value else repr(value)}" for name, value in values)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __rich_repr__(self) -> Any:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            yield name, "***" if name in self.hidden and value else value
+
+
+class OutputSettings(Settings, frozen=True):
+    """Where records go; as `--output`.
+
+    Attributes:
+        path: A file, or `-` for standard output.
+        rotate_mb: Begin a new file when this one has so many megabytes.
+        rotate_days: Begin a new file after so many days.
+        keep: How many files of the past are kept.
+    """
+
+    path: Text = "-"
+    rotate_mb: Positive | None = None
+    rotate_days: Positive | None = None
+    keep: Count | None = None
+
+
+class MqttSettings(Settings, frozen=True):
+    """A broker that takes records.
+
+    Attributes:
+        host: Its name or address.
+        port: By default 1883, with `tls` 8883.
+        user: Who logs in.
+        password: With what.
+        prefix: What topics begin with.
+        client_id: What the broker knows this run by; by default one of its own.
+        tls: Whether the connection is encrypted; the other keys of that kind imply it.
+        tls_ca: A file with the authority that signed the broker's certificate; by default the system's.
+        tls_cert: A file with this client's certificate.
+        tls_key: A file with its key.
+        tls_insecure: Whether a certificate of another host is taken.
+        discovery: Whether cameras appear in Home Assistant by themselves.
+        discovery_prefix: The prefix that Home Assistant listens to.
+        onvif: Whether events are published as ONVIF names them, too.
+    """
+
+    hidden = frozenset({"password"})
+    host: Text
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    user: str | None = None
+    password: str | None = None
+    prefix: Annotated[str, Meta(pattern=r"^[^+#\x00]+$")] = "headhunt"
+    client_id: Text | None = None
+    tls: bool = False
+    tls_ca: Text | None = None
+    tls_cert: Text | None = None
+    tls_key: Text | None = None
+    tls_insecure: bool = False
+    discovery: bool = False
+    discovery_prefix: Annotated[str, Meta(pattern=r"^[^+#\x00]+$")] = "homeassistant"
+    onvif: bool = False
+
+    def __post_init__(self) -> None:
+        if self.password is not None and self.user is None:
+            raise ValueError("a password needs a user")
+        if (self.tls_key is None) != (self.tls_cert is None):
+            raise ValueError("tls_cert and tls_key go together")
+
+
+class WebhookSettings(Settings, frozen=True):
+    """A server that records are posted to.
+
+    Attributes:
+        url: http:// or https://; it may hold a token.
+        secret: Signs each post, so that the server knows who sent it.
+        kinds: Which records are posted.
+    """
+
+    hidden = frozenset({"url", "secret"})
+    url: Text
+    secret: Text | None = None
+    kinds: Annotated[list[RecordKind], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["event"])
+
+    def __post_init__(self) -> None:
+        _check_url(self.url)
+
+
+class FrigateSettings(Settings, frozen=True):
+    """A Frigate that gets events.
+
+    Attributes:
+        url: http:// or https://.
+        user: Who logs in, where Frigate asks.
+        password: With what.
+        cameras: Frigate's name of each camera that is called otherwise there.
+        label: What its events are called.
+        pre_capture: Seconds of video before an event.
+    """
+
+    hidden = frozenset({"url", "password"})
+    url: Text
+    user: str | None = None
+    password: str | None = None
+    cameras: dict[str, Text] = {}
+    label: Text = "anomaly"
+    pre_capture: Seconds = 5.0
+
+    def __post_init__(self) -> None:
+        _check_url(self.url)
+        if self.password is not None and self.user is None:
+            raise ValueError("a password needs a user")
+
+
+class SpoolSettings(Settings, frozen=True):
+    """Where records wait for outputs that cannot take them now.
+
+    Attributes:
+        path: A folder.
+        max_mb: Megabytes that may wait; then the oldest are dropped.
+        max_days: How long a record waits.
+    """
+
+    path: Text
+    max_mb: Positive = 1024.0
+    max_days: Positive = 7.0
+
+
+class ClipsSettings(Settings, frozen=True):
+    """Video of events.
+
+    Attributes:
+        path: A folder.
+        pre_s: Seconds before an event.
+        post_s: Seconds after it.
+        max_mb: Megabytes of clips that are kept.
+        max_days: How long a clip is kept.
+    """
+
+    path: Text
+    pre_s: Seconds = 5.0
+    post_s: Seconds = 5.0
+    max_mb: Positive = 10_240.0
+    max_days: Positive = 30.0
+
+
+class CameraSettings(Settings, frozen=True):
+    """One camera.
+
+    Attributes:
+        source: rtsp(s)://, http(s):// (MJPEG), a device's number or a file.
+        enabled: Whether it is watched at all.
+        locator: As the one of the same name above, for this camera.
+        priority: Which cameras are scored first when the machine falls behind: the higher.
+        schedule: When it is watched: `mon-fri 22:00-06:00; sat-sun 00:00-24:00`, or a list of such.
+        mask: What is blanked before the model sees it: polygons, each a list of points [x, y] or a text `x,y,x,y,…`,
+            in fractions of the picture from its upper left corner.
+        bundle: As the one above; one run takes one bundle.
+    """
+
+    hidden = frozenset({"source"})
+    source: str | int
+    enabled: bool = True
+    locator: Locator | None = None
+    priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
+    schedule: str | list[str] | None = None
+    mask: str | list[str | list[Point]] | None = None
+    bundle: Text | None = None
+
+
+class Configuration(Settings, frozen=True):
+    """A whole cameras.yaml. Relative paths are relative to its folder.
+
+    Attributes:
+        version: Of this format: 1.
+        bundle: The folder that `hh-offline build` made.
+        provider: What runs the graphs: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        threads: Processor threads for one segment.
+        locator: `full` smooths over later segments too and answers later; `low_latency` answers at once.
+        encode: `batch` runs the model at a segment's end, `eager` on each frame when it comes.
+        stride: Begin a segment every so many frames.
+        reuse_unchanged: Encode a frame only if it changed by more than so many grey levels.
+        timezone: Of all schedules, as `Europe/Berlin`; by default the system's.
+        output: Where records go.
+        mqtt: A broker that takes them.
+        webhook: Servers that they are posted to.
+        frigate: A Frigate that gets events.
+        spool: Where records wait for outputs that are down.
+        clips: Video of events.
+        cameras: The cameras by name: letters, digits, `_`, `.` and `-`.
+    """
+
+    version: Annotated[int, Meta(ge=1, le=VERSION)] = VERSION
+    bundle: Text | None = None
+    provider: Text = "auto"
+    threads: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    locator: Locator = "full"
+    encode: Literal["batch", "eager"] = "batch"
+    stride: Count | None = None
+    reuse_unchanged: Annotated[float, Meta(ge=0, le=255)] | None = None
+    timezone: Text | None = None
+    output: OutputSettings | None = None
+    mqtt: MqttSettings | None = None
+    webhook: list[WebhookSettings] = []
+    frigate: FrigateSettings | None = None
+    spool: SpoolSettings | None = None
+    clips: ClipsSettings | None = None
+    cameras: dict[str, CameraSettings] = {}
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of cameras.yaml; keys at its top that begin with `x-` are the operator's own."""
+    schema = schema_of(Configuration, "HeadHunt-VAD cameras.yaml")
+    schema["$defs"]["Configuration"]["patternProperties"] = {"^x-": {}}
+    return schema
+
+
+def _check_url(url: str) -> None:
+    """Refuse what is no address of a web server, without quoting it."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or not url.isprintable() or " " in url:
+        raise ValueError("url must be http://host/path or https://host/path")

@@ -1,0 +1,227 @@
+"""Keeps the cameras of a run as its configuration wants them: by the hour, and when the configuration changes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from edge_runtime.errors import HeadHuntError, UsageError, one_line
+from edge_runtime.files import shown_path
+from edge_runtime.stream.clock import rfc3339
+from edge_runtime.video.sources import Source
+from edge_runtime.watch.config import SECRETS, Plan, PlannedCamera
+from edge_runtime.watch.options import CameraOptions
+from edge_runtime.watch.stopping import Stop
+
+log = logging.getLogger(__name__)
+
+# What can change while a run lasts; all else waits for the next one.
+_CHANGES = {"version", "cameras", "locator", "timezone"}
+
+# What tells that a file was written: when, how long it is, and which one it is.
+_Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+class Cameras(Protocol):
+    """A run whose cameras come and go; `LiveRun` for real."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of all cameras, those that are ending included."""
+
+    def add(self, source: Source, options: CameraOptions | None = None) -> None:
+        """Start a camera; UsageError where one of that name is there, or the run has ended."""
+
+    def remove(self, name: str) -> None:
+        """Stop a camera; UsageError where there is none."""
+
+
+class Supervisor:
+    """Adds and removes cameras in a thread of its own.
+
+    A configuration that is wrong, or that cannot be read, is told in one line, and what was there before stays.
+
+    Args:
+        plan: What to begin with.
+        read: Reads the configuration again. Raises HeadHuntError.
+        asked: Set by anybody to have it read again, soon; by default an event of its own.
+        follow: Whether to read it again when its files have changed, and are the same for two looks.
+        tick_s: How often the clock and the files are looked at.
+        now: The time. For tests.
+
+    Attributes:
+        plan: What holds now.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        read: Callable[[], Plan],
+        asked: threading.Event | None = None,
+        *,
+        follow: bool = False,
+        tick_s: float = 0.5,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.plan = plan
+        self._first = plan
+        self._read, self._follow = read, follow
+        self._tick_s, self._now = tick_s, now
+        self._asked = asked or threading.Event()
+        self._ended = False
+        self._failure: BaseException | None = None
+        self._watched: dict[str, PlannedCamera] = {}
+        self._refused: dict[str, str] = {}
+        self._read_stamp = self._last_stamp = self._stamp() if follow else ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the thread has died: then the run should end."""
+        return self._failure is not None
+
+    @contextlib.contextmanager
+    def watching(self, run: Cameras, stop: Stop) -> Iterator[None]:
+        """Keep the cameras of `run` while the body lasts, or until `stop` is set.
+
+        Raises:
+            Exception: What a camera failed with, or a fault of this class, when the body has ended without one.
+        """
+        thread = threading.Thread(target=self._guard, args=(run, stop), name="supervisor", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended = True
+            self._asked.set()
+            # A camera that is being removed takes half a second at most.
+            thread.join(2.0)
+        if self._failure is not None:
+            raise self._failure
+
+    def _guard(self, run: Cameras, stop: Stop) -> None:
+        try:
+            while not (self._ended or stop.is_set()):
+                self._reconcile(run, stop)
+                asked = self._asked.wait(self._tick_s)
+                self._asked.clear()
+                if not self._ended and (asked or self._has_changed()):
+                    self._read_again()
+        except BaseException as error:  # noqa: BLE001  raised where the run ends
+            self._failure = error
+
+    # ---- cameras
+
+    def _reconcile(self, run: Cameras, stop: Stop) -> None:
+        moment = self._now()
+        wanted = {camera.source.name: camera for camera in self.plan.cameras if camera.wanted(moment)}
+        for name, camera in list(self._watched.items()):
+            new = wanted.get(name)
+            if new is not None and (new.source, new.options) == (camera.source, camera.options):
+                continue
+            log.info("camera %s: %s", name, self._why_not(name, moment))
+            del self._watched[name]
+            # A reader may have ended the run meanwhile.
+            if name in run.names:
+                run.remove(name)
+        for name in [name for name in wanted if name not in self._watched]:
+            if self._ended or stop.is_set():
+                return
+            # One that is still ending is there until what it has finished is scored.
+            if name not in run.names:
+                self._add(run, wanted[name])
+
+    def _add(self, run: Cameras, camera: PlannedCamera) -> None:
+        name = camera.source.name
+        try:
+            run.add(camera.source, camera.options)
+        except UsageError as error:
+            # Tried again with every tick, and told once.
+            if self._refused.get(name) != str(error) and not self._ended:
+                self._refused[name] = str(error)
+                log.error("camera %s: cannot be watched: %s", name, one_line(error))
+            return
+        self._refused.pop(name, None)
+        self._watched[name] = camera
+
+    def _why_not(self, name: str, moment: datetime) -> str:
+        planned = {camera.source.name: camera for camera in self.plan.cameras}.get(name)
+        if planned is None:
+            return "is no longer configured, and not watched any more"
+        if not planned.enabled:
+            return "is disabled, and not watched any more"
+        if planned.schedule is not None and not planned.wanted(moment):
+            change = planned.schedule.next_change(moment)
+            return f"is outside its schedule until {'further notice' if change is None else rfc3339(change)}"
+        return "is configured otherwise, and begun anew"
+
+    # ---- the configuration
+
+    def _has_changed(self) -> bool:
+        if not self._follow:
+            return False
+        stamp = self._stamp()
+        # An editor that writes in pieces is waited for.
+        settled, self._last_stamp = stamp == self._last_stamp, stamp
+        return settled and stamp != self._read_stamp
+
+    def _read_again(self) -> None:
+        if self._follow:
+            self._read_stamp = self._last_stamp = self._stamp()
+        try:
+            plan = self._read()
+        except (HeadHuntError, OSError) as error:
+            log.error("%s; the configuration before stays", one_line(error))
+            return
+        waits = [
+            name
+            for name in plan.configuration.__struct_fields__
+            if name not in _CHANGES and getattr(plan.configuration, name) != getattr(self._first.configuration, name)
+        ]
+        if waits:
+            log.warning("%s: changed, but held until the run is started again: %s", self._shown, ", ".join(waits))
+        before, after = ({camera.source.name: camera for camera in one.cameras} for one in (self.plan, plan))
+        same = {name for name in before.keys() & after.keys() if before[name] == after[name]}
+        log.info(
+            "%s: read again; %d cameras added, %d removed, %d changed, %d as before",
+            self._shown,
+            len(after.keys() - before.keys()),
+            len(before.keys() - after.keys()),
+            len(before.keys() & after.keys()) - len(same),
+            len(same),
+        )
+        self.plan = plan
+
+    @property
+    def _shown(self) -> str:
+        return shown_path(self.plan.path)
+
+    def _stamp(self) -> _Stamp:
+        return tuple(_stamp(path) for path in (self.plan.path, self.plan.path.parent / SECRETS))
+
+
+def check_reloaded(plan: Plan) -> Plan:
+    """Refuse a configuration that a run of live cameras cannot take over while it lasts.
+
+    Raises:
+        UsageError: It holds a file.
+    """
+    for camera in plan.cameras:
+        if not camera.source.live:
+            raise UsageError(
+                f"{shown_path(plan.path)}: cameras.{camera.source.name}.source: {camera.source.shown} is a file; "
+                "it cannot run beside live cameras"
+            )
+    return plan
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
