@@ -18,6 +18,8 @@ from edge_runtime.video.journal import CameraListener, QualityListener
 Point = tuple[float, float]
 # Fractions of a pixel that OpenCV's polygons take, as a power of two.
 _SHIFT = 8
+# How many times finer than the picture polygons are drawn.
+_FINE = 4
 # A smaller part of the picture is less than a pixel of it: a slip.
 _LEAST_AREA = 1e-7
 
@@ -86,12 +88,14 @@ class Mask:
         if kept is None:
             import cv2
 
-            kept = np.full((height, width), 255, np.uint8)
+            fine = np.full((_FINE * height, _FINE * width), 255, np.uint8)
             for polygon in self.polygons:
                 # The centre of the first pixel is 0 to OpenCV. Each by itself: together, what two share would stay.
-                points = np.array(polygon) * (width, height) - 0.5
-                cv2.fillPoly(kept, [np.round(points * 2**_SHIFT).astype(np.int32)], 0, shift=_SHIFT)
-            # fillPoly leaves out single pixels where lines are steep: what should not be seen is hidden wider.
+                points = np.array(polygon) * (_FINE * width, _FINE * height) - 0.5
+                cv2.fillPoly(fine, [np.round(points * 2**_SHIFT).astype(np.int32)], 0, shift=_SHIFT)
+            # Of flat and of steep lines fillPoly leaves out pixels: drawn finer, a pixel is hidden where any part of it
+            # is, and what should not be seen is hidden wider.
+            kept = fine.reshape(height, _FINE, width, _FINE).min(axis=(1, 3))
             kept = np.asarray(cv2.erode(kept, np.ones((3, 3), np.uint8)), dtype=np.uint8)
             self._drawn.clear()
             self._drawn[height, width] = kept

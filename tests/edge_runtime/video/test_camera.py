@@ -346,6 +346,9 @@ class Script:
     def picture(self) -> Any:
         return np.zeros((2, 2, 3), np.uint8) if self.good else None
 
+    def is_key(self) -> bool | None:
+        return None
+
     def close(self) -> None:
         pass
 

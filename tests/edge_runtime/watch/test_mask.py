@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -47,6 +47,7 @@ def depth(points: list[Point], size: tuple[int, int]) -> NDArray[np.float64]:
 
 
 @given(triangles, st.integers(2, 90), st.integers(2, 70))
+@example([(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)], 10, 2)
 def test_what_lies_inside_is_black_and_what_lies_outside_stays(points: list[Point], width: int, height: int) -> None:
     picture = np.random.default_rng(1).integers(1, 255, (height, width, 3), np.uint8)
     before = picture.copy()
