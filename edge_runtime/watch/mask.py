@@ -93,8 +93,8 @@ class Mask:
                 # The centre of the first pixel is 0 to OpenCV. Each by itself: together, what two share would stay.
                 points = np.array(polygon) * (_FINE * width, _FINE * height) - 0.5
                 cv2.fillPoly(fine, [np.round(points * 2**_SHIFT).astype(np.int32)], 0, shift=_SHIFT)
-            # Of flat and of steep lines fillPoly leaves out pixels: drawn finer, a pixel is hidden where any part of it
-            # is, and what should not be seen is hidden wider.
+            # Of flat and of steep lines fillPoly leaves out pixels. Drawn finer, a pixel is hidden where any part of
+            # it is; and what should not be seen is hidden wider.
             kept = fine.reshape(height, _FINE, width, _FINE).min(axis=(1, 3))
             kept = np.asarray(cv2.erode(kept, np.ones((3, 3), np.uint8)), dtype=np.uint8)
             self._drawn.clear()
