@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.video.connection import Fault, Grabbed
 from edge_runtime.video.diagnosis import ca_file, resolve, why_not_open
+from edge_runtime.video.h264 import FrameNumbers
 from edge_runtime.video.sources import Source
 
 if TYPE_CHECKING:
@@ -63,24 +64,28 @@ class NetworkConnection:
         self._packets = self._container.demux()
         self._waiting: deque[VideoFrame] = deque()
         self._frame: VideoFrame | None = None
+        self._numbers = FrameNumbers() if self._decoder.name == "h264" else None
+        if self._numbers is not None:
+            self._numbers.missing(self._decoder.extradata or b"")
         self._damaged_s: float | None = None
+        self._damaged_pts: int | None = None
 
     def grab(self) -> Grabbed:
         """See Connection. After a damaged frame all are, until one that depends on none before it."""
         self._frame = None
         begun_s = time.monotonic()
         while not self._waiting:
-            if not self._decode_one(begun_s):
-                self._damaged_s = time.monotonic()
+            if not self._decode_one(begun_s) and not self._waiting:
                 return "damaged"
             if not self._waiting and time.monotonic() - begun_s >= _NOTHING_S:
                 return "nothing"
         frame = self._waiting.popleft()
         if frame.is_corrupt:
-            self._damaged_s = time.monotonic()
+            self._is_damaged(frame.pts)
             return "damaged"
         if self._damaged_s is not None:
-            if not frame.key_frame and time.monotonic() - self._damaged_s < _HEALED_S:
+            healed = time.monotonic() - self._damaged_s >= _HEALED_S
+            if not healed and not (frame.key_frame and self._is_later(frame.pts)):
                 return "damaged"
             self._damaged_s = None
         self._frame = frame
@@ -130,11 +135,21 @@ class NetworkConnection:
             return True
         if packet.size == 0:
             return True
+        whole = not packet.is_corrupt and not (self._numbers is not None and self._numbers.missing(bytes(packet)))
         try:
             self._waiting.extend(self._decoder.decode(packet))
         except FFmpegError:
-            return False
-        return not packet.is_corrupt
+            whole = False
+        if not whole:
+            self._is_damaged(packet.pts)
+        return whole
+
+    def _is_damaged(self, pts: int | None) -> None:
+        self._damaged_s, self._damaged_pts = time.monotonic(), pts
+
+    def _is_later(self, pts: int | None) -> bool:
+        """Whether a frame comes behind the damage: a decoder that puts frames in order gives older ones after it."""
+        return pts is None or self._damaged_pts is None or pts >= self._damaged_pts
 
     def _too_late(self, waited_s: float) -> Fault:
         return Fault("timeout", f"no frame within {waited_s:.1f} s; check the network and the camera")

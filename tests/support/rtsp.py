@@ -94,11 +94,12 @@ class RtspServer(_Child):
         codec: str = "h264",
         file: Path | str | None = None,
         loop: bool = False,
+        shared: bool = False,
         port: int = 0,
         login: tuple[str, str] | None = None,
     ) -> None:
         self.size, self.fps, self.codec, self.file, self.loop = size, fps, codec, file, loop
-        self.port, self.login = port, login
+        self.shared, self.port, self.login = shared, port, login
 
     @property
     def url(self) -> str:
@@ -112,6 +113,7 @@ class RtspServer(_Child):
         command += ["--size", "{}x{}".format(*self.size), "--codec", self.codec]
         command += ["--file", str(self.file)] if self.file is not None else []
         command += ["--loop"] if self.loop else []
+        command += ["--shared"] if self.shared else []
         command += ["--user", self.login[0], "--password", self.login[1]] if self.login else []
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self.process.stdout is not None

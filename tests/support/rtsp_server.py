@@ -18,12 +18,12 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402  the versions m
 
 
 class Factory(GstRtspServer.RTSPMediaFactory):
-    """One pipeline per client, so that every connection sees a file from its beginning."""
+    """One pipeline per client, so that every connection sees a file from its beginning, or one for all of them."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__()
         self.options = options
-        self.set_shared(False)
+        self.set_shared(options.shared)
 
     def do_create_element(self, url: object) -> Gst.Element:
         return Gst.parse_launch(f"( {self.picture()} ! {self.encoding()} )")
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--pattern", default="ball", help="of videotestsrc; `ball` and `snow` move")
     parser.add_argument("--file", help="footage instead of a pattern")
     parser.add_argument("--loop", action="store_true", help="start the file again at its end")
+    parser.add_argument("--shared", action="store_true", help="all clients see the same frames, as of a camera")
     parser.add_argument("--user")
     parser.add_argument("--password")
     options = parser.parse_args()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import socket
 import subprocess
@@ -14,71 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recorder import PATIENCE_S, Recorder
 from rtsp import MjpegServer, RtspServer, free_port
 
 from edge_runtime.errors import CameraUnavailable, UsageError
-from edge_runtime.records import CameraReason, CameraState, GapReason, Quality
 from edge_runtime.stream.clock import RunClock
 from edge_runtime.video.camera import LiveCamera, probe
-from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.connection import Connection, Fault, Grabbed
 from edge_runtime.video.sources import Source, parse_source
 
 QUICK: dict[str, Any] = {"open_timeout_s": 5.0, "read_timeout_s": 1.5, "stall_s": 0.6, "backoff_s": (0.1, 0.2)}
-PATIENCE_S = 15.0
-
-
-class Recorder:
-    """A listener that keeps what it was told, except pictures: of those the shape."""
-
-    def __init__(self) -> None:
-        self.frames: list[tuple[int, float, tuple[int, ...]]] = []
-        self.outages: list[tuple[float, float, GapReason]] = []
-        self.states: list[tuple[CameraState, str, float]] = []
-        self.reasons: list[CameraReason | None] = []
-        self.qualities: list[tuple[list[Quality], float]] = []
-        self.told: list[str] = []
-        self.kept: DecodedFrame | None = None
-        self.changed = threading.Condition()
-
-    def on_frame(self, frame: DecodedFrame) -> None:
-        with self.changed:
-            self.frames.append((frame.index, frame.seconds, frame.retrieve().shape))
-            self.kept = frame
-            self.told.append("frame")
-            self.changed.notify_all()
-
-    def on_outage(self, start_s: float, end_s: float, reason: GapReason) -> None:
-        with self.changed:
-            self.outages.append((start_s, end_s, reason))
-            self.told.append("outage")
-            self.changed.notify_all()
-
-    def on_state(self, state: CameraState, detail: str, seconds: float, reason: CameraReason | None = None) -> None:
-        with self.changed:
-            self.states.append((state, detail, seconds))
-            self.reasons.append(reason)
-            self.told.append(state)
-            self.changed.notify_all()
-
-    def on_quality(self, qualities: list[Quality], detail: str, seconds: float) -> None:
-        with self.changed:
-            self.qualities.append((qualities, seconds))
-            self.changed.notify_all()
-
-    def wait(self, condition: Callable[[], bool]) -> None:
-        with self.changed:
-            assert self.changed.wait_for(condition, PATIENCE_S), (self.states, self.outages, len(self.frames))
-
-    def wait_state(self, *states: CameraState) -> None:
-        """Until it went through these; a state that is told again with another reason counts once."""
-        self.wait(
-            lambda: [state for state, _ in itertools.groupby(self.states, lambda told: told[0])] == list(states)
-        )
-
-    def wait_frames(self, more: int) -> None:
-        seen = len(self.frames)
-        self.wait(lambda: len(self.frames) >= seen + more)
 
 
 @pytest.fixture
@@ -493,3 +437,103 @@ def test_a_start_and_a_stop_at_the_same_moment_leave_no_thread_and_raise_nothing
         # A stop that came before the start found nothing to end; what began after it ends by itself.
         assert camera.stop(PATIENCE_S)
         assert not [one for one in threading.enumerate() if one.name.endswith("-gate")]
+
+
+class Blocked:
+    """A source whose every connection blocks in `grab` until it is released, after some frames."""
+
+    def __init__(self, frames: int = 0) -> None:
+        self.frames = frames
+        self.released = threading.Event()
+        self.connections: list[BlockedConnection] = []
+
+    def __call__(self, source: Source, open_timeout_s: float, read_timeout_s: float) -> Connection:
+        self.connections.append(BlockedConnection(self))
+        return self.connections[-1]
+
+
+class BlockedConnection:
+    def __init__(self, blocked: Blocked) -> None:
+        self.blocked, self.left = blocked, blocked.frames
+        self.closed_by: str | None = None
+
+    def grab(self) -> Grabbed:
+        if self.left == 0:
+            self.blocked.released.wait(60)
+        self.left -= 1
+        return "whole"
+
+    def picture(self) -> Any:
+        return np.zeros((2, 2, 3), np.uint8)
+
+    def close(self) -> None:
+        self.closed_by = threading.current_thread().name
+
+
+# A native call that ignores its timeout cannot be made with a server: FFmpeg honours them.
+HANGING: dict[str, Any] = QUICK | {"read_timeout_s": 0.2, "hang_s": 0.2, "stall_s": 0.1}
+
+
+def test_a_reader_that_hangs_for_good_is_replaced_and_never_delivers_again(recorder: Recorder) -> None:
+    source = Blocked(frames=3)
+    live = LiveCamera(camera("rtsp://host/"), recorder, RunClock(), connect=source, **HANGING)
+    live.start()
+    recorder.wait_state("online", "stalled", "offline", "reconnected")
+    assert recorder.reasons[:3] == [None, "timeout", "hung"]
+    assert "is given up" in recorder.states[2][1]
+    assert live.hung == 1
+    recorder.wait(lambda: len(source.connections) >= 3)
+    assert not live.stop(0.3)  # those that are left behind are still blocked
+    delivered = len(recorder.frames)
+    source.released.set()
+    for _ in range(100):
+        if all(connection.closed_by for connection in source.connections):
+            break
+        time.sleep(0.02)
+    # Each closes its own connection when its call returns at last, and says nothing.
+    assert {connection.closed_by for connection in source.connections} == {"camera-gate"}
+    assert len(recorder.frames) == delivered
+    assert recorder.frames[-1][0] == delivered - 1
+    check_story(recorder)
+    assert live.stop()
+
+
+def test_of_one_camera_five_readers_are_left_behind_and_no_more(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Blocked()
+    live = LiveCamera(camera("rtsp://host/"), recorder, RunClock(), connect=source, **HANGING | {"backoff_s": (0,)})
+    with live:
+        recorder.wait_state("offline")
+        for _ in range(200):
+            if live.hung == 5:
+                break
+            time.sleep(0.05)
+        time.sleep(1)
+        assert live.hung == len(source.connections) == 5
+        assert "left behind, 5 so far; the next one starts in 900 s" in caplog.text
+        source.released.set()
+    assert recorder.reasons == ["hung"]
+    assert not recorder.frames
+
+
+def test_frames_that_come_damaged_are_left_out_counted_and_told(recorder: Recorder) -> None:
+    now_s = [0.0]
+
+    class Ticking(Script):
+        def grab(self) -> Grabbed:
+            now_s[0] += 1.0
+            return super().grab()
+
+    bad: list[Any] = ["damaged"]
+    script = [*bad, True, *bad * 2, True, *bad * 4, True, *[True] * 12, *bad, True]
+    options: dict[str, Any] = QUICK | {"stall_s": 3.0, "connect": lambda *_: Ticking(script)}
+    live = LiveCamera(camera("rtsp://host/"), recorder, RunClock(lambda: now_s[0]), **options)
+    with live:
+        recorder.wait_state("online", "stalled", "reconnected", "offline")
+    assert live.damaged >= 7
+    # Damage before the first whole frame of a connection is how a stream begins, and is not told.
+    assert [qualities for qualities, _ in recorder.qualities][:3] == [["corrupt"], ["ok"], ["corrupt"]]
+    assert [seconds for _, seconds in recorder.qualities][:3] == [3.0, 19.0, 23.0]
+    # Two seconds without a whole frame are no outage; four are, and the connection survives it.
+    assert (recorder.outages[0][2], recorder.outages[0][1] - recorder.outages[0][0]) == ("undecodable", 5.0)

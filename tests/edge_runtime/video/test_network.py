@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import socket
@@ -13,11 +14,14 @@ from pathlib import Path
 
 import pytest
 from bad_cameras import rtsp_answers, self_signed, tcp_server, unanswered, web_server
+from recorder import Recorder
 from rtsp import MjpegServer, RtspServer, free_port
 
 from edge_runtime.errors import CameraUnavailable
 from edge_runtime.records import CameraReason
+from edge_runtime.stream.clock import RunClock
 from edge_runtime.video import diagnosis
+from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.probe import probe
 from edge_runtime.video.sources import parse_source
 
@@ -170,3 +174,26 @@ def test_nothing_of_what_goes_wrong_is_logged_with_the_password(
     for url in (f"http://viewer:s3cret@127.0.0.1:{pages}/401", f"rtsp://viewer:s3cret@127.0.0.1:{pages}/x"):
         why(url)
     assert "s3cret" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_good_cameras_open_at_once_beside_hanging_ones(rtsp_server: Callable[..., RtspServer]) -> None:
+    good = [rtsp_server(fps=15) for _ in range(4)]
+    with contextlib.ExitStack() as stack:
+        hanging = [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(4)]
+        urls = [f"rtsp://127.0.0.1:{port}/x" for port in hanging] + [server.url for server in good]
+        recorders = [Recorder() for _ in urls]
+        clock = RunClock()
+        cameras = [
+            LiveCamera(parse_source(f"c{i}={url}"), recorder, clock)
+            for i, (url, recorder) in enumerate(zip(urls, recorders, strict=True))
+        ]
+        for live in cameras:
+            stack.callback(live.stop, 0.0)
+            live.start()
+        for recorder in recorders[4:]:
+            recorder.wait_state("online")
+            assert recorder.states[0][2] < 3
+        for recorder in recorders[:4]:
+            recorder.wait_state("offline")
+            assert recorder.reasons == ["timeout"]
+            assert 4.5 < recorder.states[0][2] < 8
