@@ -37,7 +37,7 @@ class Webhook:
     Args:
         url: `http://` or `https://`, may hold user and password. Redirects are not followed.
         secret: `whsec_` and at least 24 bytes in base64; several, separated by blanks, all sign while one replaces
-            another.
+            another. Without one nothing is signed, and a receiver cannot tell who posts.
         kinds: Types of records that are sent; others are passed over.
         name: What logs and the spool call it; by default `webhook` and the host.
         timeout_s: Longest wait for the connection, and for each part of the answer, in seconds.
@@ -51,7 +51,7 @@ class Webhook:
     def __init__(
         self,
         url: str,
-        secret: str,
+        secret: str | None = None,
         kinds: Collection[str] = ("event", "camera"),
         *,
         name: str | None = None,
@@ -60,7 +60,7 @@ class Webhook:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._server = HttpServer(url, "webhook", timeout_s, tls)
-        self._keys = read_secrets(secret)
+        self._keys = [] if secret is None else read_secrets(secret)
         self.kinds = frozenset(kinds)
         self.name = f"webhook {self._server.shown}" if name is None else name
         self._now = now
@@ -80,11 +80,9 @@ class Webhook:
             return
         body = record.to_json().encode()
         message_id, timestamp = f"msg_{hashlib.sha256(body).hexdigest()[:32]}", int(self._now())
-        headers = {
-            "webhook-id": message_id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(self._keys, message_id, timestamp, body),
-        }
+        headers = {"webhook-id": message_id, "webhook-timestamp": str(timestamp)}
+        if self._keys:
+            headers["webhook-signature"] = signature(self._keys, message_id, timestamp, body)
         answer = self._server.send("POST", self._server.path, body, headers)
         if answer.is_success:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,8 +33,8 @@ Handle = Callable[[Request], Reply]
 
 
 @contextmanager
-def http_server(handle: Handle, port: int = 0) -> Iterator[int]:
-    """Serve on localhost, on a free port or this one; gives the port."""
+def http_server(handle: Handle, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Serve on localhost, on a free port or this one; gives the port. With `tls` over https."""
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
@@ -56,7 +57,12 @@ def http_server(handle: Handle, port: int = 0) -> Iterator[int]:
         daemon_threads = True
         allow_reuse_address = True
 
+        def handle_error(self, *_: object) -> None:
+            """A client that trusts no certificate hangs up: no word about it."""
+
     server = Server(("127.0.0.1", port), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

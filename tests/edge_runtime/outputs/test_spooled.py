@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -182,3 +186,43 @@ def test_a_sink_that_was_never_written_to_is_closed(tmp_path: Path) -> None:
     with Spool(tmp_path / "spool") as spool, Outputs([Output(SpooledSink(broker, spool))]):
         pass
     assert broker.closed == 1
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from edge_runtime.outputs.jsonlines import JsonLines
+from edge_runtime.outputs.spool import Spool
+from edge_runtime.outputs.spooled import SpooledSink
+from edge_runtime.records import CameraRecord
+folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+with Spool(folder / "spool") as spool:
+    sink = SpooledSink(JsonLines.to_file(folder / "taken.jsonl"), spool)
+    for number in range(first, last):
+        sink.write(CameraRecord("gate", "online", str(number)))
+        sys.stdout.write(f"{number}\\n")
+        sys.stdout.flush()
+    sink.close()
+"""
+
+
+def test_a_run_that_is_killed_hands_over_everything_in_the_end(tmp_path: Path) -> None:
+    """In order, every record at least once, and only the one that was under way twice."""
+    told: list[int] = []
+    kills = 10
+    for trial in range(kills + 1):
+        first = told[-1] + 2 if told else 0
+        last = first + 1_000_000 if trial < kills else first + 5
+        command = [sys.executable, "-c", CHILD, str(tmp_path), str(first), str(last)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            said = []
+            if trial < kills:
+                said = [child.stdout.readline() for _ in range(1 + trial * 17 % 60)]
+                child.send_signal(signal.SIGKILL)
+            said += child.stdout.readlines()
+        told += [int(line) for line in said if line.endswith(b"\n")]
+    taken = [int(json.loads(line)["detail"]) for line in (tmp_path / "taken.jsonl").read_text().splitlines()]
+    assert taken == sorted(taken)
+    assert set(told) <= set(taken)
+    assert len(taken) - len(told) <= 2 * kills

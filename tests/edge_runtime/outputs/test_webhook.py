@@ -7,6 +7,9 @@ import hashlib
 import hmac
 import json
 import logging
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -186,6 +189,48 @@ def test_two_secrets_sign_while_one_replaces_the_other() -> None:
     with http_server(keep) as port:
         Webhook(f"http://127.0.0.1:{port}", f"{SECRET} {other}").write(camera(1))
     assert verified(got[0]) == verified(got[0], other) == camera(1)
+
+
+def test_without_a_secret_nothing_is_signed() -> None:
+    got: list[Request] = []
+
+    def keep(request: Request) -> Reply:
+        got.append(request)
+        return Reply()
+
+    with http_server(keep) as port:
+        Webhook(f"http://127.0.0.1:{port}").write(camera(1))
+    assert "webhook-id" in got[0].headers
+    assert "webhook-signature" not in got[0].headers
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl makes a certificate here")
+def test_a_server_has_to_show_a_certificate_that_is_trusted(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-days", "1", *curve, *names, "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(certificate, key)
+    got: list[Request] = []
+
+    def keep(request: Request) -> Reply:
+        got.append(request)
+        return Reply()
+
+    with http_server(keep, tls=served) as port:
+        url = f"https://localhost:{port}"
+        with pytest.raises(NotDelivered, match="CERTIFICATE_VERIFY_FAILED"):
+            Webhook(url, SECRET).write(camera(1))
+        with pytest.raises(NotDelivered, match="CERTIFICATE_VERIFY_FAILED"):
+            Webhook(url.replace("localhost", "127.0.0.1"), SECRET, tls=tls_context(certificate)).write(camera(1))
+        Webhook(url, SECRET, tls=tls_context(certificate)).write(camera(1))
+        Webhook(url, SECRET, tls=tls_context(verify=False)).write(camera(2))
+    assert [verified(request) for request in got] == [camera(1), camera(2)]
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ=", "whsec_öö"])
