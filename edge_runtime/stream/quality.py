@@ -310,7 +310,7 @@ class Frozen:
             self._returned.clear()
         elif known and not same:
             self._returned.extend([seconds, seconds] if across else [seconds])
-        if across or (known and key is None):
+        if across or (known and (key is None or not same)):
             self._new_s = None
         elif not known and self._new_s is None:
             self._new_s = seconds

@@ -340,7 +340,7 @@ class TestFootage:
         only(told(coded(pictures, tmp_path, "-crf", "30", "-g", "20")), "covered", 20, 40)
 
     @pytest.mark.parametrize(
-        "coding", [("-crf", "23", "-g", "40"), ("-b:v", "2M", "-maxrate", "2M", "-bufsize", "4M")]
+        "coding", [("-crf", "23", "-g", "40"), ("-b:v", "2M", "-maxrate", "2M", "-bufsize", "4M", "-g", "40")]
     )
     # The encoder takes 10 s and more to come to rest.
     def test_a_frozen_sensor_behind_an_encoder(self, tmp_path: Path, coding: tuple[str, ...]) -> None:
