@@ -109,10 +109,12 @@ class QualityWatch:
             before = None
         visible = None if before is None else lasting_contrast(before, means)
         moved = before is not None and bool((np.abs(means.astype(np.int16) - before) > Frozen.MOVED).any())
-        covered = self._covered.push(visible, is_uniform(rows), seconds)
-        # Nothing is there that could move: a dark picture without noise repeats itself, and `covered` judges it.
         bare = visible is not None and visible < _BARE
-        frozen = self._frozen.push(zlib.crc32(rows.tobytes()), moved or bare, key, seconds)
+        frozen = self._frozen.push(zlib.crc32(rows.tobytes()), moved, key, seconds)
+        empty = is_uniform(rows) and self._frozen.identical_s(seconds) >= Covered.EMPTY_S
+        covered = self._covered.push(visible, empty, seconds)
+        # Nothing is there that could move: a dark picture without noise repeats itself, and `covered` judges it.
+        frozen = frozen and not bare
         found: tuple[Quality, ...] = (*(("covered",) if covered else ()), *(("frozen",) if frozen else ()))
         if found == self._told:
             return None
@@ -144,8 +146,9 @@ class Covered:
     - 6 s and 5 looks after contrast is gone that was clear within the 5 s before: dusk and fog take minutes. It must
       have been clear for 5 s, or after a bare stretch for as long as that was, at least one minute and at most
       ten, so that headlights that pass through a dark place do not count as its usual view;
-    - after 10 s of a picture that is uniform to two grey levels, without any noise, where the run has never seen
-      anything else: a camera that was covered before the run, or whose sensor is dead.
+    - after 10 s of a picture that is uniform to two grey levels and identical to the bit, over a keyframe as of
+      `Frozen`, where the run has never seen anything else: a camera whose sensor is dead. Darkness has noise, and
+      where an encoder takes it away, some is left in the next keyframe.
 
     A lamp that is the only light of a room and is switched off counts as well: the camera shows nothing from then on.
     Not told: a lens that is covered in the dark, or while the run does not read the camera, if noise is left.
@@ -154,7 +157,7 @@ class Covered:
     """
 
     HOLD_S, HOLD_LOOKS = 6.0, 5
-    UNIFORM_S = 10.0
+    EMPTY_S = 10.0
     SUDDEN_S = 5.0
     ARM_S = 5.0
     BACK_S = 2.0
@@ -162,9 +165,8 @@ class Covered:
 
     def __init__(self) -> None:
         self._told = False
-        # Since when nothing is seen, and since when nothing but a uniform area is.
+        # Since when nothing is seen.
         self._bare_s: float | None = None
-        self._uniform_s: float | None = None
         self._bare_looks = 0
         self._sudden = False
         # Since when something is seen again, the last clear look, and since when looks have been clear.
@@ -173,13 +175,15 @@ class Covered:
         self._clear_since_s: float | None = None
         self._arm_s = self.ARM_S
         self._ever_seen = False
+        # Whether it was told for being empty alone: then noise ends it, even in the dark.
+        self._empty = False
 
-    def push(self, visible: float | None, uniform: bool, seconds: float) -> bool:
+    def push(self, visible: float | None, empty: bool, seconds: float) -> bool:
         """Take a look.
 
         Args:
             visible: Lasting contrast, None where there is no look before.
-            uniform: Whether the picture has one value everywhere.
+            empty: Whether pictures have had one value everywhere, and no noise, for `EMPTY_S`.
             seconds: Its time.
 
         Returns:
@@ -188,24 +192,21 @@ class Covered:
         if visible is None:
             return self._told
         if visible < _BARE:
-            self._bare(uniform, seconds)
+            self._bare(empty, seconds)
         elif visible > _SEEN:
             self._see(visible, seconds)
         return self._told
 
-    def _bare(self, uniform: bool, seconds: float) -> None:
+    def _bare(self, empty: bool, seconds: float) -> None:
         if self._bare_s is None:
             self._bare_s, self._bare_looks = seconds, 0
             self._sudden = self._is_armed(seconds)
         self._bare_looks += 1
         self._seen_s = None
-        if not uniform:
-            self._uniform_s = None
-        elif self._uniform_s is None:
-            self._uniform_s = seconds
         lost = self._sudden and seconds - self._bare_s >= self.HOLD_S and self._bare_looks >= self.HOLD_LOOKS
-        empty = not self._ever_seen and self._uniform_s is not None and seconds - self._uniform_s >= self.UNIFORM_S
-        self._told = self._told or lost or empty
+        if self._empty or not self._told:
+            self._empty = empty and not self._ever_seen
+            self._told = lost or self._empty
 
     def _is_armed(self, seconds: float) -> bool:
         if self._clear_s is None or self._clear_since_s is None:
@@ -225,8 +226,8 @@ class Covered:
             elif lasted_s >= self.HOLD_S or not self._ever_seen:
                 self._clear_since_s = None
                 self._arm_s = min(self.MOST_REARM_S, max(self.LEAST_REARM_S, lasted_s))
-            self._bare_s = self._uniform_s = None
-            self._told = False
+            self._bare_s = None
+            self._told = self._empty = False
         if visible > _CLEAR:
             self._ever_seen = True
             self._clear_s = seconds
@@ -251,7 +252,8 @@ class Frozen:
     4 s, 9.6 s of 10 s, 44 s where no keyframe came. None was the same after a keyframe, and of 112 looks at most one
     was a return. Without a keyframe it takes 120 s; where nothing says which frames are keyframes, 12 s.
 
-    It ends when something visibly moves, or after 12 looks in a row that are new: about 5 s.
+    It ends when something visibly moves, or 4 s after a new picture, if none has returned meanwhile or been the same
+    over a keyframe.
 
     Not told: a frozen picture with a running clock written into it; and one that is encoded anew at a constant, low
     bit rate, whose coarseness wanders: it looks like a still place. Told, because it is the same thing: a source
@@ -261,7 +263,7 @@ class Frozen:
     SAME_S, SAME_WITHOUT_KEY_S = 12.0, 120.0
     RETURNS, RETURNS_S = 4, 12.0
     MEMORY_S = 40.0
-    NEW_LOOKS = 12
+    END_S = 4.0
     #: Grey levels by which a block's mean changes where something moved; coding a still picture again changes less.
     MOVED = 8
 
@@ -273,7 +275,8 @@ class Frozen:
         self._last: int | None = None
         self._same_s = 0.0
         self._keyed = False
-        self._new = 0
+        # When a new picture came first since one was found to be an old one.
+        self._new_s: float | None = None
         self._told = False
 
     def interrupt(self) -> None:
@@ -302,25 +305,34 @@ class Frozen:
             self._same_s, self._keyed = seconds, False
         elif key or key is None:
             self._keyed = True
+        across = known and self._seen[digest][1] != self._keys
         if moved:
             self._returned.clear()
         elif known and not same:
-            across = self._seen[digest][1] != self._keys
             self._returned.extend([seconds, seconds] if across else [seconds])
-        self._new = 0 if known else self._new + 1
-        self._told = self._goes_on(moved) if self._told else self._begins(seconds)
+        if across or (known and (key is None or not same)):
+            self._new_s = None
+        elif not known and self._new_s is None:
+            self._new_s = seconds
+        self._told = self._goes_on(moved, seconds) if self._told else self._begins(seconds)
         self._last = digest
         self._seen[digest] = seconds, self._keys
         self._seen.move_to_end(digest)
         return self._told
 
-    def _begins(self, seconds: float) -> bool:
-        if len(self._returned) == self.RETURNS and seconds - self._returned[0] <= self.RETURNS_S:
-            return True
-        return seconds - self._same_s >= (self.SAME_S if self._keyed else self.SAME_WITHOUT_KEY_S)
+    def identical_s(self, seconds: float) -> float:
+        """For how long all looks have been identical; 0 where no keyframe is among them."""
+        return seconds - self._same_s if self._keyed else 0.0
 
-    def _goes_on(self, moved: bool) -> bool:
-        if not moved and self._new < self.NEW_LOOKS:
+    def _begins(self, seconds: float) -> bool:
+        often = len(self._returned) == self.RETURNS and seconds - self._returned[0] <= self.RETURNS_S
+        if often or seconds - self._same_s >= (self.SAME_S if self._keyed else self.SAME_WITHOUT_KEY_S):
+            self._new_s = None
+            return True
+        return False
+
+    def _goes_on(self, moved: bool, seconds: float) -> bool:
+        if not moved and (self._new_s is None or seconds - self._new_s < self.END_S):
             return True
         self._returned.clear()
         return False
