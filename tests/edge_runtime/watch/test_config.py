@@ -169,7 +169,7 @@ def test_an_older_file_is_turned_into_todays(tmp_path: Path, monkeypatch: pytest
         ("bundle: !secret x\n", "line 2: "),
         ("bundle: !!python/object:os.system x\n", "line 2: a tag that is not known"),
         ("a: &a [*a]\n", "line 2: nested too deeply"),
-        ("bundle: 'x\n", "line 3, column 1: not YAML"),
+        ("bundle: 'x\n", "line 2, column 9: not YAML (found unexpected end of stream)"),
         ("\tbundle: x\n", "line 2, column 1: not YAML"),
         ("- a\n", "line 2, column 1: not YAML"),
     ],
