@@ -6,10 +6,12 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from edge_runtime.detector import Detector
 from edge_runtime.errors import HeadHuntError, UsageError, one_line
 from edge_runtime.files import shown_path
 from edge_runtime.stream.clock import rfc3339
@@ -34,7 +36,7 @@ class Cameras(Protocol):
     def names(self) -> list[str]:
         """Of all cameras, those that are ending included."""
 
-    def add(self, source: Source, options: CameraOptions | None = None) -> None:
+    def add(self, source: Source, chosen: CameraOptions | None = None) -> None:
         """Start a camera; UsageError where one of that name is there, or the run has ended."""
 
     def remove(self, name: str) -> None:
@@ -50,6 +52,7 @@ class Supervisor:
         plan: What to begin with.
         read: Reads the configuration again. Raises HeadHuntError.
         asked: Set by anybody to have it read again, soon; by default an event of its own.
+        detector_of: Gives the detector of a camera's own bundle; raises HeadHuntError. Without it all have the run's.
         follow: Whether to read it again when its files have changed, and are the same for two looks.
         tick_s: How often the clock and the files are looked at.
         now: The time. For tests.
@@ -64,6 +67,7 @@ class Supervisor:
         read: Callable[[], Plan],
         asked: threading.Event | None = None,
         *,
+        detector_of: Callable[[Path], Detector] | None = None,
         follow: bool = False,
         tick_s: float = 0.5,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -76,7 +80,8 @@ class Supervisor:
         self._ended = False
         self._failure: BaseException | None = None
         self._watched: dict[str, PlannedCamera] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, PlannedCamera] = {}
+        self._detector_of = detector_of
         self._read_stamp = self._last_stamp = self._stamp() if follow else ()
 
     @property
@@ -121,7 +126,7 @@ class Supervisor:
         wanted = {camera.source.name: camera for camera in self.plan.cameras if camera.wanted(moment)}
         for name, camera in list(self._watched.items()):
             new = wanted.get(name)
-            if new is not None and (new.source, new.options) == (camera.source, camera.options):
+            if new is not None and new.watching == camera.watching:
                 continue
             log.info("camera %s: %s", name, self._why_not(name, moment))
             del self._watched[name]
@@ -136,16 +141,19 @@ class Supervisor:
                 self._add(run, wanted[name])
 
     def _add(self, run: Cameras, camera: PlannedCamera) -> None:
-        name = camera.source.name
+        name, options = camera.source.name, camera.options
+        if self._refused.get(name) is camera:
+            return
         try:
-            run.add(camera.source, camera.options)
-        except UsageError as error:
-            # Tried again with every tick, and told once.
-            if self._refused.get(name) != str(error) and not self._ended:
-                self._refused[name] = str(error)
+            if camera.bundle is not None and self._detector_of is not None:
+                options = replace(options, detector=self._detector_of(camera.bundle))
+            run.add(camera.source, options)
+        except HeadHuntError as error:
+            # Not tried again before the configuration is read again: checking a bundle takes seconds.
+            self._refused[name] = camera
+            if not self._ended:
                 log.error("camera %s: cannot be watched: %s", name, one_line(error))
             return
-        self._refused.pop(name, None)
         self._watched[name] = camera
 
     def _why_not(self, name: str, moment: datetime) -> str:

@@ -14,6 +14,7 @@ from edge_runtime.errors import UsageError
 from edge_runtime.watch import config
 from edge_runtime.watch.config import Plan, read_plan
 from edge_runtime.watch.config_settings import json_schema
+from edge_runtime.watch.mask import Mask
 
 SCHEMA = ROOT / "docs" / "cameras.schema.json"
 HEAD = "version: 1\n"
@@ -52,7 +53,7 @@ timezone: Europe/Berlin
 x-night: &night {schedule: "22:00-06:00", locator: full}
 mqtt: {host: broker, port: "${PORT:-1884}", user: hh, password: !secret mqtt}
 webhook:
-  - {url: "https://hooks/x", kinds: [event, gap]}
+  - {url: "https://hooks/x", secret: x, kinds: [event, gap]}
 frigate: {url: "http://frigate:5000", cameras: {gate: front}}
 output: {path: records.jsonl, rotate_mb: 100, keep: 3}
 spool: {path: /var/spool/hh}
@@ -80,8 +81,8 @@ cameras:
     assert gate.schedule is not None
     assert str(gate.schedule.zone) == "Europe/Berlin"
     assert (desk.source.kind, desk.enabled, desk.options.locator) == ("device", False, "low_latency")
-    assert desk.options.mask is not None
-    assert len(desk.options.mask.polygons) == 2
+    assert isinstance(desk.options.blank, Mask)
+    assert len(desk.options.blank.polygons) == 2
     assert (on.source.name, on.source.target, on.options.priority) == ("on", str(tmp_path / "clips/a.mp4"), 5)
 
 
@@ -155,9 +156,9 @@ def test_an_older_file_is_turned_into_todays(tmp_path: Path, monkeypatch: pytest
         ("timezone: ../../etc/passwd\n", "line 2: timezone: no such time zone"),
         ("mqtt: {host: 1}\n", "line 2: mqtt.host: expected `str`, got `int`; write it in quotes"),
         ("mqtt: {host: h, password: p}\n", "line 2: mqtt: a password needs a user"),
-        ("webhook: [{url: h}]\n", "line 2: webhook[0]: url must be http://"),
+        ("webhook: [{url: h, secret: x}]\n", "line 2: webhook[0]: url must be http://"),
         (
-            "webhook: [{url: http://h, kinds: [events]}]\n",
+            "webhook: [{url: http://h, secret: x, kinds: [events]}]\n",
             "line 2: webhook[0].kinds[0]: must be one of camera, event",
         ),
         (
@@ -258,8 +259,8 @@ LEAKS = [
     "timezone: {0}\n",
     "threads: {0}\n",
     "version: {0}\n",
-    "webhook: [{{url: {0}}}]\n",
-    "webhook: [{{url: http://h, kinds: [{0}]}}]\n",
+    "webhook: [{{secret: x, url: {0}}}]\n",
+    "webhook: [{{secret: x, url: http://h, kinds: [{0}]}}]\n",
     "mqtt: {{host: h, port: {0}}}\n",
     "mqtt: {{host: h, prefix: {0}}}\n",
     "encode: {0}\n",
