@@ -18,7 +18,6 @@ from edge_runtime.stream.clock import rfc3339
 from edge_runtime.video.sources import parse_source
 from edge_runtime.watch.config import Plan, PlannedCamera, read_plan
 from edge_runtime.watch.config_settings import Configuration, OutputSettings
-from edge_runtime.watch.mask import Mask
 from edge_runtime.watch.options import CameraOptions
 from edge_runtime.watch.run import check_sources
 
@@ -103,8 +102,8 @@ def described(plan: Plan, manifest: Manifest, now: Callable[[], datetime] = lamb
 
 def _described(camera: PlannedCamera, moment: datetime) -> str:
     parts = [camera.source.shown, str(camera.options.locator)]
-    if isinstance(camera.options.blank, Mask):
-        parts.append(f"{len(camera.options.blank.polygons)} masked")
+    if camera.options.mask is not None:
+        parts.append(f"{len(camera.options.mask.polygons)} masked")
     if camera.options.priority:
         parts.append(f"priority {camera.options.priority}")
     if not camera.enabled:

@@ -99,10 +99,10 @@ class CameraRun:
         source: The camera.
         shared: What it shares with the other cameras. Its queue in the backlog is made here.
         run: Goes into the ids of events.
-        chosen: What is chosen for it alone.
+        own: What was chosen for this camera.
     """
 
-    def __init__(self, source: Source, shared: Shared, run: str, chosen: CameraOptions) -> None:
+    def __init__(self, source: Source, shared: Shared, run: str, own: CameraOptions) -> None:
         manifest, options = shared.detector.bundle.manifest, shared.options
         spec = shared.detector.cutting(options.stride)
         self.source = source
@@ -111,12 +111,12 @@ class CameraRun:
         self.leaving = False
         self._shared = shared
         self._step_s = spec.step_s
-        self._located = shared.detector.located(source.name, chosen.locator or options.locator, run, options.stride)
+        self._located = shared.detector.located(source.name, own.locator or options.locator, run, options.stride)
         segmenter = segmenter_for(spec, options.clock or "time", sparing=True)
         self.feed = CameraFeed(
             source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock
         )
-        listener = self.feed if chosen.blank is None else MaskedFrames(self.feed, chosen.blank)
+        listener = self.feed if own.mask is None else MaskedFrames(self.feed, own.mask)
         self.reader = shared.open_reader(source, listener, shared.clock)
         shared.backlog.add(source.name)
 
@@ -196,12 +196,12 @@ class LiveRun:
         with self._changing:
             return list(self._cameras)
 
-    def add(self, source: Source, chosen: CameraOptions | None = None) -> None:
+    def add(self, source: Source, options: CameraOptions | None = None) -> None:
         """Start a camera. Its times are on the run's axis, whenever it comes.
 
         Args:
             source: The camera.
-            chosen: What is chosen for it alone.
+            options: What was chosen for this one.
 
         Raises:
             UsageError: A camera of that name is there already, or the run has ended.
@@ -215,7 +215,7 @@ class LiveRun:
             self._times[source.name] += 1
             # A camera that comes a second time counts its segments from 0 again: its events need other ids.
             run = self.run_id if (times := self._times[source.name]) == 1 else f"{self.run_id}.{times}"
-            camera = CameraRun(source, self._shared, run, chosen or CameraOptions())
+            camera = CameraRun(source, self._shared, run, options or CameraOptions())
             # There before its first frame is: the loop looks it up by its name.
             self._cameras[source.name] = camera
             try:

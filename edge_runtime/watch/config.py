@@ -257,7 +257,7 @@ class _Reader:
         schedule = None
         if (hours := camera.schedule) is not None:
             schedule = self._as_usage((*place, "schedule"), lambda: Schedule.parse(hours, zone))
-        options = CameraOptions(locator=camera.locator or configuration.locator, blank=mask, priority=camera.priority)
+        options = CameraOptions(locator=camera.locator or configuration.locator, mask=mask, priority=camera.priority)
         bundle = None if camera.bundle is None else Path(camera.bundle)
         return PlannedCamera(source, options, schedule, camera.enabled, bundle)
 

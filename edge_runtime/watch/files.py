@@ -172,7 +172,7 @@ class FileRun:
         clock = self._options.clock or "frames"
         begun, done = time.monotonic(), 0
         path, own = Path(source.target), self._own.get(source.name, CameraOptions())
-        with VideoFile(path) if own.blank is None else MaskedVideo(path, own.blank) as video:
+        with VideoFile(path) if own.mask is None else MaskedVideo(path, own.mask) as video:
             fps = self._rate(source, video.fps, clock)
             stream = self._detector.stream(
                 source.name,

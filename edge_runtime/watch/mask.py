@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from edge_runtime.video.file import VideoFile
 from edge_runtime.video.journal import CameraListener
 
 Point = tuple[float, float]
-Blank = Callable[[UInt8Array], UInt8Array]
 # Fractions of a pixel that OpenCV's polygons take, as a power of two.
 _SHIFT = 8
 # A smaller part of the picture is less than a pixel of it: a slip.
@@ -66,7 +64,7 @@ class Mask:
         polygons = (_from_text(part) if isinstance(part, str) else tuple((x, y) for x, y in part) for part in parts)
         return cls(tuple(polygons))
 
-    def __call__(self, picture: UInt8Array) -> UInt8Array:
+    def blank(self, picture: UInt8Array) -> UInt8Array:
         """A copy of a picture that is black inside the polygons.
 
         Every pixel whose centre lies inside is blanked, and at the rim up to two pixels more. The picture itself is
@@ -78,6 +76,10 @@ class Mask:
         import cv2
 
         return np.asarray(cv2.copyTo(picture, self._kept(picture.shape[0], picture.shape[1])), dtype=np.uint8)
+
+    def blank_when_retrieved(self, frame: DecodedFrame) -> DecodedFrame:
+        """The same frame; only if its picture is asked for, that is blanked."""
+        return replace(frame, retrieve=lambda: self.blank(frame.retrieve()))
 
     def _kept(self, height: int, width: int) -> UInt8Array:
         kept = self._drawn.get((height, width))
@@ -96,28 +98,23 @@ class Mask:
         return kept
 
 
-def _blanked(blank: Blank, frame: DecodedFrame) -> DecodedFrame:
-    """The same frame; only if its picture is asked for, that is blanked."""
-    return replace(frame, retrieve=lambda: blank(frame.retrieve()))
-
-
 class MaskedFrames:
     """A camera's listener that sees its frames with parts blanked.
 
     Args:
         listener: Who is told.
-        blank: Blanks a picture.
+        mask: What it must not see.
     """
 
-    def __init__(self, listener: CameraListener, blank: Blank) -> None:
-        self._blank = blank
+    def __init__(self, listener: CameraListener, mask: Mask) -> None:
+        self._mask = mask
         self._listener = listener
         self.on_outage = listener.on_outage
         self.on_state = listener.on_state
 
     def on_frame(self, frame: DecodedFrame) -> None:
         """See CameraListener."""
-        self._listener.on_frame(_blanked(self._blank, frame))
+        self._listener.on_frame(self._mask.blank_when_retrieved(frame))
 
 
 class MaskedVideo(VideoFile):
@@ -125,20 +122,20 @@ class MaskedVideo(VideoFile):
 
     Args:
         path: The file.
-        blank: Blanks a picture.
+        mask: What must not be seen.
     """
 
-    def __init__(self, path: Path, blank: Blank) -> None:
+    def __init__(self, path: Path, mask: Mask) -> None:
         super().__init__(path)
-        self._blank = blank
+        self._mask = mask
 
     def frames(self, stop: int | None = None, *, fallback_fps: float | None = None) -> Iterator[DecodedFrame]:
         """See VideoFile."""
-        return map(partial(_blanked, self._blank), super().frames(stop, fallback_fps=fallback_fps))
+        return map(self._mask.blank_when_retrieved, super().frames(stop, fallback_fps=fallback_fps))
 
     def read_again(self, indices: Sequence[int]) -> dict[int, UInt8Array]:
         """See VideoFile."""
-        return {index: self._blank(picture) for index, picture in super().read_again(indices).items()}
+        return {index: self._mask.blank(picture) for index, picture in super().read_again(indices).items()}
 
 
 def _from_text(text: str) -> tuple[Point, ...]:

@@ -5,30 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_runtime.detector import Detector
 from edge_runtime.stream.difference import check_levels
-from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.stream.segments import Clock, Encode
+from edge_runtime.watch.mask import Mask
 
 # progress(camera, frames done, frames in all or None, frames a second of the file)
 FileProgress = Callable[[str, int, int | None, float], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CameraOptions:
-    """What an operator chose for one camera.
-
-    Attributes:
-        locator: Instead of the run's.
-        priority: Cameras of a higher one are scored first; where time is short, the others' segments are left out.
-        blank: Makes what the model must not see of a picture black, uint8 (h, w, 3), before it is resized.
-        detector: Instead of the run's: another bundle.
-    """
-
-    locator: str | None = None
-    priority: int = 0
-    blank: Callable[[UInt8Array], UInt8Array] | None = None
-    detector: Detector | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +39,18 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.reuse_unchanged is not None:
             check_levels(self.reuse_unchanged)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraOptions:
+    """What an operator chose for one camera.
+
+    Attributes:
+        locator: As of `Detector.stream`; None: the run's.
+        mask: What is blanked before the model sees a frame.
+        priority: Which cameras are scored first when the machine falls behind: the higher.
+    """
+
+    locator: str | None = None
+    mask: Mask | None = None
+    priority: int = 0

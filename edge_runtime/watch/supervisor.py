@@ -6,12 +6,11 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
-from edge_runtime.detector import Detector
 from edge_runtime.errors import HeadHuntError, UsageError, one_line
 from edge_runtime.files import shown_path
 from edge_runtime.stream.clock import rfc3339
@@ -36,7 +35,7 @@ class Cameras(Protocol):
     def names(self) -> list[str]:
         """Of all cameras, those that are ending included."""
 
-    def add(self, source: Source, chosen: CameraOptions | None = None) -> None:
+    def add(self, source: Source, options: CameraOptions | None = None) -> None:
         """Start a camera; UsageError where one of that name is there, or the run has ended."""
 
     def remove(self, name: str) -> None:
@@ -52,7 +51,8 @@ class Supervisor:
         plan: What to begin with.
         read: Reads the configuration again. Raises HeadHuntError.
         asked: Set by anybody to have it read again, soon; by default an event of its own.
-        detector_of: Gives the detector of a camera's own bundle; raises HeadHuntError. Without it all have the run's.
+        options_of: Completes a camera's options when it is added, by the detector of its own bundle, say; raises
+            HeadHuntError where it cannot be watched. By default they are as planned.
         follow: Whether to read it again when its files have changed, and are the same for two looks.
         tick_s: How often the clock and the files are looked at.
         now: The time. For tests.
@@ -67,7 +67,7 @@ class Supervisor:
         read: Callable[[], Plan],
         asked: threading.Event | None = None,
         *,
-        detector_of: Callable[[Path], Detector] | None = None,
+        options_of: Callable[[PlannedCamera], CameraOptions] = attrgetter("options"),
         follow: bool = False,
         tick_s: float = 0.5,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -81,7 +81,7 @@ class Supervisor:
         self._failure: BaseException | None = None
         self._watched: dict[str, PlannedCamera] = {}
         self._refused: dict[str, PlannedCamera] = {}
-        self._detector_of = detector_of
+        self._options_of = options_of
         self._read_stamp = self._last_stamp = self._stamp() if follow else ()
 
     @property
@@ -141,13 +141,11 @@ class Supervisor:
                 self._add(run, wanted[name])
 
     def _add(self, run: Cameras, camera: PlannedCamera) -> None:
-        name, options = camera.source.name, camera.options
+        name = camera.source.name
         if self._refused.get(name) is camera:
             return
         try:
-            if camera.bundle is not None and self._detector_of is not None:
-                options = replace(options, detector=self._detector_of(camera.bundle))
-            run.add(camera.source, options)
+            run.add(camera.source, self._options_of(camera))
         except HeadHuntError as error:
             # Not tried again before the configuration is read again: checking a bundle takes seconds.
             self._refused[name] = camera

@@ -14,7 +14,6 @@ from edge_runtime.errors import UsageError
 from edge_runtime.watch import config
 from edge_runtime.watch.config import Plan, read_plan
 from edge_runtime.watch.config_settings import json_schema
-from edge_runtime.watch.mask import Mask
 
 SCHEMA = ROOT / "docs" / "cameras.schema.json"
 HEAD = "version: 1\n"
@@ -81,8 +80,8 @@ cameras:
     assert gate.schedule is not None
     assert str(gate.schedule.zone) == "Europe/Berlin"
     assert (desk.source.kind, desk.enabled, desk.options.locator) == ("device", False, "low_latency")
-    assert isinstance(desk.options.blank, Mask)
-    assert len(desk.options.blank.polygons) == 2
+    assert desk.options.mask is not None
+    assert len(desk.options.mask.polygons) == 2
     assert (on.source.name, on.source.target, on.options.priority) == ("on", str(tmp_path / "clips/a.mp4"), 5)
 
 

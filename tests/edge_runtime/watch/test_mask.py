@@ -50,7 +50,7 @@ def depth(points: list[Point], size: tuple[int, int]) -> NDArray[np.float64]:
 def test_what_lies_inside_is_black_and_what_lies_outside_stays(points: list[Point], width: int, height: int) -> None:
     picture = np.random.default_rng(1).integers(1, 255, (height, width, 3), np.uint8)
     before = picture.copy()
-    masked = Mask.parse([points])(picture)
+    masked = Mask.parse([points]).blank(picture)
     inside = depth(points, (width, height))
     assert not masked[inside >= 0].any()
     kept = inside < -3
@@ -63,12 +63,12 @@ def test_what_lies_inside_is_black_and_what_lies_outside_stays(points: list[Poin
 @given(st.lists(triangles, min_size=2, max_size=4))
 def test_several_polygons_hide_what_each_of_them_hides(several: list[list[Point]]) -> None:
     picture = np.full((40, 60, 3), 200, np.uint8)
-    each = [Mask.parse([points])(picture) == 0 for points in several]
-    assert np.array_equal(Mask.parse(several)(picture) == 0, np.logical_or.reduce(each))
+    each = [Mask.parse([points]).blank(picture) == 0 for points in several]
+    assert np.array_equal(Mask.parse(several).blank(picture) == 0, np.logical_or.reduce(each))
 
 
 def test_the_whole_picture() -> None:
-    assert not Mask.parse("0,0,1,0,1,1,0,1")(np.full((37, 53, 3), 9, np.uint8)).any()
+    assert not Mask.parse("0,0,1,0,1,1,0,1").blank(np.full((37, 53, 3), 9, np.uint8)).any()
 
 
 @given(triangles)
@@ -80,7 +80,7 @@ def test_a_text_is_the_same_polygon(points: list[Point]) -> None:
 def test_a_picture_of_another_size_has_a_mask_of_that_size() -> None:
     mask = Mask.parse("0,0,0.5,0,0.5,1,0,1")
     for width in (100, 40, 100):
-        masked = mask(np.full((10, width, 3), 7, np.uint8))
+        masked = mask.blank(np.full((10, width, 3), 7, np.uint8))
         assert abs(int((masked[5] == 0).all(axis=1).sum()) - width // 2) <= 2
 
 
@@ -127,7 +127,7 @@ def test_the_model_sees_the_masked_picture(bundle: Bundle, clip_path: Path) -> N
         records: list[Record] = []
         with Detector(bundle, "cpu", threads=1) as detector:
             runner = Runner(detector, records.append, threading.Event())
-            runner.run([source], {source.name: CameraOptions(blank=mask)})
+            runner.run([source], {source.name: CameraOptions(mask=mask)})
         return [record.score for record in records if isinstance(record, SegmentRecord)]
 
     whole = scores(Mask.parse("0,0,1,0,1,1,0,1"))
