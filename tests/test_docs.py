@@ -99,7 +99,7 @@ def test_the_pages_do_name_commands() -> None:
     ("line", "whole"),
     [
         ("hh-edge watch --bundle b", True),
-        ("hh-edge run --bundle b", True),
+        ("hh-edge verify", True),
         ("hh-edge run --bundle b --camera 0 --locator fast", True),
         ("hh-edge verify b --fast", False),
         ("hh-offline build --modle m", False),

@@ -26,6 +26,8 @@ MADE: dict[str, Callable[[], str]] = {
     "errors": error_tree,
     "measurements": lambda: measurements(ROOT / "benchmarks"),
     "manifest schema": lambda: schema_tables(DOCS / "manifest.schema.json", "../manifest.schema.json"),
+    "cameras schema": lambda: schema_tables(DOCS / "cameras.schema.json", "../cameras.schema.json"),
+    "cameras example": lambda: f"```yaml\n{(DOCS / 'cameras.example.yaml').read_text()}```",
     "records schema": lambda: schema_tables(DOCS / "records.schema.json", "../records.schema.json"),
 }
 # Anything that a browser would fetch by itself while it shows a page.

@@ -62,10 +62,7 @@ class LogConsole(logging.Handler):
 
     def __init__(self, quiet: bool = False, log_format: LogFormat = "text") -> None:
         super().__init__()
-        if log_format == "json":
-            self.setFormatter(JsonFormatter())
-        else:
-            self.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+        self.setFormatter(JsonFormatter() if log_format == "json" else PrintableFormatter())
         self._terminal = sys.stderr.isatty() and not quiet and log_format == "text"
         self._drawn = False
         self._next_s = 0.0
@@ -115,6 +112,8 @@ class LogConsole(logging.Handler):
 def start_logging(quiet: bool = False, debug: bool = False, log_format: LogFormat = "text") -> LogConsole:
     """Send this package's logs to stderr, one line each, with the time."""
     console = LogConsole(quiet, log_format)
+    if log_format == "text":
+        console.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     logger = logging.getLogger("edge_runtime")
     for old in logger.handlers[:]:
         logger.removeHandler(old)

@@ -62,12 +62,19 @@ class PlannedCamera:
         options: Its own.
         schedule: When it is watched; None: always.
         enabled: Whether it is watched at all.
+        bundle: Another than the run's.
     """
 
     source: Source
     options: CameraOptions
     schedule: Schedule | None = None
     enabled: bool = True
+    bundle: Path | None = None
+
+    @property
+    def watching(self) -> tuple[Source, CameraOptions, Path | None]:
+        """What a camera that is watched is begun anew for, where it changes."""
+        return self.source, self.options, self.bundle
 
     def wanted(self, moment: datetime) -> bool:
         """Whether it is watched at that moment."""
@@ -251,7 +258,8 @@ class _Reader:
         if (hours := camera.schedule) is not None:
             schedule = self._as_usage((*place, "schedule"), lambda: Schedule.parse(hours, zone))
         options = CameraOptions(locator=camera.locator or configuration.locator, mask=mask, priority=camera.priority)
-        return PlannedCamera(source, options, schedule, camera.enabled)
+        bundle = None if camera.bundle is None else Path(camera.bundle)
+        return PlannedCamera(source, options, schedule, camera.enabled, bundle)
 
     def _zone(self, name: str | None) -> tzinfo | None:
         if name is None:

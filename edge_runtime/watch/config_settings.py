@@ -72,6 +72,7 @@ class MqttSettings(Settings, frozen=True):
         tls_cert: A file with this client's certificate.
         tls_key: A file with its key.
         tls_insecure: Whether a certificate of another host is taken.
+        keepalive_s: Seconds without a word after which the connection counts as dead.
         discovery: Whether cameras appear in Home Assistant by themselves.
         discovery_prefix: The prefix that Home Assistant listens to.
         onvif: Whether events are published as ONVIF names them, too.
@@ -89,7 +90,8 @@ class MqttSettings(Settings, frozen=True):
     tls_cert: Text | None = None
     tls_key: Text | None = None
     tls_insecure: bool = False
-    discovery: bool = False
+    keepalive_s: Annotated[int, Meta(ge=1, le=65535)] = 30
+    discovery: bool = True
     discovery_prefix: Annotated[str, Meta(pattern=r"^[^+#\x00]+$")] = "homeassistant"
     onvif: bool = False
 
@@ -105,14 +107,16 @@ class WebhookSettings(Settings, frozen=True):
 
     Attributes:
         url: http:// or https://; it may hold a token.
-        secret: Signs each post, so that the server knows who sent it.
+        secret: Signs each post, so that the server knows who sent it: `whsec_` and base64.
         kinds: Which records are posted.
     """
 
     hidden = frozenset({"url", "secret"})
     url: Text
-    secret: Text | None = None
-    kinds: Annotated[list[RecordKind], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["event"])
+    secret: Text
+    kinds: Annotated[list[RecordKind], Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: ["event", "camera"]
+    )
 
     def __post_init__(self) -> None:
         _check_url(self.url)
@@ -148,13 +152,13 @@ class SpoolSettings(Settings, frozen=True):
     """Where records wait for outputs that cannot take them now.
 
     Attributes:
-        path: A folder.
+        path: A file.
         max_mb: Megabytes that may wait; then the oldest are dropped.
         max_days: How long a record waits.
     """
 
     path: Text
-    max_mb: Positive = 1024.0
+    max_mb: Positive = 256.0
     max_days: Positive = 7.0
 
 

@@ -172,7 +172,9 @@ def _compose(data: bytes, where: str) -> yaml.Node | None:
     except RecursionError:
         raise UsageError(f"{where}: is nested too deeply") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        # A quote that is not closed is found at the end of the file.
+        open_quote = error.context_mark is not None and "end of stream" in str(error.problem)
+        mark = error.context_mark if open_quote else error.problem_mark or error.context_mark
         # What it found is quoted there, and may be a password: `password: *Secret` is an alias to YAML.
         problem = re.sub(r" ?(?:'.*'|\".*\")", "", " ".join(str(error.problem or error.context).split()))
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""

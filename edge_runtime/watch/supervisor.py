@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -50,6 +51,8 @@ class Supervisor:
         plan: What to begin with.
         read: Reads the configuration again. Raises HeadHuntError.
         asked: Set by anybody to have it read again, soon; by default an event of its own.
+        options_of: Completes a camera's options when it is added, by the detector of its own bundle, say; raises
+            HeadHuntError where it cannot be watched. By default they are as planned.
         follow: Whether to read it again when its files have changed, and are the same for two looks.
         tick_s: How often the clock and the files are looked at.
         now: The time. For tests.
@@ -64,6 +67,7 @@ class Supervisor:
         read: Callable[[], Plan],
         asked: threading.Event | None = None,
         *,
+        options_of: Callable[[PlannedCamera], CameraOptions] = attrgetter("options"),
         follow: bool = False,
         tick_s: float = 0.5,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -76,7 +80,8 @@ class Supervisor:
         self._ended = False
         self._failure: BaseException | None = None
         self._watched: dict[str, PlannedCamera] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, PlannedCamera] = {}
+        self._options_of = options_of
         self._read_stamp = self._last_stamp = self._stamp() if follow else ()
 
     @property
@@ -121,7 +126,7 @@ class Supervisor:
         wanted = {camera.source.name: camera for camera in self.plan.cameras if camera.wanted(moment)}
         for name, camera in list(self._watched.items()):
             new = wanted.get(name)
-            if new is not None and (new.source, new.options) == (camera.source, camera.options):
+            if new is not None and new.watching == camera.watching:
                 continue
             log.info("camera %s: %s", name, self._why_not(name, moment))
             del self._watched[name]
@@ -137,15 +142,16 @@ class Supervisor:
 
     def _add(self, run: Cameras, camera: PlannedCamera) -> None:
         name = camera.source.name
+        if self._refused.get(name) is camera:
+            return
         try:
-            run.add(camera.source, camera.options)
-        except UsageError as error:
-            # Tried again with every tick, and told once.
-            if self._refused.get(name) != str(error) and not self._ended:
-                self._refused[name] = str(error)
+            run.add(camera.source, self._options_of(camera))
+        except HeadHuntError as error:
+            # Not tried again before the configuration is read again: checking a bundle takes seconds.
+            self._refused[name] = camera
+            if not self._ended:
                 log.error("camera %s: cannot be watched: %s", name, one_line(error))
             return
-        self._refused.pop(name, None)
         self._watched[name] = camera
 
     def _why_not(self, name: str, moment: datetime) -> str:

@@ -52,7 +52,7 @@ timezone: Europe/Berlin
 x-night: &night {schedule: "22:00-06:00", locator: full}
 mqtt: {host: broker, port: "${PORT:-1884}", user: hh, password: !secret mqtt}
 webhook:
-  - {url: "https://hooks/x", kinds: [event, gap]}
+  - {url: "https://hooks/x", secret: x, kinds: [event, gap]}
 frigate: {url: "http://frigate:5000", cameras: {gate: front}}
 output: {path: records.jsonl, rotate_mb: 100, keep: 3}
 spool: {path: /var/spool/hh}
@@ -155,9 +155,9 @@ def test_an_older_file_is_turned_into_todays(tmp_path: Path, monkeypatch: pytest
         ("timezone: ../../etc/passwd\n", "line 2: timezone: no such time zone"),
         ("mqtt: {host: 1}\n", "line 2: mqtt.host: expected `str`, got `int`; write it in quotes"),
         ("mqtt: {host: h, password: p}\n", "line 2: mqtt: a password needs a user"),
-        ("webhook: [{url: h}]\n", "line 2: webhook[0]: url must be http://"),
+        ("webhook: [{url: h, secret: x}]\n", "line 2: webhook[0]: url must be http://"),
         (
-            "webhook: [{url: http://h, kinds: [events]}]\n",
+            "webhook: [{url: http://h, secret: x, kinds: [events]}]\n",
             "line 2: webhook[0].kinds[0]: must be one of camera, event",
         ),
         (
@@ -169,7 +169,7 @@ def test_an_older_file_is_turned_into_todays(tmp_path: Path, monkeypatch: pytest
         ("bundle: !secret x\n", "line 2: "),
         ("bundle: !!python/object:os.system x\n", "line 2: a tag that is not known"),
         ("a: &a [*a]\n", "line 2: nested too deeply"),
-        ("bundle: 'x\n", "line 3, column 1: not YAML"),
+        ("bundle: 'x\n", "line 2, column 9: not YAML (found unexpected end of stream)"),
         ("\tbundle: x\n", "line 2, column 1: not YAML"),
         ("- a\n", "line 2, column 1: not YAML"),
     ],
@@ -258,8 +258,8 @@ LEAKS = [
     "timezone: {0}\n",
     "threads: {0}\n",
     "version: {0}\n",
-    "webhook: [{{url: {0}}}]\n",
-    "webhook: [{{url: http://h, kinds: [{0}]}}]\n",
+    "webhook: [{{secret: x, url: {0}}}]\n",
+    "webhook: [{{secret: x, url: http://h, kinds: [{0}]}}]\n",
     "mqtt: {{host: h, port: {0}}}\n",
     "mqtt: {{host: h, prefix: {0}}}\n",
     "encode: {0}\n",

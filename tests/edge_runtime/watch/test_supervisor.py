@@ -9,19 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted_camera import ScriptedCamera, flow
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
-from edge_runtime.errors import UsageError
+from edge_runtime.errors import BundleRefused, UsageError
 from edge_runtime.records import CameraRecord, Record, RunRecord, SegmentRecord
 from edge_runtime.stream.clock import RunClock
 from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import Source
-from edge_runtime.watch.config import Plan, read_plan
-from edge_runtime.watch.options import RunOptions
+from edge_runtime.watch.config import Plan, PlannedCamera, read_plan
+from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.run import Runner
 from edge_runtime.watch.supervisor import Supervisor, check_reloaded
 
@@ -87,10 +88,10 @@ class Site:
         return sum(isinstance(record, SegmentRecord) and record.camera == camera for record in self.records)
 
     @contextmanager
-    def running(self, follow: bool = False) -> Iterator[Supervisor]:
+    def running(self, **options: Any) -> Iterator[Supervisor]:
         stop, failed = threading.Event(), []
         plan = self.read()
-        supervisor = Supervisor(plan, self.read, self.asked, follow=follow, tick_s=0.05, now=lambda: self.now)
+        supervisor = Supervisor(plan, self.read, self.asked, tick_s=0.05, now=lambda: self.now, **options)
         runner = Runner(self.detector, self.records.append, stop, options=RunOptions(), open_reader=self._open)
 
         def run() -> None:
@@ -256,3 +257,26 @@ def test_a_file_cannot_come_to_live_cameras(site: Site) -> None:
     site.write(GATE + "  film: {source: film.mp4}\n")
     with pytest.raises(UsageError, match=r"cameras\.film\.source: .*film\.mp4 is a file"):
         site.read()
+
+
+def test_a_camera_that_cannot_be_watched_is_told_once_and_tried_with_the_next_configuration(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked_for: list[str] = []
+
+    def options_of(camera: PlannedCamera) -> CameraOptions:
+        asked_for.append(camera.source.name)
+        if camera.bundle is not None:
+            raise BundleRefused(f"{camera.bundle.name}: is no bundle")
+        return camera.options
+
+    site.write(GATE + "  yard: {source: rtsp://camera/2, bundle: other}\n")
+    with site.running(options_of=options_of):
+        wait_for(lambda: site.segments("gate") == 1)
+        wait_for(lambda: "camera yard: cannot be watched: other: is no bundle" in caplog.text)
+        time.sleep(0.3)
+        assert asked_for.count("yard") == 1
+        site.write(GATE + YARD)
+        site.asked.set()
+        wait_for(lambda: site.segments("yard") == 1)
+    assert len(site.opened) == 2
