@@ -69,14 +69,11 @@ class Wishes:
         if plan.configuration.bundle is None:
             place = "" if self.config is None else f", or write `bundle:` into {shown_path(self.config)}"
             raise UsageError(f"no bundle was given; add --bundle DIR{place}")
-        for name, camera in plan.configuration.cameras.items():
-            if (
-                camera.bundle is not None
-                and Path(camera.bundle).resolve() != Path(plan.configuration.bundle).resolve()
-            ):
+        for camera in plan.cameras:
+            if camera.bundle is not None and not camera.source.live:
                 raise UsageError(
-                    f"cameras.{name}.bundle: {shown_path(camera.bundle)} is not the run's; one run takes one bundle, "
-                    "so give this camera a configuration of its own"
+                    f"cameras.{camera.source.name}.bundle: only live cameras take a bundle of their own; run this "
+                    "file with a command of its own"
                 )
 
 
@@ -85,7 +82,7 @@ def described(plan: Plan, manifest: Manifest, now: Callable[[], datetime] = lamb
     configuration, moment = plan.configuration, now()
     segment = manifest.segment.striding(configuration.stride)
     output = "-" if configuration.output is None else configuration.output.path
-    others = [name for name in ("mqtt", "webhook", "frigate", "spool", "clips") if getattr(configuration, name)]
+    others = [name for name in ("mqtt", "webhook", "frigate", "spool") if getattr(configuration, name)]
     lines = [
         ("configuration", f"{shown_path(plan.path)}, version {configuration.version}"),
         ("bundle", f"{shown_path(str(configuration.bundle))}, {manifest.bundle_id[:8]}"),

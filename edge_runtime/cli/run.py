@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +17,34 @@ from edge_runtime.cli.exit_codes import INTERRUPTED, tell, told
 from edge_runtime.cli.options import DEBUG, PROVIDER, THREADS
 
 if TYPE_CHECKING:
+    from edge_runtime.bundle.reader import Bundle
     from edge_runtime.cli.console import LogConsole
     from edge_runtime.cli.planned import Wishes
-    from edge_runtime.outputs.sink import Output
+    from edge_runtime.detector import Detector
+    from edge_runtime.inference.engine import Engine
+    from edge_runtime.outputs.jsonlines import JsonLines
+    from edge_runtime.records import EventRecord
     from edge_runtime.stream.segments import Clock
-    from edge_runtime.watch.config import Plan
+    from edge_runtime.watch.config import Plan, PlannedCamera
     from edge_runtime.watch.config_settings import Configuration
-    from edge_runtime.watch.options import RunOptions
+    from edge_runtime.watch.detectors import Detectors
+    from edge_runtime.watch.options import CameraOptions, RunOptions
     from edge_runtime.watch.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
 # Options that are keys of the configuration too. Given on the command line they hold.
-_SETTINGS = ("bundle", "provider", "threads", "locator", "encode", "stride", "reuse_unchanged")
+_SETTINGS = (
+    "bundle",
+    "provider",
+    "threads",
+    "locator",
+    "encode",
+    "stride",
+    "reuse_unchanged",
+    "max_batch",
+    "max_wait_ms",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +121,18 @@ class Chosen:
     "--output",
     type=click.Path(),
     help="Write records to this file instead of stdout (`-`); a file that exists is appended to, with a warning.",
+)
+@click.option(
+    "--max-batch",
+    type=click.IntRange(min=1),
+    metavar="SEGMENTS",
+    help="Score at most so many segments of live cameras in one call [default: 8 on a GPU, else 1].",
+)
+@click.option(
+    "--max-wait-ms",
+    type=click.FloatRange(0, 60_000),
+    metavar="MS",
+    help="How long a segment waits for others of its batch [default: 0, whatever is ready goes together].",
 )
 @click.option("--no-self-test", is_flag=True, help="Start without running one golden segment of the bundle first.")
 @DEBUG
@@ -193,19 +222,28 @@ def _check(chosen: Chosen) -> int:
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.cli.planned import described
     from edge_runtime.errors import HeadHuntError, UsageError
+    from edge_runtime.watch.config_outputs import check_outputs
     from edge_runtime.watch.files import check_files
 
     try:
         plan = chosen.wishes.plan()
         _run_options(plan.configuration, chosen)
         check_files([camera.source for camera in plan.cameras])
+        check_outputs(plan.configuration)
+        for path in {camera.bundle for camera in plan.cameras if camera.bundle is not None}:
+            Bundle.open(path)
         tell(described(plan, Bundle.open(str(plan.configuration.bundle)).manifest))
     except HeadHuntError as error:
         raise UsageError(str(error)) from error
     return 0
 
 
-def _run_options(configuration: Configuration, chosen: Chosen, console: LogConsole | None = None) -> RunOptions:
+def _run_options(
+    configuration: Configuration,
+    chosen: Chosen,
+    console: LogConsole | None = None,
+    alive: Callable[[], None] | None = None,
+) -> RunOptions:
     from edge_runtime.watch.options import RunOptions
 
     return RunOptions(
@@ -214,63 +252,85 @@ def _run_options(configuration: Configuration, chosen: Chosen, console: LogConso
         encode=configuration.encode,
         stride=configuration.stride,
         reuse_unchanged=configuration.reuse_unchanged,
+        max_batch=configuration.max_batch,
+        max_wait_ms=configuration.max_wait_ms,
         progress=None if console is None else console.progress,
+        alive=alive,
     )
 
 
-def _other_outputs(configuration: Configuration) -> list[Output]:
-    """Outputs beside the one for records. None of these can end the run."""
-    for name in ("mqtt", "webhook", "frigate", "spool", "clips"):
-        if getattr(configuration, name):
-            log.warning("%s: is configured, and not used by this version", name)
-    return []
+def _lines(configuration: Configuration, live: bool) -> AbstractContextManager[JsonLines]:
+    """Where records go. A run over live cameras outlives a disk that is full for a while."""
+    from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
+
+    settings = configuration.output
+    if settings is None or settings.path == "-":
+        return stdout_for_records_only(persistent=live)
+    return JsonLines.to_file(
+        Path(settings.path),
+        None if settings.rotate_mb is None else round(settings.rotate_mb * 1e6),
+        None if settings.rotate_days is None else settings.rotate_days * 86_400,
+        settings.keep or 10,
+        persistent=live,
+    )
+
+
+def _unfinished(configuration: Configuration, others: Sequence[EventRecord]) -> list[EventRecord]:
+    """Events that an earlier run left open, as its outputs tell."""
+    from edge_runtime.outputs.jsonlines import unfinished_events
+
+    settings = configuration.output
+    told = [] if settings is None or settings.path == "-" else unfinished_events(Path(settings.path))
+    return list({event.id: event for event in (*others, *told)}.values())
 
 
 def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json: bool) -> int:
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.detector import Detector
     from edge_runtime.errors import HeadHuntError
-    from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only, unfinished_events
     from edge_runtime.outputs.sink import Output, Outputs
+    from edge_runtime.watch.config_outputs import open_outputs
+    from edge_runtime.watch.detectors import Detectors
     from edge_runtime.watch.files import check_files
+    from edge_runtime.watch.notify import ServiceManager
     from edge_runtime.watch.run import Runner
     from edge_runtime.watch.stopping import StopRequest, any_of
 
-    loaded: list[Detector] = []
     runners: list[Runner] = []
     asked = threading.Event()
+    service = ServiceManager()
 
-    def hurry() -> None:
-        for detector in loaded:
-            detector.abandon()
+    def load(bundle: Bundle, engine: Engine | None) -> Detector:
+        return Detector(
+            bundle,
+            configuration.provider,
+            configuration.threads,
+            engine=engine,
+            self_test=False,
+            growing=configuration.encode == "eager",
+        )
 
-    with StopRequest(hurry, hangup=None if chosen.wishes.config is None else asked.set) as stop:
+    detectors = Detectors(load)
+    with StopRequest(detectors.abandon, hangup=None if chosen.wishes.config is None else asked.set) as stop:
         try:
             plan = chosen.wishes.plan()
             configuration = plan.configuration
-            options = _run_options(configuration, chosen, console)
+            options = _run_options(configuration, chosen, console, service.alive)
             sources = [camera.source for camera in plan.cameras if camera.enabled]
             check_files(sources)
-            supervisor = _supervisor(plan, chosen, asked)
+            supervisor = _supervisor(plan, chosen, asked, _own_options(detectors, not chosen.no_self_test))
             bundle = Bundle.open(str(configuration.bundle))
             # Refused before the graphs are loaded.
             bundle.manifest.segment.striding(configuration.stride)
-            path = None if configuration.output is None else configuration.output.path
-            to_stdout = path in (None, "-")
-            unfinished = [] if to_stdout else unfinished_events(Path(str(path)))
+            live = any(camera.source.live for camera in plan.cameras)
+            names = [source.name for source in sources]
             with (
-                stdout_for_records_only() if to_stdout else JsonLines.to_file(Path(str(path))) as lines,
-                Detector(
-                    bundle,
-                    configuration.provider,
-                    configuration.threads,
-                    self_test=False,
-                    growing=configuration.encode == "eager",
-                ) as detector,
-                Outputs([Output(lines, required=True), *_other_outputs(configuration)]) as outputs,
+                _lines(configuration, live) as lines,
+                detectors,
+                open_outputs(configuration, names) as others,
+                Outputs([Output(lines, required=True), *others.outputs]) as outputs,
             ):
-                # Before the self-test: a signal during it must reach the graphs.
-                loaded.append(detector)
+                detector = detectors.open(bundle)
                 if not chosen.no_self_test:
                     detector.self_test()
                 runner = Runner(
@@ -278,10 +338,11 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
                     options=options,
-                    unfinished=unfinished,
+                    unfinished=_unfinished(configuration, others.unfinished),
                 )
                 runners.append(runner)
                 runner.run(sources, {camera.source.name: camera.options for camera in plan.cameras}, supervisor)
+                service.ending()
         except HeadHuntError as error:
             if stop.exit_code != INTERRUPTED:
                 raise
@@ -296,7 +357,25 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json
         return stop.exit_code
 
 
-def _supervisor(plan: Plan, chosen: Chosen, asked: threading.Event) -> Supervisor | None:
+def _own_options(detectors: Detectors, self_test: bool) -> Callable[[PlannedCamera], CameraOptions]:
+    """Completes a camera's options by the detector of its own bundle."""
+
+    from edge_runtime.bundle.reader import Bundle
+
+    def options_of(camera: PlannedCamera) -> CameraOptions:
+        if camera.bundle is None:
+            return camera.options
+        detector = detectors.open(Bundle.open(camera.bundle))
+        if self_test:
+            detector.self_test()
+        return replace(camera.options, detector=detector)
+
+    return options_of
+
+
+def _supervisor(
+    plan: Plan, chosen: Chosen, asked: threading.Event, own: Callable[[PlannedCamera], CameraOptions]
+) -> Supervisor | None:
     """What looks after the cameras of a configuration; None for files, and without one."""
     from edge_runtime.errors import UsageError
     from edge_runtime.watch.supervisor import Supervisor, check_reloaded
@@ -309,4 +388,4 @@ def _supervisor(plan: Plan, chosen: Chosen, asked: threading.Event) -> Superviso
         if any(camera.schedule is not None for camera in plan.cameras):
             log.warning("schedules are for live cameras; files are run at once")
         return None
-    return Supervisor(plan, lambda: check_reloaded(chosen.wishes.plan()), asked, follow=chosen.follow)
+    return Supervisor(plan, lambda: check_reloaded(chosen.wishes.plan()), asked, options_of=own, follow=chosen.follow)

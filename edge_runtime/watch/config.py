@@ -49,7 +49,6 @@ _PATHS = {
     "output": ("path",),
     "mqtt": ("tls_ca", "tls_cert", "tls_key"),
     "spool": ("path",),
-    "clips": ("path",),
 }
 
 

@@ -162,24 +162,6 @@ class SpoolSettings(Settings, frozen=True):
     max_days: Positive = 7.0
 
 
-class ClipsSettings(Settings, frozen=True):
-    """Video of events.
-
-    Attributes:
-        path: A folder.
-        pre_s: Seconds before an event.
-        post_s: Seconds after it.
-        max_mb: Megabytes of clips that are kept.
-        max_days: How long a clip is kept.
-    """
-
-    path: Text
-    pre_s: Seconds = 5.0
-    post_s: Seconds = 5.0
-    max_mb: Positive = 10_240.0
-    max_days: Positive = 30.0
-
-
 class CameraSettings(Settings, frozen=True):
     """One camera.
 
@@ -191,7 +173,8 @@ class CameraSettings(Settings, frozen=True):
         schedule: When it is watched: `mon-fri 22:00-06:00; sat-sun 00:00-24:00`, or a list of such.
         mask: What is blanked before the model sees it: polygons, each a list of points [x, y] or a text `x,y,x,y,…`,
             in fractions of the picture from its upper left corner.
-        bundle: As the one above; one run takes one bundle.
+        bundle: Instead of the one above, for a live camera. Bundles that `hh-offline recalibrate` made of one another
+            share their graphs.
     """
 
     hidden = frozenset({"source"})
@@ -216,13 +199,14 @@ class Configuration(Settings, frozen=True):
         encode: `batch` runs the model at a segment's end, `eager` on each frame when it comes.
         stride: Begin a segment every so many frames.
         reuse_unchanged: Encode a frame only if it changed by more than so many grey levels.
+        max_batch: How many segments are scored in one call, at most; by default 8 on a GPU and 1 elsewhere.
+        max_wait_ms: How long a segment waits for others of its batch.
         timezone: Of all schedules, as `Europe/Berlin`; by default the system's.
         output: Where records go.
         mqtt: A broker that takes them.
         webhook: Servers that they are posted to.
         frigate: A Frigate that gets events.
         spool: Where records wait for outputs that are down.
-        clips: Video of events.
         cameras: The cameras by name: letters, digits, `_`, `.` and `-`.
     """
 
@@ -234,13 +218,14 @@ class Configuration(Settings, frozen=True):
     encode: Literal["batch", "eager"] = "batch"
     stride: Count | None = None
     reuse_unchanged: Annotated[float, Meta(ge=0, le=255)] | None = None
+    max_batch: Count | None = None
+    max_wait_ms: Annotated[float, Meta(ge=0, le=60_000)] = 0.0
     timezone: Text | None = None
     output: OutputSettings | None = None
     mqtt: MqttSettings | None = None
     webhook: list[WebhookSettings] = []
     frigate: FrigateSettings | None = None
     spool: SpoolSettings | None = None
-    clips: ClipsSettings | None = None
     cameras: dict[str, CameraSettings] = {}
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -28,30 +28,29 @@ class Detectors:
 
     def __init__(self, load: Callable[[Bundle, Engine | None], Detector]) -> None:
         self._load = load
-        self._opened: dict[Path, Detector] = {}
+        self._opened: dict[str, Detector] = {}
         self._engines: dict[tuple[tuple[str, str], ...], Engine] = {}
         self._stack = ExitStack()
+        self._lock = threading.Lock()
 
-    def open(self, path: Path) -> Detector:
-        """The detector of a bundle.
+    def open(self, bundle: Bundle) -> Detector:
+        """The detector of a bundle. Any thread may call it.
 
         Raises:
-            BundleRefused: It is not what its manifest says.
             HeadHuntError: Whatever loading it raises.
         """
-        place = path.resolve()
-        if (known := self._opened.get(place)) is not None:
-            return known
-        bundle = Bundle.open(path)
-        graphs = bundle.graph_hashes()
-        shared = self._engines.get(graphs)
-        detector = self._stack.enter_context(self._load(bundle, shared))
-        if shared is not None:
-            log.info("%s: has the graphs of a bundle that is loaded already, and shares them", path.name)
-        elif detector.engine is not None:
-            self._engines[graphs] = detector.engine
-        self._opened[place] = detector
-        return detector
+        with self._lock:
+            if (known := self._opened.get(bundle.manifest.bundle_id)) is not None:
+                return known
+            graphs = bundle.graph_hashes()
+            shared = self._engines.get(graphs)
+            detector = self._stack.enter_context(self._load(bundle, shared))
+            if shared is not None:
+                log.info("%s: has the graphs of a bundle that is loaded already, and shares them", bundle.path.name)
+            elif detector.engine is not None:
+                self._engines[graphs] = detector.engine
+            self._opened[bundle.manifest.bundle_id] = detector
+            return detector
 
     def abandon(self) -> None:
         """As of `Detector`, of all."""

@@ -136,7 +136,7 @@ def test_bundles_that_differ_in_their_locators_share_their_graphs(bundle_dir: Pa
         return Detector(bundle, "cpu", threads=1, engine=engine)
 
     with Detectors(load) as detectors:
-        first, second, again = (detectors.open(path) for path in (bundle_dir, site, bundle_dir))
+        first, second, again = (detectors.open(Bundle.open(path)) for path in (bundle_dir, site, bundle_dir))
         assert again is first
         assert second.engine is first.engine
         assert second.bundle.manifest.locators.full.threshold == 0.1

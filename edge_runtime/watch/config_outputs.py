@@ -1,0 +1,152 @@
+"""The outputs that a configuration names, beside the one for records: each behind the spool; none can end the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_runtime.errors import OutputFailed
+from edge_runtime.files import shown_path
+from edge_runtime.outputs.frigate import Frigate
+from edge_runtime.outputs.mqtt import MqttSink
+from edge_runtime.outputs.mqtt_settings import MqttSettings as Broker
+from edge_runtime.outputs.mqtt_settings import TlsSettings
+from edge_runtime.outputs.notes import Notes
+from edge_runtime.outputs.sink import Output
+from edge_runtime.outputs.spool import Spool
+from edge_runtime.outputs.spooled import SpooledSink
+from edge_runtime.outputs.webhook import Webhook
+from edge_runtime.records import EventRecord
+from edge_runtime.watch.config_settings import Configuration, FrigateSettings, MqttSettings, SpoolSettings
+
+_SPOOL = "spool.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherOutputs:
+    """What is open.
+
+    Attributes:
+        outputs: For `Outputs`.
+        unfinished: Events that an earlier run told these outputs of and did not end.
+    """
+
+    outputs: Sequence[Output]
+    unfinished: Sequence[EventRecord]
+
+
+def check_outputs(configuration: Configuration) -> None:
+    """Refuse outputs that could not be opened, without connecting to anything.
+
+    Raises:
+        UsageError: A secret, an address or a file cannot be used.
+    """
+    if configuration.mqtt is not None:
+        _broker(configuration.mqtt)
+    for number in range(len(configuration.webhook)):
+        _webhook(configuration, number)
+    if configuration.frigate is not None:
+        _frigate(configuration.frigate)
+
+
+@contextmanager
+def open_outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterator[OtherOutputs]:
+    """Open them; the spool is closed behind the context, and whatever uses it before.
+
+    Args:
+        configuration: What an operator wants.
+        cameras: Names that are known already.
+
+    Raises:
+        MissingExtra: A library is not installed.
+        OutputFailed: The spool cannot be opened.
+        UsageError: See `check_outputs`.
+    """
+    if not (configuration.mqtt or configuration.webhook or configuration.frigate):
+        yield OtherOutputs([], [])
+        return
+    check_outputs(configuration)
+    with ExitStack() as stack:
+        spool = stack.enter_context(_spool(configuration.spool))
+        unfinished = spool.unfinished_events()
+        sinks: list[SpooledSink] = []
+        if configuration.mqtt is not None:
+            sinks.append(SpooledSink(MqttSink(_broker(configuration.mqtt), cameras), spool))
+        for number in range(len(configuration.webhook)):
+            webhook = _webhook(configuration, number)
+            sinks.append(SpooledSink(webhook, spool, webhook.kinds))
+        if configuration.frigate is not None:
+            frigate = _frigate(configuration.frigate, Notes(spool, "frigate"))
+            sinks.append(SpooledSink(frigate, spool, frigate.kinds, updates=False))
+        yield OtherOutputs([Output(sink) for sink in sinks], unfinished)
+
+
+def _spool(settings: SpoolSettings | None) -> Spool:
+    if settings is None:
+        settings = SpoolSettings(path=str(_state_folder()))
+    folder = Path(settings.path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputFailed(
+            f"{shown_path(folder)}: cannot be made ({error.strerror}); give `spool: {{path: …}}` a folder to write to"
+        ) from error
+    return Spool(folder / _SPOOL, round(settings.max_mb * 1e6), settings.max_days * 86_400)
+
+
+def _state_folder() -> Path:
+    """Where a program keeps what should outlive a restart: as systemd gives it, or as XDG says."""
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(home).expanduser() / "headhunt-edge"
+
+
+def _broker(settings: MqttSettings) -> Broker:
+    tls = None
+    if settings.tls or settings.tls_ca or settings.tls_cert or settings.tls_insecure:
+        tls = TlsSettings(
+            ca=_path(settings.tls_ca),
+            cert=_path(settings.tls_cert),
+            key=_path(settings.tls_key),
+            insecure=settings.tls_insecure,
+        )
+    return Broker(
+        host=settings.host,
+        port=settings.port,
+        user=settings.user,
+        password=settings.password,
+        prefix=settings.prefix,
+        client_id=settings.client_id,
+        tls=tls,
+        discovery=settings.discovery,
+        discovery_prefix=settings.discovery_prefix,
+        onvif=settings.onvif,
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def _webhook(configuration: Configuration, number: int) -> Webhook:
+    settings = configuration.webhook[number]
+    # Two to one host have two places in the spool.
+    webhook = Webhook(settings.url, settings.secret, settings.kinds)
+    if number:
+        webhook.name += f" {number + 1}"
+    return webhook
+
+
+def _frigate(settings: FrigateSettings, ids: Notes | None = None) -> Frigate:
+    return Frigate(
+        settings.url,
+        settings.cameras,
+        label=settings.label,
+        pre_capture_s=settings.pre_capture,
+        login=None if settings.user is None else (settings.user, settings.password or ""),
+        ids=ids,
+    )
