@@ -73,7 +73,7 @@ def test_the_example_can_be_run(bundle_dir: Path, tmp_path: Path) -> None:
         ("cameras: {a: {source: a.mp4}, b: {source: rtsp://h/s}}\n", "files end and live cameras do not"),
         ("cameras: {a: {source: no.mp4}}\n", "no.mp4: no such file"),
         ("stride: 7\ncameras: {a: {source: rtsp://h/s}}\n", "must divide the 48 frames"),
-        ("cameras: {a: {source: rtsp://h/s, bundle: other}}\n", "one run takes one bundle"),
+        ("cameras: {a: {source: rtsp://h/s, bundle: other}}\n", "other: no such folder"),
     ],
 )
 def test_a_wrong_configuration_is_one_line_and_exit_code_2(
