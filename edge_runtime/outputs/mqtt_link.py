@@ -77,8 +77,11 @@ class BrokerLink:
         client.on_disconnect, client.on_subscribe = self._on_disconnect, self._on_subscribe
         client.on_message = self._on_message
         self._client: Client = client
-        client.connect_async(settings.host, settings.to_port, settings.keepalive_s)
-        client.loop_start()
+
+    def open(self) -> None:
+        """Begin to connect, in the background. What was kept until then is told before `online`."""
+        self._client.connect_async(self._settings.host, self._settings.to_port, self._settings.keepalive_s)
+        self._client.loop_start()
 
     @property
     def why(self) -> str:
