@@ -92,6 +92,7 @@ class MqttSink:
         self._link = BrokerLink(settings, self._available, hear)
         for camera in known:
             self._camera(camera)
+        self._link.open()
 
     @property
     def name(self) -> str:

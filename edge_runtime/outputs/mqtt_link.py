@@ -46,7 +46,7 @@ class BrokerLink:
     Args:
         settings: The broker.
         available: Topic that says `online` while this is connected and `offline` when it is not, by the last will.
-        hear: What to call with messages of others, by the filter to subscribe to.
+        hear: What to call with messages of others, by the filter to subscribe to. Retained ones are passed over.
 
     Raises:
         MissingExtra: paho-mqtt is not installed; the message holds the pip command.
@@ -77,8 +77,11 @@ class BrokerLink:
         client.on_disconnect, client.on_subscribe = self._on_disconnect, self._on_subscribe
         client.on_message = self._on_message
         self._client: Client = client
-        client.connect_async(settings.host, settings.to_port, settings.keepalive_s)
-        client.loop_start()
+
+    def open(self) -> None:
+        """Begin to connect, in the background. What was kept until then is told before `online`."""
+        self._client.connect_async(self._settings.host, self._settings.to_port, self._settings.keepalive_s)
+        self._client.loop_start()
 
     @property
     def why(self) -> str:
@@ -161,9 +164,9 @@ class BrokerLink:
             for topic, (payload, qos) in self._kept.items():
                 client.publish(topic, payload, qos=qos, retain=True)
             client.publish(self._available, _ONLINE, qos=1, retain=True)
+            self._told = None
+            log.info("%s: connected", self._name)
             self._ready.set()
-        log.info("%s: connected", self._name)
-        self._told = None
 
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, _code: Any, _properties: Any) -> None:
         was_ready = self._ready.is_set()
@@ -218,6 +221,9 @@ class BrokerLink:
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         from paho.mqtt.client import topic_matches_sub
 
+        # What was said once and kept would be followed again with every connection.
+        if message.retain:
+            return
         try:
             for topic, hear in self._hear.items():
                 if topic_matches_sub(topic, message.topic):

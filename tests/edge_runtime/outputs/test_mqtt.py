@@ -280,6 +280,16 @@ def test_pause_goes_there_and_back(listener: Listener, make_sink: MakeSink, capl
     assert "'MAYBE' is neither ON nor OFF" in caplog.text
 
 
+def test_a_command_that_the_broker_kept_pauses_nothing(listener: Listener, make_sink: MakeSink) -> None:
+    listener.say("headhunt/gate/pause/set", "ON", retain=True)
+    asked: list[bool] = []
+    make_sink("gate", on_pause=lambda _camera, paused: asked.append(paused))
+    until(lambda: listener.last("headhunt/available") == "online")
+    listener.say("headhunt/gate/pause/set", "OFF")
+    until(lambda: asked)
+    assert asked == [False]
+
+
 def test_a_camera_that_is_forgotten_leaves_nothing_behind(broker: Broker, make_sink: MakeSink) -> None:
     sink = make_sink("gate", "yard", on_pause=lambda _camera, _paused: None)
     sink.write(event("new", 1))

@@ -31,6 +31,7 @@ def make_link() -> Iterator[MakeLink]:
     def make(port: int, **settings: object) -> BrokerLink:
         link = BrokerLink(MqttSettings("127.0.0.1", port, **settings), "p/available", {"p/+/set": print})  # type: ignore[arg-type]
         made.append(link)
+        link.open()
         return link
 
     yield make
@@ -166,6 +167,7 @@ def test_what_hears_a_message_may_fail_and_the_connection_stays(
         raise ValueError(payload.decode())
 
     link = BrokerLink(MqttSettings("127.0.0.1", broker.port), "p/available", {"p/+/set": hear})
+    link.open()
     assert link.wait(10)
     listener = Listener(broker.port)
     for number in range(3):
