@@ -9,18 +9,16 @@ that is a segmentation fault.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 from edge_runtime.errors import InvalidFrame, UsageError
-from edge_runtime.records import CameraReason, CameraState, GapReason
+from edge_runtime.records import CameraState, GapReason
 from edge_runtime.stream.clock import RunClock
 from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.video.backoff import Backoff
@@ -31,6 +29,7 @@ from edge_runtime.video.diagnosis import ASKING_S
 from edge_runtime.video.journal import CameraJournal, CameraListener
 from edge_runtime.video.probe import connect, probe, unavailable
 from edge_runtime.video.sources import Source
+from edge_runtime.video.turn import Ended, GivenUp, Turn
 
 __all__ = ["CameraListener", "LiveCamera", "probe"]
 
@@ -47,37 +46,6 @@ _DEVICE_READ_S = 10.0
 # What is left behind holds memory and a socket. After so many of one camera, the next comes after a longer wait.
 _LEFT_BEHIND = 5
 _MANY_LEFT_BEHIND_S = 15 * 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """Why a connection is over, and for how long it gave frames."""
-
-    gap: GapReason
-    reason: CameraReason
-    detail: str
-    good_s: float = 0.0
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One reader, as the watchdog sees it. Changed under the camera's lock.
-
-    Attributes:
-        waiting_since: When it went into native code; None while it is not there.
-        limit_s: How long it may be there.
-        stalled: The watchdog reported a stall meanwhile.
-        given_up: Another reader has taken its place: it delivers and reports nothing any more.
-    """
-
-    waiting_since: float | None = None
-    limit_s: float = math.inf
-    stalled: bool = False
-    given_up: bool = False
-
-
-class _GivenUp(Exception):
-    """This reader's place was taken while it was blocked."""
 
 
 class LiveCamera:
@@ -147,14 +115,14 @@ class LiveCamera:
         self._damage = Damage(self._journal)
         self._stopping = threading.Event()
         self._answered = threading.Event()  # the first frame came, or the first attempt failed
-        self._first_failure: _Ended | None = None
+        self._first_failure: Ended | None = None
         self._failure: BaseException | None = None
         self._threads: tuple[threading.Thread, ...] = ()
         self._starting = threading.Lock()
         self._last_s = 0.0  # when the last good frame came; before the first, when the camera was started
         self._index = 0
         self._lock = threading.RLock()  # the three below, and all turns: the readers and the watchdog
-        self._turn = _Turn()
+        self._turn = Turn(self._lock, self._clock)
         self._reader: threading.Thread | None = None
         self._left_behind: list[threading.Thread] = []
 
@@ -268,7 +236,7 @@ class LiveCamera:
 
     def _start_reader(self, wait_s: float) -> None:
         """Start a reader that first waits. The lock is held."""
-        turn = self._turn = _Turn()
+        turn = self._turn = Turn(self._lock, self._clock)
         self._reader = threading.Thread(
             target=self._guard,
             args=(lambda: self._read(turn, wait_s),),
@@ -277,24 +245,7 @@ class LiveCamera:
         )
         self._reader.start()
 
-    @contextlib.contextmanager
-    def _native(self, turn: _Turn, limit_s: float) -> Iterator[None]:
-        """Around native code that may block: lets the watchdog see it.
-
-        Raises:
-            _GivenUp: The reader was replaced meanwhile.
-        """
-        with self._lock:
-            turn.waiting_since, turn.limit_s = self._clock.now_s(), limit_s
-        try:
-            yield
-        finally:
-            with self._lock:
-                turn.waiting_since = None
-                if turn.given_up:
-                    raise _GivenUp
-
-    def _read(self, turn: _Turn, wait_s: float) -> None:
+    def _read(self, turn: Turn, wait_s: float) -> None:
         try:
             while not self._stopping.wait(wait_s):
                 ended = self._connection(turn)
@@ -304,36 +255,36 @@ class LiveCamera:
                 self._went(state, ended, self._last_s)
                 wait_s = self._backoff.after(ended.reason, ended.good_s)
                 log.debug("camera %s: %s; trying again in %.1f s", self.source.name, ended.detail, wait_s)
-        except _GivenUp:
+        except GivenUp:
             log.info("camera %s: a reader that was left behind has ended", self.source.name)
 
-    def _went(self, state: CameraState, ended: _Ended, since_s: float) -> None:
+    def _went(self, state: CameraState, ended: Ended, since_s: float) -> None:
         self._journal.went(state, ended.gap, ended.detail, since_s, self._clock.now_s(), ended.reason)
         if not self._answered.is_set():
             self._first_failure = ended
             self._answered.set()
 
-    def _connection(self, turn: _Turn) -> _Ended:
+    def _connection(self, turn: Turn) -> Ended:
         """Open the camera once and deliver its frames until there are none."""
         connection: Connection | None = None
         try:
-            with self._native(turn, self._open_limit_s):
+            with turn.native(self._open_limit_s):
                 connection = self._connect(self.source, self._open_timeout_s, self._read_timeout_s)
             return self._drain(turn, connection)
         except Fault as fault:
-            return _Ended("lost", fault.reason, fault.detail)
+            return Ended("lost", fault.reason, fault.detail)
         finally:
             if connection is not None:
                 self._close(turn, connection)
 
-    def _close(self, turn: _Turn, connection: Connection) -> None:
+    def _close(self, turn: Turn, connection: Connection) -> None:
         if turn.given_up:
             connection.close()
             return
-        with self._native(turn, self._read_limit_s):
+        with turn.native(self._read_limit_s):
             connection.close()
 
-    def _drain(self, turn: _Turn, connection: Connection) -> _Ended:
+    def _drain(self, turn: Turn, connection: Connection) -> Ended:
         opened_s = self._clock.now_s()
         first_s: float | None = None
         without_picture = 0
@@ -341,7 +292,7 @@ class LiveCamera:
             turn.stalled = False
         while True:
             try:
-                with self._native(turn, self._read_limit_s):
+                with turn.native(self._read_limit_s):
                     grabbed = connection.grab()
             except Fault as fault:
                 if turn.stalled:
@@ -354,7 +305,7 @@ class LiveCamera:
             if grabbed != "whole":
                 if first_s is None and seconds - opened_s > _FIRST_WHOLE_S:
                     detail = f"no whole frame in {_FIRST_WHOLE_S:g} s; let the camera send key frames more often"
-                    return _Ended("undecodable", "no_video", detail)
+                    return Ended("undecodable", "no_video", detail)
                 self._without(grabbed == "damaged" and first_s is not None, seconds)
                 continue
             # The first frame of a connection is converted before `online` is reported.
@@ -367,23 +318,23 @@ class LiveCamera:
                 without_picture += 1
                 if without_picture >= _UNDECODABLE_FRAMES:
                     detail = f"{without_picture} frames in a row gave no picture; check the camera's video settings"
-                    return _Ended("undecodable", "no_video", detail, self._good_s(first_s))
+                    return Ended("undecodable", "no_video", detail, self._good_s(first_s))
 
     def _good_s(self, first_s: float | None) -> float:
         return 0.0 if first_s is None else self._last_s - first_s
 
-    def _stalled(self, first_s: float | None) -> _Ended:
+    def _stalled(self, first_s: float | None) -> Ended:
         detail = f"no frame for {self._clock.now_s() - self._last_s:.1f} s; check the network and the camera"
-        return _Ended("stalled", "timeout", detail, self._good_s(first_s))
+        return Ended("stalled", "timeout", detail, self._good_s(first_s))
 
-    def _why_ended(self, fault: Fault, first_s: float | None) -> _Ended:
+    def _why_ended(self, fault: Fault, first_s: float | None) -> Ended:
         if first_s is not None:
             gap: GapReason = "stalled" if fault.reason == "timeout" else "lost"
-            return _Ended(gap, fault.reason, fault.detail, self._good_s(first_s))
+            return Ended(gap, fault.reason, fault.detail, self._good_s(first_s))
         if fault.reason == "timeout":
-            return _Ended("lost", fault.reason, fault.detail)
+            return Ended("lost", fault.reason, fault.detail)
         detail = "it opened, but ended before one frame could be decoded; check that the URL is that of its stream"
-        return _Ended("undecodable", "no_video", detail)
+        return Ended("undecodable", "no_video", detail)
 
     def _without(self, damaged: bool, seconds: float) -> None:
         """A frame came that is not whole."""
@@ -435,7 +386,7 @@ class LiveCamera:
             with self._lock:
                 delay_s = self._look(self._turn)
 
-    def _look(self, turn: _Turn) -> float:
+    def _look(self, turn: Turn) -> float:
         """Report a reader that waits too long; returns when to look again."""
         if turn.waiting_since is None:
             return self._stall_s
@@ -448,10 +399,10 @@ class LiveCamera:
                 return min(self._stall_s, turn.limit_s) - waited_s
             turn.stalled = True
             detail = f"no frame for {self._stall_s:g} s; check the network and the camera"
-            self._went("stalled", _Ended("stalled", "timeout", detail), self._last_s)
+            self._went("stalled", Ended("stalled", "timeout", detail), self._last_s)
         return min(self._stall_s, turn.limit_s - waited_s)
 
-    def _give_up(self, turn: _Turn, waited_s: float) -> None:
+    def _give_up(self, turn: Turn, waited_s: float) -> None:
         assert self._reader is not None
         turn.given_up = True
         self.hung += 1
@@ -459,7 +410,7 @@ class LiveCamera:
         many = len(self._left_behind)
         wait_s = self._backoff.after("hung", 0.0) if many < _LEFT_BEHIND else _MANY_LEFT_BEHIND_S
         detail = f"a read has been blocked for {waited_s:.0f} s and is given up; restart the camera if this repeats"
-        self._went("offline", _Ended("lost", "hung", detail), self._last_s)
+        self._went("offline", Ended("lost", "hung", detail), self._last_s)
         log.warning(
             "camera %s: a blocked reader is left behind, %d so far; the next one starts in %.0f s",
             self.source.name,

@@ -14,6 +14,7 @@ from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.video.connection import Fault, Grabbed
 from edge_runtime.video.diagnosis import ca_file, resolve, why_not_open
 from edge_runtime.video.h264 import FrameNumbers
+from edge_runtime.video.leaving import interruptible
 from edge_runtime.video.sources import Source
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ class NetworkConnection:
         from av.error import FFmpegError
 
         try:
-            packet = next(self._packets)
+            with interruptible():
+                packet = next(self._packets)
         except StopIteration:
             raise Fault("ended", "the camera ended the stream") from None
         except FFmpegError:
@@ -166,7 +168,8 @@ def _open(source: Source, open_timeout_s: float, read_timeout_s: float) -> Input
             options["ca_file"] = trusted
     begun_s = time.monotonic()
     try:
-        return av.open(source.target, options=options, timeout=(open_timeout_s, read_timeout_s))
+        with interruptible():
+            return av.open(source.target, options=options, timeout=(open_timeout_s, read_timeout_s))
     except (av.FFmpegError, UnicodeError, ValueError) as error:
         raise why_not_open(source, error, time.monotonic() - begun_s, open_timeout_s) from None
 

@@ -16,7 +16,19 @@ begun = time.perf_counter()
 import edge_runtime
 print(json.dumps([time.perf_counter() - begun, sorted(sys.modules)]))
 """
-HEAVY = {"torch", "transformers", "onnx", "onnxscript", "sklearn", "skl2onnx", "onnxruntime", "cv2", "click", "scipy"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "onnx",
+    "onnxscript",
+    "sklearn",
+    "skl2onnx",
+    "onnxruntime",
+    "cv2",
+    "av",
+    "click",
+    "scipy",
+}
 
 
 def probe() -> tuple[float, list[str]]:
