@@ -21,7 +21,7 @@ from edge_runtime.machine import available_cores, available_memory, instructions
 
 Level = Literal["ok", "note", "problem"]
 
-_PACKAGES = ("numpy", "opencv-python-headless", "msgspec", "click", "onnxruntime", "onnxruntime-gpu", OPENVINO)
+_PACKAGES = ("numpy", "opencv-python-headless", "av", "msgspec", "click", "onnxruntime", "onnxruntime-gpu", OPENVINO)
 _LITTLE_MEMORY = 2 * 2**30
 
 
@@ -113,7 +113,8 @@ def _video() -> Iterator[Finding]:
         return
     registry = cv2.videoio_registry
     if registry.hasBackend(cv2.CAP_FFMPEG):
-        yield Finding("ok", "video", f"OpenCV {cv2.__version__} with FFmpeg: files, RTSP and HTTP cameras")
+        found = f"OpenCV {cv2.__version__} with FFmpeg for files, PyAV {package_version('av')} for network cameras"
+        yield Finding("ok", "video", found)
     else:
         yield Finding(
             "problem",

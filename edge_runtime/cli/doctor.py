@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import click
@@ -10,17 +11,25 @@ from edge_runtime.cli.options import AS_JSON, DEBUG, as_json_text
 
 
 @click.command("doctor")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Try every bundle, camera and output that a cameras.yaml names, too.",
+)
 @AS_JSON
 @DEBUG
-def command(as_json: bool, debug: bool) -> None:
+def command(config: Path | None, as_json: bool, debug: bool) -> None:
     """Say what this machine offers: versions, providers that really load, video, processor, memory, GPU.
 
     You get one line a finding, with what to do about it where there is something to do. The exit code is 0
-    whatever is found.
+    whatever is found. With --config every camera is opened once and every output asked once, all within a few
+    seconds; nothing is published.
 
     \b
     Example:
       hh-edge doctor
+      hh-edge doctor --config cameras.yaml
     """
     from dataclasses import asdict
 
@@ -29,6 +38,10 @@ def command(as_json: bool, debug: bool) -> None:
 
     start_logging(debug=debug)
     findings = examine()
+    if config is not None:
+        from edge_runtime.checks.site import examine_site
+
+        findings += examine_site(config)
     if as_json:
         click.echo(as_json_text([asdict(finding) for finding in findings]))
         return

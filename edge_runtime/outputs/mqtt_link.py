@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edge_runtime.errors import MissingExtra, UsageError, one_line
+from edge_runtime.errors import MissingExtra, NotDelivered, UsageError, one_line
 from edge_runtime.files import shown_path
 from edge_runtime.outputs.mqtt_settings import MqttSettings, TlsSettings
 from edge_runtime.repeats import RepeatedTrouble
@@ -250,6 +250,46 @@ def load_paho() -> Any:
     except ImportError as error:
         raise MissingExtra('paho-mqtt is not installed; run: pip install "headhunt-edge[mqtt]"') from error
     return paho.mqtt.client
+
+
+def try_broker(settings: MqttSettings, limit_s: float) -> None:
+    """Log in to a broker once, and out again. Nothing is published.
+
+    Args:
+        settings: The broker.
+        limit_s: How long to wait for its answer.
+
+    Raises:
+        NotDelivered: It does not answer, or lets this client not in.
+        MissingExtra: paho-mqtt is not installed.
+        UsageError: A file of the TLS settings cannot be used.
+    """
+    paho = load_paho()
+    client: Client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    client.username_pw_set(settings.user, settings.password)
+    if settings.tls is not None:
+        client.tls_set_context(_tls_context(settings.tls))
+    answered, codes = threading.Event(), []
+
+    def on_connect(_client: Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
+        codes.append(code)
+        answered.set()
+
+    client.on_connect = on_connect
+    client.connect_timeout = limit_s
+    try:
+        client.connect(settings.host, settings.to_port)
+        client.loop_start()
+        answered.wait(limit_s)
+        if not codes:
+            raise NotDelivered(f"{settings.shown}: connects, and does not answer; check that MQTT is spoken there")
+        if codes[0].is_failure:
+            raise NotDelivered(f"{settings.shown}: lets us not in ({codes[0]}); check user and password")
+    except (OSError, ValueError) as error:
+        raise NotDelivered(f"{settings.shown}: cannot be reached ({_reason(error)}); check host and port") from error
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def _tls_context(tls: TlsSettings) -> ssl.SSLContext:

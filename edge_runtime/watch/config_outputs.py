@@ -45,7 +45,7 @@ def check_outputs(configuration: Configuration) -> None:
         UsageError: A secret, an address or a file cannot be used.
     """
     if configuration.mqtt is not None:
-        _broker(configuration.mqtt)
+        broker_of(configuration.mqtt)
     for number in range(len(configuration.webhook)):
         _webhook(configuration, number)
     if configuration.frigate is not None:
@@ -70,11 +70,11 @@ def open_outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterat
         return
     check_outputs(configuration)
     with ExitStack() as stack:
-        spool = stack.enter_context(_spool(configuration.spool))
+        spool = stack.enter_context(_spool(configuration))
         unfinished = spool.unfinished_events()
         sinks: list[SpooledSink] = []
         if configuration.mqtt is not None:
-            sinks.append(SpooledSink(MqttSink(_broker(configuration.mqtt), cameras), spool))
+            sinks.append(SpooledSink(MqttSink(broker_of(configuration.mqtt), cameras), spool))
         for number in range(len(configuration.webhook)):
             webhook = _webhook(configuration, number)
             sinks.append(SpooledSink(webhook, spool, webhook.kinds))
@@ -84,10 +84,14 @@ def open_outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterat
         yield OtherOutputs([Output(sink) for sink in sinks], unfinished)
 
 
-def _spool(settings: SpoolSettings | None) -> Spool:
-    if settings is None:
-        settings = SpoolSettings(path=str(_state_folder()))
-    folder = Path(settings.path)
+def spool_folder(configuration: Configuration) -> Path:
+    """Where the spool lies."""
+    return _state_folder() if configuration.spool is None else Path(configuration.spool.path)
+
+
+def _spool(configuration: Configuration) -> Spool:
+    folder = spool_folder(configuration)
+    settings = configuration.spool or SpoolSettings(path=str(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -105,7 +109,8 @@ def _state_folder() -> Path:
     return Path(home).expanduser() / "headhunt-edge"
 
 
-def _broker(settings: MqttSettings) -> Broker:
+def broker_of(settings: MqttSettings) -> Broker:
+    """The broker of a configuration."""
     tls = None
     if settings.tls or settings.tls_ca or settings.tls_cert or settings.tls_insecure:
         tls = TlsSettings(
