@@ -8,9 +8,10 @@ with one line of error, without a password in it, and without having opened a fi
 and exits with 1, else one line of counts.
 """
 
-from __future__ import annotations
+from __future__ import base64
 
 import argparse
+import base64
 import contextlib
 import io
 import os
@@ -28,6 +29,7 @@ from edge_runtime.cli.exit_codes import run_command
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "cameras.example.yaml"
 PASSWORD = "Tr0ub4dor"
+HOOK_SECRET = "whsec_" + base64.b64encode(f"{PASSWORD}-{PASSWORD}-{PASSWORD}".encode()).decode()
 
 # An edit: what is done, two places in thousandths of the text, and what is put there.
 Edit = tuple[str, int, int, int]
@@ -164,7 +166,7 @@ def site() -> Iterator[Path]:
     """A folder with a secrets.yaml, and the environment that the example asks for."""
     with tempfile.TemporaryDirectory() as folder:
         secrets = Path(folder) / "secrets.yaml"
-        secrets.write_text(f"gate: {PASSWORD}\nmqtt_password: {PASSWORD}\nhook_secret: {PASSWORD}\n")
+        secrets.write_text(f"gate: {PASSWORD}\nmqtt_password: {PASSWORD}\nhook_secret: {HOOK_SECRET}\n")
         secrets.chmod(0o600)
         before = os.environ.get("GATE_PASSWORD")
         os.environ["GATE_PASSWORD"] = PASSWORD

@@ -344,6 +344,6 @@ def test_cameras_that_share_a_topic_are_refused(
     with caplog.at_level(logging.ERROR):
         for number in range(3):
             sink.write(event("new", number, "a#b"))
-    assert len(caplog.records) == 1
+    assert [one.levelname for one in caplog.records].count("ERROR") == 1
     sink.write(event("new", 9, "a/b"))
     assert kept_by(broker.port)["headhunt/a_b/state"] == b"ON"

@@ -466,6 +466,9 @@ class BlockedConnection:
     def picture(self) -> Any:
         return np.zeros((2, 2, 3), np.uint8)
 
+    def is_key(self) -> bool | None:
+        return None
+
     def close(self) -> None:
         self.closed_by = threading.current_thread().name
 
