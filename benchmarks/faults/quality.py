@@ -1,6 +1,6 @@
 """How often a good picture is told to be covered or frozen, and how soon a bad one is told.
 
-    python -m benchmarks.faults.quality --hours 24 > benchmarks/faults/quality.txt
+    python -m benchmarks.faults.quality --hours 24 --coded-minutes 4 > benchmarks/faults/quality.txt
 
 Days of made places (see places.py), at two pictures a second as the sensor gives them, then stretches of them coded
 as H.264 at 10 frames a second, then covered and frozen cameras by day and at night. Exits with 1 where something was

@@ -52,7 +52,7 @@ class QualityChange:
 class QualityWatch:
     """Looks at some pictures of one camera and tells when they become covered or frozen, and when that ends.
 
-    A look at 1920 x 1080 takes about 0.5 ms; of the picture only every fourth row is read and kept.
+    A look at 1920 x 1080 takes about 0.7 ms on one core; of the picture only every fourth row is read and kept.
 
     Not to be shared between threads.
     """
@@ -111,7 +111,7 @@ class QualityWatch:
         moved = before is not None and bool((np.abs(means.astype(np.int16) - before) > Frozen.MOVED).any())
         bare = visible is not None and visible < _BARE
         frozen = self._frozen.push(zlib.crc32(rows.tobytes()), moved, key, seconds)
-        empty = is_uniform(rows) and self._frozen.identical_s(seconds) >= Covered.EMPTY_S
+        empty = self._frozen.identical_s(seconds) >= Covered.EMPTY_S and is_uniform(rows)
         covered = self._covered.push(visible, empty, seconds)
         # Nothing is there that could move: a dark picture without noise repeats itself, and `covered` judges it.
         frozen = frozen and not bare
@@ -381,8 +381,9 @@ def is_uniform(rows: UInt8Array) -> bool:
         rows: uint8 (n, w, 3).
     """
     strip = round(rows.shape[0] * _STRIP)
-    # A hundred thousand values are enough, and most pictures are done after the first row.
-    middle = rows[strip : max(strip + 1, rows.shape[0] - strip), :: max(1, rows.shape[1] // 256)]
+    # Some thousand pixels are enough, and most pictures are done after the first row.
+    down, across = max(1, rows.shape[0] // 64), max(1, rows.shape[1] // 128)
+    middle = rows[strip : max(strip + 1, rows.shape[0] - strip) : down, ::across]
     if any(np.ptp(middle[0, :, channel]) > _UNIFORM for channel in range(3)):
         return False
     return bool((np.ptp(middle, axis=(0, 1)) <= _UNIFORM).all())

@@ -750,6 +750,16 @@ def test_a_segment_without_a_score_leaves_its_stride_to_the_others(detector):
     assert [record.reason for record in of(GapRecord, records)] == ["dropped", "lost"]
 
 
+def test_what_is_wrong_with_the_picture_of_a_segment_stands_in_its_record(detector):
+    located = detector.located("gate")
+    pixels = np.zeros((1, 2, 2, 3), np.uint8)
+    items = [Segment(i, 24 * i, 24 * i + 24, i / 2, i / 2 + 0.5, pixels) for i in range(3)]
+    items[1] = replace(items[1], quality=("covered", "frozen"))
+    records = [record for item in items for record in located.take(item, 0.2)]
+    told = [record.quality for record in of(SegmentRecord, records + located.flush())]
+    assert told == [msgspec.UNSET, ["covered", "frozen"], msgspec.UNSET]
+
+
 def test_another_stride_than_the_calibrated_one_is_told_once(bundle, detector, caplog):
     twin = scored_by(detector)
     twin._told_of_stride = False

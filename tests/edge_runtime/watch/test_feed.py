@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from edge_runtime.errors import InvalidFrame
-from edge_runtime.records import CameraRecord
+from edge_runtime.records import CameraRecord, Quality
 from edge_runtime.stream.by_time import TimeSegmenter
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array
 from edge_runtime.stream.segments import Gap, Segment, SegmentSpec
@@ -144,3 +147,112 @@ def test_nothing_comes_after_the_end() -> None:
     feed.on_state("offline", "", 5.0)
     feed.finish()
     assert backlog.take(0.0) is None
+
+
+VIEW = np.repeat(np.repeat(np.random.default_rng(3).integers(0, 256, (12, 16, 1), np.uint8), 12, 0), 12, 1)
+
+
+def scene(number: int) -> UInt8Array:
+    """A picture with the noise of a sensor."""
+    noise = np.random.default_rng(number).integers(0, 4, (*VIEW.shape[:2], 1), np.uint8)
+    return np.repeat(VIEW // 2 + noise, 3, axis=2)
+
+
+def look(feed: CameraFeed, since_s: float, until_s: float, shown: Callable[[int], UInt8Array]) -> None:
+    for number in range(round(10 * since_s), round(10 * until_s)):
+        feed.on_frame(DecodedFrame(number, number / 10, partial(shown, number)))
+
+
+def told(backlog: Backlog) -> tuple[list[CameraRecord], list[Segment]]:
+    """What the feed put into the backlog: records, and segments."""
+    items = []
+    while (taken := backlog.take(0.0)) is not None:
+        items.append(taken[1])
+    return [one for one in items if isinstance(one, CameraRecord)], [one for one in items if isinstance(one, Segment)]
+
+
+@pytest.mark.parametrize(
+    ("shown", "quality"), [(lambda _: scene(0), "frozen"), (lambda _: np.zeros((144, 192, 3), np.uint8), "covered")]
+)
+def test_a_bad_picture_is_told_and_its_segments_are_marked(
+    shown: Callable[[int], UInt8Array], quality: Quality
+) -> None:
+    backlog = backlog_of(segments=1000, items=10000)
+    feed = feed_of(backlog)
+    feed.on_state("online", "", 0.0)
+    look(feed, 0, 20, scene)
+    look(feed, 20, 40, shown)
+    look(feed, 40, 60, scene)
+    feed.finish()
+    (online, wrong, right), segments = told(backlog)
+    assert online.quality is UNSET
+    assert (wrong.state, wrong.quality) == ("online", [quality])
+    assert (right.state, right.quality) == ("online", ["ok"])
+    marked = [segment for segment in segments if segment.quality]
+    assert {segment.quality for segment in marked} == {(quality,)}
+    # From within 15 s of its beginning until within a few seconds of its end.
+    assert 20 < marked[0].start_s < 35
+    assert 40 <= marked[-1].end_s < 47
+    assert [segment.index for segment in marked] == list(range(marked[0].index, marked[-1].index + 1))
+
+
+@pytest.mark.parametrize("sampled", [1, 4])
+def test_pictures_are_looked_at_though_the_model_sees_few(sampled: int) -> None:
+    spec = SegmentSpec(frames=100, sampled=sampled, fps=10.0)
+    backlog = backlog_of(segments=1000, items=10000)
+    feed = CameraFeed("gate", TimeSegmenter(spec, sparing=True), spec, PIXELS, backlog)
+    retrieved = []
+
+    def shown(number: int) -> UInt8Array:
+        retrieved.append(number)
+        return scene(0)
+
+    look(feed, 0, 20, shown)
+    (record,), _ = told(backlog)
+    assert record.quality == ["frozen"]
+    assert len(retrieved) < 30
+
+
+def test_what_the_reader_finds_is_told_with_what_is_seen() -> None:
+    backlog = backlog_of(segments=1000, items=10000)
+    feed = feed_of(backlog)
+    look(feed, 0, 15, lambda _: scene(0))
+    feed.on_quality(["corrupt"], "half of the frames do not decode", 15.0)
+    feed.on_quality(["corrupt"], "most of the frames do not decode", 15.1)
+    look(feed, 15, 18, lambda _: scene(0))
+    feed.on_quality(["ok"], "frames decode again", 18.0)
+    look(feed, 18, 20, lambda _: scene(0))
+    look(feed, 20, 27, scene)
+    records, segments = told(backlog)
+    assert [record.quality for record in records] == [["frozen"], ["frozen", "corrupt"], ["frozen"], ["ok"]]
+    assert records[1].detail == "half of the frames do not decode"
+    both = [segment for segment in segments if segment.quality == ("frozen", "corrupt")]
+    assert both
+    assert all(segment.end_s > 15 and segment.start_s < 18 for segment in both)
+
+
+def test_what_a_reader_finds_while_it_retrieves_a_frame() -> None:
+    backlog = backlog_of()
+    feed = feed_of(backlog)
+
+    def shown(number: int) -> UInt8Array:
+        feed.on_quality(["corrupt"], "blocks are missing", number / 10)
+        return scene(number)
+
+    look(feed, 0, 1, shown)
+    assert feed.quality == ("corrupt",)
+
+
+def test_a_state_that_follows_says_what_is_wrong_too() -> None:
+    backlog = backlog_of(segments=1000, items=10000)
+    feed = feed_of(backlog)
+    look(feed, 0, 15, lambda _: scene(0))
+    feed.on_state("offline", "the connection ended", 15.0)
+    feed.on_outage(14.9, 30.0, "lost")
+    feed.on_state("reconnected", "", 30.0)
+    (frozen, offline, reconnected), _ = told(backlog)
+    assert frozen.quality == reconnected.quality == ["frozen"]
+    assert offline.quality is UNSET
+    look(feed, 30, 37, scene)
+    (record,), _ = told(backlog)
+    assert (record.state, record.quality) == ("reconnected", ["ok"])
