@@ -8,7 +8,7 @@ with one line of error, without a password in it, and without having opened a fi
 and exits with 1, else one line of counts.
 """
 
-from __future__ import base64
+from __future__ import annotations
 
 import argparse
 import base64
