@@ -334,6 +334,9 @@ class FakeCapture:
     def retrieve(self) -> tuple[bool, Any]:
         return self.good, np.zeros((2, 2, 3), np.uint8) if self.good else None
 
+    def get(self, prop: int) -> float:
+        return 0.0  # what OpenCV says of a property that a backend does not have
+
     def release(self) -> None:
         pass
 
@@ -479,3 +482,30 @@ def test_a_start_and_a_stop_at_the_same_moment_leave_no_thread_and_raise_nothing
         # A stop that came before the start found nothing to end; what began after it ends by itself.
         assert camera.stop(PATIENCE_S)
         assert not [one for one in threading.enumerate() if one.name.endswith("-gate")]
+
+
+def test_it_is_known_which_frames_are_keyframes(rtsp_server: Callable[..., RtspServer]) -> None:
+    """A frozen picture is told apart from a still place by them."""
+    server = rtsp_server(size=(320, 240), fps=10)
+    keys: list[bool | None] = []
+    enough = threading.Event()
+
+    class Keys:
+        def on_frame(self, frame: DecodedFrame) -> None:
+            keys.append(frame.key)
+            if len(keys) == 20:
+                enough.set()
+
+        def on_outage(self, *_: object) -> None: ...
+
+        def on_state(self, *_: object) -> None: ...
+
+    camera = LiveCamera(parse_source(f"gate={server.url}"), Keys(), RunClock())
+    camera.start()
+    try:
+        assert enough.wait(20)
+    finally:
+        camera.stop()
+    # The server sends one every half second.
+    assert keys[:20].count(True) == 4
+    assert keys[:20].count(False) == 16
