@@ -99,11 +99,14 @@ class Writes:
     def watched(self) -> Iterator[None]:
         """Note what happens meanwhile."""
         self.seen.clear()
+        # Modules that are imported for the first time would leave their bytecode.
+        bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         self._watching = True
         try:
             yield
         finally:
             self._watching = False
+            sys.dont_write_bytecode = bytecode
 
     def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._watching:

@@ -256,8 +256,8 @@ class Frozen:
     over a keyframe.
 
     Not told: a frozen picture with a running clock written into it; and one that is encoded anew at a constant, low
-    bit rate, whose coarseness wanders: it looks like a still place. Told, because it is the same thing: a source
-    without any noise, such as a test picture or a still page on a screen.
+    bit rate, whose coarseness wanders: it looks like a still place. At CRF 23 to 38 pictures of x264 returned 5 to
+    32 s after the freeze. Told, because it is the same thing: a source without any noise, such as a test picture.
     """
 
     SAME_S, SAME_WITHOUT_KEY_S = 12.0, 120.0

@@ -223,6 +223,7 @@ def test_an_error_is_json_too(bundle_dir: Path, tmp_path: Path) -> None:
     assert "traceback" in json.loads(missing.stderr.splitlines()[-1])
 
 
+@pytest.mark.skipif(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, reason="started by nohup, which ignores it")
 def test_without_a_configuration_a_hangup_still_ends_a_run(bundle_dir: Path) -> None:
     # It accepts and never answers: a camera that is told to be away would end the run.
     with socket.create_server(("127.0.0.1", 0)) as silent:
