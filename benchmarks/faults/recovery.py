@@ -196,9 +196,15 @@ def _trial(fault: Fault, camera: Camera, watching: Watching, wait_s: float, last
     return Trial(
         fault.name,
         None if told is None else told.at - begun,
-        "" if told is None else str(told.record.get("reason") or told.record.get("quality") or told.record["state"]),
+        "" if told is None else _word(told.record),
         None if again is None else again.at - ended,
     )
+
+
+def _word(record: dict[str, object]) -> str:
+    """What a record of a camera says is wrong, in a word or two."""
+    quality = record.get("quality")
+    return str(record.get("reason") or (" ".join(quality) if isinstance(quality, list) else record["state"]))
 
 
 def _tells(record: dict[str, object]) -> bool:
