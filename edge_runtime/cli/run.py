@@ -158,9 +158,9 @@ def command(context: click.Context, /, **given: Any) -> int:
     open in the --output file is ended by the next run (`reason: "restart"`).
 
     A live camera that goes away is tried again for ever, after 1, 2, 3, 3 … seconds; one that refuses the password
-    every 15 minutes only, because cameras lock accounts. When scoring is
-    slower than the cameras, the oldest waiting segments become gaps (reason `dropped`). Of several files each one
-    that can be scored is scored, whatever is wrong with the others.
+    every 15 minutes only, because cameras lock accounts. When scoring is slower than the cameras, the oldest waiting
+    segments become gaps (reason `dropped`). Of several files each one that can be scored is scored, whatever is wrong
+    with the others.
 
     With --config a run goes on where no camera answers, and while all are outside their schedules. On SIGHUP, and
     with --watch whenever the file changes, cameras are added, removed and changed without touching the others; a
@@ -311,7 +311,7 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json
             growing=configuration.encode == "eager",
         )
 
-    detectors = Detectors(load)
+    detectors = Detectors(load, self_test=not chosen.no_self_test)
     with StopRequest(detectors.abandon, hangup=None if chosen.wishes.config is None else asked.set) as stop:
         try:
             plan = chosen.wishes.plan()
@@ -319,7 +319,7 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json
             options = _run_options(configuration, chosen, console, service.alive)
             sources = [camera.source for camera in plan.cameras if camera.enabled]
             check_files(sources)
-            supervisor = _supervisor(plan, chosen, asked, _own_options(detectors, not chosen.no_self_test))
+            supervisor = _supervisor(plan, chosen, asked, _own_options(detectors))
             bundle = Bundle.open(str(configuration.bundle))
             # Refused before the graphs are loaded.
             bundle.manifest.segment.striding(configuration.stride)
@@ -331,11 +331,8 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json
                 open_outputs(configuration, names) as others,
                 Outputs([Output(lines, required=True), *others.outputs]) as outputs,
             ):
-                detector = detectors.open(bundle)
-                if not chosen.no_self_test:
-                    detector.self_test()
                 runner = Runner(
-                    detector,
+                    detectors.open(bundle),
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
                     options=options,
@@ -358,18 +355,14 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json
         return stop.exit_code
 
 
-def _own_options(detectors: Detectors, self_test: bool) -> Callable[[PlannedCamera], CameraOptions]:
+def _own_options(detectors: Detectors) -> Callable[[PlannedCamera], CameraOptions]:
     """Completes a camera's options by the detector of its own bundle."""
-
     from edge_runtime.bundle.reader import Bundle
 
     def options_of(camera: PlannedCamera) -> CameraOptions:
         if camera.bundle is None:
             return camera.options
-        detector = detectors.open(Bundle.open(camera.bundle))
-        if self_test:
-            detector.self_test()
-        return replace(camera.options, detector=detector)
+        return replace(camera.options, detector=detectors.open(Bundle.open(camera.bundle)))
 
     return options_of
 

@@ -23,11 +23,14 @@ class Detectors:
     segments of their cameras can be scored in one call.
 
     Args:
-        load: Makes the detector of a bundle, with an engine that is there already or its own (None).
+        load: Makes the detector of a bundle, with an engine that is there already or its own (None); without a
+            self-test, during which `abandon` would not reach it.
+        self_test: Whether each runs one golden segment, once, before it is handed out.
     """
 
-    def __init__(self, load: Callable[[Bundle, Engine | None], Detector]) -> None:
+    def __init__(self, load: Callable[[Bundle, Engine | None], Detector], *, self_test: bool = False) -> None:
         self._load = load
+        self._self_test = self_test
         self._opened: dict[str, Detector] = {}
         self._engines: dict[tuple[tuple[str, str], ...], Engine] = {}
         self._stack = ExitStack()
@@ -37,7 +40,7 @@ class Detectors:
         """The detector of a bundle. Any thread may call it.
 
         Raises:
-            HeadHuntError: Whatever loading it raises.
+            HeadHuntError: Whatever loading or testing it raises.
         """
         with self._lock:
             if (known := self._opened.get(bundle.manifest.bundle_id)) is not None:
@@ -50,6 +53,12 @@ class Detectors:
             elif detector.engine is not None:
                 self._engines[graphs] = detector.engine
             self._opened[bundle.manifest.bundle_id] = detector
+            if self._self_test:
+                try:
+                    detector.self_test()
+                except BaseException:
+                    del self._opened[bundle.manifest.bundle_id]
+                    raise
             return detector
 
     def abandon(self) -> None:
