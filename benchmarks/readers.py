@@ -156,4 +156,12 @@ def resident_mb() -> float:
 
 
 if __name__ == "__main__":
-    {"opening": opening, "decoding": lambda: decoding(sys.argv[2]), "memory": memory}[sys.argv[1]]()
+    match sys.argv[1:]:
+        case ["opening"]:
+            opening()
+        case ["decoding", video]:
+            decoding(video)
+        case ["memory"]:
+            memory()
+        case _:
+            raise SystemExit(__doc__)
