@@ -68,10 +68,16 @@ class Server:
 
 
 class Proxy:
-    """A TCP proxy on a port of its own, in a thread of its own."""
+    """A TCP proxy on a port of its own, in a thread of its own.
 
-    def __init__(self, target: int) -> None:
+    Args:
+        target: The port that it leads to.
+        slow: Bytes a second that it passes where it is slow.
+    """
+
+    def __init__(self, target: int, slow: int = _SLOW) -> None:
         self.target = target
+        self._slow = slow
         self._mode: Mode = "pass"
         self._loop = asyncio.new_event_loop()
         self._chance = random.Random(target)
@@ -87,6 +93,10 @@ class Proxy:
         """Behave so from now on. What is open is cut where a mode is about new connections."""
         self._do(self._change(mode))
 
+    def cut(self) -> None:
+        """End the connections that are open; new ones are taken."""
+        self._do(self._abort())
+
     def close(self) -> None:
         """End."""
         self._do(self._change("refuse"))
@@ -101,13 +111,16 @@ class Proxy:
     async def _change(self, mode: Mode) -> None:
         self._mode = mode
         if mode in ("silent", "refuse"):
-            for writer in list(self._writers):
-                writer.transport.abort()
+            await self._abort()
         if mode == "refuse" and self._server is not None:
             self._server.close()
             self._server = None
         elif mode != "refuse" and self._server is None:
             await self._listen()
+
+    async def _abort(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -132,7 +145,7 @@ class Proxy:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, bad: bool = False) -> None:
         while data := await source.read(_SLOW if bad and self._mode == "slow" else 65536):
             if bad and self._mode == "slow":
-                await asyncio.sleep(len(data) / _SLOW)
+                await asyncio.sleep(len(data) / self._slow)
             if bad and self._mode == "corrupt":
                 data = self._spoiled(data)
             sink.write(data)

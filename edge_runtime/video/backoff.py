@@ -48,10 +48,12 @@ class Backoff:
         self._attempt = 0
         self._took_s: float | None = None  # to open, the last time that it did
         self._refused_s: list[float] = []
+        self._asked_again = len(_ASKED_AGAIN_S)  # so often since the password was right
 
     def opened(self, took_s: float) -> None:
         """Note that the camera was opened, with its password, and how long that took."""
         self._took_s = took_s
+        self._asked_again = 0
 
     def limit_s(self, whole_s: float) -> float:
         """How long the next attempt may take to connect, and once more to find the video.
@@ -82,12 +84,12 @@ class Backoff:
     def _after_refusal(self) -> float:
         now_s = self._now_s()
         self._refused_s = [at_s for at_s in self._refused_s if now_s - at_s < _LOCKOUT_S] + [now_s]
-        times = len(self._refused_s)
-        if self._took_s is not None and times < _LOGINS:
-            return _ASKED_AGAIN_S[times - 1] * self._longer()
         wait_s = _REFUSED_LOGIN_S
-        if times >= _LOGINS:
+        if len(self._refused_s) >= _LOGINS:
             wait_s = max(wait_s, self._refused_s[-_LOGINS] + _LOCKOUT_S - now_s)
+        elif self._asked_again < len(_ASKED_AGAIN_S):
+            wait_s = _ASKED_AGAIN_S[self._asked_again]
+            self._asked_again += 1
         return wait_s * self._longer()
 
     def _wait_s(self, attempt: int) -> float:

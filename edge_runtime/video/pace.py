@@ -20,8 +20,10 @@ _KEEPS_PACE = (0.8, 1.25)
 _REMEMBERED = 60
 # More than the wait for one frame that is a stall: frames that come at last may be late once.
 _LATE = 4 / 3
-# Without stamps, over twice the wait that is a stall: no more than four frames, a thirtieth of what usually came. Night
-# modes go down to one frame a second.
+# A frame that is behind by no more than this is in time.
+_IN_TIME_S = 0.5
+# Without stamps, over twice the wait that is a stall: no more than four frames, a thirtieth of what usually came.
+# Night modes go down to one frame a second.
 _OVER = 2
 _FEW = 4
 _FEWER = 30
@@ -109,7 +111,9 @@ class Pace:
         """
         if self._late_s(waiting_s) >= self._limit_s:
             assert self._stamp_s is not None
-            best = min(self._marks, key=lambda mark: mark.behind_s)
+            # Of those that were in time the last one: what happened since then is what is told.
+            least_s = min(mark.behind_s for mark in self._marks)
+            best = next(mark for mark in reversed(self._marks) if mark.behind_s <= least_s + _IN_TIME_S)
             came_s = self._stamp_s - best.stamp_s
             within_s = self._waited_s + waiting_s - best.waited_s
             return f"frames of {came_s:.1f} s came in {within_s:.1f} s; the network is too slow for this stream"
@@ -134,7 +138,7 @@ class Pace:
         if mark.waited_s - self._marked_s >= 1:
             self._marked_s = mark.waited_s
             self._marks.append(mark)
-        elif mark.behind_s < self._marks[-1].behind_s:
+        elif mark.behind_s <= self._marks[-1].behind_s:
             self._marks[-1] = mark
 
     def _learn(self, seconds: float, stamp_s: float) -> None:
