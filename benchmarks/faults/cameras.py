@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from benchmarks.faults.names import Answer, NameServer
+
 ROOT = Path(__file__).parent.parent.parent
 SERVER = ROOT / "tests" / "support" / "rtsp_server.py"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -164,13 +166,16 @@ class Camera:
 
     Args:
         name: What the run calls it.
+        names: Who knows its address; without, the address stands in its URL.
 
     Attributes:
         other: Whether it starts at the other size and codec.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, names: NameServer | None = None) -> None:
         self.name = name
+        self._names = names
+        self._host = "127.0.0.1" if names is None else f"{name}.faults.test"
         self.other = False
         self.server = Server()
         self._login = ("operator", "first")
@@ -180,7 +185,7 @@ class Camera:
     @property
     def url(self) -> str:
         """Through the proxy, with the first login."""
-        return f"rtsp://operator:first@127.0.0.1:{self.proxy.port}/stream"
+        return f"rtsp://operator:first@{self._host}:{self.proxy.port}/stream"
 
     def start(self) -> None:
         """Start the server."""
@@ -208,6 +213,17 @@ class Camera:
         """Restart with the first."""
         self._login = ("operator", "first")
         self.start()
+
+    def forget(self, answer: Answer) -> None:
+        """Its name is no longer known, and its connection is cut."""
+        assert self._names is not None
+        self._names.answer(self._host, answer)
+        self.proxy.cut()
+
+    def remember(self) -> None:
+        """Its name is known again."""
+        assert self._names is not None
+        self._names.answer(self._host, "address")
 
     def __enter__(self) -> Self:
         return self

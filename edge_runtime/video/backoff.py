@@ -51,7 +51,7 @@ class Backoff:
         self._asked_again = len(_ASKED_AGAIN_S)  # so often since the password was right
 
     def opened(self, took_s: float) -> None:
-        """Note that the camera was opened, with its password, and how long that took."""
+        """Note that the camera took its password and gave frames, and how long it took to open."""
         self._took_s = took_s
         self._asked_again = 0
 
@@ -63,7 +63,7 @@ class Backoff:
         """
         if self._took_s is None or (self._attempt > 0 and self._attempt % _WHOLE_LIMIT_EVERY == 0):
             return whole_s
-        return min(whole_s, max(_SHORT_S, _TIMES_AS_LONG * self._took_s))
+        return min(whole_s, max(_SHORT_S, round(_TIMES_AS_LONG * self._took_s, 1)))
 
     def after(self, reason: CameraReason | None, good_s: float, tried_s: float = 0.0) -> float:
         """The wait after a connection.

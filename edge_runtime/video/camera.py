@@ -278,7 +278,7 @@ class LiveCamera:
             limit_s = self._backoff.limit_s(self._open_timeout_s)
             with turn.native(self._open_limit_s):
                 connection = self._connect(self.source, limit_s, self._read_timeout_s)
-            self._backoff.opened(self._clock.now_s() - begun_s)
+            took_s = self._clock.now_s() - begun_s
             ended = self._delivery.drain(turn, connection)
         except Fault as fault:
             ended = Ended("lost", fault.reason, fault.detail)
@@ -286,6 +286,7 @@ class LiveCamera:
             if connection is not None:
                 self._close(turn, connection)
         if self._delivery.index > before:
+            self._backoff.opened(took_s)
             return ended
         return dataclasses.replace(ended, tried_s=self._clock.now_s() - begun_s)
 
