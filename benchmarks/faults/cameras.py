@@ -101,7 +101,7 @@ class Proxy:
 
     def close(self) -> None:
         """End."""
-        self._do(self._change("refuse"))
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _do(self, work: object) -> None:
@@ -119,6 +119,13 @@ class Proxy:
             self._server = None
         elif mode != "refuse" and self._server is None:
             await self._listen()
+
+    async def _end(self) -> None:
+        await self._change("refuse")
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     async def _abort(self) -> None:
         for writer in list(self._writers):

@@ -279,7 +279,7 @@ class LiveCamera:
             with turn.native(self._open_limit_s):
                 connection = self._connect(self.source, limit_s, self._read_timeout_s)
             took_s = self._clock.now_s() - begun_s
-            ended = self._delivery.drain(turn, connection)
+            ended = self._delivery.drain(turn, connection, late=took_s >= 0.9 * limit_s)
         except Fault as fault:
             ended = Ended("lost", fault.reason, fault.detail)
         finally:

@@ -68,8 +68,13 @@ class Delivery:
         """How many frames were left out because they, or one that they depend on, came damaged."""
         return self._damage.count
 
-    def drain(self, turn: Turn, connection: Connection) -> Ended:
+    def drain(self, turn: Turn, connection: Connection, late: bool = False) -> Ended:
         """Deliver the frames of an open connection until there are none.
+
+        Args:
+            turn: Of the reader.
+            connection: Just opened.
+            late: Whether that took as long as it may. Then it has ended, though it opened.
 
         Returns:
             Why there are none.
@@ -89,7 +94,7 @@ class Delivery:
             except Fault as fault:
                 if turn.stalled is not None:
                     return Ended("stalled", "timeout", turn.stalled, self._good_s(first_s))
-                return self._why_ended(fault, first_s)
+                return self._why_ended(fault, first_s, late)
             seconds = self._clock.now_s()
             if turn.stalled is not None or self._stopping():
                 # A frame that comes after the stall was reported is old, and so is what follows it.
@@ -127,12 +132,14 @@ class Delivery:
     def _good_s(self, first_s: float | None) -> float:
         return 0.0 if first_s is None else self.last_s - first_s
 
-    def _why_ended(self, fault: Fault, first_s: float | None) -> Ended:
+    def _why_ended(self, fault: Fault, first_s: float | None, late: bool) -> Ended:
         if first_s is not None:
             gap: GapReason = "stalled" if fault.reason == "timeout" else "lost"
             return Ended(gap, fault.reason, fault.detail, self._good_s(first_s))
         if fault.reason == "timeout":
             return Ended("lost", fault.reason, fault.detail)
+        if late:
+            return Ended("lost", "timeout", "it answers too slowly to find its video; check the network and its load")
         detail = "it opened, but ended before one frame could be decoded; check that the URL is that of its stream"
         return Ended("undecodable", "no_video", detail)
 

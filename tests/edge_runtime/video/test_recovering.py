@@ -15,6 +15,7 @@ from rtsp import RtspServer
 from benchmarks.faults.cameras import Proxy
 from edge_runtime.stream.clock import RunClock
 from edge_runtime.video.camera import LiveCamera
+from edge_runtime.video.connection import Connection, Fault, Grabbed
 from edge_runtime.video.sources import Source, parse_source
 
 QUICK: dict[str, Any] = {"stall_s": 3.0, "backoff_s": (0.1, 0.2)}
@@ -117,3 +118,34 @@ def test_a_camera_that_is_not_known_has_the_whole_limit(recorder: Recorder) -> N
         with LiveCamera(source, recorder, RunClock(), open_timeout_s=3.0, **QUICK):
             recorder.wait_state("offline")
     assert "within 3 s" in recorder.states[0][1]
+
+
+def test_a_stream_that_opens_at_the_last_moment_and_ends_is_told_to_be_slow(recorder: Recorder) -> None:
+    # FFmpeg opens what it knows half of when its time is over. What a server has sent by then is a matter of chance.
+    now_s = [0.0]
+
+    class Ending:
+        def grab(self) -> Grabbed:
+            raise Fault("ended", "the connection ended")
+
+        def picture(self) -> None:
+            return None
+
+        def is_key(self) -> bool | None:
+            return None
+
+        def stamp_s(self) -> float | None:
+            return None
+
+        def close(self) -> None:
+            pass
+
+    def connect(source: Source, open_timeout_s: float, read_timeout_s: float) -> Connection:
+        now_s[0] += 0.95 * open_timeout_s
+        return Ending()
+
+    source = parse_source("gate=rtsp://host/")
+    with LiveCamera(source, recorder, RunClock(lambda: now_s[0]), connect=connect, **QUICK):
+        recorder.wait_state("offline")
+    assert recorder.reasons == ["timeout"]
+    assert "too slowly" in recorder.states[0][1]
