@@ -6,10 +6,10 @@ and the namespace) and `unshare`.
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import struct
+import subprocess
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -28,8 +28,13 @@ def missing() -> str | None:
     """Why there can be no name server here, or None."""
     if shutil.which("unshare") is None:
         return "no unshare (util-linux)"
-    if os.geteuid() != 0:
-        return "port 53 and a mount namespace need root"
+    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode != 0:
+        return "no mount namespace, which needs root"
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trying:
+            trying.bind((_SERVER, _PORT))
+    except OSError as error:
+        return f"port {_PORT} of {_SERVER} cannot be had ({error.strerror})"
     return None
 
 
