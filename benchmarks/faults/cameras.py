@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from benchmarks.faults.names import Answer, NameServer
+
 ROOT = Path(__file__).parent.parent.parent
 SERVER = ROOT / "tests" / "support" / "rtsp_server.py"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -68,10 +70,16 @@ class Server:
 
 
 class Proxy:
-    """A TCP proxy on a port of its own, in a thread of its own."""
+    """A TCP proxy on a port of its own, in a thread of its own.
 
-    def __init__(self, target: int) -> None:
+    Args:
+        target: The port that it leads to.
+        slow: Bytes a second that it passes where it is slow.
+    """
+
+    def __init__(self, target: int, slow: int = _SLOW) -> None:
         self.target = target
+        self._slow = slow
         self._mode: Mode = "pass"
         self._loop = asyncio.new_event_loop()
         self._chance = random.Random(target)
@@ -87,9 +95,13 @@ class Proxy:
         """Behave so from now on. What is open is cut where a mode is about new connections."""
         self._do(self._change(mode))
 
+    def cut(self) -> None:
+        """End the connections that are open; new ones are taken."""
+        self._do(self._abort())
+
     def close(self) -> None:
         """End."""
-        self._do(self._change("refuse"))
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _do(self, work: object) -> None:
@@ -101,13 +113,23 @@ class Proxy:
     async def _change(self, mode: Mode) -> None:
         self._mode = mode
         if mode in ("silent", "refuse"):
-            for writer in list(self._writers):
-                writer.transport.abort()
+            await self._abort()
         if mode == "refuse" and self._server is not None:
             self._server.close()
             self._server = None
         elif mode != "refuse" and self._server is None:
             await self._listen()
+
+    async def _end(self) -> None:
+        await self._change("refuse")
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+    async def _abort(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -132,7 +154,7 @@ class Proxy:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, bad: bool = False) -> None:
         while data := await source.read(_SLOW if bad and self._mode == "slow" else 65536):
             if bad and self._mode == "slow":
-                await asyncio.sleep(len(data) / _SLOW)
+                await asyncio.sleep(len(data) / self._slow)
             if bad and self._mode == "corrupt":
                 data = self._spoiled(data)
             sink.write(data)
@@ -151,13 +173,16 @@ class Camera:
 
     Args:
         name: What the run calls it.
+        names: Who knows its address; without, the address stands in its URL.
 
     Attributes:
         other: Whether it starts at the other size and codec.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, names: NameServer | None = None) -> None:
         self.name = name
+        self._names = names
+        self._host = "127.0.0.1" if names is None else f"{name}.faults.test"
         self.other = False
         self.server = Server()
         self._login = ("operator", "first")
@@ -167,7 +192,7 @@ class Camera:
     @property
     def url(self) -> str:
         """Through the proxy, with the first login."""
-        return f"rtsp://operator:first@127.0.0.1:{self.proxy.port}/stream"
+        return f"rtsp://operator:first@{self._host}:{self.proxy.port}/stream"
 
     def start(self) -> None:
         """Start the server."""
@@ -195,6 +220,17 @@ class Camera:
         """Restart with the first."""
         self._login = ("operator", "first")
         self.start()
+
+    def forget(self, answer: Answer) -> None:
+        """Its name is no longer known, and its connection is cut."""
+        assert self._names is not None
+        self._names.answer(self._host, answer)
+        self.proxy.cut()
+
+    def remember(self) -> None:
+        """Its name is known again."""
+        assert self._names is not None
+        self._names.answer(self._host, "address")
 
     def __enter__(self) -> Self:
         return self

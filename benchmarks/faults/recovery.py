@@ -14,6 +14,7 @@ import json
 import random
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ import click
 from benchmarks.bundles import built
 from benchmarks.commanding import PATH, WORK, say
 from benchmarks.faults.cameras import Camera
+from benchmarks.faults.names import NameServer, missing
 from benchmarks.faults.watching import Watching
 from benchmarks.measuring import machine
 from edge_runtime.bundle.reader import Bundle
@@ -42,6 +44,7 @@ class Fault:
         begin: Does it.
         end: Takes it back.
         returns: Whether scoring is expected again within the campaign's patience.
+        named: Whether the camera has a name, which a name server of the campaign knows.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Fault:
     begin: Callable[[Camera], None]
     end: Callable[[Camera], None]
     returns: bool = True
+    named: bool = False
 
 
 def _restart(camera: Camera) -> None:
@@ -74,6 +78,20 @@ FAULTS = (
     Fault("silent", "connections are accepted and never answered", lambda one: one.proxy.set("silent"), Camera.open),
     Fault("refused", "nobody listens", lambda one: one.proxy.set("refuse"), Camera.open),
     Fault("changed", "restarts at another size and codec", _otherwise, lambda one: None),
+    Fault(
+        "dns",
+        "the connection is cut, and the name server does not answer",
+        lambda one: one.forget("silence"),
+        Camera.remember,
+        named=True,
+    ),
+    Fault(
+        "nameless",
+        "the connection is cut, and the name server does not know the camera's name",
+        lambda one: one.forget("unknown"),
+        Camera.remember,
+        named=True,
+    ),
     Fault("login", "the camera asks for another password", Camera.lock, Camera.unlock, returns=False),
 )
 
@@ -126,6 +144,9 @@ def recovery(
     record = work / "faults" / "recovery.jsonl"
     record.parent.mkdir(parents=True, exist_ok=True)
     faults = [one for one in FAULTS if not names or one.name in names]
+    if any(one.named for one in faults) and (reason := missing()) is not None:
+        say(f"without the faults of name servers: {reason}")
+        faults = [one for one in faults if not one.named]
     for fault in faults:
         while (left := trials - len([one for one in _done(record) if one.fault == fault.name])) > 0:
             say(f"{fault.name}: {left} of {trials} trials left")
@@ -155,8 +176,12 @@ def _done(record: Path) -> list[Trial]:
 def _round(fault: Fault, count: int, bundle: Path, patience: float, chance: random.Random) -> Iterator[Trial]:
     """The fault once on so many cameras, all watched by one run."""
     with ExitStack() as stack:
-        cameras = [stack.enter_context(Camera(f"camera{number}")) for number in range(count)]
-        watching = stack.enter_context(Watching(bundle, {one.name: one.url for one in cameras}))
+        names = None
+        if fault.named:
+            names = stack.enter_context(NameServer(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+        cameras = [stack.enter_context(Camera(f"camera{number}", names)) for number in range(count)]
+        urls = {one.name: one.url for one in cameras}
+        watching = stack.enter_context(Watching(bundle, urls, prefix=names.prefix if names else ()))
         watching.wait_until(lambda: all(watching.segments(one.name) >= 2 for one in cameras), patience)
         found: list[Trial | None] = [None] * count
 

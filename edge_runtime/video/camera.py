@@ -9,6 +9,7 @@ that is a segmentation fault.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import threading
@@ -17,14 +18,12 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from edge_runtime.errors import InvalidFrame, UsageError
-from edge_runtime.records import CameraState, GapReason
+from edge_runtime.errors import UsageError
+from edge_runtime.records import CameraState
 from edge_runtime.stream.clock import RunClock
-from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.video.backoff import Backoff
-from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.connection import Connection, Fault
-from edge_runtime.video.damage import Damage
+from edge_runtime.video.delivery import Delivery
 from edge_runtime.video.diagnosis import ASKING_S
 from edge_runtime.video.journal import CameraJournal, CameraListener
 from edge_runtime.video.probe import connect, probe, unavailable
@@ -37,15 +36,13 @@ log = logging.getLogger(__name__)
 
 Connect = Callable[[Source, float, float], Connection]
 
-# So many frames in a row without a picture are a broken stream, fewer are lost packets.
-_UNDECODABLE_FRAMES = 10
-# A camera that is joined between two key frames has no whole picture before the next; some send one in ten seconds.
-_FIRST_WHOLE_S = 20.0
 # OpenCV waits so long for a device that is silent.
 _DEVICE_READ_S = 10.0
 # What is left behind holds memory and a socket. After so many of one camera, the next comes after a longer wait.
 _LEFT_BEHIND = 5
 _MANY_LEFT_BEHIND_S = 15 * 60.0
+# No more often does the watchdog look.
+_LOOK_S = 0.05
 
 
 class LiveCamera:
@@ -58,10 +55,11 @@ class LiveCamera:
         source: A network camera or device.
         listener: Who is told of frames, outages and states; of damaged pictures too, if it is a QualityListener.
         clock: Of the run. The times of frames and outages are its seconds, also of a camera that is started later.
-        open_timeout_s: Limit for connecting, and once more for finding the video; devices have none.
+        open_timeout_s: Limit for connecting, and once more for finding the video; devices have none. A camera that
+            was open before gets less, see Backoff.
         read_timeout_s: Limit for one frame; devices have none.
         stall_s: A camera that gave frames and then none for so long is reported as `stalled`, and opened again as
-            soon as its read returns.
+            soon as its read returns. So is one whose frames come slower and slower, see Pace.
         hang_s: A reader that is blocked for so much longer than its timeouts allow is given up: reported as `hung`,
             left behind, and replaced.
         backoff_s: Waits between attempts in seconds, of which the last one repeats; see Backoff.
@@ -109,19 +107,27 @@ class LiveCamera:
         self._open_limit_s = 2 * open_timeout_s + ASKING_S + hang_s
         self._read_limit_s = hang_s + max(read_timeout_s, _DEVICE_READ_S if source.kind == "device" else 0)
         self._connect = connect
-        self._backoff = Backoff(backoff_s)
+        self._backoff = Backoff(backoff_s, now_s=clock.now_s)
         self._clock = clock
         self._journal = CameraJournal(source, listener)
-        self._damage = Damage(self._journal)
         self._stopping = threading.Event()
         self._answered = threading.Event()  # the first frame came, or the first attempt failed
         self._first_failure: Ended | None = None
         self._failure: BaseException | None = None
         self._threads: tuple[threading.Thread, ...] = ()
         self._starting = threading.Lock()
-        self._last_s = 0.0  # when the last good frame came; before the first, when the camera was started
-        self._index = 0
-        self._lock = threading.RLock()  # the three below, and all turns: the readers and the watchdog
+        self._lock = threading.RLock()  # the three at the end, and all turns: the readers and the watchdog
+        self._delivery = Delivery(
+            source,
+            listener,
+            self._journal,
+            clock=clock,
+            lock=self._lock,
+            stopping=self._stopping.is_set,
+            delivered=self._answered.set,
+            stall_s=stall_s,
+            read_limit_s=self._read_limit_s,
+        )
         self._turn = Turn(self._lock, self._clock)
         self._reader: threading.Thread | None = None
         self._left_behind: list[threading.Thread] = []
@@ -140,7 +146,7 @@ class LiveCamera:
     @property
     def damaged(self) -> int:
         """How many frames were left out because they, or one that they depend on, came damaged."""
-        return self._damage.count
+        return self._delivery.damaged
 
     def start(self) -> None:
         """Begin, and return at once. A camera that is down is reported as `offline` and tried again.
@@ -151,7 +157,7 @@ class LiveCamera:
         with self._starting:
             if self._threads:
                 raise RuntimeError(f"camera {self.source.name} was started before; make a new LiveCamera")
-            self._last_s = self._clock.now_s()
+            self._delivery.last_s = self._clock.now_s()
             with self._lock:
                 self._start_reader(0.0)
             watch = threading.Thread(
@@ -172,7 +178,7 @@ class LiveCamera:
         """
         answered = self._answered.wait(timeout_s)
         self.raise_if_failed()
-        if self._index > 0:
+        if self._delivery.index > 0:
             return
         if not answered:
             raise unavailable(self.source, "timeout", f"no frame within {timeout_s:g} s")
@@ -252,8 +258,8 @@ class LiveCamera:
                 if self._stopping.is_set():
                     return
                 state: CameraState = "stalled" if ended.gap == "stalled" else "offline"
-                self._went(state, ended, self._last_s)
-                wait_s = self._backoff.after(ended.reason, ended.good_s)
+                self._went(state, ended, self._delivery.last_s)
+                wait_s = self._backoff.after(ended.reason, ended.good_s, ended.tried_s)
                 log.debug("camera %s: %s; trying again in %.1f s", self.source.name, ended.detail, wait_s)
         except GivenUp:
             log.info("camera %s: a reader that was left behind has ended", self.source.name)
@@ -267,15 +273,22 @@ class LiveCamera:
     def _connection(self, turn: Turn) -> Ended:
         """Open the camera once and deliver its frames until there are none."""
         connection: Connection | None = None
+        begun_s, before = self._clock.now_s(), self._delivery.index
         try:
+            limit_s = self._backoff.limit_s(self._open_timeout_s)
             with turn.native(self._open_limit_s):
-                connection = self._connect(self.source, self._open_timeout_s, self._read_timeout_s)
-            return self._drain(turn, connection)
+                connection = self._connect(self.source, limit_s, self._read_timeout_s)
+            took_s = self._clock.now_s() - begun_s
+            ended = self._delivery.drain(turn, connection, late=took_s >= 0.9 * limit_s)
         except Fault as fault:
-            return Ended("lost", fault.reason, fault.detail)
+            ended = Ended("lost", fault.reason, fault.detail)
         finally:
             if connection is not None:
                 self._close(turn, connection)
+        if self._delivery.index > before:
+            self._backoff.opened(took_s)
+            return ended
+        return dataclasses.replace(ended, tried_s=self._clock.now_s() - begun_s)
 
     def _close(self, turn: Turn, connection: Connection) -> None:
         if turn.given_up:
@@ -283,101 +296,6 @@ class LiveCamera:
             return
         with turn.native(self._read_limit_s):
             connection.close()
-
-    def _drain(self, turn: Turn, connection: Connection) -> Ended:
-        opened_s = self._clock.now_s()
-        first_s: float | None = None
-        without_picture = 0
-        with self._lock:
-            turn.stalled = False
-        while True:
-            try:
-                with turn.native(self._read_limit_s):
-                    grabbed = connection.grab()
-            except Fault as fault:
-                if turn.stalled:
-                    return self._stalled(first_s)
-                return self._why_ended(fault, first_s)
-            seconds = self._clock.now_s()
-            if turn.stalled or self._stopping.is_set():
-                # A frame that comes after the stall was reported is old, and so is what follows it.
-                return self._stalled(first_s)
-            if grabbed != "whole":
-                if first_s is None and seconds - opened_s > _FIRST_WHOLE_S:
-                    detail = f"no whole frame in {_FIRST_WHOLE_S:g} s; let the camera send key frames more often"
-                    return Ended("undecodable", "no_video", detail)
-                self._without(grabbed == "damaged" and first_s is not None, seconds)
-                continue
-            # The first frame of a connection is converted before `online` is reported.
-            doubtful = first_s is None or without_picture > 0 or not self._journal.flowing
-            if self._deliver(connection, seconds, doubtful):
-                self._damage.whole(seconds)
-                first_s = seconds if first_s is None else first_s
-                without_picture = 0
-            else:
-                without_picture += 1
-                if without_picture >= _UNDECODABLE_FRAMES:
-                    detail = f"{without_picture} frames in a row gave no picture; check the camera's video settings"
-                    return Ended("undecodable", "no_video", detail, self._good_s(first_s))
-
-    def _good_s(self, first_s: float | None) -> float:
-        return 0.0 if first_s is None else self._last_s - first_s
-
-    def _stalled(self, first_s: float | None) -> Ended:
-        detail = f"no frame for {self._clock.now_s() - self._last_s:.1f} s; check the network and the camera"
-        return Ended("stalled", "timeout", detail, self._good_s(first_s))
-
-    def _why_ended(self, fault: Fault, first_s: float | None) -> Ended:
-        if first_s is not None:
-            gap: GapReason = "stalled" if fault.reason == "timeout" else "lost"
-            return Ended(gap, fault.reason, fault.detail, self._good_s(first_s))
-        if fault.reason == "timeout":
-            return Ended("lost", fault.reason, fault.detail)
-        detail = "it opened, but ended before one frame could be decoded; check that the URL is that of its stream"
-        return Ended("undecodable", "no_video", detail)
-
-    def _without(self, damaged: bool, seconds: float) -> None:
-        """A frame came that is not whole."""
-        if damaged:
-            self._damage.damaged(seconds)
-        if self._journal.flowing and seconds - self._last_s >= self._stall_s:
-            # The connection stays: its next key frame is the soonest that a whole frame can come.
-            detail = f"no whole frame for {self._stall_s:g} s; check the network"
-            self._journal.went("stalled", "undecodable", detail, self._last_s, seconds, "timeout")
-
-    def _deliver(self, connection: Connection, seconds: float, doubtful: bool) -> bool:
-        """Hand one frame to the listener; False when it turned out to have no picture."""
-        current, failed = True, False
-
-        def retrieve() -> UInt8Array:
-            nonlocal failed
-            if not current:
-                raise RuntimeError(f"camera {self.source.name}: retrieve() only inside on_frame()")
-            picture = connection.picture()
-            if picture is None:
-                failed = True
-                raise InvalidFrame(f"camera {self.source.name}: a frame decodes to no picture; it is left out")
-            return picture
-
-        if doubtful:
-            first = connection.picture()
-            if first is None:
-                return False
-            self._journal.came(f"frames of {first.shape[1]} x {first.shape[0]}", seconds)
-        frame = DecodedFrame(self._index, seconds, retrieve, connection.is_key())
-        try:
-            self._listener.on_frame(frame)
-        except InvalidFrame:
-            if not failed:
-                raise
-        finally:
-            current = False
-        if failed:
-            return False
-        self._index += 1
-        self._last_s = seconds
-        self._answered.set()
-        return True
 
     def _watch(self) -> None:
         delay_s = self._stall_s
@@ -387,20 +305,23 @@ class LiveCamera:
                 delay_s = self._look(self._turn)
 
     def _look(self, turn: Turn) -> float:
-        """Report a reader that waits too long; returns when to look again."""
-        if turn.waiting_since is None:
-            return self._stall_s
-        waited_s = self._clock.now_s() - turn.waiting_since
+        """Report a reader that waits too long, or frames that come too slowly; returns when to look again."""
+        now_s = self._clock.now_s()
+        waited_s = 0.0 if turn.waiting_since is None else now_s - turn.waiting_since
         if waited_s >= turn.limit_s:
             self._give_up(turn, waited_s)
             return self._stall_s
-        if self._journal.flowing and not turn.stalled:
-            if waited_s < self._stall_s:
-                return min(self._stall_s, turn.limit_s) - waited_s
-            turn.stalled = True
-            detail = f"no frame for {self._stall_s:g} s; check the network and the camera"
-            self._went("stalled", Ended("stalled", "timeout", detail), self._last_s)
-        return min(self._stall_s, turn.limit_s - waited_s)
+        if not self._journal.flowing or turn.stalled is not None:
+            return min(self._stall_s, turn.limit_s - waited_s)
+        if waited_s >= self._stall_s:
+            turn.stalled = f"no frame for {self._stall_s:g} s; check the network and the camera"
+        elif turn.pace is not None:
+            turn.stalled = turn.pace.too_slow(now_s, waited_s)
+        if turn.stalled is not None:
+            self._went("stalled", Ended("stalled", "timeout", turn.stalled), self._delivery.last_s)
+            return min(self._stall_s, turn.limit_s - waited_s)
+        soon_s = self._stall_s if turn.pace is None else max(turn.pace.rest_s(waited_s), _LOOK_S)
+        return min(self._stall_s - waited_s, turn.limit_s - waited_s, soon_s)
 
     def _give_up(self, turn: Turn, waited_s: float) -> None:
         assert self._reader is not None
@@ -410,7 +331,7 @@ class LiveCamera:
         many = len(self._left_behind)
         wait_s = self._backoff.after("hung", 0.0) if many < _LEFT_BEHIND else _MANY_LEFT_BEHIND_S
         detail = f"a read has been blocked for {waited_s:.0f} s and is given up; restart the camera if this repeats"
-        self._went("offline", Ended("lost", "hung", detail), self._last_s)
+        self._went("offline", Ended("lost", "hung", detail), self._delivery.last_s)
         log.warning(
             "camera %s: a blocked reader is left behind, %d so far; the next one starts in %.0f s",
             self.source.name,

@@ -45,5 +45,8 @@ class Connection(Protocol):
     def is_key(self) -> bool | None:
         """Whether the frame that was grabbed last was coded without any other; None where that is not known."""
 
+    def stamp_s(self) -> float | None:
+        """The time that the camera wrote on the frame that was grabbed last, in seconds; None where there is none."""
+
     def close(self) -> None:
         """Free what it holds. It may be closed more than once."""

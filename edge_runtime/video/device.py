@@ -47,6 +47,10 @@ class DeviceConnection:
         """See Connection."""
         return is_key(self._capture)
 
+    def stamp_s(self) -> float | None:
+        """See Connection."""
+        return None
+
     def close(self) -> None:
         """See Connection."""
         self._capture.release()

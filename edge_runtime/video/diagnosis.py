@@ -47,7 +47,8 @@ def resolve(source: Source, timeout_s: float) -> None:
 
     thread = threading.Thread(target=look_up, name=f"resolve-{source.name}", daemon=True)
     thread.start()
-    thread.join(min(max(timeout_s, _ASK_S), _RESOLVE_S))
+    # A second longer than an attempt: systems ask their second name server after five.
+    thread.join(min(timeout_s + _ASK_S, _RESOLVE_S))
     if not found:
         raise Fault("dns", f"no name server answers for {host}; check the network, or write the camera's IP address")
     if found[0] is not None:

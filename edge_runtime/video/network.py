@@ -110,6 +110,10 @@ class NetworkConnection:
         """See Connection."""
         return None if self._frame is None else bool(self._frame.key_frame)
 
+    def stamp_s(self) -> float | None:
+        """See Connection. Over HTTP there are none: FFmpeg counts the pictures."""
+        return self._frame.time if self._frame is not None and self._source.kind == "rtsp" else None
+
     def close(self) -> None:
         """See Connection."""
         self._container.close()

@@ -10,16 +10,26 @@ from dataclasses import dataclass
 
 from edge_runtime.records import CameraReason, GapReason
 from edge_runtime.stream.clock import RunClock
+from edge_runtime.video.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Why a connection is over, and for how long it gave frames."""
+    """Why a connection is over.
+
+    Attributes:
+        gap: What the outage is called.
+        reason: Why, in one word.
+        detail: Why, in one sentence.
+        good_s: For how long it gave frames.
+        tried_s: How long it took without one frame; 0 if there were some.
+    """
 
     gap: GapReason
     reason: CameraReason
     detail: str
     good_s: float = 0.0
+    tried_s: float = 0.0
 
 
 class GivenUp(Exception):
@@ -35,17 +45,26 @@ class Turn:
 
     Attributes:
         waiting_since: When it went into native code; None while it is not there.
+        waited_s: How long it was there the last time.
         limit_s: How long it may be there.
-        stalled: The watchdog reported a stall meanwhile.
+        stalled: What the watchdog said of a stall that it reported meanwhile.
+        pace: Of the connection that is open; None where none is, and for devices.
         given_up: Another reader has taken its place: it delivers and reports nothing any more.
     """
 
     def __init__(self, lock: threading.RLock, clock: RunClock) -> None:
         self._lock, self._clock = lock, clock
         self.waiting_since: float | None = None
+        self.waited_s = 0.0
         self.limit_s = math.inf
-        self.stalled = False
+        self.stalled: str | None = None
+        self.pace: Pace | None = None
         self.given_up = False
+
+    def opened(self, pace: Pace | None) -> None:
+        """Begin with a connection that has just been opened."""
+        with self._lock:
+            self.stalled, self.pace = None, pace
 
     @contextlib.contextmanager
     def native(self, limit_s: float) -> Iterator[None]:
@@ -55,11 +74,13 @@ class Turn:
             GivenUp: The reader was replaced meanwhile.
         """
         with self._lock:
-            self.waiting_since, self.limit_s = self._clock.now_s(), limit_s
+            begun_s = self._clock.now_s()
+            self.waiting_since, self.limit_s = begun_s, limit_s
         try:
             yield
         finally:
             with self._lock:
                 self.waiting_since = None
+                self.waited_s = self._clock.now_s() - begun_s
                 if self.given_up:
                     raise GivenUp

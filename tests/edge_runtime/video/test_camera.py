@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
 import subprocess
@@ -293,6 +294,9 @@ class Script:
     def is_key(self) -> bool | None:
         return None
 
+    def stamp_s(self) -> float | None:
+        return None
+
     def close(self) -> None:
         pass
 
@@ -320,13 +324,19 @@ def test_the_waits_between_attempts_grow_and_start_over_after_good_frames(
 ) -> None:
     clock = [0.0]
     waits: list[float] = []
+    begun_s: list[float] = []
     dead: list[bool] = []
 
     def tick() -> float:
         clock[0] += 0.125  # a frame takes at least two looks at the clock
         return clock[0]
 
-    connect = scripted(dead, dead, dead, dead, [True] * 4, [True] * 100, dead)
+    opened = scripted(dead, dead, dead, dead, [True] * 4, [True] * 100, dead)
+
+    def connect(*options: Any) -> Connection:
+        begun_s.append(clock[0])
+        return opened(*options)
+
     options = QUICK | {"backoff_s": (1, 2, 5), "connect": connect}
     live = LiveCamera(camera("rtsp://host/"), recorder, RunClock(tick), **options)
 
@@ -336,6 +346,7 @@ def test_the_waits_between_attempts_grow_and_start_over_after_good_frames(
                 return super().wait()
             assert timeout is not None
             waits.append(timeout)
+            clock[0] += timeout
             if len(waits) == 9:
                 self.set()
             return self.is_set()
@@ -346,8 +357,11 @@ def test_the_waits_between_attempts_grow_and_start_over_after_good_frames(
     live.stop()
     # Four frames are a shorter stretch than the 5 s before them; a hundred are longer.
     assert waits[0] == 0
-    for wait, expected in zip(waits[1:], [1, 2, 5, 5, 5, 1, 2, 5], strict=True):
-        assert expected <= wait <= 1.25 * expected
+    expected_s = [1, 2, 5, 5, 5, 1, 2, 5]
+    assert all(wait <= 1.25 * expected for wait, expected in zip(waits[1:], expected_s, strict=True))
+    # From begin to begin: what an attempt takes in vain is a part of the wait.
+    passed_s = [after - before for before, after in itertools.pairwise(begun_s)]
+    assert all(passed >= expected for passed, expected in zip(passed_s, expected_s, strict=False))
 
 
 def test_a_camera_that_is_added_an_hour_later_has_the_time_axis_of_the_run(recorder: Recorder) -> None:
@@ -467,6 +481,9 @@ class BlockedConnection:
         return np.zeros((2, 2, 3), np.uint8)
 
     def is_key(self) -> bool | None:
+        return None
+
+    def stamp_s(self) -> float | None:
         return None
 
     def close(self) -> None:
