@@ -105,7 +105,7 @@ class PacketRing:
         with self._lock:
             if (run := self._run_at(from_s, start_s)) is None:
                 return None
-            reader = RingReader(self, run.connection, run.video, run.first, run.start_s)
+            reader = RingReader(self, run.connection, run.video, run.first)
             self._readers.append(reader)
             return reader
 
@@ -145,6 +145,8 @@ class PacketRing:
                 self._runs.append(_Run(connection, self._video, self._next))
                 self._going = True
             if not self._going:
+                # Counted all the same: whoever read what was before it learns of the hole.
+                self._next += 1
                 return
             run, size = self._runs[-1], len(packet.data) + _OVERHEAD
             run.packets.append(packet)
@@ -181,7 +183,6 @@ class PacketRing:
                         return found
                     found.append(packet)
                     reader.place += 1
-                    reader.at_s = packet.arrival_s
             if not found:
                 reader.lost = reader.lost or reader.place < self._next_of(reader.connection)
                 reader.ended = self._is_over(reader.connection)
@@ -201,8 +202,8 @@ class PacketRing:
 
     def _trim(self) -> None:
         """Let go what nobody will ask for, and then what is too much. The lock is held."""
-        keep_s = min([self._keep_from_s, *(reader.at_s for reader in self._readers)])
-        while len(self._runs) > 1 and self._runs[1].start_s <= keep_s:
+        place = min((reader.place for reader in self._readers), default=self._next)
+        while len(self._runs) > 1 and self._runs[1].start_s <= self._keep_from_s and self._runs[0].end <= place:
             self._drop()
         while self._size > self._most_bytes:
             self._drop()
@@ -239,17 +240,16 @@ class RingReader:
     Attributes:
         connection: Which one.
         video: What its packets are.
-        at_s: When the packet that was read last came; before the first, when that came.
         place: The number of the packet that comes next.
         lost: Packets that come next were let go: they were read too slowly.
         ended: The connection is over, and all of it was read.
         past: There is a packet after the moment that was asked for last.
     """
 
-    def __init__(self, ring: PacketRing, connection: int, video: VideoFormat, place: int, at_s: float) -> None:
+    def __init__(self, ring: PacketRing, connection: int, video: VideoFormat, place: int) -> None:
         self._ring = ring
         self.connection, self.video = connection, video
-        self.place, self.at_s = place, at_s
+        self.place = place
         self.lost = self.ended = self.past = False
 
     def take(self, until_s: float) -> list[VideoPacket]:
