@@ -85,12 +85,12 @@ class PacketRing:
             self._keep_from_s = max(self._keep_from_s, seconds)
             self._trim()
 
-    def clear(self) -> None:
-        """Forget all packets. Those who read find that their packets are lost."""
+    def forget_before(self, seconds: float) -> None:
+        """Forget all where the camera has sent nothing since that moment."""
         with self._lock:
-            self._runs.clear()
-            self._size = 0
-            self._going = False
+            if self._runs and self._runs[-1].packets[-1].arrival_s < seconds:
+                while self._runs:
+                    self._drop()
 
     def read(self, from_s: float, start_s: float) -> RingReader | None:
         """Read from the key frame at or before a moment on, within one connection.
@@ -105,7 +105,7 @@ class PacketRing:
         with self._lock:
             if (run := self._run_at(from_s, start_s)) is None:
                 return None
-            reader = RingReader(self, run.connection, run.video, run.first)
+            reader = RingReader(self, run.connection, run.video, run.first, run.start_s)
             self._readers.append(reader)
             return reader
 
@@ -168,6 +168,7 @@ class PacketRing:
     def _read(self, reader: RingReader, until_s: float) -> list[VideoPacket]:
         with self._lock:
             found: list[VideoPacket] = []
+            reader.past = reader.ended = False
             for run in self._runs:
                 if run.connection != reader.connection or run.end <= reader.place:
                     continue
@@ -240,16 +241,17 @@ class RingReader:
     Attributes:
         connection: Which one.
         video: What its packets are.
+        start_s: When its first packet came.
         place: The number of the packet that comes next.
         lost: Packets that come next were let go: they were read too slowly.
         ended: The connection is over, and all of it was read.
         past: There is a packet after the moment that was asked for last.
     """
 
-    def __init__(self, ring: PacketRing, connection: int, video: VideoFormat, place: int) -> None:
+    def __init__(self, ring: PacketRing, connection: int, video: VideoFormat, place: int, start_s: float) -> None:
         self._ring = ring
         self.connection, self.video = connection, video
-        self.place = place
+        self.place, self.start_s = place, start_s
         self.lost = self.ended = self.past = False
 
     def take(self, until_s: float) -> list[VideoPacket]:
