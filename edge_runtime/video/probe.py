@@ -13,9 +13,7 @@ from edge_runtime.video.sources import Source
 _FRAMES = 300
 
 
-def connect(
-    source: Source, open_timeout_s: float, read_timeout_s: float, tap: PacketTap | None = None
-) -> Connection:
+def connect(source: Source, open_timeout_s: float, read_timeout_s: float, tap: PacketTap | None = None) -> Connection:
     """Open a live source.
 
     Args:
