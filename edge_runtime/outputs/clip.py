@@ -117,6 +117,7 @@ class Clip:
         self._reader = filmed.ring.read(span.from_s, span.start_s)
         self._writer: Writer | None = None
         self._file: ShelfFile | None = None
+        self._failed = False
         self._thread = threading.Thread(target=self._run, name=f"clip-{span.camera}", daemon=True)
 
     @property
@@ -155,6 +156,7 @@ class Clip:
         except NoRoom:
             self._reports.cut(span.camera, span.event, "its folder holds all that it may; raise clips.max_mb")
         except OSError as error:
+            self._failed = True
             self._reports.failed(error)
         except (FFmpegError, ValueError) as error:
             self._reports.cut(span.camera, span.event, f"its video cannot be written ({one_line(error)})")
@@ -225,5 +227,6 @@ class Clip:
         except OSError as error:
             self._reports.failed(error)
             return
-        self._reports.works()
+        if not self._failed:
+            self._reports.works()
         log.info("camera %s: clip of %.1f s: %s", self._span.camera, seconds, shown_path(path))

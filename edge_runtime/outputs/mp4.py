@@ -10,7 +10,7 @@ import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_runtime.stream.packets import VideoFormat, VideoPacket
 
@@ -109,13 +109,13 @@ class Mp4:
         self._target = target
         self.container: OutputContainer = av.open(target, "w", format="mp4", container_options=dict(_OPTIONS))
         # A fragment that is complete must not wait in a buffer.
-        self.container.flags |= Flags.flush_packets.value
+        self.container.flags |= int(Flags.flush_packets.value)
         self.ticks = 0
         self._packets = 0
         self._waiting = 0
         self._whole = 0
 
-    def write(self, packet: Packet) -> None:
+    def write(self, packet: Packet[Any]) -> None:
         """Write one packet.
 
         Raises:

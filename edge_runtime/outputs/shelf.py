@@ -42,7 +42,7 @@ class NoRoom(OSError):
 
 @dataclass(slots=True, eq=False)
 class _Event:
-    """The files of one event. `sizes` has what they may take, by their names; `stamp` is when the newest was written."""
+    """The files of one event. `sizes`: what they may take, by their names; `stamp`: when the newest was written."""
 
     stamp: float
     sizes: dict[str, int] = field(default_factory=dict)

@@ -96,7 +96,7 @@ class PacketRing:
         """Read from the key frame at or before a moment on, within one connection.
 
         Args:
-            from_s: The moment. Where the connection is younger, or what was before is gone: from its oldest key frame.
+            from_s: The moment. Where the connection is younger, or the key frame gone: from its oldest one.
             start_s: A later moment, which tells the connection: the last one that began before it.
 
         Returns:
