@@ -218,17 +218,24 @@ class _Trouble:
         self._since: str | None = None
         self._missing = 0
         self._failures = RepeatedTrouble(log, logging.ERROR, self._more)
+        # A disk that is full every other second fills no log.
+        self._recoveries = RepeatedTrouble(
+            log, logging.WARNING, lambda count, seconds: f"{name}: worked again {count} more times in {seconds} s"
+        )
         self._cuts = RepeatedTrouble(
             log, logging.WARNING, lambda count, seconds: f"{name}: {count} more were cut short in {seconds} s"
         )
 
     def works(self) -> None:
         """See Reports."""
+        if self._since is None:
+            return
+        self._failures.sum_up(at_once=True)
         with self._lock:
             since, missing = self._since, self._missing
             self._since, self._missing = None, 0
-        if since is not None:
-            log.warning("%s: can be written again; since %s %d files are missing or cut", self._name, since, missing)
+        told = f"{self._name}: can be written again; since {since} {missing} files are missing or cut"
+        self._recoveries.happened(told)
 
     def failed(self, error: Exception, *, lost: bool = True) -> None:
         """See Reports."""
@@ -244,12 +251,12 @@ class _Trouble:
 
     def sum_up(self) -> None:
         """Tell what has not been told."""
-        self._failures.sum_up()
-        self._cuts.sum_up()
+        for trouble in (self._failures, self._cuts, self._recoveries):
+            trouble.sum_up()
 
     def close(self) -> None:
         """Tell the rest."""
-        for trouble in (self._failures, self._cuts):
+        for trouble in (self._failures, self._cuts, self._recoveries):
             with contextlib.suppress(Exception):
                 trouble.sum_up(at_once=True)
 

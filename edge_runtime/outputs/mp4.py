@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TICKS = 90_000
 
 _OPTIONS = {"movflags": "hybrid_fragmented+frag_keyframe", "frag_duration": "1000000"}
+_FLUSH_PACKETS = 0x200  # AVFMT_FLAG_FLUSH_PACKETS
 # What an index has of a packet, and a file at all; both are generous.
 _INDEXED, _FRAME = 64, 8192
 # Own times of a camera that jump ahead by more than this are not believed, and neither are those that go at another
@@ -104,12 +105,11 @@ class Mp4:
 
     def __init__(self, target: Target) -> None:
         import av
-        from av.container.core import Flags
 
         self._target = target
         self.container: OutputContainer = av.open(target, "w", format="mp4", container_options=dict(_OPTIONS))
         # A fragment that is complete must not wait in a buffer.
-        self.container.flags |= int(Flags.flush_packets.value)
+        self.container.flags |= _FLUSH_PACKETS
         self.ticks = 0
         self._packets = 0
         self._waiting = 0
