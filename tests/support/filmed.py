@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
@@ -121,3 +122,15 @@ def pictures(path: Path) -> list[np.ndarray]:
     """All pictures of a file, BGR."""
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+
+
+def units(data: bytes, *, lengths: bool) -> list[bytes]:
+    """NAL units of a packet, behind start codes or behind their lengths."""
+    if not lengths:
+        return [unit for unit in re.split(b"\0\0\0\1|\0\0\1", data) if unit]
+    found, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        found.append(data[at + 4 : at + 4 + size])
+        at += 4 + size
+    return found

@@ -16,7 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from filmed import FPS, RUN, Film, encoded, event, pictures, played
+from filmed import FPS, RUN, Film, encoded, event, pictures, played, units
 from numpy.typing import NDArray
 
 from edge_runtime.outputs.clips import ClipOptions, Clips
@@ -59,18 +59,6 @@ def boxes(path: Path) -> list[bytes]:
     while at < len(data):
         found.append(data[at + 4 : at + 8])
         at += int.from_bytes(data[at : at + 4], "big")
-    return found
-
-
-def units(data: bytes, *, lengths: bool) -> list[bytes]:
-    """NAL units of a packet, behind start codes or behind their lengths."""
-    if not lengths:
-        return [unit for unit in re.split(b"\0\0\0\1|\0\0\1", data) if unit]
-    found, at = [], 0
-    while at < len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        found.append(data[at + 4 : at + 4 + size])
-        at += 4 + size
     return found
 
 

@@ -80,7 +80,9 @@ def test_parameters_that_come_apart_from_the_pictures_are_put_before_the_first(t
     video, packets = encoded(frames=30)
     first = packets[0].data
     # Up to the third start code: sequence and picture parameters.
-    slices = [at for at in range(len(first) - 4) if first[at : at + 3] == b"\0\0\1" and first[at + 3] & 0x1F in (5, 6)]
+    slices = [
+        at for at in range(len(first) - 4) if first[at : at + 3] == b"\0\0\1" and first[at + 3] & 0x1F in (5, 6)
+    ]
     parameters, rest = first[: slices[0] - 1], first[slices[0] - 1 :]
     apart = VideoFormat("h264", video.time_base, video.width, video.height, parameters)
     clip = Copy(Plain(tmp_path / "x.mp4"), apart)
