@@ -7,6 +7,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -114,7 +115,7 @@ def played(path: Path) -> tuple[str, float, int, float]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         times = [frame.time for frame in container.decode(stream)]
-        assert all(later > earlier for earlier, later in zip(times, times[1:], strict=False)), times
+        assert all(later > earlier for earlier, later in pairwise(times)), times
         return stream.codec_context.name, times[0], len(times), times[-1]
 
 

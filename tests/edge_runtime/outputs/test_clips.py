@@ -6,6 +6,8 @@ import contextlib
 import logging
 import os
 import re
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -269,6 +271,42 @@ def test_a_full_disk_costs_clips_and_nothing_else(
     assert told[0] == f"clips in {tmp_path}: cannot be written (No space left on device); detection goes on without"
     assert re.search(r"can be written again; since .*Z 2 files are missing or cut", told[-1])
     assert clips.shelf.used == sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+
+
+def mount(folder: Path, options: str) -> bool:
+    """Put a disk of memory there, or change it; whether that is permitted."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    return (
+        shutil.which("mount") is not None
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_disk_that_runs_full_keeps_what_fits_and_works_again_when_it_has_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, masked: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    if not mount(tmp_path, "size=400k"):
+        pytest.skip("may not mount a disk")
+    try:
+        film = Film.of(noise=True, blank=blank if masked else None)
+        with clips_of(tmp_path, {"gate": film}, snapshots=False) as clips:
+            film.send(16.0)
+            clips.write(event("new", 6.0, 10.0, number=1))
+            clips.write(event("end", 6.0, 11.0, number=1))
+            wait(lambda: not any(clip.alive for clip in clips._clips.values()))
+            assert any("cannot be written (No space left on device)" in record.message for record in caplog.records)
+            assert 0 < played(the_clip(tmp_path, 1))[2] < 150
+            assert mount(tmp_path, "remount,size=20m")
+            film.send(29.0)
+            clips.write(event("new", 20.0, 22.0, number=2))
+            clips.write(event("end", 20.0, 22.0, number=2))
+        assert played(the_clip(tmp_path, 2))[2] >= 120
+        assert clips.shelf.used == sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    assert any("can be written again; since" in record.message for record in caplog.records)
 
 
 def test_an_encoder_that_is_too_slow_is_cut_and_memory_stays_bounded(

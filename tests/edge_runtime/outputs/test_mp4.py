@@ -1,10 +1,11 @@
-"""Clips as files: they play wherever they were cut, and their times are those of the camera where it has good ones."""
+"""Clips as files: they play wherever they are cut, and have the camera's own times where those are good."""
 
 from __future__ import annotations
 
 import os
 import random
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -79,11 +80,9 @@ def test_what_is_no_file_of_ours_cannot_be_mended(tmp_path: Path) -> None:
 def test_parameters_that_come_apart_from_the_pictures_are_put_before_the_first(tmp_path: Path) -> None:
     video, packets = encoded(frames=30)
     first = packets[0].data
-    # Up to the third start code: sequence and picture parameters.
-    slices = [
-        at for at in range(len(first) - 4) if first[at : at + 3] == b"\0\0\1" and first[at + 3] & 0x1F in (5, 6)
-    ]
-    parameters, rest = first[: slices[0] - 1], first[slices[0] - 1 :]
+    starts = [at for at in range(len(first) - 4) if first[at : at + 3] == b"\0\0\1"]
+    behind = next(at for at in starts if first[at + 3] & 0x1F not in (7, 8)) - 1
+    parameters, rest = first[:behind], first[behind:]
     apart = VideoFormat("h264", video.time_base, video.width, video.height, parameters)
     clip = Copy(Plain(tmp_path / "x.mp4"), apart)
     clip.write(VideoPacket(rest, 0.0, True, 0, 0))
@@ -146,7 +145,7 @@ def test_whatever_a_camera_says_times_grow_and_pictures_are_shown_when_they_are_
         arrival += waited
         sent.append(VideoPacket(b"", arrival, False, pts, dts))
     times = placed(sent)
-    assert all(later[1] > earlier[1] for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later[1] > earlier[1] for earlier, later in pairwise(times))
     assert all(decoded <= shown <= decoded + 2 * TICKS for shown, decoded in times)
     # However wrong the camera's times are, the clip is about as long as it took.
     if times:
@@ -176,5 +175,5 @@ def test_pictures_that_are_reordered_keep_their_order(tmp_path: Path) -> None:
         shown = [(frame.time, frame.to_ndarray()[0, 0]) for frame in container.decode(video=0)]
     assert len(shown) == 60
     assert [int(level) for _, level in shown] == sorted(int(level) for _, level in shown)
-    steps = [later[0] - earlier[0] for earlier, later in zip(shown, shown[1:], strict=False)]
+    steps = [later[0] - earlier[0] for earlier, later in pairwise(shown)]
     assert steps == pytest.approx([0.1] * 59, abs=0.001)

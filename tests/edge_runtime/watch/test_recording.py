@@ -33,10 +33,8 @@ def until(condition: Callable[[], object]) -> None:
 
 
 @contextmanager
-def watching(
-    folder: Path, url: str, mask: Mask | None = None, **options: float
-) -> Iterator[tuple[Recording, Recorder]]:
-    recording = Recording(ClipsSettings(path=str(folder), **{"pre_roll": 1.0, "post_roll": 1.0} | options))  # type: ignore[arg-type]  # floats
+def watching(folder: Path, url: str, mask: Mask | None = None) -> Iterator[tuple[Recording, Recorder]]:
+    recording = Recording(ClipsSettings(path=str(folder), pre_roll=1.0, post_roll=1.0))
     recorder = Recorder()
     listener = recorder if mask is None else MaskedFrames(recorder, mask)
     with recording.open_reader(parse_source(f"gate={url}"), listener, RunClock()):
@@ -108,7 +106,8 @@ def test_mjpeg_over_http_is_encoded_in_real_time(tmp_path: Path, mjpeg_server: C
 
 
 def test_h265_is_encoded(tmp_path: Path) -> None:
-    if "libx265" not in subprocess.run(["ffmpeg", "-v", "error", "-encoders"], capture_output=True, text=True).stdout:
+    encoders = subprocess.run(["ffmpeg", "-v", "error", "-encoders"], capture_output=True, text=True, check=False)
+    if "libx265" not in encoders.stdout:
         pytest.skip("this ffmpeg cannot write H.265")
     port = free_port()
     command = ["ffmpeg", "-v", "error", "-nostdin", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=10"]
