@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.2
 # A camera that sends nothing for so long after what is wanted is not waited for.
 _SILENT_S = 2.0
+_NICE = 10
 
 
 class Reports(Protocol):
@@ -151,6 +155,7 @@ class Clip:
                 self._reports.cut(span.camera, span.event, "there is no video of it")
                 return
             if not self._copied:
+                _stand_back()
                 slot = self._slot()
             self._write_all()
         except NoRoom:
@@ -230,3 +235,10 @@ class Clip:
         if not self._failed:
             self._reports.works()
         log.info("camera %s: clip of %.1f s: %s", self._span.camera, seconds, shown_path(path))
+
+
+def _stand_back() -> None:
+    """Let scoring go before what this thread does, where threads have priorities of their own."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
