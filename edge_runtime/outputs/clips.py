@@ -86,8 +86,8 @@ class Clips:
         self._options = options
         self._filmed: dict[str, Filmed] = {}
         self._clips: dict[str, Clip] = {}
-        # The highest score of each open event, and the end of its last segment.
-        self._open: dict[str, tuple[float, float]] = {}
+        # Of each camera the event that was told last, its highest score, and the end of its last segment.
+        self._open: dict[str, tuple[str, float, float]] = {}
         self._encoders = threading.Semaphore(_ENCODERS)
         self._snapshots = Snapshots(self._keep, self.on_snapshot)
         self._trouble = _Trouble(self.name)
@@ -139,14 +139,13 @@ class Clips:
 
     def _event(self, event: EventRecord, filmed: Filmed) -> None:
         first = event.state == "new"
-        peak, end_s = (-1.0, event.start_s) if first else self._open.get(event.id, (event.peak, event.end_s))
+        told, peak, end_s = self._open.get(event.camera, ("", -1.0, event.start_s))
+        if told != event.id:
+            peak, end_s = -1.0, event.start_s
         if event.peak > peak and event.state != "end" and self._options.snapshots:
             # Its last segment is the one with that score.
             self._snapshot(event, filmed, (end_s + event.end_s) / 2)
-        if event.state == "end":
-            self._open.pop(event.id, None)
-        else:
-            self._open[event.id] = max(event.peak, peak), event.end_s
+        self._open[event.camera] = event.id, max(event.peak, peak), event.end_s
         if not self._options.video:
             return
         until_s = event.end_s + self._options.post_roll_s

@@ -390,3 +390,5 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise OSError(error.errno, "another run writes its clips there; give each a folder of its own") from error
+    except OSError:  # some network file systems have no locks
+        log.debug("a folder of clips cannot be locked; do not let two runs have it")

@@ -81,7 +81,7 @@ def test_a_killed_run_leaves_clips_that_play_and_the_next_one_keeps_them(
         copy = tmp_path / f"{camera}.mp4"
         copy.write_bytes(part.read_bytes())
         assert mend(copy)
-        assert played(copy)[2] >= 15
+        assert played(copy)[2] >= 5
 
     second = run(path)
     try:
@@ -102,6 +102,6 @@ def test_a_killed_run_leaves_clips_that_play_and_the_next_one_keeps_them(
             played(clip)
         shown = [picture for clip in clips for picture in pictures(clip)]
         shown += [cv2.imread(str(jpeg)) for jpeg in files(tmp_path, camera, ".jpg")]
-        assert len(shown) > 15
+        assert len(shown) > 5
         assert camera == "gate" or all(is_black(picture) for picture in shown)
         assert max(int(picture.max()) for picture in shown) > 150

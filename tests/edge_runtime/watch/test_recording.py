@@ -46,8 +46,10 @@ def event(state: str, start_s: float, end_s: float, number: int = 1) -> EventRec
     return EventRecord(state, f"{RUN}-gate-{number}", "gate", start_s, end_s, 0, 9, 0.9, 0.9)  # type: ignore[arg-type]
 
 
-def film_an_event(recording: Recording, recorder: Recorder, folder: Path, number: int = 1) -> tuple[Path, Path]:
-    """An event of a second, begun two seconds after the camera came; its clip and its snapshot."""
+def film_an_event(
+    recording: Recording, recorder: Recorder, folder: Path, number: int = 1
+) -> tuple[Path, Path, float]:
+    """An event of a second, begun two seconds after a camera came; its clip, its snapshot and when it began."""
     recorder.wait_frames(1)
     start_s = recorder.frames[-1][1] + 2.0
     recorder.wait(lambda: recorder.frames[-1][1] > start_s + 1.0)
@@ -55,27 +57,34 @@ def film_an_event(recording: Recording, recorder: Recorder, folder: Path, number
     recording.clips.write(event("end", start_s, start_s + 1.0, number))
     found = f"gate/*/{RUN}-gate-{number}"
     until(lambda: list(folder.glob(f"{found}.mp4")) and list(folder.glob(f"{found}.jpg")))
-    return next(folder.glob(f"{found}.mp4")), next(folder.glob(f"{found}.jpg"))
+    return next(folder.glob(f"{found}.mp4")), next(folder.glob(f"{found}.jpg")), start_s
 
 
-def test_h264_is_copied(tmp_path: Path, rtsp_server: Callable[..., RtspServer]) -> None:
+def test_h264_is_copied_from_before_the_event_to_after_it(
+    tmp_path: Path, rtsp_server: Callable[..., RtspServer]
+) -> None:
     with watching(tmp_path, rtsp_server(fps=10).url) as (recording, recorder):
         ring = recording.clips._filmed["gate"].ring
-        clip, _ = film_an_event(recording, recorder, tmp_path)
+        clip, _, start_s = film_an_event(recording, recorder, tmp_path)
         reader = ring.read(0.0, 1000.0)
         assert reader is not None
-        taken = [packet.data for packet in reader.take(1000.0)]
+        sent = reader.take(1000.0)
         reader.close()
-    codec, first, count, last = played(clip)
+    codec, first, count, _ = played(clip)
     assert (codec, first) == ("h264", 0.0)
-    # A second before and after, and up to a key frame every half second.
-    assert 2.7 <= last <= 3.8
-    assert count == pytest.approx(10 * last + 1, abs=2)
     with av.open(str(clip)) as container:
         copied = [units(bytes(packet), lengths=True) for packet in container.demux(video=0) if packet.size]
-    sent = [units(data, lengths=False) for data in taken]
-    begin = sent.index(copied[0])
-    assert copied == sent[begin : begin + len(copied)]
+    assert count == len(copied)
+    came = [units(packet.data, lengths=False) for packet in sent]
+    begin = came.index(copied[0])
+    assert copied == came[begin : begin + len(copied)]
+    assert sent[begin].key
+    assert sent[begin].arrival_s <= start_s - 1.0
+    # The next key frame would have been too late; the last packet is the last that came in time.
+    later = next(packet for packet in sent[begin + 1 :] if packet.key)
+    assert later.arrival_s > start_s - 1.0
+    assert sent[begin + len(copied) - 1].arrival_s <= start_s + 2.0
+    assert all(packet.arrival_s > start_s + 2.0 for packet in sent[begin + len(copied) :])
 
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg"])
@@ -84,11 +93,10 @@ def test_masks_are_black_in_clip_and_snapshot(
 ) -> None:
     server = rtsp_server(fps=10, codec=codec)
     with watching(tmp_path, server.url, CORNER) as (recording, recorder):
-        clip, snapshot = film_an_event(recording, recorder, tmp_path)
+        clip, snapshot, _ = film_an_event(recording, recorder, tmp_path)
     assert played(clip)[0] == "h264"
-    assert 2.5 <= played(clip)[3] <= 3.8
     shown = [*pictures(clip), *pictures(snapshot)]
-    assert len(shown) > 20
+    assert len(shown) > 5
     for picture in shown:
         assert picture.shape == (240, 320, 3)
         assert picture[:112, :152].max() <= 24
@@ -98,11 +106,12 @@ def test_masks_are_black_in_clip_and_snapshot(
 
 def test_mjpeg_over_http_is_encoded_in_real_time(tmp_path: Path, mjpeg_server: Callable[..., MjpegServer]) -> None:
     with watching(tmp_path, mjpeg_server(fps=10).url) as (recording, recorder):
-        clip, _ = film_an_event(recording, recorder, tmp_path)
+        clip, _, _ = film_an_event(recording, recorder, tmp_path)
     codec, _, count, last = played(clip)
     assert codec == "h264"
-    assert 2.5 <= last <= 3.8
-    assert count == pytest.approx(10 * last + 1, abs=8)
+    assert count > 5
+    # FFmpeg takes such a stream for one of 25 frames a second; three seconds would be 1.2.
+    assert 2.0 < last < 4.0
 
 
 def test_h265_is_encoded(tmp_path: Path) -> None:
@@ -116,7 +125,7 @@ def test_h265_is_encoded(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             with watching(tmp_path, f"http://127.0.0.1:{port}/", CORNER) as (recording, recorder):
-                clip, snapshot = film_an_event(recording, recorder, tmp_path)
+                clip, snapshot, _ = film_an_event(recording, recorder, tmp_path)
         finally:
             server.kill()
     assert played(clip)[0] == "h264"
@@ -129,14 +138,14 @@ def test_a_camera_that_comes_back_with_another_size_gives_another_clip(
 ) -> None:
     server = rtsp_server(fps=10)
     with watching(tmp_path, server.url) as (recording, recorder):
-        first, _ = film_an_event(recording, recorder, tmp_path, 1)
+        first, _, _ = film_an_event(recording, recorder, tmp_path, 1)
         recording.clips.write(event("new", recorder.frames[-1][1], recorder.frames[-1][1] + 0.1, 2))
         server.kill()
         # Its event goes on, but the connection has ended, and with it the clip.
         until(lambda: list(tmp_path.glob(f"gate/*/{RUN}-gate-2.mp4")))
         server.size, server.codec = (640, 360), "mjpeg"
         server.start()
-        recorder.wait_state("online", "offline", "reconnected")
-        third, _ = film_an_event(recording, recorder, tmp_path, 3)
+        recorder.wait(lambda: recorder.states[-1][0] == "reconnected")
+        third, _, _ = film_an_event(recording, recorder, tmp_path, 3)
     assert pictures(first)[0].shape == (240, 320, 3)
     assert {picture.shape for picture in pictures(third)} == {(360, 640, 3)}
