@@ -28,6 +28,7 @@ _INDEXED, _FRAME = 64, 8192
 # Own times of a camera that jump ahead by more than this are not believed, and neither are those that go at another
 # pace than its packets come: one that is joined sends some seconds at once.
 _JUMP_S, _APART_S = 1.0, 10.0
+_APART_AT_LEAST_S = 0.01
 # Pictures are shown at most so much later than they are decoded.
 _REORDERED_S = 2.0
 _SEQUENCE = 7
@@ -83,9 +84,12 @@ class ClipTimes:
         return self._ticks + later, self._ticks
 
     def _step_s(self, last: VideoPacket, packet: VideoPacket) -> float:
+        if not self._own:
+            # Some wait until a connection is open, and come together.
+            return max(_APART_AT_LEAST_S, packet.arrival_s - self._first_s - self._ticks / TICKS)
         arrived_s = max(0.0, packet.arrival_s - last.arrival_s)
         before, now = (one.pts if one.dts is None else one.dts for one in (last, packet))
-        if not self._own or before is None or now is None:
+        if before is None or now is None:
             return arrived_s
         step_s = float((now - before) * self._time_base)
         apart_s = self._ticks / TICKS + step_s - (packet.arrival_s - self._first_s)

@@ -185,17 +185,20 @@ def test_the_folder_never_holds_more_than_it_may_while_several_events_are_writte
     films = {camera: Film.of(noise=True, blank=blank if camera == "camera0" else None) for camera in cameras}
     most, stop = 0, threading.Event()
 
+    def look() -> dict[str, int]:
+        sizes = {}
+        for folder, _, names in os.walk(tmp_path):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    sizes[name.removesuffix(".part")] = os.lstat(os.path.join(folder, name)).st_size
+        return sizes
+
     def watch() -> None:
         nonlocal most
         while not stop.is_set():
-            # A file that is renamed meanwhile is seen under two names.
-            sizes = {}
-            for folder, _, names in os.walk(tmp_path):
-                for name in names:
-                    with contextlib.suppress(FileNotFoundError):
-                        status = os.lstat(os.path.join(folder, name))
-                        sizes[status.st_ino] = status.st_size
-            most = max(most, sum(sizes.values()))
+            # Files are not seen all at the same moment: what was there before and after was there in between.
+            before, after = look(), look()
+            most = max(most, sum(min(size, after.get(name, 0)) for name, size in before.items()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
