@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -109,9 +108,9 @@ def event(
 
 def played(path: Path) -> tuple[str, float, int, float]:
     """Codec, first and last time, and number of pictures of a file, as FFmpeg's own player decodes it."""
-    # Raw pictures have no times: those of a camera may lie closer together than its rate says.
-    command = ["ffmpeg", "-v", "error", "-xerror", "-nostdin", "-i", str(path), "-fps_mode", "passthrough"]
-    command += ["-f", "rawvideo", "-y", os.devnull]
+    # Pictures of a camera may lie closer together than its rate says: without the filter ffmpeg complains of that.
+    command = ["ffmpeg", "-v", "error", "-xerror", "-nostdin", "-i", str(path), "-vf", "setpts=N/FRAME_RATE/TB"]
+    command += ["-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
