@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,6 +27,8 @@ _LOOK_S = 0.2
 # A camera that sends nothing for so long after what is wanted is not waited for.
 _SILENT_S = 2.0
 _NICE = 10
+# When the run ends, what can be written in this time is; a file that is complete is worth more than its last seconds.
+_LEAVE_S = 0.4
 
 
 class Reports(Protocol):
@@ -117,6 +121,7 @@ class Clip:
         self._encoders = encoders
         self._until_s, self._final = until_s, False
         self._closing = threading.Event()
+        self._leave_s = math.inf
         # Taken at once: from now on the ring keeps what it begins with.
         self._reader = filmed.ring.read(span.from_s, span.start_s)
         self._writer: Writer | None = None
@@ -140,6 +145,7 @@ class Clip:
 
     def close(self) -> None:
         """Write what has come so far and complete the file soon."""
+        self._leave_s = time.monotonic() + _LEAVE_S
         self._closing.set()
 
     def join(self, timeout_s: float) -> None:
@@ -193,6 +199,9 @@ class Clip:
             final, wanted_s = self._final, self._until_s
             packets = self._reader.take(min(wanted_s, limit_s))
             for packet in packets:
+                if time.monotonic() > self._leave_s:
+                    self._reports.cut(span.camera, span.event, "the run has ended")
+                    return
                 self._write(packet)
             if packets:
                 continue
