@@ -366,6 +366,7 @@ def test_a_sink_among_others_completes_its_clips_when_the_run_ends(tmp_path: Pat
         film.send(9.0)
         outputs.emit(event("new", 8.0, 9.0))
         outputs.emit(event("end", 8.0, 9.0))
+        wait(lambda: list(tmp_path.rglob("*.mp4*")))
     # The second that outputs have at the end is enough, or the next run keeps what there is.
     wait(lambda: not any(clip.alive for clip in clips._clips.values()))
     played(the_clip(tmp_path))
