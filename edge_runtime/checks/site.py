@@ -101,6 +101,8 @@ def _outputs(configuration: Configuration) -> Iterator[Finding]:
         yield _tried("frigate", server.shown, partial(server.send, "GET", "/api/version", b"", {}))
     if configuration.mqtt or configuration.webhook or configuration.frigate:
         yield _writable("spool", spool_folder(configuration))
+    if configuration.clips is not None:
+        yield _writable("clips", Path(configuration.clips.path))
 
 
 def _tried(subject: str, shown: str, attempt: Callable[[], object]) -> Finding:

@@ -17,7 +17,7 @@ from edge_runtime.files import shown_path
 from edge_runtime.stream.clock import rfc3339
 from edge_runtime.video.sources import parse_source
 from edge_runtime.watch.config import Plan, PlannedCamera, read_plan
-from edge_runtime.watch.config_settings import Configuration, OutputSettings
+from edge_runtime.watch.config_settings import ClipsSettings, Configuration, OutputSettings
 from edge_runtime.watch.options import CameraOptions
 from edge_runtime.watch.run import check_sources
 
@@ -90,11 +90,17 @@ def described(plan: Plan, manifest: Manifest, now: Callable[[], datetime] = lamb
         ("provider", configuration.provider),
         ("output", shown_path("standard output" if output == "-" else output)),
         ("also", ", ".join(others) or "nothing"),
+        *([] if configuration.clips is None else [("clips", _clips(configuration.clips))]),
         ("cameras", str(len(plan.cameras))),
     ]
     lines += [(f"  {camera.source.name}", _described(camera, moment)) for camera in plan.cameras]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+
+
+def _clips(clips: ClipsSettings) -> str:
+    kept = " and ".join(name for name, wanted in (("snapshots", clips.snapshots), ("clips", clips.video)) if wanted)
+    return f"{kept or 'nothing'} in {shown_path(clips.path)}, {clips.max_mb:g} MB and {clips.max_days:g} days at most"
 
 
 def _described(camera: PlannedCamera, moment: datetime) -> str:

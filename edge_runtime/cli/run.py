@@ -336,6 +336,7 @@ def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
                     options=options,
+                    open_reader=others.open_reader,
                     unfinished=_unfinished(configuration, others.unfinished),
                 )
                 runners.append(runner)

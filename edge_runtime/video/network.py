@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
+from edge_runtime.stream.packets import PacketTap, VideoFormat
 from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.video.connection import Fault, Grabbed
 from edge_runtime.video.diagnosis import ca_file, resolve, why_not_open
@@ -46,13 +48,16 @@ class NetworkConnection:
         source: The camera.
         open_timeout_s: Limit for connecting, and once more for finding the video.
         read_timeout_s: Limit for one frame.
+        tap: Takes every packet of the video as it came, when it was decoded.
 
     Raises:
         Fault: It cannot be opened.
     """
 
-    def __init__(self, source: Source, open_timeout_s: float, read_timeout_s: float) -> None:
-        self._source, self._read_timeout_s = source, read_timeout_s
+    def __init__(
+        self, source: Source, open_timeout_s: float, read_timeout_s: float, tap: PacketTap | None = None
+    ) -> None:
+        self._source, self._read_timeout_s, self._tap = source, read_timeout_s, tap
         self._container = _open(source, open_timeout_s, read_timeout_s)
         try:
             self._video, self._decoder = _decoder_of(self._container)
@@ -70,6 +75,8 @@ class NetworkConnection:
             self._numbers.missing(self._decoder.extradata or b"")
         self._damaged_s: float | None = None
         self._damaged_pts: int | None = None
+        if tap is not None:
+            tap.begin(_format_of(self._container, self._video, self._decoder))
 
     def grab(self) -> Grabbed:
         """See Connection. After a damaged frame all are, until one that depends on none before it."""
@@ -116,6 +123,8 @@ class NetworkConnection:
 
     def close(self) -> None:
         """See Connection."""
+        if self._tap is not None:
+            self._tap.end()
         self._container.close()
 
     def _decode_one(self, begun_s: float) -> bool:
@@ -141,11 +150,16 @@ class NetworkConnection:
             return True
         if packet.size == 0:
             return True
-        whole = not packet.is_corrupt and not (self._numbers is not None and self._numbers.missing(bytes(packet)))
+        data = b"" if self._tap is None and self._numbers is None else bytes(packet)
+        damaged = packet.is_corrupt
+        # Where only one before it is missing the packet itself is good, and its picture is not.
+        whole = not damaged and not (self._numbers is not None and self._numbers.missing(data))
         try:
             self._waiting.extend(self._decoder.decode(packet))
         except FFmpegError:
-            whole = False
+            damaged, whole = True, False
+        if self._tap is not None:
+            self._tap.take(data, packet.is_keyframe, packet.pts, packet.dts, damaged)
         if not whole:
             self._is_damaged(packet.pts)
         return whole
@@ -176,6 +190,11 @@ def _open(source: Source, open_timeout_s: float, read_timeout_s: float) -> Input
             return av.open(source.target, options=options, timeout=(open_timeout_s, read_timeout_s))
     except (av.FFmpegError, UnicodeError, ValueError) as error:
         raise why_not_open(source, error, time.monotonic() - begun_s, open_timeout_s) from None
+
+
+def _format_of(container: InputContainer, index: int, decoder: VideoCodecContext) -> VideoFormat:
+    time_base = container.streams[index].time_base or Fraction(1, 90_000)
+    return VideoFormat(decoder.name, time_base, decoder.width, decoder.height, bytes(decoder.extradata or b""))
 
 
 def _decoder_of(container: InputContainer) -> tuple[int, VideoCodecContext]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge_runtime.errors import CameraUnavailable
+from edge_runtime.stream.packets import PacketTap
 from edge_runtime.video.connection import Connection, Fault
 from edge_runtime.video.device import DeviceConnection
 from edge_runtime.video.network import NetworkConnection
@@ -12,20 +13,21 @@ from edge_runtime.video.sources import Source
 _FRAMES = 300
 
 
-def connect(source: Source, open_timeout_s: float, read_timeout_s: float) -> Connection:
+def connect(source: Source, open_timeout_s: float, read_timeout_s: float, tap: PacketTap | None = None) -> Connection:
     """Open a live source.
 
     Args:
         source: A network camera or device.
         open_timeout_s: Limit for connecting, and once more for finding the video; devices have none.
         read_timeout_s: Limit for one frame; devices have none.
+        tap: Takes its video as it comes; of a device, which sends none, some JPEGs a second.
 
     Raises:
         Fault: It cannot be opened.
     """
     if source.kind == "device":
-        return DeviceConnection(source)
-    return NetworkConnection(source, open_timeout_s, read_timeout_s)
+        return DeviceConnection(source, tap)
+    return NetworkConnection(source, open_timeout_s, read_timeout_s, tap)
 
 
 def probe(source: Source, timeout_s: float = 5.0) -> tuple[int, int]:

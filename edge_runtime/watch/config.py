@@ -49,6 +49,7 @@ _PATHS = {
     "output": ("path",),
     "mqtt": ("tls_ca", "tls_cert", "tls_key"),
     "spool": ("path",),
+    "clips": ("path",),
 }
 
 

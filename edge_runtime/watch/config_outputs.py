@@ -20,7 +20,10 @@ from edge_runtime.outputs.spool import Spool
 from edge_runtime.outputs.spooled import SpooledSink
 from edge_runtime.outputs.webhook import Webhook
 from edge_runtime.records import EventRecord
+from edge_runtime.video.camera import LiveCamera
+from edge_runtime.watch.cameras import OpenReader
 from edge_runtime.watch.config_settings import Configuration, FrigateSettings, MqttSettings, SpoolSettings
+from edge_runtime.watch.recording import Recording
 
 _SPOOL = "spool.sqlite"
 
@@ -32,10 +35,12 @@ class OtherOutputs:
     Attributes:
         outputs: For `Outputs`.
         unfinished: Events that an earlier run told these outputs of and did not end.
+        open_reader: Makes the readers of live cameras, so that the outputs get of them what they need.
     """
 
     outputs: Sequence[Output]
     unfinished: Sequence[EventRecord]
+    open_reader: OpenReader = LiveCamera
 
 
 def check_outputs(configuration: Configuration) -> None:
@@ -65,8 +70,11 @@ def open_outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterat
         OutputFailed: The spool cannot be opened.
         UsageError: See `check_outputs`.
     """
+    recording = None if configuration.clips is None else Recording(configuration.clips)
+    made = [] if recording is None else [Output(recording.clips)]
+    open_reader = LiveCamera if recording is None else recording.open_reader
     if not (configuration.mqtt or configuration.webhook or configuration.frigate):
-        yield OtherOutputs([], [])
+        yield OtherOutputs(made, [], open_reader)
         return
     check_outputs(configuration)
     with ExitStack() as stack:
@@ -74,14 +82,17 @@ def open_outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterat
         unfinished = spool.unfinished_events()
         sinks: list[SpooledSink] = []
         if configuration.mqtt is not None:
-            sinks.append(SpooledSink(MqttSink(broker_of(configuration.mqtt), cameras), spool))
+            mqtt = MqttSink(broker_of(configuration.mqtt), cameras)
+            if recording is not None:
+                recording.clips.on_snapshot.append(mqtt.publish_snapshot)
+            sinks.append(SpooledSink(mqtt, spool))
         for number in range(len(configuration.webhook)):
             webhook = _webhook(configuration, number)
             sinks.append(SpooledSink(webhook, spool, webhook.kinds))
         if configuration.frigate is not None:
             frigate = _frigate(configuration.frigate, Notes(spool, "frigate"))
             sinks.append(SpooledSink(frigate, spool, frigate.kinds, updates=False))
-        yield OtherOutputs([Output(sink) for sink in sinks], unfinished)
+        yield OtherOutputs([*made, *(Output(sink) for sink in sinks)], unfinished, open_reader)
 
 
 def spool_folder(configuration: Configuration) -> Path:

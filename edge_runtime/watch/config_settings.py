@@ -162,6 +162,32 @@ class SpoolSettings(Settings, frozen=True):
     max_days: Positive = 7.0
 
 
+class ClipsSettings(Settings, frozen=True):
+    """Where snapshots and clips of live cameras' events are kept.
+
+    Attributes:
+        path: A folder; one run has it for itself.
+        snapshots: Whether pictures of events are kept.
+        video: Whether clips of events are.
+        pre_roll: Seconds of video before an event.
+        post_roll: Seconds of video after it.
+        max_s: Seconds of the longest clip.
+        max_mb: Megabytes in the folder, at any moment; the oldest are deleted.
+        max_days: How long a clip or snapshot is kept.
+        buffer_mb: Megabytes of memory for the newest video of one camera.
+    """
+
+    path: Text
+    snapshots: bool = True
+    video: bool = True
+    pre_roll: Seconds = 5.0
+    post_roll: Seconds = 5.0
+    max_s: Annotated[float, Meta(gt=0, le=3600)] = 120.0
+    max_mb: Positive = 10_000.0
+    max_days: Positive = 14.0
+    buffer_mb: Annotated[float, Meta(ge=1, le=10_000)] = 32.0
+
+
 class CameraSettings(Settings, frozen=True):
     """One camera.
 
@@ -207,6 +233,7 @@ class Configuration(Settings, frozen=True):
         webhook: Servers that they are posted to.
         frigate: A Frigate that gets events.
         spool: Where records wait for outputs that are down.
+        clips: Where snapshots and clips of events are kept.
         cameras: The cameras by name: letters, digits, `_`, `.` and `-`.
     """
 
@@ -226,6 +253,7 @@ class Configuration(Settings, frozen=True):
     webhook: list[WebhookSettings] = []
     frigate: FrigateSettings | None = None
     spool: SpoolSettings | None = None
+    clips: ClipsSettings | None = None
     cameras: dict[str, CameraSettings] = {}
 
 

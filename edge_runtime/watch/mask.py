@@ -108,10 +108,13 @@ class MaskedFrames:
     Args:
         listener: Who is told.
         mask: What it must not see.
+
+    Attributes:
+        mask: As given.
     """
 
     def __init__(self, listener: CameraListener, mask: Mask) -> None:
-        self._mask = mask
+        self.mask = mask
         self._listener = listener
         self.on_outage = listener.on_outage
         self.on_state = listener.on_state
@@ -121,7 +124,7 @@ class MaskedFrames:
 
     def on_frame(self, frame: DecodedFrame) -> None:
         """See CameraListener."""
-        self._listener.on_frame(self._mask.blank_when_retrieved(frame))
+        self._listener.on_frame(self.mask.blank_when_retrieved(frame))
 
 
 class MaskedVideo(VideoFile):

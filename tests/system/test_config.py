@@ -48,6 +48,7 @@ def test_the_example_can_be_run(bundle_dir: Path, tmp_path: Path) -> None:
     assert done.stderr == ""
     assert "rtsp://***@192.0.2.7/stream, full, priority 10" in done.stdout
     assert "2 masked, " in done.stdout
+    assert f"snapshots and clips in {tmp_path}/clips, 10000 MB and 14 days at most" in done.stdout
     assert "http://192.0.2.9/video, full, disabled" in done.stdout
     # What its comments show is right as well.
     text = EXAMPLE.read_text()

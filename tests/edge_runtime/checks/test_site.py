@@ -23,6 +23,7 @@ version: 1
 bundle: {bundle}
 output: {{path: {folder}/records.jsonl}}
 spool: {{path: {folder}/spool}}
+clips: {{path: {folder}/clips}}
 mqtt: {{host: 127.0.0.1, port: {mqtt}}}
 webhook: [{{url: "http://127.0.0.1:{hook}/x", secret: whsec_czNjcmV0czNjcmV0czNjcmV0czNjcmV0}}]
 cameras:
@@ -57,6 +58,7 @@ def test_what_works_and_what_does_not(
         "mqtt": "ok",
         "webhook": "ok",
         "spool": "ok",
+        "clips": "ok",
     }
     assert "pictures of 320 x 240" in found["camera gate"].found
     assert found["camera yard"].found.endswith(": refused")

@@ -56,6 +56,7 @@ webhook:
 frigate: {url: "http://frigate:5000", cameras: {gate: front}}
 output: {path: records.jsonl, rotate_mb: 100, keep: 3}
 spool: {path: /var/spool/hh}
+clips: {path: kept, pre_roll: 2, max_mb: 0.5}
 cameras:
   gate: {<<: *night, source: "rtsp://hh:${GATE}@10.0.0.7/s"}
   desk: {source: 0, enabled: no, mask: [[[0, 0], [0.2, 0], [0.2, 0.1]], "0,0,0.2,0,0.2,0.1"]}
@@ -73,6 +74,9 @@ cameras:
     assert configuration.output.path == str(tmp_path / "records.jsonl")
     assert configuration.spool is not None
     assert configuration.spool.path == "/var/spool/hh"
+    assert configuration.clips is not None
+    assert configuration.clips.path == str(tmp_path / "kept")
+    assert (configuration.clips.pre_roll, configuration.clips.post_roll, configuration.clips.max_mb) == (2, 5, 0.5)
     assert (gate.source.name, gate.source.target) == ("gate", "rtsp://hh:s3cret@10.0.0.7/s")
     assert gate.options.locator == "full"
     assert gate.schedule is not None
