@@ -17,7 +17,7 @@ from edge_runtime.outputs.mqtt_link import try_broker
 from edge_runtime.video.probe import probe
 from edge_runtime.video.sources import Source, check_file
 from edge_runtime.watch.config import PlannedCamera, read_plan
-from edge_runtime.watch.config_outputs import broker_of, check_outputs, spool_folder
+from edge_runtime.watch.config_outputs import broker_of, check_outputs, spool_folder, tls_of
 from edge_runtime.watch.config_settings import Configuration
 
 # Cameras that hang take their timeouts, all at once.
@@ -93,11 +93,11 @@ def _outputs(configuration: Configuration) -> Iterator[Finding]:
         broker = broker_of(mqtt)
         yield _tried("mqtt", broker.shown, partial(try_broker, broker, _LIMIT_S))
     for webhook in configuration.webhook:
-        server = HttpServer(webhook.url, "webhook", _LIMIT_S)
+        server = HttpServer(webhook.url, "webhook", _LIMIT_S, tls_of(webhook))
         # Whatever it answers to a question without a record: it is there.
         yield _tried("webhook", server.shown, partial(server.send, "HEAD", server.path, b"", {}))
     if configuration.frigate is not None:
-        server = HttpServer(configuration.frigate.url, "frigate", _LIMIT_S)
+        server = HttpServer(configuration.frigate.url, "frigate", _LIMIT_S, tls_of(configuration.frigate))
         yield _tried("frigate", server.shown, partial(server.send, "GET", "/api/version", b"", {}))
     if configuration.mqtt or configuration.webhook or configuration.frigate:
         yield _writable("spool", spool_folder(configuration))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
 from edge_runtime.errors import NotDelivered, UsageError, one_line
+from edge_runtime.files import printable
 from edge_runtime.outputs.mqtt_camera import MqttCamera
 from edge_runtime.outputs.mqtt_discovery import birth_topic, device_description, discovery_topic
 from edge_runtime.outputs.mqtt_link import BrokerLink, Hear
@@ -349,7 +350,10 @@ class MqttSink:
         with self._lock:
             camera = next((one for one in self._cameras.values() if one.topics.pause_set == topic), None)
             told = 0 if camera is None else camera.pauses_told
-        if camera is None or self._on_pause is None:
+        if self._on_pause is None:
+            return
+        if camera is None:
+            log.warning("%s: %s: there is no camera of that name", self.name, printable(topic))
             return
         if wanted not in (_ON, _OFF):
             log.warning("%s: %s: %r is neither ON nor OFF", self.name, topic, wanted[:40])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from pathlib import Path
 from edge_runtime.errors import OutputFailed
 from edge_runtime.files import shown_path
 from edge_runtime.outputs.frigate import Frigate
-from edge_runtime.outputs.mqtt import MqttSink
+from edge_runtime.outputs.http_client import tls_context
+from edge_runtime.outputs.mqtt import MqttSink, OnPause
 from edge_runtime.outputs.mqtt_settings import MqttSettings as Broker
 from edge_runtime.outputs.mqtt_settings import TlsSettings
 from edge_runtime.outputs.notes import Notes
@@ -20,7 +22,14 @@ from edge_runtime.outputs.spool import Spool
 from edge_runtime.outputs.spooled import SpooledSink
 from edge_runtime.outputs.webhook import Webhook
 from edge_runtime.records import EventRecord
-from edge_runtime.watch.config_settings import Configuration, FrigateSettings, MqttSettings, SpoolSettings
+from edge_runtime.watch.boards import Boards
+from edge_runtime.watch.config_settings import (
+    Configuration,
+    FrigateSettings,
+    MqttSettings,
+    SpoolSettings,
+    WebhookSettings,
+)
 
 _SPOOL = "spool.sqlite"
 
@@ -31,10 +40,12 @@ class OtherOutputs:
 
     Attributes:
         outputs: For `Outputs`.
+        board: What shows which cameras there are, and what they are like.
         unfinished: Events that an earlier run told these outputs of and did not end.
     """
 
     outputs: Sequence[Output]
+    board: Boards
     unfinished: Sequence[EventRecord]
 
 
@@ -53,12 +64,15 @@ def check_outputs(configuration: Configuration) -> None:
 
 
 @contextmanager
-def open_outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterator[OtherOutputs]:
+def open_outputs(
+    configuration: Configuration, cameras: Sequence[str], on_pause: OnPause | None = None
+) -> Iterator[OtherOutputs]:
     """Open them; the spool is closed behind the context, and whatever uses it before.
 
     Args:
         configuration: What an operator wants.
-        cameras: Names that are known already.
+        cameras: Names of all cameras that are configured.
+        on_pause: Pauses and resumes a camera; None where that cannot be done.
 
     Raises:
         MissingExtra: A library is not installed.
@@ -66,22 +80,25 @@ def open_outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterat
         UsageError: See `check_outputs`.
     """
     if not (configuration.mqtt or configuration.webhook or configuration.frigate):
-        yield OtherOutputs([], [])
+        yield OtherOutputs([], Boards(), [])
         return
     check_outputs(configuration)
     with ExitStack() as stack:
         spool = stack.enter_context(_spool(configuration))
         unfinished = spool.unfinished_events()
         sinks: list[SpooledSink] = []
+        boards: list[MqttSink] = []
         if configuration.mqtt is not None:
-            sinks.append(SpooledSink(MqttSink(broker_of(configuration.mqtt), cameras), spool))
+            mqtt = _mqtt(broker_of(configuration.mqtt), cameras, on_pause, spool)
+            boards.append(mqtt)
+            sinks.append(SpooledSink(mqtt, spool))
         for number in range(len(configuration.webhook)):
             webhook = _webhook(configuration, number)
             sinks.append(SpooledSink(webhook, spool, webhook.kinds))
         if configuration.frigate is not None:
             frigate = _frigate(configuration.frigate, Notes(spool, "frigate"))
             sinks.append(SpooledSink(frigate, spool, frigate.kinds, updates=False))
-        yield OtherOutputs([Output(sink) for sink in sinks], unfinished)
+        yield OtherOutputs([Output(sink) for sink in sinks], Boards(boards), unfinished)
 
 
 def spool_folder(configuration: Configuration) -> Path:
@@ -126,11 +143,29 @@ def broker_of(settings: MqttSettings) -> Broker:
         password=settings.password,
         prefix=settings.prefix,
         client_id=settings.client_id,
+        keepalive_s=settings.keepalive_s,
         tls=tls,
         discovery=settings.discovery,
         discovery_prefix=settings.discovery_prefix,
         onvif=settings.onvif,
     )
+
+
+def _mqtt(broker: Broker, cameras: Sequence[str], on_pause: OnPause | None, spool: Spool) -> MqttSink:
+    # Another broker, or another prefix, knows nothing of what this one was told.
+    told = Notes(spool, f"{broker.shown} {broker.prefix} {broker.discovery_prefix}")
+    return MqttSink(broker, cameras, on_pause=on_pause, published=told)
+
+
+def tls_of(settings: WebhookSettings | FrigateSettings) -> ssl.SSLContext | None:
+    """What decides whether a server is the right one; None where nothing is configured.
+
+    Raises:
+        UsageError: The file of the authority cannot be used.
+    """
+    if settings.tls_ca is None and not settings.tls_insecure:
+        return None
+    return tls_context(_path(settings.tls_ca), verify=not settings.tls_insecure)
 
 
 def _path(text: str | None) -> Path | None:
@@ -140,7 +175,7 @@ def _path(text: str | None) -> Path | None:
 def _webhook(configuration: Configuration, number: int) -> Webhook:
     settings = configuration.webhook[number]
     # Two to one host have two places in the spool.
-    webhook = Webhook(settings.url, settings.secret, settings.kinds)
+    webhook = Webhook(settings.url, settings.secret, settings.kinds, tls=tls_of(settings))
     if number:
         webhook.name += f" {number + 1}"
     return webhook
@@ -154,4 +189,5 @@ def _frigate(settings: FrigateSettings, ids: Notes | None = None) -> Frigate:
         pre_capture_s=settings.pre_capture,
         login=None if settings.user is None else (settings.user, settings.password or ""),
         ids=ids,
+        tls=tls_of(settings),
     )

@@ -283,6 +283,7 @@ def test_pause_goes_there_and_back(listener: Listener, make_sink: MakeSink, capl
     assert asked == [("front door", True), ("front door", False)]
     assert listener.last("headhunt/stuck/pause") == "OFF"
     assert "stuck: cannot be paused (it is stuck)" in caplog.text
+    assert "headhunt/nobody/pause/set: there is no camera of that name" in caplog.text
     assert "'MAYBE' is neither ON nor OFF" in caplog.text
 
 
