@@ -92,12 +92,13 @@ def _outputs(configuration: Configuration) -> Iterator[Finding]:
     if (mqtt := configuration.mqtt) is not None:
         broker = broker_of(mqtt)
         yield _tried("mqtt", broker.shown, partial(try_broker, broker, _LIMIT_S))
-    for webhook in configuration.webhook:
-        server = HttpServer(webhook.url, "webhook", _LIMIT_S, tls_of(webhook))
+    for number, webhook in enumerate(configuration.webhook):
+        server = HttpServer(webhook.url, "webhook", _LIMIT_S, tls_of(webhook, f"webhook[{number}]"))
         # Whatever it answers to a question without a record: it is there.
         yield _tried("webhook", server.shown, partial(server.send, "HEAD", server.path, b"", {}))
     if configuration.frigate is not None:
-        server = HttpServer(configuration.frigate.url, "frigate", _LIMIT_S, tls_of(configuration.frigate))
+        tls = tls_of(configuration.frigate, "frigate")
+        server = HttpServer(configuration.frigate.url, "frigate", _LIMIT_S, tls)
         yield _tried("frigate", server.shown, partial(server.send, "GET", "/api/version", b"", {}))
     if configuration.mqtt or configuration.webhook or configuration.frigate:
         yield _writable("spool", spool_folder(configuration))

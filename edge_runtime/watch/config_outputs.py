@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.errors import OutputFailed
+from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.files import shown_path
 from edge_runtime.outputs.frigate import Frigate
 from edge_runtime.outputs.http_client import tls_context
@@ -157,15 +157,22 @@ def _mqtt(broker: Broker, cameras: Sequence[str], on_pause: OnPause | None, spoo
     return MqttSink(broker, cameras, on_pause=on_pause, published=told)
 
 
-def tls_of(settings: WebhookSettings | FrigateSettings) -> ssl.SSLContext | None:
+def tls_of(settings: WebhookSettings | FrigateSettings, place: str) -> ssl.SSLContext | None:
     """What decides whether a server is the right one; None where nothing is configured.
 
+    Args:
+        settings: Of the server.
+        place: Where they stand in the configuration, for an error.
+
     Raises:
-        UsageError: The file of the authority cannot be used.
+        UsageError: The file with certificates cannot be used.
     """
     if settings.tls_ca is None and not settings.tls_insecure:
         return None
-    return tls_context(_path(settings.tls_ca), verify=not settings.tls_insecure)
+    try:
+        return tls_context(_path(settings.tls_ca), verify=not settings.tls_insecure)
+    except UsageError as error:
+        raise UsageError(f"{place}.tls_ca: {error}") from error
 
 
 def _path(text: str | None) -> Path | None:
@@ -175,7 +182,8 @@ def _path(text: str | None) -> Path | None:
 def _webhook(configuration: Configuration, number: int) -> Webhook:
     settings = configuration.webhook[number]
     # Two to one host have two places in the spool.
-    webhook = Webhook(settings.url, settings.secret, settings.kinds, tls=tls_of(settings))
+    tls = tls_of(settings, f"webhook[{number}]")
+    webhook = Webhook(settings.url, settings.secret, settings.kinds, tls=tls)
     if number:
         webhook.name += f" {number + 1}"
     return webhook
@@ -189,5 +197,5 @@ def _frigate(settings: FrigateSettings, ids: Notes | None = None) -> Frigate:
         pre_capture_s=settings.pre_capture,
         login=None if settings.user is None else (settings.user, settings.password or ""),
         ids=ids,
-        tls=tls_of(settings),
+        tls=tls_of(settings, "frigate"),
     )
