@@ -44,15 +44,8 @@ def test_what_works_and_what_does_not(
     path, folder = tmp_path / "cameras.yaml", tmp_path / "state"
     folder.mkdir()
     with http_server(lambda request: Reply(405)) as hook:
-        values = {
-            "bundle": bundle_dir,
-            "folder": folder,
-            "gate": gate.url,
-            "hook": hook,
-            "nobody": free_port(),
-            "secret": SECRET,
-        }
-        path.write_text(CONFIGURATION.format(mqtt=broker.port, **values))
+        values = {"bundle": bundle_dir, "folder": folder, "gate": gate.url, "hook": hook, "nobody": free_port()}
+        path.write_text(CONFIGURATION.format(mqtt=broker.port, secret=SECRET, **values))
         path.chmod(0o600)
         found = by_subject(path)
     assert {subject: finding.level for subject, finding in found.items()} == {
