@@ -138,7 +138,8 @@ def command(context: click.Context, /, **given: Any) -> int:
 
     With --config a run goes on where no camera answers, and while all are outside their schedules. On SIGHUP, and
     with --watch whenever the file changes, cameras are added, removed and changed without touching the others; a
-    configuration that is wrong is told in one line, and the one before stays.
+    configuration that is wrong is told in one line, and the one before stays. With a broker (`mqtt:`) each camera can
+    be paused over MQTT; a new run watches all of them again.
 
     \b
     Exit codes:
