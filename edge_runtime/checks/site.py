@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ def examine_site(path: Path) -> list[Finding]:
     found += _bundles(plan.configuration, plan.cameras)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found += pool.map(_camera, plan.cameras)
-    return [*found, *_outputs(plan.configuration)]
+    return [*found, *_outputs(plan.configuration, [camera.source.name for camera in plan.cameras])]
 
 
 def _bundles(configuration: Configuration, cameras: tuple[PlannedCamera, ...]) -> Iterator[Finding]:
@@ -80,9 +80,9 @@ def _seen(source: Source) -> str:
     return f"pictures of {width} x {height}"
 
 
-def _outputs(configuration: Configuration) -> Iterator[Finding]:
+def _outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterator[Finding]:
     try:
-        check_outputs(configuration)
+        check_outputs(configuration, cameras)
     except HeadHuntError as error:
         yield Finding("problem", "outputs", one_line(error))
         return

@@ -64,7 +64,7 @@ def check(chosen: Chosen) -> int:
         configuration = plan.configuration
         _run_options(configuration, chosen)
         check_files([camera.source for camera in plan.cameras])
-        check_outputs(configuration)
+        check_outputs(configuration, [camera.source.name for camera in plan.cameras])
         for path in {camera.bundle for camera in plan.cameras if camera.bundle is not None}:
             Bundle.open(path).manifest.segment.striding(configuration.stride)
         tell(described(plan, Bundle.open(str(configuration.bundle)).manifest))

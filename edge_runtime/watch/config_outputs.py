@@ -16,6 +16,7 @@ from edge_runtime.outputs.http_client import tls_context
 from edge_runtime.outputs.mqtt import MqttSink, OnPause
 from edge_runtime.outputs.mqtt_settings import MqttSettings as Broker
 from edge_runtime.outputs.mqtt_settings import TlsSettings
+from edge_runtime.outputs.mqtt_topics import camera_topics
 from edge_runtime.outputs.notes import Notes
 from edge_runtime.outputs.sink import Output
 from edge_runtime.outputs.spool import Spool
@@ -49,14 +50,18 @@ class OtherOutputs:
     unfinished: Sequence[EventRecord]
 
 
-def check_outputs(configuration: Configuration) -> None:
+def check_outputs(configuration: Configuration, cameras: Sequence[str] = ()) -> None:
     """Refuse outputs that could not be opened, without connecting to anything.
 
+    Args:
+        configuration: What an operator wants.
+        cameras: Names of all cameras that are configured.
+
     Raises:
-        UsageError: A secret, an address or a file cannot be used.
+        UsageError: A secret, an address or a file cannot be used, or two cameras are one to a broker.
     """
     if configuration.mqtt is not None:
-        broker_of(configuration.mqtt)
+        camera_topics(broker_of(configuration.mqtt).prefix, cameras)
     for number in range(len(configuration.webhook)):
         _webhook(configuration, number)
     if configuration.frigate is not None:
@@ -82,7 +87,7 @@ def open_outputs(
     if not (configuration.mqtt or configuration.webhook or configuration.frigate):
         yield OtherOutputs([], Boards(), [])
         return
-    check_outputs(configuration)
+    check_outputs(configuration, cameras)
     with ExitStack() as stack:
         spool = stack.enter_context(_spool(configuration))
         unfinished = spool.unfinished_events()
