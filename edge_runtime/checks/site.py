@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from edge_runtime.outputs.mqtt_link import try_broker
 from edge_runtime.video.probe import probe
 from edge_runtime.video.sources import Source, check_file
 from edge_runtime.watch.config import PlannedCamera, read_plan
-from edge_runtime.watch.config_outputs import broker_of, check_outputs, spool_folder
+from edge_runtime.watch.config_outputs import broker_of, check_outputs, spool_folder, tls_of
 from edge_runtime.watch.config_settings import Configuration
 
 # Cameras that hang take their timeouts, all at once.
@@ -43,7 +43,7 @@ def examine_site(path: Path) -> list[Finding]:
     found += _bundles(plan.configuration, plan.cameras)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found += pool.map(_camera, plan.cameras)
-    return [*found, *_outputs(plan.configuration)]
+    return [*found, *_outputs(plan.configuration, [camera.source.name for camera in plan.cameras])]
 
 
 def _bundles(configuration: Configuration, cameras: tuple[PlannedCamera, ...]) -> Iterator[Finding]:
@@ -80,9 +80,9 @@ def _seen(source: Source) -> str:
     return f"pictures of {width} x {height}"
 
 
-def _outputs(configuration: Configuration) -> Iterator[Finding]:
+def _outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterator[Finding]:
     try:
-        check_outputs(configuration)
+        check_outputs(configuration, cameras)
     except HeadHuntError as error:
         yield Finding("problem", "outputs", one_line(error))
         return
@@ -92,12 +92,13 @@ def _outputs(configuration: Configuration) -> Iterator[Finding]:
     if (mqtt := configuration.mqtt) is not None:
         broker = broker_of(mqtt)
         yield _tried("mqtt", broker.shown, partial(try_broker, broker, _LIMIT_S))
-    for webhook in configuration.webhook:
-        server = HttpServer(webhook.url, "webhook", _LIMIT_S)
+    for number, webhook in enumerate(configuration.webhook):
+        server = HttpServer(webhook.url, "webhook", _LIMIT_S, tls_of(webhook, f"webhook[{number}]"))
         # Whatever it answers to a question without a record: it is there.
         yield _tried("webhook", server.shown, partial(server.send, "HEAD", server.path, b"", {}))
     if configuration.frigate is not None:
-        server = HttpServer(configuration.frigate.url, "frigate", _LIMIT_S)
+        tls = tls_of(configuration.frigate, "frigate")
+        server = HttpServer(configuration.frigate.url, "frigate", _LIMIT_S, tls)
         yield _tried("frigate", server.shown, partial(server.send, "GET", "/api/version", b"", {}))
     if configuration.mqtt or configuration.webhook or configuration.frigate:
         yield _writable("spool", spool_folder(configuration))

@@ -58,6 +58,12 @@ class Wishes:
             configuration = msgspec.structs.replace(configuration, output=output)
         options = CameraOptions(locator=configuration.locator)
         added = [PlannedCamera(parse_source(text), options) for text in self.cameras]
+        for camera in added:
+            if camera.source.name in configuration.cameras:
+                raise UsageError(
+                    f"--camera {camera.source.name}=…: {shown_path(plan.path)} has a camera of that name; "
+                    "give one of them another"
+                )
         plan = replace(plan, configuration=configuration, cameras=(*plan.cameras, *added))
         self._check(plan)
         return plan

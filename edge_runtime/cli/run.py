@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from edge_runtime.cli.exit_codes import INTERRUPTED, tell, told
+from edge_runtime.cli.exit_codes import told
 from edge_runtime.cli.options import DEBUG, PROVIDER, THREADS
 
 if TYPE_CHECKING:
-    from edge_runtime.bundle.reader import Bundle
-    from edge_runtime.cli.console import LogConsole
-    from edge_runtime.cli.planned import Wishes
-    from edge_runtime.detector import Detector
-    from edge_runtime.inference.engine import Engine
-    from edge_runtime.outputs.jsonlines import JsonLines
-    from edge_runtime.records import EventRecord
-    from edge_runtime.stream.segments import Clock
-    from edge_runtime.watch.config import Plan, PlannedCamera
-    from edge_runtime.watch.config_settings import Configuration
-    from edge_runtime.watch.detectors import Detectors
-    from edge_runtime.watch.options import CameraOptions, RunOptions
-    from edge_runtime.watch.supervisor import Supervisor
+    from edge_runtime.cli.running import Chosen
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +29,6 @@ _SETTINGS = (
     "max_batch",
     "max_wait_ms",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """The options of a run that are not in its plan."""
-
-    wishes: Wishes
-    follow: bool
-    clock: Clock | None
-    no_self_test: bool
 
 
 @click.command("run")
@@ -164,7 +138,8 @@ def command(context: click.Context, /, **given: Any) -> int:
 
     With --config a run goes on where no camera answers, and while all are outside their schedules. On SIGHUP, and
     with --watch whenever the file changes, cameras are added, removed and changed without touching the others; a
-    configuration that is wrong is told in one line, and the one before stays.
+    configuration that is wrong is told in one line, and the one before stays. With a broker (`mqtt:`) each camera can
+    be paused over MQTT; a new run watches all of them again.
 
     \b
     Exit codes:
@@ -189,9 +164,11 @@ def command(context: click.Context, /, **given: Any) -> int:
     console = start_logging(given["quiet"], debug, given["log_format"])
     left_behind: list[str] = [] if context.obj is None else context.obj
     try:
+        from edge_runtime.cli.running import check, detect
+
         if given["check_config"]:
-            return _check(_chosen(context, given))
-        return _detect(_chosen(context, given), console, left_behind, as_json)
+            return check(_chosen(context, given))
+        return detect(_chosen(context, given), console, left_behind, as_json)
     except Exception as error:
         if not as_json:
             raise
@@ -202,6 +179,7 @@ def command(context: click.Context, /, **given: Any) -> int:
 
 def _chosen(context: click.Context, given: dict[str, Any]) -> Chosen:
     from edge_runtime.cli.planned import Wishes
+    from edge_runtime.cli.running import Chosen
     from edge_runtime.errors import UsageError
 
     for option in ("check_config", "watch"):
@@ -216,171 +194,3 @@ def _chosen(context: click.Context, given: dict[str, Any]) -> Chosen:
         settings["bundle"] = str(settings["bundle"])
     wishes = Wishes(config=given["config"], settings=settings, output=given["output"], cameras=given["cameras"])
     return Chosen(wishes=wishes, follow=given["watch"], clock=given["clock"], no_self_test=given["no_self_test"])
-
-
-def _check(chosen: Chosen) -> int:
-    """Say what would run. Whatever is wrong, a refused bundle too, is the configuration's fault here."""
-    from edge_runtime.bundle.reader import Bundle
-    from edge_runtime.cli.planned import described
-    from edge_runtime.errors import HeadHuntError, UsageError
-    from edge_runtime.watch.config_outputs import check_outputs
-    from edge_runtime.watch.files import check_files
-
-    try:
-        plan = chosen.wishes.plan()
-        _run_options(plan.configuration, chosen)
-        check_files([camera.source for camera in plan.cameras])
-        check_outputs(plan.configuration)
-        for path in {camera.bundle for camera in plan.cameras if camera.bundle is not None}:
-            Bundle.open(path)
-        tell(described(plan, Bundle.open(str(plan.configuration.bundle)).manifest))
-    except HeadHuntError as error:
-        raise UsageError(str(error)) from error
-    return 0
-
-
-def _run_options(
-    configuration: Configuration,
-    chosen: Chosen,
-    console: LogConsole | None = None,
-    alive: Callable[[], None] | None = None,
-) -> RunOptions:
-    from edge_runtime.watch.options import RunOptions
-
-    return RunOptions(
-        locator=configuration.locator,
-        clock=chosen.clock,
-        encode=configuration.encode,
-        stride=configuration.stride,
-        reuse_unchanged=configuration.reuse_unchanged,
-        max_batch=configuration.max_batch,
-        max_wait_ms=configuration.max_wait_ms,
-        progress=None if console is None else console.progress,
-        alive=alive,
-    )
-
-
-def _lines(configuration: Configuration, live: bool) -> AbstractContextManager[JsonLines]:
-    """Where records go. A run over live cameras outlives a disk that is full for a while."""
-    from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only
-
-    settings = configuration.output
-    if settings is None or settings.path == "-":
-        return stdout_for_records_only(persistent=live)
-    return JsonLines.to_file(
-        Path(settings.path),
-        None if settings.rotate_mb is None else round(settings.rotate_mb * 1e6),
-        None if settings.rotate_days is None else settings.rotate_days * 86_400,
-        settings.keep or 10,
-        persistent=live,
-    )
-
-
-def _unfinished(configuration: Configuration, others: Sequence[EventRecord]) -> list[EventRecord]:
-    """Events that an earlier run left open, as its outputs tell."""
-    from edge_runtime.outputs.jsonlines import unfinished_events
-
-    settings = configuration.output
-    told = [] if settings is None or settings.path == "-" else unfinished_events(Path(settings.path))
-    return list({event.id: event for event in (*others, *told)}.values())
-
-
-def _detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json: bool) -> int:
-    from edge_runtime.bundle.reader import Bundle
-    from edge_runtime.detector import Detector
-    from edge_runtime.errors import HeadHuntError
-    from edge_runtime.outputs.sink import Output, Outputs
-    from edge_runtime.watch.config_outputs import open_outputs
-    from edge_runtime.watch.detectors import Detectors
-    from edge_runtime.watch.files import check_files
-    from edge_runtime.watch.notify import ServiceManager
-    from edge_runtime.watch.run import Runner
-    from edge_runtime.watch.stopping import StopRequest, any_of
-
-    runners: list[Runner] = []
-    asked = threading.Event()
-    service = ServiceManager()
-
-    def load(bundle: Bundle, engine: Engine | None) -> Detector:
-        return Detector(
-            bundle,
-            configuration.provider,
-            configuration.threads,
-            engine=engine,
-            self_test=False,
-            growing=configuration.encode == "eager",
-        )
-
-    detectors = Detectors(load, self_test=not chosen.no_self_test)
-    with StopRequest(detectors.abandon, hangup=None if chosen.wishes.config is None else asked.set) as stop:
-        try:
-            plan = chosen.wishes.plan()
-            configuration = plan.configuration
-            options = _run_options(configuration, chosen, console, service.alive)
-            sources = [camera.source for camera in plan.cameras if camera.enabled]
-            check_files(sources)
-            supervisor = _supervisor(plan, chosen, asked, _own_options(detectors))
-            bundle = Bundle.open(str(configuration.bundle))
-            # Refused before the graphs are loaded.
-            bundle.manifest.segment.striding(configuration.stride)
-            live = any(camera.source.live for camera in plan.cameras)
-            names = [source.name for source in sources]
-            with (
-                _lines(configuration, live) as lines,
-                detectors,
-                open_outputs(configuration, names) as others,
-                Outputs([Output(lines, required=True), *others.outputs]) as outputs,
-            ):
-                runner = Runner(
-                    detectors.open(bundle),
-                    outputs.emit,
-                    any_of(stop.is_set, lambda: outputs.failed),
-                    options=options,
-                    open_reader=others.open_reader,
-                    unfinished=_unfinished(configuration, others.unfinished),
-                )
-                runners.append(runner)
-                runner.run(sources, {camera.source.name: camera.options for camera in plan.cameras}, supervisor)
-                service.ending()
-        except HeadHuntError as error:
-            if stop.exit_code != INTERRUPTED:
-                raise
-            text, _ = told(error)
-            if as_json:
-                log.error("%s", text)
-            else:
-                click.echo(f"error: {text}", err=True)
-        finally:
-            console.close()
-            left_behind += [name for runner in runners for name in runner.left_behind]
-        return stop.exit_code
-
-
-def _own_options(detectors: Detectors) -> Callable[[PlannedCamera], CameraOptions]:
-    """Completes a camera's options by the detector of its own bundle."""
-    from edge_runtime.bundle.reader import Bundle
-
-    def options_of(camera: PlannedCamera) -> CameraOptions:
-        if camera.bundle is None:
-            return camera.options
-        return replace(camera.options, detector=detectors.open(Bundle.open(camera.bundle)))
-
-    return options_of
-
-
-def _supervisor(
-    plan: Plan, chosen: Chosen, asked: threading.Event, own: Callable[[PlannedCamera], CameraOptions]
-) -> Supervisor | None:
-    """What looks after the cameras of a configuration; None for files, and without one."""
-    from edge_runtime.errors import UsageError
-    from edge_runtime.watch.supervisor import Supervisor, check_reloaded
-
-    if chosen.wishes.config is None:
-        return None
-    if not plan.cameras[0].source.live:
-        if all(not camera.enabled for camera in plan.cameras):
-            raise UsageError("all files of the configuration are disabled; there is nothing to do")
-        if any(camera.schedule is not None for camera in plan.cameras):
-            log.warning("schedules are for live cameras; files are run at once")
-        return None
-    return Supervisor(plan, lambda: check_reloaded(chosen.wishes.plan()), asked, options_of=own, follow=chosen.follow)

@@ -17,10 +17,13 @@ from urllib.parse import unquote, urlsplit
 
 from edge_runtime._version import __version__
 from edge_runtime.errors import NotDelivered, UsageError, one_line
+from edge_runtime.files import shown_path
 
 # What is read of an answer.
 _MOST_BYTES = 2**16
 _LONGEST_PAUSE_S = 3600.0
+# How OpenSSL calls a certificate that is trusted, and made out to another name or another address.
+_OTHER_NAME = (62, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ def tls_context(ca_file: Path | None = None, *, verify: bool = True) -> ssl.SSLC
     """What decides whether a server of an `https://` URL is the right one.
 
     Args:
-        ca_file: Certificates to trust instead of the system's.
+        ca_file: Certificates to trust instead of the system's: of authorities, or of the server itself, which may
+            then be made out to any name.
         verify: False trusts any server, such as one whose certificate it signed itself.
 
     Raises:
@@ -77,11 +81,32 @@ def tls_context(ca_file: Path | None = None, *, verify: bool = True) -> ssl.SSLC
     try:
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except OSError as error:
-        raise UsageError(f"{ca_file}: holds no certificates that can be read ({one_line(error)})") from error
+        shown = shown_path(ca_file or "")
+        raise UsageError(f"{shown}: holds no certificates that can be read ({one_line(error)})") from error
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+class _KnownServer(http.client.HTTPSConnection):
+    """A connection to a server whose very certificate is trusted, whatever name that is made out to.
+
+    Frigate makes itself one for `*`, which is nobody's name. Who shows it has its key, and that is what counts.
+    """
+
+    def __init__(self, host: str, port: int | None, timeout: float, trusted: ssl.SSLContext) -> None:
+        self._certificates = trusted.get_ca_certs(binary_form=True)
+        context = ssl.create_default_context(cadata=b"".join(self._certificates))
+        context.check_hostname = False
+        super().__init__(host, port, timeout=timeout, context=context)
+
+    def connect(self) -> None:
+        """Connect, and hang up on others before anything is sent."""
+        super().connect()
+        if self.sock.getpeercert(binary_form=True) not in self._certificates:
+            self.close()
+            raise ssl.SSLCertVerificationError("its certificate is not made out to this name")
 
 
 class HttpServer:
@@ -114,8 +139,9 @@ class HttpServer:
         if parts.scheme not in {"http", "https"}:
             raise UsageError(f"{what}: the URL begins with neither http:// nor https://")
         self._host, self._port = host, port
-        self._secure = parts.scheme == "https"
-        self._tls = tls or (tls_context() if self._secure else None)
+        self._tls = None if parts.scheme == "http" else tls or tls_context()
+        # Whether it was told by its very certificate.
+        self._known = False
         self._timeout_s = timeout_s
         self._authorization: str | None = None
         if parts.username is not None:
@@ -131,23 +157,48 @@ class HttpServer:
         Raises:
             NotDelivered: No answer came.
         """
-        connection: http.client.HTTPConnection
-        if self._secure:
-            connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout_s, context=self._tls
-            )
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
         sent = {"content-type": "application/json", "user-agent": f"headhunt-edge/{__version__}", **headers}
         if self._authorization is not None:
             sent["authorization"] = self._authorization
         try:
-            connection.request(method, path, body, sent)
-            response = connection.getresponse()
-            received = {name.lower(): value for name, value in response.getheaders()}
-            cookies = response.headers.get_all("set-cookie") or []
-            return HttpAnswer(response.status, received, cookies, response.read(_MOST_BYTES))
+            try:
+                return _exchange(self._connection(), method, path, body, sent)
+            except ssl.SSLCertVerificationError as error:
+                # One that has another certificate now may have a better one.
+                was_known, self._known = self._known, False
+                if was_known or error.verify_code not in _OTHER_NAME:
+                    raise
+                try:
+                    answer = _exchange(self._connection(known=True), method, path, body, sent)
+                except ssl.SSLCertVerificationError:
+                    raise error from None
+                self._known = True
+                return answer
+        except ssl.SSLCertVerificationError as error:
+            why = getattr(error, "verify_message", None) or one_line(error)
+            raise NotDelivered(
+                f"{self.shown}: its certificate is not trusted ({why}); name a file with it, or with who signed it, "
+                "as tls_ca"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             raise NotDelivered(f"{self.shown}: does not answer ({one_line(error)})") from error
-        finally:
-            connection.close()
+
+    def _connection(self, *, known: bool = False) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        if known or self._known:
+            return _KnownServer(self._host, self._port, self._timeout_s, self._tls)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=self._tls)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, body: bytes, headers: Mapping[str, str]
+) -> HttpAnswer:
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        received = {name.lower(): value for name, value in response.getheaders()}
+        cookies = response.headers.get_all("set-cookie") or []
+        return HttpAnswer(response.status, received, cookies, response.read(_MOST_BYTES))
+    finally:
+        connection.close()

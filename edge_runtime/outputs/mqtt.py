@@ -8,19 +8,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
 from edge_runtime.errors import NotDelivered, UsageError, one_line
+from edge_runtime.files import printable
+from edge_runtime.outputs.mqtt_camera import MqttCamera
 from edge_runtime.outputs.mqtt_discovery import birth_topic, device_description, discovery_topic
 from edge_runtime.outputs.mqtt_link import BrokerLink, Hear
-from edge_runtime.outputs.mqtt_onvif import onvif_message
+from edge_runtime.outputs.mqtt_onvif import onvif_message, onvif_topic
+from edge_runtime.outputs.mqtt_published import Published
 from edge_runtime.outputs.mqtt_settings import MqttSettings, TlsSettings
-from edge_runtime.outputs.mqtt_topics import CameraTopics, available_topic, camera_topics, device_id, json_payload
-from edge_runtime.records import CameraRecord, EventRecord, Quality, Record, RunRecord, SegmentRecord
+from edge_runtime.outputs.mqtt_topics import (
+    CameraTopics,
+    available_topic,
+    camera_level,
+    camera_topics,
+    device_id,
+    json_payload,
+)
+from edge_runtime.records import CameraRecord, EventRecord, Record, RunRecord, SegmentRecord
 
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessageInfo
@@ -32,23 +39,11 @@ log = logging.getLogger(__name__)
 # Called with a camera's name and whether it shall be paused.
 OnPause = Callable[[str, bool], None]
 
+# Topic, payload, and whether the broker retains it.
+_Message = tuple[str, str, bool]
+
 _ON, _OFF = "ON", "OFF"
 _SCORE_EVERY_S = 1.0
-
-
-@dataclass(slots=True)
-class _Camera:
-    """What is known of one camera."""
-
-    name: str
-    topics: CameraTopics
-    open_events: set[str] = field(default_factory=set)
-    quality: list[Quality] = field(default_factory=list)
-    # Whether it says by itself what its connection is like.
-    reports: bool = False
-    online: bool = False
-    scored_s: float | None = None
-    late_score: str | None = None
 
 
 class MqttSink:
@@ -62,6 +57,9 @@ class MqttSink:
         cameras: Those that are known already; others are added with their first record.
         on_pause: Pauses or resumes a camera when somebody asks for it over MQTT; without it there is no switch. The
             connection's thread calls it, and waits for it; what it raises is logged, and the switch stays as it was.
+            It may call `publish_pause` itself.
+        published: Where the names of cameras that the broker was told of are kept, such as `Notes` of a spool. Those
+            of earlier runs that are not among `cameras` are forgotten, as by `forget`.
         patience_s: Longest wait of a `write` for the broker, in seconds.
 
     Raises:
@@ -75,12 +73,16 @@ class MqttSink:
         cameras: Iterable[str] = (),
         *,
         on_pause: OnPause | None = None,
+        published: MutableMapping[str, str] | None = None,
         patience_s: float = 5.0,
     ) -> None:
         self._settings, self._on_pause, self._patience_s = settings, on_pause, patience_s
         self._lock = threading.RLock()
-        self._cameras: dict[str, _Camera] = {}
+        self._cameras: dict[str, MqttCamera] = {}
         self._refused: set[str] = set()
+        self._published = Published(published)
+        # Cameras that were forgotten. What still comes of them tells of the past, and brings none back.
+        self._gone: dict[str, CameraTopics] = {}
         self._available = available_topic(settings.prefix)
         # What was begun to be handed over of the record that `write` was last given.
         self._under_way: tuple[Record, list[MQTTMessageInfo]] | None = None
@@ -92,6 +94,9 @@ class MqttSink:
         self._link = BrokerLink(settings, self._available, hear)
         for camera in known:
             self._camera(camera)
+        for camera in self._published.names:
+            if camera not in self._cameras:
+                self._forget(camera)
         self._link.open()
 
     @property
@@ -123,7 +128,10 @@ class MqttSink:
             for camera in self._cameras.values():
                 if camera.late_score is not None:
                     self._link.keep(camera.topics.score, camera.late_score, qos=0)
-        self._link.close()
+        if self._link.close():
+            with self._lock:
+                for name in self._gone:
+                    self._published.remove(name)
 
     def publish_snapshot(self, camera: str, jpeg: bytes) -> None:
         """Keep a picture as the camera's newest one. Any thread may call this; it does not wait.
@@ -139,28 +147,49 @@ class MqttSink:
     def publish_rate(self, camera: str, fps: float) -> None:
         """Keep the rate at which a camera's frames come, in frames a second. Any thread; it does not wait."""
         with self._lock:
-            if (known := self._camera(camera)) is not None:
+            known = self._camera(camera)
+            if known is not None and known.unwatched is None:
                 self._link.keep(known.topics.rate, f"{fps:.1f}", qos=0)
 
     def publish_pause(self, camera: str, paused: bool) -> None:
         """Keep whether a camera is paused, whoever said so. Any thread; it does not wait."""
         with self._lock:
             if (known := self._camera(camera)) is not None:
+                known.pauses_told += 1
                 self._link.keep(known.topics.pause, _ON if paused else _OFF)
+
+    def publish_unwatched(self, camera: str, why: str | None) -> None:
+        """Keep that nobody watches a camera, which is offline then, or that somebody does again.
+
+        Meanwhile what records say of its state is of the past, and not published. Any thread; it does not wait.
+
+        Args:
+            camera: Its name.
+            why: In words, for people; None where it is watched.
+        """
+        with self._lock:
+            known = self._camera(camera)
+            if known is None or known.unwatched == why:
+                return
+            self._link.keep(known.topics.status, known.leave(why))
+            if why is not None:
+                self._link.keep(known.topics.rate, "0.0", qos=0)
+
+    def announce(self, camera: str) -> None:
+        """Make a camera known, also one that was forgotten. Any thread may call this; it does not wait."""
+        with self._lock:
+            self._gone.pop(camera, None)
+            self._camera(camera)
 
     def forget(self, camera: str) -> None:
         """Have the broker forget a camera that was removed, and Home Assistant with it.
 
-        Any thread may call this; it does not wait.
+        What still comes of it does not bring it back, `announce` does. Any thread may call this; it does not wait.
         """
         with self._lock:
-            known = self._cameras.pop(camera, None)
-            if known is None:
-                return
-            if self._settings.discovery:
-                self._link.keep(self._description_topic(known), b"")
-            for topic in known.topics.retained:
-                self._link.keep(topic, b"")
+            self._refused.discard(camera)
+            if camera in self._cameras:
+                self._forget(camera)
 
     def _begin_run(self, record: RunRecord) -> None:
         with self._lock:
@@ -173,39 +202,38 @@ class MqttSink:
                 self._camera(name)
 
     def _write_event(self, record: EventRecord) -> None:
+        # Home Assistant takes the kind of an event from this key.
+        payload = json_payload({"event_type": record.state, **record.to_dict()})
         with self._lock:
-            camera = self._camera(record.camera)
-            if camera is None:
-                return
-            was_open = bool(camera.open_events)
-            if record.state == "end":
-                camera.open_events.discard(record.id)
-            else:
-                camera.open_events.add(record.id)
-            # Before the event: whoever acts on the event finds the state as it is.
-            if bool(camera.open_events) != was_open:
-                self._link.keep(camera.topics.state, _OFF if was_open else _ON)
-            self._seen(camera)
-            # Home Assistant takes the kind of an event from this key.
-            payload = json_payload({"event_type": record.state, **record.to_dict()})
-            messages = [(camera.topics.event, payload, False)]
-            if self._settings.onvif and (message := onvif_message(record, camera.topics)) is not None:
-                messages.append((*message, True))
+            messages = self._event_messages(record, payload)
         self._hand_over(record, messages)
+
+    def _event_messages(self, record: EventRecord, payload: str) -> list[_Message]:
+        if (topics := self._gone.get(record.camera)) is not None:
+            return [] if self._is_taken(topics.level) else [(topics.event, payload, False)]
+        camera = self._camera(record.camera)
+        if camera is None:
+            return []
+        was_open = bool(camera.open_events)
+        if record.state == "end":
+            camera.open_events.discard(record.id)
+        else:
+            camera.open_events.add(record.id)
+        # Before the event: whoever acts on the event finds the state as it is.
+        if bool(camera.open_events) != was_open:
+            self._link.keep(camera.topics.state, _OFF if was_open else _ON)
+        self._seen(camera)
+        messages = [(camera.topics.event, payload, False)]
+        if self._settings.onvif and (message := onvif_message(record, camera.topics)) is not None:
+            messages.append((*message, True))
+        return messages
 
     def _write_status(self, record: CameraRecord) -> None:
         with self._lock:
             camera = self._camera(record.camera)
-            if camera is None:
+            if camera is None or camera.unwatched is not None:
                 return
-            # A camera that came back is online for whoever asks later.
-            state = "online" if record.state == "reconnected" else record.state
-            camera.reports, camera.online = True, state == "online"
-            if record.quality is not UNSET:
-                camera.quality = [one for one in record.quality if one != "ok"]
-            elif state == "offline":
-                camera.quality = []
-            payload = _status(camera, state, record.detail, record)
+            payload = camera.take(record)
             self._link.keep_later(camera.topics.status, payload)
         self._hand_over(record, [(camera.topics.status, payload, True)])
 
@@ -222,7 +250,23 @@ class MqttSink:
             camera.scored_s, camera.late_score = now_s, None
             self._link.keep(camera.topics.score, score, qos=0)
 
-    def _hand_over(self, record: Record, messages: list[tuple[str, str, bool]]) -> None:
+    def _hand_over(self, record: EventRecord | CameraRecord, messages: Sequence[_Message]) -> None:
+        try:
+            self._publish(record, messages)
+        finally:
+            with self._lock:
+                self._correct(record.camera, [topic for topic, _, retained in messages if retained])
+
+    def _correct(self, name: str, topics: Sequence[str]) -> None:
+        """What is retained there was true when it was written; by now the camera may be gone, or unwatched."""
+        gone, camera = self._gone.get(name), self._cameras.get(name)
+        if gone is not None and not self._is_taken(gone.level):
+            for topic in topics:
+                self._link.keep(topic, b"")
+        elif camera is not None and camera.unwatched is not None and camera.topics.status in topics:
+            self._link.keep(camera.topics.status, camera.leave(camera.unwatched))
+
+    def _publish(self, record: Record, messages: Sequence[_Message]) -> None:
         until_s = time.monotonic() + self._patience_s
         if self._under_way is None or self._under_way[0] != record:
             self._under_way = (record, [])
@@ -237,10 +281,10 @@ class MqttSink:
             raise NotDelivered(f"{self.name}: did not confirm a record within {self._patience_s:g} s")
         self._under_way = None
 
-    def _camera(self, name: str) -> _Camera | None:
-        """A camera, which is announced the first time; None of one whose name another camera has in a topic."""
+    def _camera(self, name: str) -> MqttCamera | None:
+        """A camera, which is announced the first time; None of one that is forgotten, or another one in a topic."""
         with self._lock:
-            if (known := self._cameras.get(name)) is not None:
+            if (known := self._cameras.get(name)) is not None or name in self._gone:
                 return known
             try:
                 topics = camera_topics(self._settings.prefix, [*self._cameras, name])[name]
@@ -249,21 +293,38 @@ class MqttSink:
                     self._refused.add(name)
                     log.error("%s; nothing of %r is published", error, name)
                 return None
-            camera = self._cameras[name] = _Camera(name, topics)
-            self._link.keep(topics.status, _status(camera, "offline", "nothing was heard of it yet"))
+            camera = self._cameras[name] = MqttCamera(name, topics)
+            self._published.add(name, described=self._settings.discovery)
+            self._link.keep(topics.status, camera.status("offline", "nothing was heard of it yet"))
             self._link.keep(topics.state, _OFF)
             if self._on_pause is not None:
                 self._link.keep(topics.pause, _OFF)
             self._describe(camera)
             return camera
 
-    def _seen(self, camera: _Camera) -> None:
-        """A file never says that it is online, its segments do."""
-        if not camera.reports and not camera.online:
-            camera.online = True
-            self._link.keep(camera.topics.status, _status(camera, "online", "segments are scored"))
+    def _forget(self, name: str) -> None:
+        self._cameras.pop(name, None)
+        topics = self._gone[name] = CameraTopics(self._settings.prefix, camera_level(name))
+        if self._settings.discovery or self._published.is_described(name):
+            self._link.keep(self._description_topic(name), b"")
+        if self._is_taken(topics.level):
+            return
+        for topic in topics.retained:
+            self._link.keep(topic, b"")
+        if self._settings.onvif:
+            self._link.keep(onvif_topic(topics), b"")
 
-    def _describe(self, camera: _Camera) -> None:
+    def _is_taken(self, level: str) -> bool:
+        """Whether a camera that is known has this level: names that differ may be one there."""
+        return any(camera.topics.level == level for camera in self._cameras.values())
+
+    def _seen(self, camera: MqttCamera) -> None:
+        """A file never says that it is online, its segments do."""
+        if not (camera.reports or camera.online or camera.unwatched):
+            camera.online = True
+            self._link.keep(camera.topics.status, camera.status("online", "segments are scored"))
+
+    def _describe(self, camera: MqttCamera) -> None:
         if not self._settings.discovery:
             return
         description = device_description(
@@ -273,10 +334,10 @@ class MqttSink:
             self._available,
             pause=self._on_pause is not None,
         )
-        self._link.keep(self._description_topic(camera), description)
+        self._link.keep(self._description_topic(camera.name), description)
 
-    def _description_topic(self, camera: _Camera) -> str:
-        return discovery_topic(self._settings.discovery_prefix, device_id(self._settings.prefix, camera.name))
+    def _description_topic(self, camera: str) -> str:
+        return discovery_topic(self._settings.discovery_prefix, device_id(self._settings.prefix, camera))
 
     def _home_assistant_says(self, _topic: str, payload: bytes) -> None:
         if payload == b"online":
@@ -288,7 +349,11 @@ class MqttSink:
         wanted = payload.decode("utf-8", "replace").strip().upper()
         with self._lock:
             camera = next((one for one in self._cameras.values() if one.topics.pause_set == topic), None)
-        if camera is None or self._on_pause is None:
+            told = 0 if camera is None else camera.pauses_told
+        if self._on_pause is None:
+            return
+        if camera is None:
+            log.warning("%s: %s: there is no camera of that name", self.name, printable(topic))
             return
         if wanted not in (_ON, _OFF):
             log.warning("%s: %s: %r is neither ON nor OFF", self.name, topic, wanted[:40])
@@ -304,18 +369,7 @@ class MqttSink:
                 one_line(error),
             )
             return
-        self.publish_pause(camera.name, wanted == _ON)
-
-
-def _status(camera: _Camera, state: str, detail: str, record: CameraRecord | None = None) -> str:
-    reason = UNSET if record is None else record.reason
-    moment = UNSET if record is None else record.time
-    return json_payload(
-        {
-            "state": state,
-            "detail": detail,
-            "reason": None if reason is UNSET else reason,
-            "quality": camera.quality,
-            "time": None if moment is UNSET else moment,
-        }
-    )
+        with self._lock:
+            # Whoever paused it may have said so already, and something newer since.
+            if camera.pauses_told == told:
+                self.publish_pause(camera.name, wanted == _ON)

@@ -133,16 +133,22 @@ class BrokerLink:
                 info.wait_for_publish(left_s)
         return all(info.is_published() for info in infos)
 
-    def close(self) -> None:
-        """Say `offline` and end the connection; without one nothing is waited for."""
+    def close(self) -> bool:
+        """Say `offline` and end the connection; without one nothing is waited for.
+
+        Returns:
+            Whether the broker has confirmed that, and with it all that was said before with QoS 1.
+        """
         self._closing = True
+        told = False
         if self._ready.is_set():
-            self.confirmed([self._client.publish(self._available, _OFFLINE, qos=1, retain=True)], _CLOSE_S)
+            told = self.confirmed([self._client.publish(self._available, _OFFLINE, qos=1, retain=True)], _CLOSE_S)
             self._client.disconnect()
             self._ended.wait(_CLOSE_S)
         else:
             self._client.disconnect()
         self._lost.sum_up(at_once=True)
+        return told
 
     def _on_connect(self, client: Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
         if self._closing:

@@ -17,10 +17,15 @@ _TOPIC = "RuleEngine/headhunt:AnomalyDetector/Anomaly"
 _RULE = "Anomaly"
 
 
+def onvif_topic(topics: CameraTopics) -> str:
+    """Retained: a camera's newest event that began or ended. The source stands behind `&`."""
+    return f"{topics.prefix}/onvif-ej/{_TOPIC}/&{topics.level}/{_RULE}"
+
+
 def onvif_message(record: EventRecord, topics: CameraTopics) -> tuple[str, str] | None:
     """Topic and payload of an event that begins or ends; None of one that goes on.
 
-    The topic names the source behind `&`, so that a broker keeps the newest state of every camera.
+    A topic of its own has the broker keep the newest state of every camera.
     """
     if record.state == "update":
         return None
@@ -35,5 +40,4 @@ def onvif_message(record: EventRecord, topics: CameraTopics) -> tuple[str, str] 
             "Mean": round(record.mean, DECIMALS),
         },
     }
-    topic = f"{topics.prefix}/onvif-ej/{_TOPIC}/&{topics.level}/{_RULE}"
-    return topic, json_payload(payload)
+    return onvif_topic(topics), json_payload(payload)

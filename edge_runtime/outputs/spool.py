@@ -12,27 +12,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from edge_runtime.errors import OutputFailed, UsageError, one_line
-from edge_runtime.files import format_bytes, shown_path
-from edge_runtime.outputs.store import OpenEvent, Row, Store, is_damage, open_store, set_aside
+from edge_runtime.errors import UsageError, one_line
+from edge_runtime.files import shown_path
+from edge_runtime.outputs.disk_or_memory import DiskOrMemory
+from edge_runtime.outputs.store import OpenEvent, Row
 from edge_runtime.records import AnyRecord, EventRecord, GapRecord, Record, SegmentRecord, read_record
 from edge_runtime.repeats import RepeatedTrouble
 
 log = logging.getLogger(__name__)
 
 LEAST_BYTES = 64 * 2**10
-_AGAIN_S = 1.0
 _SWEEP_S = 60.0
 
 
@@ -102,32 +99,22 @@ class Spool:
     ) -> None:
         if min(max_bytes, memory_bytes) < LEAST_BYTES or not max_age_s > 0:
             raise ValueError(f"a spool holds at least {LEAST_BYTES} bytes for more than 0 seconds")
-        # What a link points to is renamed when it is damaged, not the link.
-        self._path = Path(os.path.realpath(path))
-        self._max_bytes, self._max_age_s = max_bytes, max_age_s
-        self.name = shown_path(path)
+        self._max_age_s = max_age_s
         self._monotonic = monotonic
         # Counted from here: ages stay true when the computer's date is set.
         self._zero = time.time() - monotonic()
         self._changed = threading.Condition(threading.RLock())
-        self._memory = Store(None, memory_bytes, self._now())
-        self._disk: Store | None = None
         self._closed = False
         self._lost = 0
-        self._tried_s = self._swept_s = monotonic()
-        self._in_memory_since: str | None = None
-        self._done: dict[str, int] = {}
+        self._swept_s = monotonic()
         self._claimed: set[str] = set()
-        # What is open and noted; the disk has a copy.
-        self._open: dict[tuple[str, str], OpenEvent] = {}
-        self._notes: dict[tuple[str, str], str] = {}
         self._thinned = RepeatedTrouble(log, logging.WARNING, self._more_thinned)
-        # A disk that is full every other second fills no log.
-        self._failures = RepeatedTrouble(log, logging.ERROR, self._more_failures)
-        self._recoveries = RepeatedTrouble(log, logging.WARNING, self._more_recoveries)
-        self._open_first()
+        self.name = shown_path(path)
+        self._rows = DiskOrMemory(
+            path, max_bytes, memory_bytes, now=self._now, monotonic=monotonic, dropped=self._dropped
+        )
         # Over both stores: a record keeps its id when it moves from memory to disk.
-        self._next_id = 1 + (self._disk.last_id if self._disk is not None else 0)
+        self._next_id = 1 + self._rows.last_id
 
     def __enter__(self) -> Self:
         return self
@@ -142,15 +129,9 @@ class Spool:
         with self._changed:
             if self._closed:
                 return
-            for trouble in (self._thinned, self._failures, self._recoveries):
-                trouble.sum_up(at_once=True)
-            if self._in_memory_since is not None and not self._move_to_disk() and (left := self._memory.rows()):
-                log.error("%s: %d records waited in memory and are lost", self.name, len(left))
-                self._lost += len(left)
+            self._thinned.sum_up(at_once=True)
+            self._lost += self._rows.close()
             self._closed = True
-            if self._disk is not None:
-                self._disk.close()
-            self._memory.close()
             self._changed.notify_all()
 
     @property
@@ -169,14 +150,8 @@ class Spool:
         with self._changed:
             if self._closed:
                 return {}
-            found: dict[str, Waiting] = {}
-            for store in filter(None, (self._disk, self._memory)):
-                with contextlib.suppress(sqlite3.Error):
-                    for sink, (count, at) in store.waiting().items():
-                        before = found.get(sink, Waiting(0, 0.0))
-                        oldest_s = max(before.oldest_s, self._now() - at)
-                        found[sink] = Waiting(before.records + count, oldest_s)
-            return found
+            now = self._now()
+            return {sink: Waiting(count, max(0.0, now - at)) for sink, (count, at) in self._rows.waiting().items()}
 
     def claim(self, sink: str) -> None:
         """Give a name to one sink alone.
@@ -199,16 +174,14 @@ class Spool:
             row = Row(self._next_id, sink, at, rank(record), line)
             self._next_id += 1
             opened, ended = self._note_event(sink, at, record, line)
-            if not self._append_to_disk(row, opened, ended):
-                # In memory events are noted in `_open` alone.
-                self._dropped(self._memory.append([row]), "memory is full")
+            self._rows.append(row, opened, ended)
             self._sweep()
             self._changed.notify_all()
 
     def first(self, sink: str) -> Spooled | None:
         """The oldest record that waits for a sink; it stays until it is removed."""
         with self._changed:
-            while not self._closed and (row := self._first_row(sink)) is not None:
+            while not self._closed and (row := self._rows.first(sink)) is not None:
                 waited_s = self._now() - row.at
                 if waited_s > self._max_age_s:
                     self._dropped(1, "records have waited too long")
@@ -223,19 +196,13 @@ class Spool:
     def remove(self, sink: str, spooled_id: int) -> None:
         """A sink has taken the record with this id, the oldest that waited for it."""
         with self._changed:
-            if self._closed or self._memory.remove(sink, spooled_id, only=True) or self._disk is None:
-                return
-            # What cannot be removed now is passed over, and removed with the next one.
-            self._done[sink] = max(spooled_id, self._done.get(sink, 0))
-            try:
-                self._disk.remove(sink, spooled_id)
-            except sqlite3.Error as error:
-                self._disk_failed(error)
+            if not self._closed:
+                self._rows.remove(sink, spooled_id)
 
     def wait(self, sink: str, woken: Callable[[], bool]) -> None:
         """Wait until something waits for a sink, the spool is closed, or `woken` holds after a `wake`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or woken() or self._first_row(sink) is not None)
+            self._changed.wait_for(lambda: self._closed or woken() or self._rows.first(sink) is not None)
 
     def wake(self) -> None:
         """Let all that wait look again."""
@@ -246,7 +213,7 @@ class Spool:
         """Events that were begun and not ended, as sinks were told last; after a start: by runs that were killed."""
         found: dict[str, EventRecord] = {}
         with self._changed:
-            for event in self._open.values():
+            for event in self._rows.open.values():
                 with contextlib.suppress(ValueError):
                     record = read_record(event.line)
                     if isinstance(record, EventRecord):
@@ -258,21 +225,13 @@ class Spool:
     def notes(self, owner: str) -> dict[str, str]:
         """The texts that an owner noted, by key, oldest first. They survive restarts."""
         with self._changed:
-            return {key: text for (of, key), text in self._notes.items() if of == owner}
+            return {key: text for (of, key), text in self._rows.notes.items() if of == owner}
 
     def note(self, owner: str, key: str, text: str | None) -> None:
         """Keep a text, such as the id that a server gave to an event; None to forget it."""
         with self._changed:
-            if text is None:
-                self._notes.pop((owner, key), None)
-            else:
-                self._notes[owner, key] = text
-            # While the disk fails, what is noted moves there with the records.
-            if self._disk is not None and self._in_memory_since is None and not self._closed:
-                try:
-                    self._disk.note(owner, key, text)
-                except sqlite3.Error as error:
-                    self._disk_failed(error)
+            if not self._closed:
+                self._rows.note(owner, key, text)
 
     def _now(self) -> float:
         return self._zero + self._monotonic()
@@ -283,71 +242,15 @@ class Spool:
             return [], []
         event = OpenEvent(sink, record.id, at, line)
         if record.state != "end":
-            self._open[sink, record.id] = event
+            self._rows.open[sink, record.id] = event
             return [event], []
         ended = [event]
         if record.reason == "restart":
             # Also for sinks of earlier runs that are no longer there to be told.
-            ended += [other for other in self._open.values() if other.event == record.id]
+            ended += [other for other in self._rows.open.values() if other.event == record.id]
         for one in ended:
-            self._open.pop((one.sink, one.event), None)
+            self._rows.open.pop((one.sink, one.event), None)
         return [], ended
-
-    def _append_to_disk(self, row: Row, opened: list[OpenEvent], ended: list[OpenEvent]) -> bool:
-        if self._in_memory_since is not None and not self._back_on_disk():
-            return False
-        # Twice: a damaged file has a new one in its place by then.
-        for _ in range(2):
-            if self._disk is None or self._in_memory_since is not None:
-                break
-            try:
-                self._dropped(self._disk.append([row], opened, ended), self._full)
-            except sqlite3.Error as error:
-                self._disk_failed(error)
-            else:
-                return True
-        return False
-
-    def _back_on_disk(self) -> bool:
-        """Whether the disk takes records again; tried at most once a second."""
-        now_s = self._monotonic()
-        if now_s - self._tried_s < _AGAIN_S:
-            return False
-        self._tried_s = now_s
-        return self._move_to_disk()
-
-    def _move_to_disk(self) -> bool:
-        rows = self._memory.rows()
-        try:
-            if self._disk is None:
-                self._disk = self._opened()
-            self._disk.shrink_log()
-            self._dropped(self._disk.take_over(rows, self._open.values(), self._noted()), self._full)
-            for sink, done in self._done.items():
-                self._disk.remove(sink, done)
-        except sqlite3.Error as error:
-            self._disk_failed(error)
-            return False
-        except OutputFailed:
-            return False
-        for row in rows:
-            self._memory.remove(row.sink, row.id)
-        self._recoveries.happened(
-            f"{self.name}: can be written again; {len(rows)} records of the time since {self._in_memory_since} "
-            "waited in memory and are on disk now"
-        )
-        self._in_memory_since = None
-        return True
-
-    def _first_row(self, sink: str) -> Row | None:
-        row = None
-        if self._disk is not None:
-            try:
-                row = self._disk.first(sink, self._done.get(sink, 0))
-            except sqlite3.Error as error:
-                self._disk_failed(error)
-        # All that is in memory came later.
-        return row if row is not None else self._memory.first(sink, 0)
 
     def _sweep(self) -> None:
         """Once a minute: what has waited too long goes."""
@@ -355,65 +258,7 @@ class Spool:
         if now_s - self._swept_s < _SWEEP_S:
             return
         self._swept_s = now_s
-        oldest = self._now() - self._max_age_s
-        self._dropped(self._memory.remove_older(oldest), "records have waited too long")
-        for key in [key for key, event in self._open.items() if event.at < oldest]:
-            del self._open[key]
-        if self._disk is not None:
-            try:
-                self._dropped(self._disk.remove_older(oldest), "records have waited too long")
-            except sqlite3.Error as error:
-                self._disk_failed(error)
-
-    def _open_first(self) -> None:
-        try:
-            self._disk = self._opened()
-        except sqlite3.Error as error:
-            name = getattr(error, "sqlite_errorname", "")
-            if name.startswith("SQLITE_BUSY"):
-                raise OutputFailed(f"{self.name}: another run uses it; give each run a spool of its own") from error
-            if not name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-                raise OutputFailed(
-                    f"{self.name}: cannot be opened ({one_line(error)}); choose another file for the spool"
-                ) from error
-            self._go_to_memory(error)
-            return
-        self._open = {(event.sink, event.event): event for event in self._disk.open_events()}
-        self._notes = {(owner, key): text for owner, key, text in self._disk.notes()}
-
-    def _opened(self) -> Store:
-        return open_store(self._path, self._max_bytes, self._now())
-
-    def _disk_failed(self, error: sqlite3.Error) -> None:
-        """Go on with a new file where this one is damaged, in memory where it cannot be used now."""
-        if not is_damage(error):
-            self._go_to_memory(error)
-            return
-        if self._disk is not None:
-            self._disk.close()
-            self._disk = None
-        try:
-            set_aside(self._path, one_line(error))
-            self._disk = self._opened()
-            self._disk.take_over([], self._open.values(), self._noted())
-        except (OutputFailed, sqlite3.Error) as again:
-            self._go_to_memory(again)
-
-    def _noted(self) -> list[tuple[str, str, str]]:
-        return [(owner, key, text) for (owner, key), text in self._notes.items()]
-
-    def _go_to_memory(self, error: BaseException) -> None:
-        if self._in_memory_since is None:
-            self._in_memory_since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-            self._tried_s = self._monotonic()
-            self._failures.happened(
-                f"{self.name}: cannot be used ({one_line(error)}); records wait in memory until it can, and are lost "
-                "if the run ends before"
-            )
-
-    @property
-    def _full(self) -> str:
-        return f"full with {format_bytes(self._max_bytes)}"
+        self._rows.remove_older(self._now() - self._max_age_s, "records have waited too long")
 
     def _dropped(self, count: int, why: str) -> None:
         self._lost += count
@@ -422,9 +267,3 @@ class Spool:
 
     def _more_thinned(self, count: int, seconds: int) -> str:
         return f"{self.name}: {count} more records were dropped in the last {seconds} s"
-
-    def _more_failures(self, count: int, seconds: int) -> str:
-        return f"{self.name}: could not be used {count} more times in the last {seconds} s"
-
-    def _more_recoveries(self, count: int, seconds: int) -> str:
-        return f"{self.name}: could be written again {count} more times in the last {seconds} s"

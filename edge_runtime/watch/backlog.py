@@ -11,6 +11,9 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+
+from msgspec import UNSET
 
 from edge_runtime.records import CameraRecord
 from edge_runtime.repeats import RepeatedTrouble
@@ -44,13 +47,14 @@ class _Queue:
     items: deque[Item]
     drops: RepeatedTrouble
     priority: int
+    segments: int
 
 
 class Backlog:
     """One queue a camera; of equal priority they come in turn. Any thread may call anything.
 
     Args:
-        segments: How many segments of one camera may wait with their pixels.
+        segments: How many segments of one camera may wait with their pixels, where it has no bound of its own.
         items: How much may wait of one camera in all. Gaps and state changes take little, but a consumer may
             stand still for days: beyond this the older half is summed up.
         dropped: Called for every segment that becomes a gap because its queue is full.
@@ -62,12 +66,13 @@ class Backlog:
         self._waiting: OrderedDict[str, _Queue] = OrderedDict()
         self._changed = threading.Condition()
 
-    def add(self, camera: str, priority: int = 0) -> None:
+    def add(self, camera: str, priority: int = 0, segments: int | None = None) -> None:
         """Give a camera a queue. A name that has one is a ValueError.
 
         Args:
             camera: Its name.
             priority: Those of a higher one are taken first, always.
+            segments: How many of its segments may wait, where that is not the bound of all.
         """
         with self._changed:
             if camera in self._waiting:
@@ -76,7 +81,8 @@ class Backlog:
             def more(count: int, seconds: int) -> str:
                 return f"camera {camera}: {count} more segments were dropped in the last {seconds} s"
 
-            self._waiting[camera] = _Queue(deque(), RepeatedTrouble(log, logging.WARNING, more), priority)
+            drops = RepeatedTrouble(log, logging.WARNING, more)
+            self._waiting[camera] = _Queue(deque(), drops, priority, segments or self._segments)
 
     def remove(self, camera: str) -> None:
         """Take a camera's queue away, with what waits in it."""
@@ -91,7 +97,7 @@ class Backlog:
             queue = self._waiting.get(camera)
             if queue is None:
                 return
-            dropped = self._append(queue.items, item)
+            dropped = self._append(queue.items, item, queue.segments)
             self._changed.notify()
         if dropped is not None:
             self._tell_dropped()
@@ -131,7 +137,7 @@ class Backlog:
         for queue in queues:
             queue.drops.sum_up()
 
-    def _append(self, queue: deque[Item], item: Item) -> Segment | None:
+    def _append(self, queue: deque[Item], item: Item, segments: int) -> Segment | None:
         """Add an item within the bounds; returns the segment that became a gap for it."""
         # Whatever comes next holds these frames, or ends what they were for.
         for waiting in [one for one in queue if isinstance(one, SampledFrames)]:
@@ -139,19 +145,31 @@ class Backlog:
         queue.append(item)
         dropped = None
         places = [place for place, waiting in enumerate(queue) if isinstance(waiting, Segment)]
-        if len(places) > self._segments:
+        if len(places) > segments:
             oldest = queue[places[0]]
             assert isinstance(oldest, Segment)
             queue[places[0]], dropped = _gap(oldest), oldest
         if len(queue) > self._items:
-            half = len(queue) // 2
-            summary = sum_up([queue.popleft() for _ in range(half)])
-            queue.extendleft(reversed(summary))
+            self._shorten(queue)
         return dropped
+
+    @staticmethod
+    def _shorten(queue: deque[Item]) -> None:
+        """Sum up the older half, and more where that is a sum already."""
+        count = len(queue) // 2
+        while len(summary := sum_up(list(islice(queue, count)))) == count < len(queue):
+            count += 1
+        for _ in range(count):
+            queue.popleft()
+        queue.extendleft(reversed(summary))
 
 
 def sum_up(items: Sequence[Item]) -> list[Item]:
-    """Items in order as one gap over all of them, and the last state change; either only if there was one."""
+    """Items in order as one gap over all of them, and what the camera was like last.
+
+    That is its last change of state and, where that does not say what its pictures are like, the last that did.
+    Of either nothing where there was none.
+    """
     stretches = [_gap(item) if isinstance(item, Segment) else item for item in items]
     gaps = [item for item in stretches if isinstance(item, Gap)]
     states = [item for item in stretches if isinstance(item, CameraRecord)]
@@ -163,7 +181,9 @@ def sum_up(items: Sequence[Item]) -> list[Item]:
         reason = first.reason if {gap.reason for gap in gaps} == {first.reason} else "dropped"
         interrupts = any(gap.interrupts for gap in gaps)
         summary.append(Gap(first.index, segments, first.start_s, last.end_s, reason, interrupts))
-    return [*summary, *states[-1:], *ends]
+    judged = [place for place, state in enumerate(states) if state.quality is not UNSET]
+    kept = sorted({*judged[-1:], len(states) - 1} - {-1})
+    return [*summary, *(states[place] for place in kept), *ends]
 
 
 def _gap(segment: Segment) -> Gap:

@@ -32,6 +32,7 @@ from edge_runtime.watch.feed import CameraFeed
 from edge_runtime.watch.mask import MaskedFrames
 from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.pace import Pace
+from edge_runtime.watch.rate import FrameRate
 from edge_runtime.watch.scoring import Waiting, score_together
 from edge_runtime.watch.stopping import Stop
 from edge_runtime.watch.tally import Tally
@@ -132,6 +133,7 @@ class CameraRun:
         self.encoder = self.detector.encoder(options.encode, options.reuse_unchanged, spec.overlap)
         self.tally = Tally(None if options.reuse_unchanged is None else self.encoder)
         self.leaving = False
+        self._rate = FrameRate()
         self._shared = shared
         self._step_s = spec.step_s
         self._located = self.detector.located(source.name, chosen.locator or options.locator, run, options.stride)
@@ -141,7 +143,8 @@ class CameraRun:
         )
         listener = self.feed if chosen.mask is None else MaskedFrames(self.feed, chosen.mask)
         self.reader = shared.open_reader(source, listener, shared.clock)
-        shared.backlog.add(source.name, chosen.priority)
+        # All segments that run at once end together where a camera's frames do.
+        shared.backlog.add(source.name, chosen.priority, 1 + spec.overlap)
 
     @property
     def name(self) -> str:
@@ -158,6 +161,12 @@ class CameraRun:
         if not self.feed.silent or not self._shared.backlog.is_empty(self.name):
             return []
         return self._located.idle(self._shared.clock.now_s(), self._step_s)
+
+    def new_rate(self) -> float | None:
+        """Its frames a second, where there is something new to tell; None where there is not, or it is leaving."""
+        if self.leaving:
+            return None
+        return self._rate.look(self.feed.frames, self.feed.flowing, self._shared.clock.now_s())
 
     def stop(self) -> bool:
         """Stop reading, and put what there is of the running segment into the backlog. False: left behind."""
@@ -202,10 +211,8 @@ class LiveRun:
         self._emit = emit
         self._options = options
         self._clock = clock or RunClock()
-        # All segments that run at once end together where a camera's frames do.
-        spec = detector.cutting(options.stride)
-        self._pace = Pace(spec.step_s)
-        self._backlog = Backlog(1 + spec.overlap, dropped=self._pace.dropped)
+        self._pace = Pace(detector.cutting(options.stride).step_s)
+        self._backlog = Backlog(dropped=self._pace.dropped)
         self._most = options.max_batch or _batch_of(detector)
         self._shared = Shared(detector, self._backlog, self._clock, options, open_reader)
         self._cameras: dict[str, CameraRun] = {}
@@ -342,6 +349,8 @@ class LiveRun:
         for camera in cameras:
             camera.reader.raise_if_failed()
             self._tell(camera, camera.idle())
+            if self._options.rate is not None and (rate := camera.new_rate()) is not None:
+                self._options.rate(camera.name, rate)
         self._backlog.sum_up_drops()
         for detector in {id(one): one for one in (self._detector, *(camera.detector for camera in cameras))}.values():
             detector.sum_up_unscored()

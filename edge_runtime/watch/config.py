@@ -48,6 +48,7 @@ _PASSWORDS = (("mqtt", "password"), ("frigate", "password"))
 _PATHS = {
     "output": ("path",),
     "mqtt": ("tls_ca", "tls_cert", "tls_key"),
+    "frigate": ("tls_ca",),
     "spool": ("path",),
     "clips": ("path",),
 }
@@ -290,6 +291,10 @@ class _Reader:
                 changes[part] = msgspec.structs.replace(
                     settings, **{key: self._absolute(value, (part, key)) for key, value in found.items()}
                 )
+        changes["webhook"] = [
+            msgspec.structs.replace(hook, tls_ca=self._absolute(hook.tls_ca, ("webhook", index, "tls_ca")))
+            for index, hook in enumerate(configuration.webhook)
+        ]
         cameras = {
             name: msgspec.structs.replace(camera, bundle=self._absolute(camera.bundle, ("cameras", name, "bundle")))
             for name, camera in configuration.cameras.items()

@@ -109,6 +109,9 @@ class WebhookSettings(Settings, frozen=True):
         url: http:// or https://; it may hold a token.
         secret: Signs each post, so that the server knows who sent it: `whsec_` and base64.
         kinds: Which records are posted.
+        tls_ca: A file with the authority that signed the server's certificate, or with that certificate; by default
+            the system's authorities.
+        tls_insecure: Whether any certificate is taken: whoever sits in between reads along.
     """
 
     hidden = frozenset({"url", "secret"})
@@ -117,9 +120,12 @@ class WebhookSettings(Settings, frozen=True):
     kinds: Annotated[list[RecordKind], Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: ["event", "camera"]
     )
+    tls_ca: Text | None = None
+    tls_insecure: bool = False
 
     def __post_init__(self) -> None:
         _check_url(self.url)
+        _check_tls(self)
 
 
 class FrigateSettings(Settings, frozen=True):
@@ -132,6 +138,9 @@ class FrigateSettings(Settings, frozen=True):
         cameras: Frigate's name of each camera that is called otherwise there.
         label: What its events are called.
         pre_capture: Seconds of video before an event.
+        tls_ca: A file with the authority that signed its certificate, or with that certificate: Frigate's own is
+            taken with it. By default the system's authorities.
+        tls_insecure: Whether any certificate is taken: whoever sits in between reads along.
     """
 
     hidden = frozenset({"url", "password"})
@@ -141,9 +150,12 @@ class FrigateSettings(Settings, frozen=True):
     cameras: dict[str, Text] = {}
     label: Text = "anomaly"
     pre_capture: Seconds = 5.0
+    tls_ca: Text | None = None
+    tls_insecure: bool = False
 
     def __post_init__(self) -> None:
         _check_url(self.url)
+        _check_tls(self)
         if self.password is not None and self.user is None:
             raise ValueError("a password needs a user")
 
@@ -273,3 +285,10 @@ def _check_url(url: str) -> None:
         good = False
     if not good or not url.isprintable() or " " in url:
         raise ValueError("url must be http://host/path or https://host/path")
+
+
+def _check_tls(settings: WebhookSettings | FrigateSettings) -> None:
+    if (settings.tls_ca is not None or settings.tls_insecure) and urlsplit(settings.url).scheme != "https":
+        raise ValueError("tls_ca and tls_insecure need an https:// url")
+    if settings.tls_ca is not None and settings.tls_insecure:
+        raise ValueError("tls_insecure takes any certificate; leave it or tls_ca out")

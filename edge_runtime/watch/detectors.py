@@ -6,14 +6,19 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from edge_runtime.bundle.manifest import MANIFEST
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.inference.engine import Engine
 
 log = logging.getLogger(__name__)
+
+# When a manifest was written, how long it is, and which file it is.
+_Stamp = tuple[int, int, int]
 
 
 class Detectors:
@@ -32,6 +37,7 @@ class Detectors:
         self._load = load
         self._self_test = self_test
         self._opened: dict[str, Detector] = {}
+        self._places: dict[tuple[Path, _Stamp], Detector] = {}
         self._engines: dict[tuple[tuple[str, str], ...], Engine] = {}
         self._stack = ExitStack()
         self._lock = threading.Lock()
@@ -61,6 +67,23 @@ class Detectors:
                     raise
             return detector
 
+    def open_at(self, path: Path) -> Detector:
+        """The detector of the bundle in a folder. Any thread may call it.
+
+        Its files are hashed the first time, and again when its manifest was written anew.
+
+        Raises:
+            HeadHuntError: As of `open`, and what opening the bundle raises.
+        """
+        stamp = _stamp(path / MANIFEST)
+        if stamp is not None and (known := self._places.get((path, stamp))) is not None:
+            return known
+        detector = self.open(Bundle.open(path))
+        # As it was before it was read: one that was written meanwhile is read again the next time.
+        if stamp is not None:
+            self._places[path, stamp] = detector
+        return detector
+
     def abandon(self) -> None:
         """As of `Detector`, of all."""
         for detector in list(self._opened.values()):
@@ -73,3 +96,11 @@ class Detectors:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+def _stamp(manifest: Path) -> _Stamp | None:
+    try:
+        status = manifest.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -38,6 +38,9 @@ class CameraFeed:
         backlog: Where finished segments, gaps and changes of state wait; the camera has a queue there.
         encode: Whether sampled frames go there too, before their segment ends.
         clock: Of the run: records then say what time it was.
+
+    Attributes:
+        frames: How many have arrived.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class CameraFeed:
         clock: RunClock | None = None,
     ) -> None:
         self.camera = camera
+        self.frames = 0
         self._clock = clock
         self._segmenter = segmenter
         self._segment, self._pixels = segment, pixels
@@ -81,6 +85,11 @@ class CameraFeed:
         return self._state in ("stalled", "offline")
 
     @property
+    def flowing(self) -> bool:
+        """Whether it gives frames now."""
+        return self._state in ("online", "reconnected")
+
+    @property
     def refused(self) -> bool:
         """Whether it was tried and has not given one frame yet."""
         return self._state == "offline" and not self._answered
@@ -98,6 +107,7 @@ class CameraFeed:
         """
         with self._lock:
             if not self._closed:
+                self.frames += 1
                 self._watch.pass_by(frame.key)
                 if self._watch.overdue(frame.seconds):
                     # Before the segmenter takes it: a frame that turns out to have no picture must not count.

@@ -34,6 +34,7 @@ class ServiceManager:
         self._every_s = int(microseconds) / 2e6 if microseconds.isdecimal() else None
         self._monotonic = monotonic
         self._told_s: float | None = None
+        self._ending = False
 
     def alive(self) -> None:
         """Scoring goes on; the first time, it is ready. The loop that scores calls this: pings end with it."""
@@ -47,8 +48,10 @@ class ServiceManager:
         self._told_s = now_s
 
     def ending(self) -> None:
-        """The run ends."""
-        self._tell("STOPPING=1")
+        """The run ends, or was asked to: told once, as soon as that is known. Any thread may call this."""
+        if not self._ending:
+            self._ending = True
+            self._tell("STOPPING=1")
 
     def _tell(self, line: str) -> None:
         if not self._address:

@@ -14,6 +14,8 @@ from edge_runtime.watch.mask import Mask
 
 # progress(camera, frames done, frames in all or None, frames a second of the file)
 FileProgress = Callable[[str, int, int | None, float], None]
+# rate(camera, frames a second)
+TellRate = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class RunOptions:
         max_wait_ms: How long a segment waits for others of its batch.
         progress: Told how far a file has got.
         alive: Called several times a second as long as live cameras are scored.
+        rate: Told about every 10 seconds how many frames a second each live camera gives, and 0 when it stops.
 
     Raises:
         UsageError: No such grey levels, or no such batch.
@@ -62,6 +65,7 @@ class RunOptions:
     max_wait_ms: float = 0.0
     progress: FileProgress | None = None
     alive: Callable[[], None] | None = None
+    rate: TellRate | None = None
 
     def __post_init__(self) -> None:
         if self.reuse_unchanged is not None:

@@ -51,6 +51,8 @@ class StopRequest:
     hurry_s after the first signal `hurry` is called, from another thread: what still runs should fail quickly.
     limit_s after it, or with a second signal, the process ends as it stands. Main thread only.
 
+    `requested` is called with the first signal, at once and from that thread; it must return soon.
+
     With `hangup` it takes over SIGHUP too, which does not stop anything: `hangup` is called, from that other thread,
     and must return at once. Without it SIGHUP does what it did before.
     """
@@ -61,8 +63,10 @@ class StopRequest:
         hurry_s: float = 1.7,
         limit_s: float = 2.7,
         hangup: Callable[[], None] | None = None,
+        requested: Callable[[], None] = lambda: None,
     ) -> None:
         self._hangup = hangup
+        self._tell_requested = requested
         self._hurry = hurry
         self._hurry_s, self._limit_s = hurry_s, limit_s
         self._requested = threading.Event()
@@ -109,6 +113,7 @@ class StopRequest:
         self._requested.set()
         begun = time.monotonic()
         log.info("%s: ending; a second signal ends at once", first.name)
+        self._tell_requested()
         for deadline_s, action in ((self._hurry_s, self._hurry), (self._limit_s, self._give_up)):
             try:
                 again = self._next(max(0.0, begun + deadline_s - time.monotonic()))

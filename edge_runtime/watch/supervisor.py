@@ -1,4 +1,4 @@
-"""Keeps the cameras of a run as its configuration wants them: by the hour, and when the configuration changes."""
+"""Keeps the cameras of a run as they are wanted: by the hour, by who pauses them, and by what the file says now."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_runtime.errors import HeadHuntError, UsageError, one_line
-from edge_runtime.files import shown_path
+from edge_runtime.files import printable, shown_path
 from edge_runtime.stream.clock import rfc3339
 from edge_runtime.video.sources import Source
+from edge_runtime.watch.boards import Boards, CameraBoard
 from edge_runtime.watch.config import SECRETS, Plan, PlannedCamera
 from edge_runtime.watch.options import CameraOptions
 from edge_runtime.watch.stopping import Stop
@@ -45,7 +46,9 @@ class Cameras(Protocol):
 class Supervisor:
     """Adds and removes cameras in a thread of its own.
 
-    A configuration that is wrong, or that cannot be read, is told in one line, and what was there before stays.
+    A configuration that is wrong, or that cannot be read, is told in one line, and what was there before stays. A
+    camera that is paused is as one outside its schedule. It stays paused while it stays in the configuration; a new
+    run watches it.
 
     Args:
         plan: What to begin with.
@@ -59,6 +62,7 @@ class Supervisor:
 
     Attributes:
         plan: What holds now.
+        board: Shows which cameras there are, whether they are paused, and why one is not watched. By default nothing.
     """
 
     def __init__(
@@ -77,12 +81,51 @@ class Supervisor:
         self._read, self._follow = read, follow
         self._tick_s, self._now = tick_s, now
         self._asked = asked or threading.Event()
+        self.board: CameraBoard = Boards()
+        # Around what is paused and which cameras there are, and telling it, so that the newest is told last.
+        self._lock = threading.RLock()
+        self._paused: set[str] = set()
         self._ended = False
         self._failure: BaseException | None = None
         self._watched: dict[str, PlannedCamera] = {}
-        self._refused: dict[str, PlannedCamera] = {}
+        self._refused: dict[str, tuple[PlannedCamera, str]] = {}
+        # Of each camera that is not watched: what was so when that was told.
+        self._told: dict[str, tuple[PlannedCamera, bool]] = {}
         self._options_of = options_of
         self._read_stamp = self._last_stamp = self._stamp() if follow else ()
+
+    @property
+    def paused(self) -> frozenset[str]:
+        """Names of the cameras that are paused."""
+        with self._lock:
+            return frozenset(self._paused)
+
+    def pause(self, name: str, paused: bool) -> None:
+        """Stop watching a camera until it is resumed, or resume it, within a second or two. Any thread may call it.
+
+        Args:
+            name: Of the camera.
+            paused: Whether it shall be paused from now on.
+
+        Raises:
+            UsageError: No such camera is configured, or it is disabled.
+        """
+        with self._lock:
+            planned = self._planned(name)
+            if planned is None:
+                known = ", ".join(camera.source.name for camera in self.plan.cameras)
+                raise UsageError(f"there is no camera called {printable(name)}; there are {known or 'none'}")
+            if not planned.enabled:
+                raise UsageError(f"camera {name} is disabled; enable it in {self._shown}, and it can be paused")
+            changed = paused != (name in self._paused)
+            if paused:
+                self._paused.add(name)
+            else:
+                self._paused.discard(name)
+            self.board.publish_pause(name, paused)
+        if changed:
+            # A warning: who looks for what is missing of this camera should find it, --quiet or not.
+            log.warning("camera %s: %s", name, "is paused by request" if paused else "is resumed by request")
 
     @property
     def failed(self) -> bool:
@@ -123,12 +166,19 @@ class Supervisor:
 
     def _reconcile(self, run: Cameras, stop: Stop) -> None:
         moment = self._now()
-        wanted = {camera.source.name: camera for camera in self.plan.cameras if camera.wanted(moment)}
+        with self._lock:
+            plan, paused = self.plan, set(self._paused)
+        wanted = {
+            camera.source.name: camera
+            for camera in plan.cameras
+            if camera.wanted(moment) and camera.source.name not in paused
+        }
         for name, camera in list(self._watched.items()):
             new = wanted.get(name)
             if new is not None and new.watching == camera.watching:
                 continue
-            log.info("camera %s: %s", name, self._why_not(name, moment))
+            why = self._why_not(name, moment, paused) or "is configured otherwise, and begun anew"
+            log.info("camera %s: %s", name, why)
             del self._watched[name]
             # A reader may have ended the run meanwhile.
             if name in run.names:
@@ -139,31 +189,56 @@ class Supervisor:
             # One that is still ending is there until what it has finished is scored.
             if name not in run.names:
                 self._add(run, wanted[name])
+        self._tell_unwatched(plan, moment, paused)
 
     def _add(self, run: Cameras, camera: PlannedCamera) -> None:
         name = camera.source.name
-        if self._refused.get(name) is camera:
+        if name in self._refused and self._refused[name][0] is camera:
             return
+        self._refused.pop(name, None)
+        # Before its first record is.
+        self._told.pop(name, None)
+        self.board.publish_unwatched(name, None)
         try:
             run.add(camera.source, self._options_of(camera))
         except HeadHuntError as error:
             # Not tried again before the configuration is read again: checking a bundle takes seconds.
-            self._refused[name] = camera
+            self._refused[name] = (camera, f"cannot be watched: {one_line(error)}")
             if not self._ended:
-                log.error("camera %s: cannot be watched: %s", name, one_line(error))
+                log.error("camera %s: %s", name, self._refused[name][1])
             return
         self._watched[name] = camera
 
-    def _why_not(self, name: str, moment: datetime) -> str:
-        planned = {camera.source.name: camera for camera in self.plan.cameras}.get(name)
+    def _tell_unwatched(self, plan: Plan, moment: datetime, paused: set[str]) -> None:
+        """Tell of each camera that is not watched why, when that has changed."""
+        for camera in plan.cameras:
+            name = camera.source.name
+            now = (camera, name in paused)
+            if name in self._watched or self._told.get(name) == now:
+                continue
+            why = self._why_not(name, moment, paused)
+            if why is None and name in self._refused:
+                why = self._refused[name][1]
+            if why is not None:
+                self._told[name] = now
+                self.board.publish_unwatched(name, why)
+
+    def _planned(self, name: str) -> PlannedCamera | None:
+        return next((camera for camera in self.plan.cameras if camera.source.name == name), None)
+
+    def _why_not(self, name: str, moment: datetime, paused: set[str]) -> str | None:
+        """Why a camera is not wanted, in words; None where it is."""
+        planned = self._planned(name)
         if planned is None:
             return "is no longer configured, and not watched any more"
         if not planned.enabled:
-            return "is disabled, and not watched any more"
+            return "is disabled, and not watched"
+        if name in paused:
+            return "is paused, and not watched until it is resumed"
         if planned.schedule is not None and not planned.wanted(moment):
             change = planned.schedule.next_change(moment)
             return f"is outside its schedule until {'further notice' if change is None else rfc3339(change)}"
-        return "is configured otherwise, and begun anew"
+        return None
 
     # ---- the configuration
 
@@ -200,7 +275,14 @@ class Supervisor:
             len(before.keys() & after.keys()) - len(same),
             len(same),
         )
-        self.plan = plan
+        with self._lock:
+            self.plan = plan
+            self._paused &= after.keys()
+            for name in before.keys() - after.keys():
+                self._told.pop(name, None)
+                self.board.forget(name)
+            for name in after.keys() - before.keys():
+                self.board.announce(name)
 
     @property
     def _shown(self) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
 
 
 @dataclass(frozen=True)
@@ -71,3 +76,32 @@ def http_server(handle: Handle, port: int = 0, tls: ssl.SSLContext | None = None
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@dataclass(frozen=True)
+class Papers:
+    """A certificate and its key, as files."""
+
+    certificate: Path
+    key: Path
+
+    @property
+    def served(self) -> ssl.SSLContext:
+        """For a server that shows it."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+def make_papers(folder: Path, name: str, *names: str, signer: Papers | None = None) -> Papers:
+    """A certificate for the name `CN=name`, made out to `names` (`DNS:localhost`), signed by itself or by another."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl makes a certificate here")
+    made = Papers(folder / f"{len(list(folder.iterdir()))}.pem", folder / f"{len(list(folder.iterdir()))}.key")
+    command = ["openssl", "req", "-x509", "-days", "2", "-nodes", "-subj", f"/CN={name}"]
+    command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    command += ["-addext", f"subjectAltName={','.join(names)}"] if names else []
+    command += ["-CA", str(signer.certificate), "-CAkey", str(signer.key)] if signer is not None else []
+    command += ["-keyout", str(made.key), "-out", str(made.certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -102,6 +103,30 @@ def test_a_bundle_that_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["--check-config", "--watch"])
 def test_options_that_need_a_configuration(option: str) -> None:
     assert f"{option} needs --config FILE" in one_error(hh_edge("run", "--camera", "x.mp4", option))
+
+
+def test_one_name_in_the_file_and_on_the_command_line(bundle_dir: Path, tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "cameras.yaml", f"version: 1\nbundle: {bundle_dir}\ncameras: {{a: {{source: rtsp://h/s}}}}\n"
+    )
+    for more in ((), ("--check-config",)):
+        done = hh_edge("run", "--config", path, "--camera", "a=rtsp://u:s3cret@h/2", *more)
+        assert done.returncode == 2
+        assert "--camera a=…: " in (line := one_error(done))
+        assert line.endswith("cameras.yaml has a camera of that name; give one of them another")
+    done = hh_edge("run", "--config", path, "--camera", "b=rtsp://u:s3cret@h/2", "--check-config")
+    assert done.returncode == 0
+    assert "s3cret" not in done.stdout
+
+
+def test_two_names_that_are_one_to_a_broker(bundle_dir: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "cameras.yaml", f"version: 1\nbundle: {bundle_dir}\nmqtt: {{host: h}}\n")
+    files = [tmp_path / "a+b.mp4", tmp_path / "a#b.mp4"]
+    for file in files:
+        file.write_bytes(b"film")
+    done = hh_edge("run", "--config", path, "--camera", files[0], "--camera", files[1], "--check-config")
+    assert done.returncode == 2
+    assert re.search(r"mqtt: cameras 'a\+b.*' and 'a#b.*' are both 'a_b.*' in a topic; rename one", one_error(done))
 
 
 # ---- run

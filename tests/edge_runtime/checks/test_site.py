@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from broker import Broker, broker
-from http_servers import Reply, http_server
+from http_servers import Reply, http_server, make_papers
 from rtsp import RtspServer, free_port
 
 from edge_runtime.checks.doctor import Finding
@@ -18,6 +18,7 @@ from edge_runtime.errors import UsageError
 
 __all__ = ["broker"]
 
+SECRET = "whsec_czNjcmV0czNjcmV0czNjcmV0czNjcmV0"
 CONFIGURATION = """
 version: 1
 bundle: {bundle}
@@ -25,7 +26,7 @@ output: {{path: {folder}/records.jsonl}}
 spool: {{path: {folder}/spool}}
 clips: {{path: {folder}/clips}}
 mqtt: {{host: 127.0.0.1, port: {mqtt}}}
-webhook: [{{url: "http://127.0.0.1:{hook}/x", secret: whsec_czNjcmV0czNjcmV0czNjcmV0czNjcmV0}}]
+webhook: [{{url: "http://127.0.0.1:{hook}/x", secret: {secret}}}]
 cameras:
   gate: {{source: "{gate}"}}
   yard: {{source: "rtsp://user:s3cret@127.0.0.1:{nobody}/stream"}}
@@ -45,7 +46,7 @@ def test_what_works_and_what_does_not(
     folder.mkdir()
     with http_server(lambda request: Reply(405)) as hook:
         values = {"bundle": bundle_dir, "folder": folder, "gate": gate.url, "hook": hook, "nobody": free_port()}
-        path.write_text(CONFIGURATION.format(mqtt=broker.port, **values))
+        path.write_text(CONFIGURATION.format(mqtt=broker.port, secret=SECRET, **values))
         path.chmod(0o600)
         found = by_subject(path)
     assert {subject: finding.level for subject, finding in found.items()} == {
@@ -89,3 +90,23 @@ def test_a_wrong_configuration(tmp_path: Path) -> None:
     path.write_text("cameras: {gate: {soruce: x}}")
     with pytest.raises(UsageError, match="did you mean source"):
         examine_site(path)
+
+
+def test_servers_with_certificates_of_their_own(bundle_dir: Path, tmp_path: Path) -> None:
+    papers = make_papers(tmp_path, "*")
+    path = tmp_path / "cameras.yaml"
+
+    def found(trust: str) -> dict[str, Finding]:
+        hook = f"webhook: [{{url: 'https://127.0.0.1:{port}/x', secret: {SECRET}{trust}}}]"
+        path.write_text(f"version: 1\nfrigate: {{url: 'https://127.0.0.1:{port}'{trust}}}\n{hook}\n")
+        path.chmod(0o600)
+        return by_subject(path)
+
+    with http_server(lambda request: Reply(), tls=papers.served) as port:
+        for trust in (f", tls_ca: {papers.certificate}", ", tls_insecure: true"):
+            assert [found(trust)[one].level for one in ("webhook", "frigate")] == ["ok", "ok"]
+        strange = found("")
+    assert [strange[one].level for one in ("webhook", "frigate")] == ["problem", "problem"]
+    assert "name a file with it, or with who signed it, as tls_ca" in strange["frigate"].found
+    wrong = found(", tls_ca: none.pem")
+    assert wrong["outputs"].found.startswith("webhook[0].tls_ca: ")

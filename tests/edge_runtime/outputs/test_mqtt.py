@@ -49,12 +49,18 @@ def segment(smoothed: float, camera: str = "gate") -> SegmentRecord:
 def make_sink(broker: Broker) -> Iterator[MakeSink]:
     made: list[MqttSink] = []
 
-    def make(*cameras: str, on_pause: Callable[[str, bool], None] | None = None, **settings: object) -> MqttSink:
+    def make(
+        *cameras: str,
+        on_pause: Callable[[str, bool], None] | None = None,
+        published: dict[str, str] | None = None,
+        **settings: object,
+    ) -> MqttSink:
         patience_s = settings.pop("patience_s", 10.0)
         sink = MqttSink(
             MqttSettings("127.0.0.1", broker.port, **settings),  # type: ignore[arg-type]
             cameras,
             on_pause=on_pause,
+            published=published,
             patience_s=patience_s,  # type: ignore[arg-type]
         )
         made.append(sink)
@@ -277,6 +283,7 @@ def test_pause_goes_there_and_back(listener: Listener, make_sink: MakeSink, capl
     assert asked == [("front door", True), ("front door", False)]
     assert listener.last("headhunt/stuck/pause") == "OFF"
     assert "stuck: cannot be paused (it is stuck)" in caplog.text
+    assert "headhunt/nobody/pause/set: there is no camera of that name" in caplog.text
     assert "'MAYBE' is neither ON nor OFF" in caplog.text
 
 
@@ -290,17 +297,154 @@ def test_a_command_that_the_broker_kept_pauses_nothing(listener: Listener, make_
     assert asked == [False]
 
 
-def test_a_camera_that_is_forgotten_leaves_nothing_behind(broker: Broker, make_sink: MakeSink) -> None:
-    sink = make_sink("gate", "yard", on_pause=lambda _camera, _paused: None)
+@pytest.mark.parametrize("onvif", [False, True])
+def test_a_camera_that_is_forgotten_leaves_nothing_behind(
+    broker: Broker, listener: Listener, make_sink: MakeSink, onvif: bool
+) -> None:
+    sink = make_sink("gate", "yard", on_pause=lambda _camera, _paused: None, onvif=onvif)
     sink.write(event("new", 1))
     sink.write(segment(0.5))
     sink.publish_snapshot("gate", b"jpeg")
     sink.forget("gate")
     sink.write(event("new", 1, "yard"))
     assert [topic for topic in kept_by(broker.port) if "gate" in topic] == []
-    # It may come back.
+    # Its rest is told to who listens, and brings nothing back.
+    sink.write(run("gate", "yard"))
+    sink.write(event("end", 1))
+    sink.write(CameraRecord("gate", "online", ""))
+    sink.write(segment(0.5))
+    sink.publish_rate("gate", 10.0)
+    sink.publish_pause("gate", paused=True)
+    sink.write(event("end", 1, "yard"))
+    until(lambda: [one.json["state"] for one in listener.on("headhunt/gate/event")] == ["new", "end"])
+    assert [topic for topic in kept_by(broker.port) if "gate" in topic] == []
+    # It may come back, as itself.
+    sink.announce("gate")
     sink.write(event("new", 2))
-    assert kept_by(broker.port)["headhunt/gate/state"] == b"ON"
+    kept = kept_by(broker.port)
+    assert (kept["headhunt/gate/state"], kept["headhunt/gate/pause"]) == (b"ON", b"OFF")
+    assert "homeassistant/device/headhunt_gate/config" in kept
+
+
+def about(name: str, kept: dict[str, bytes]) -> list[str]:
+    return [topic for topic in kept if name in topic]
+
+
+def test_a_camera_of_an_earlier_run_that_is_configured_no_more_is_forgotten(
+    broker: Broker, make_sink: MakeSink
+) -> None:
+    notes: dict[str, str] = {}
+    first = make_sink("gate", "yard", "b\udcffcam", published=notes)
+    until(lambda: about("gate", kept_by(broker.port)) and about("yard", kept_by(broker.port)))
+    first.close()
+    assert len(notes) == 3
+    # What waited in a spool is of the time before.
+    second = make_sink("gate", published=notes, discovery=False)
+    second.write(run("gate", "yard"))
+    second.write(event("end", 1, "yard"))
+    until(lambda: kept_by(broker.port)["headhunt/available"] == b"online")
+    kept = kept_by(broker.port)
+    assert about("yard", kept) == about("_cam", kept) == []
+    assert about("gate", kept)
+    second.close()
+
+    def they_are_noted_no_more() -> bool:
+        sink = make_sink("gate", published=notes)
+        sink.write(event("end", 1))
+        sink.close()
+        return list(notes) == ['"gate"']
+
+    # As soon as a broker has confirmed in time, at the end of a run, that it forgot the others.
+    until(they_are_noted_no_more)
+
+
+def test_a_camera_that_no_broker_could_forget_is_forgotten_by_a_later_run(
+    broker: Broker, make_sink: MakeSink
+) -> None:
+    notes: dict[str, str] = {}
+    first = make_sink("gate", "yard", published=notes)
+    first.write(event("end", 1))
+    first.close()
+    broker.pause()
+    make_sink("gate", published=notes).close()
+    assert list(notes) == ['"gate"', '"yard"']
+    broker.resume()
+    assert about("yard", kept_by(broker.port))
+    make_sink("gate", published=notes).write(event("end", 1))
+    assert about("yard", kept_by(broker.port)) == []
+
+
+def test_a_name_that_is_another_one_in_a_topic_takes_nothing_from_it(broker: Broker, make_sink: MakeSink) -> None:
+    notes: dict[str, str] = {}
+    make_sink("a/b", published=notes).write(event("end", 1, "a/b"))
+    before = kept_by(broker.port, "homeassistant/#")
+    make_sink("a#b", published=notes).write(event("new", 1, "a#b"))
+    kept = kept_by(broker.port)
+    assert kept["headhunt/a_b/state"] == b"ON"
+    assert not before.keys() & kept.keys()
+    assert len([topic for topic in kept if topic.startswith("homeassistant/")]) == 1
+
+
+def test_a_camera_that_nobody_watches_is_offline_for_a_reason_whatever_still_comes_of_it(
+    broker: Broker, make_sink: MakeSink
+) -> None:
+    def status() -> dict[str, object]:
+        values: dict[str, object] = json.loads(kept_by(broker.port)["headhunt/gate/status"])
+        return values
+
+    sink = make_sink("gate", on_pause=lambda _camera, _paused: None)
+    sink.write(CameraRecord("gate", "online", "", quality=["covered"]))
+    sink.publish_rate("gate", 10.0)
+    sink.write(event("new", 1))
+    sink.publish_unwatched("gate", "is paused")
+    # Of the time before.
+    sink.write(CameraRecord("gate", "reconnected", ""))
+    sink.publish_rate("gate", 10.0)
+    sink.write(segment(0.5))
+    sink.write(event("end", 1))
+    kept = kept_by(broker.port)
+    assert (kept["headhunt/gate/fps"], kept["headhunt/gate/state"]) == (b"0.0", b"OFF")
+    assert "homeassistant/device/headhunt_gate/config" in kept
+    assert status() == {"state": "offline", "detail": "is paused", "reason": None, "quality": [], "time": None}
+    sink.publish_unwatched("gate", None)
+    until(lambda: status()["detail"] != "is paused")
+    assert status()["state"] == "offline"
+    sink.write(CameraRecord("gate", "online", "320x240"))
+    assert (status()["state"], status()["detail"]) == ("online", "320x240")
+
+
+def test_what_was_under_way_when_nobody_watched_any_more_does_not_stay(broker: Broker, make_sink: MakeSink) -> None:
+    """The broker hangs with the record of a camera that has gone, or is paused, before it answers."""
+    sink = make_sink("gate", "yard", patience_s=0.3, onvif=True)
+    deliver(sink, CameraRecord("gate", "offline", ""))
+    broker.pause()
+    for record in (CameraRecord("gate", "online", ""), CameraRecord("yard", "online", ""), event("new", 1, "yard")):
+        with pytest.raises(NotDelivered):
+            sink.write(record)
+    sink.publish_unwatched("gate", "is paused")
+    sink.forget("yard")
+    broker.resume()
+    deliver(sink, event("new", 1))
+    kept = kept_by(broker.port)
+    assert json.loads(kept["headhunt/gate/status"])["detail"] == "is paused"
+    assert about("yard", kept) == []
+
+
+def test_a_switch_that_was_turned_twice_shows_what_is(listener: Listener, make_sink: MakeSink) -> None:
+    """Somebody else resumes the camera while the request to pause it is being followed."""
+
+    def on_pause(camera: str, paused: bool) -> None:
+        sink.publish_pause(camera, paused)
+        sink.publish_pause(camera, paused=False)
+
+    sink = make_sink("gate", on_pause=on_pause)
+    until(lambda: listener.last("headhunt/available") == "online")
+    listener.say("headhunt/gate/pause/set", "ON")
+    sink.write(event("new", 1))
+    until(lambda: len(listener.on("headhunt/gate/pause")) == 3)
+    sink.write(event("end", 1))
+    until(lambda: len(listener.on("headhunt/gate/event")) == 2)
+    assert [one.text for one in listener.on("headhunt/gate/pause")] == ["OFF", "ON", "OFF"]
 
 
 def test_eight_cameras_are_eight_devices_with_events_of_their_own(

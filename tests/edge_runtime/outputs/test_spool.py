@@ -132,8 +132,8 @@ def test_order_and_bounds_hold_for_any_use(steps: list[tuple[str, str, int, int]
         lost = count = 0
 
         def waiting_lines() -> list[tuple[int, str]]:
-            assert spool._disk is not None
-            return [(row.rank, row.line) for row in spool._disk.rows()]
+            assert spool._rows._disk is not None
+            return [(row.rank, row.line) for row in spool._rows._disk.rows()]
 
         for what, sink, kind, repeats in steps:
             if what == "reopen":
@@ -152,8 +152,8 @@ def test_order_and_bounds_hold_for_any_use(steps: list[tuple[str, str, int, int]
                         gone.remove(row)
                     assert len(gone) == spool.lost - lost_before
                     assert not gone or max(gone)[0] <= min((row[0] for row in after), default=9)
-                    assert spool._disk is not None
-                    assert spool._disk.bytes <= LEAST_BYTES
+                    assert spool._rows._disk is not None
+                    assert spool._rows._disk.bytes <= LEAST_BYTES
                 elif (waiting := spool.first(sink)) is not None:
                     got[sink].append(waiting.record.to_json())
                     spool.remove(sink, waiting.id)
@@ -325,7 +325,7 @@ def test_memory_is_bounded_too(tmp_path: Path, full_disk: None) -> None:
             spool.append("broker", segment(number))
             if number % 100 == 0:
                 spool.append("broker", camera(number))
-        assert spool._memory.bytes <= LEAST_BYTES
+        assert spool._rows._memory.bytes <= LEAST_BYTES
         assert numbers(spool) == list(range(0, 2000, 100))
         assert 0 < spool.lost < 2000
 
@@ -426,8 +426,8 @@ def test_a_record_of_a_later_version_is_passed_over(tmp_path: Path, caplog: pyte
     with Spool(path) as spool:
         spool.append("broker", camera(0))
         spool.append("broker", camera(1))
-        assert spool._disk is not None
-        spool._disk._db.execute("""UPDATE records SET line = '{"type":"mood"}' WHERE id = 1""")
+        assert spool._rows._disk is not None
+        spool._rows._disk._db.execute("""UPDATE records SET line = '{"type":"mood"}' WHERE id = 1""")
     with Spool(path) as spool:
         assert numbers(spool) == [1]
         assert spool.lost == 1

@@ -7,9 +7,6 @@ import hashlib
 import hmac
 import json
 import logging
-import shutil
-import ssl
-import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,7 +14,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from http_servers import Reply, Request, http_server
+from http_servers import Reply, Request, http_server, make_papers
 
 from edge_runtime.errors import NotDelivered, OutputFailed, UsageError
 from edge_runtime.outputs.http_client import HttpServer, tls_context
@@ -204,33 +201,49 @@ def test_without_a_secret_nothing_is_signed() -> None:
     assert "webhook-signature" not in got[0].headers
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl makes a certificate here")
-def test_a_server_has_to_show_a_certificate_that_is_trusted(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-days", "1", *curve, *names, "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
-    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    served.load_cert_chain(certificate, key)
+def test_a_server_has_to_show_a_certificate_that_is_trusted_and_made_out_to_it(tmp_path: Path) -> None:
+    authority = make_papers(tmp_path, "authority")
+    papers = make_papers(tmp_path, "localhost", "DNS:localhost", signer=authority)
     got: list[Request] = []
 
     def keep(request: Request) -> Reply:
         got.append(request)
         return Reply()
 
-    with http_server(keep, tls=served) as port:
+    with http_server(keep, tls=papers.served) as port:
         url = f"https://localhost:{port}"
-        with pytest.raises(NotDelivered, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(NotDelivered, match=r"its certificate is not trusted \(.*\); name a file with it"):
             Webhook(url, SECRET).write(camera(1))
-        with pytest.raises(NotDelivered, match="CERTIFICATE_VERIFY_FAILED"):
-            Webhook(url.replace("localhost", "127.0.0.1"), SECRET, tls=tls_context(certificate)).write(camera(1))
-        Webhook(url, SECRET, tls=tls_context(certificate)).write(camera(1))
+        trusted = tls_context(authority.certificate)
+        with pytest.raises(NotDelivered, match=r"not trusted \(IP address mismatch"):
+            Webhook(url.replace("localhost", "127.0.0.1"), SECRET, tls=trusted).write(camera(1))
+        Webhook(url, SECRET, tls=trusted).write(camera(1))
         Webhook(url, SECRET, tls=tls_context(verify=False)).write(camera(2))
     assert [verified(request) for request in got] == [camera(1), camera(2)]
+
+
+def test_a_server_whose_very_certificate_is_trusted_may_have_any_name(tmp_path: Path) -> None:
+    """As Frigate's, which it made itself for `*`."""
+    own, other = make_papers(tmp_path, "*"), make_papers(tmp_path, "*")
+    got: list[Request] = []
+
+    def keep(request: Request) -> Reply:
+        got.append(request)
+        return Reply()
+
+    with http_server(keep, tls=own.served) as port:
+        webhook = Webhook(f"https://127.0.0.1:{port}", SECRET, tls=tls_context(own.certificate))
+        for number in range(3):
+            webhook.write(camera(number))
+        with pytest.raises(NotDelivered, match="not trusted"):
+            Webhook(f"https://127.0.0.1:{port}", SECRET, tls=tls_context(other.certificate)).write(camera(3))
+    # Another one in its place, and then one that is made out to the name.
+    with http_server(keep, port, tls=other.served), pytest.raises(NotDelivered, match="not trusted"):
+        webhook.write(camera(4))
+    proper = make_papers(tmp_path, "localhost", "IP:127.0.0.1", signer=own)
+    with http_server(keep, port, tls=proper.served):
+        webhook.write(camera(5))
+    assert [verified(request) for request in got] == [camera(number) for number in (0, 1, 2, 5)]
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ=", "whsec_öö"])

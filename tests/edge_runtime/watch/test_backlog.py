@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
-from edge_runtime.records import CameraRecord, GapReason
+from edge_runtime.records import CameraRecord, CameraState, GapReason, Quality
 from edge_runtime.stream.segments import Gap, Segment
-from edge_runtime.watch.backlog import Backlog, CameraEnd, Item, SampledFrames
+from edge_runtime.watch.backlog import Backlog, CameraEnd, Item, SampledFrames, sum_up
 
 PIXELS = np.zeros((1, 1, 1, 3), np.uint8)
 CAMERAS = ("gate", "yard")
@@ -116,6 +118,57 @@ def test_a_higher_priority_goes_first_and_equal_ones_take_turns() -> None:
             backlog.put(camera, segment(index))
     order = [taken[0] for _ in range(6) if (taken := backlog.take(0.0))]
     assert order == ["gate", "gate", "yard", "hall", "yard", "hall"]
+
+
+STATES = st.builds(
+    lambda state, quality: CameraRecord("gate", state, "", quality=quality),
+    st.sampled_from(get_args(CameraState)),
+    st.one_of(st.just(UNSET), st.lists(st.sampled_from(get_args(Quality)), min_size=1, max_size=2)),
+)
+
+
+@given(st.lists(st.one_of(STATES, st.integers(1, 3)), max_size=300), st.integers(4, 12))
+def test_however_long_nobody_looks_the_last_state_and_the_last_quality_are_told(
+    steps: list[CameraRecord | int], items: int
+) -> None:
+    backlog, index = backlog_of("gate", items=items), 0
+    for step in steps:
+        if isinstance(step, int):
+            backlog.put("gate", gap(index, step, "lost"))
+            index += step
+        else:
+            backlog.put("gate", step)
+    out = [item for _, item in iter(lambda: backlog.take(0.0), None)]
+    assert len(out) <= items
+    put = [step for step in steps if isinstance(step, CameraRecord)]
+    told = [item for item in out if isinstance(item, CameraRecord)]
+    assert told[-1:] == put[-1:]
+    judged = [[state for state in states if state.quality is not UNSET] for states in (told, put)]
+    assert judged[0][-1:] == judged[1][-1:]
+    # What is told was so, in the order in which it was.
+    rest = iter(put)
+    assert all(any(state is other for other in rest) for state in told)
+
+
+def test_an_outage_does_not_hide_what_the_picture_was_like() -> None:
+    covered = CameraRecord("gate", "online", "", quality=["covered"])
+    assert sum_up([state("gate"), covered, gap(0, 1, "lost"), state("gate")]) == [
+        gap(0, 1, "lost"),
+        covered,
+        state("gate"),
+    ]
+    assert sum_up([state("gate"), covered]) == [covered]
+
+
+def test_a_camera_of_another_bundle_has_a_bound_of_its_own() -> None:
+    backlog = Backlog(segments=2)
+    backlog.add("gate")
+    backlog.add("yard", segments=5)
+    for index in range(10):
+        for camera in CAMERAS:
+            backlog.put(camera, segment(index))
+    taken = [item for item in iter(lambda: backlog.take(0.0), None) if isinstance(item[1], Segment)]
+    assert [sum(camera == name for name, _ in taken) for camera in CAMERAS] == [2, 5]
 
 
 def test_every_segment_that_makes_room_is_told_to_who_counts_them() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
+from edge_command import with_manifest
 from scripted_camera import ScriptedCamera, flow
 
 from edge_runtime.bundle.reader import Bundle
@@ -16,11 +19,12 @@ from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
 from edge_runtime.records import CameraRecord, EventRecord, Record, SegmentRecord
 from edge_runtime.stream.clock import RunClock
+from edge_runtime.stream.segments import Segment
 from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import parse_source
 from edge_runtime.watch.cameras import LiveRun
-from edge_runtime.watch.options import RunOptions
+from edge_runtime.watch.options import CameraOptions, RunOptions
 
 LIMIT_S = 60.0
 
@@ -269,3 +273,61 @@ def test_a_camera_that_cannot_be_started_is_not_there(detector: Detector) -> Non
     run.add(parse_source("gate=rtsp://camera/1"))
     assert run.names == ["gate"]
     run.close()
+
+
+def test_as_many_segments_wait_as_the_camera_s_own_bundle_runs_at_once(
+    bundle_dir: Path, tmp_path: Path, detector: Detector
+) -> None:
+    come = threading.Barrier(3)
+
+    def script(listener: CameraListener, stopping: threading.Event) -> None:
+        listener.on_state("online", "", 0.0)
+        flow(listener, 0, 48 * 6 + 1, 0.0)
+        come.wait(LIMIT_S)
+        stopping.wait(LIMIT_S)
+
+    own = with_manifest(bundle_dir, tmp_path / "own", segment={"stride": 12})
+    with Detector(Bundle.open(own), engine=detector.engine, self_test=False) as other:
+        run = LiveRun(detector, lambda record: None, RunOptions(), open_reader=ScriptedCamera.of(script))
+        run.add(parse_source("gate=rtsp://camera/1"))
+        run.add(parse_source("yard=rtsp://camera/2"), CameraOptions(detector=other))
+        come.wait(LIMIT_S)
+        waiting = Counter(
+            camera for camera, item in iter(lambda: run._backlog.take(0.0), None) if isinstance(item, Segment)
+        )
+        run.close()
+    assert waiting == {"gate": 2, "yard": 5}
+
+
+def test_the_rate_of_a_camera_is_told_while_it_gives_frames_and_0_when_it_goes(detector: Detector) -> None:
+    now, told = [0.0], []
+    frames, gone = threading.Semaphore(0), threading.Event()
+
+    def script(listener: CameraListener, stopping: threading.Event) -> None:
+        listener.on_state("online", "", 0.0)
+        listener.on_frame(DecodedFrame(0, 0.0, lambda: np.zeros((90, 160, 3), np.uint8)))
+        frames.acquire()
+        flow(listener, 1, 100, 0.1, 10.0)
+        gone.wait(LIMIT_S)
+        listener.on_state("offline", "refused", 10.1)
+        stopping.wait(LIMIT_S)
+
+    options = RunOptions(rate=lambda camera, fps: told.append((camera, fps)))
+    clock = RunClock(monotonic=lambda: now[0])
+    run = LiveRun(detector, lambda record: None, options, clock, ScriptedCamera.of(script))
+    run.add(parse_source("gate=rtsp://camera/1"))
+    (camera,) = run._running()
+    wait_for(lambda: camera.feed.frames == 1)
+    looked = threading.Event()
+    with served(run):
+        wait_for(lambda: camera._rate._since is not None)
+        frames.release()
+        wait_for(lambda: camera.feed.frames == 101)
+        looked.wait(0.5)
+        assert told == []
+        now[0] = 10.0
+        wait_for(lambda: told == [("gate", 10.0)])
+        gone.set()
+        wait_for(lambda: told == [("gate", 10.0), ("gate", 0.0)])
+        looked.wait(0.5)
+    assert len(told) == 2

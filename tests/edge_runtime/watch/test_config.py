@@ -53,7 +53,8 @@ x-night: &night {schedule: "22:00-06:00", locator: full}
 mqtt: {host: broker, port: "${PORT:-1884}", user: hh, password: !secret mqtt}
 webhook:
   - {url: "https://hooks/x", secret: x, kinds: [event, gap]}
-frigate: {url: "http://frigate:5000", cameras: {gate: front}}
+  - {url: "https://hooks/y", secret: x, tls_ca: ~/hooks.pem}
+frigate: {url: "https://frigate:8971", cameras: {gate: front}, tls_ca: frigate.pem}
 output: {path: records.jsonl, rotate_mb: 100, keep: 3}
 spool: {path: /var/spool/hh}
 clips: {path: kept, pre_roll: 2, max_mb: 0.5}
@@ -72,6 +73,9 @@ cameras:
     assert (configuration.mqtt.port, configuration.mqtt.password) == (1884, "12345")
     assert configuration.output is not None
     assert configuration.output.path == str(tmp_path / "records.jsonl")
+    assert [hook.tls_ca for hook in configuration.webhook] == [None, str(Path.home() / "hooks.pem")]
+    assert configuration.frigate is not None
+    assert configuration.frigate.tls_ca == str(tmp_path / "frigate.pem")
     assert configuration.spool is not None
     assert configuration.spool.path == "/var/spool/hh"
     assert configuration.clips is not None
@@ -165,6 +169,18 @@ def test_an_older_file_is_turned_into_todays(tmp_path: Path, monkeypatch: pytest
         (
             "frigate: {url: http://h, cameras: {gat: x}}\ncameras: {gate: {source: 1}}\n",
             "line 2: frigate.cameras.gat:",
+        ),
+        (
+            "frigate: {url: http://h, tls_insecure: true}\n",
+            "line 2: frigate: tls_ca and tls_insecure need an https://",
+        ),
+        (
+            "webhook: [{url: HTTPS://h, secret: x, tls_ca: a.pem, tls_insecure: true}]\n",
+            "line 2: webhook[0]: tls_insecure takes any certificate; leave it or tls_ca out",
+        ),
+        (
+            'webhook: [{url: https://h, secret: x, tls_ca: "a\\0"}]\n',
+            "line 2: webhook[0].tls_ca: a path holds no zero",
         ),
         ("bundle: ${NOPE}\n", "line 2: the environment variable NOPE is not set"),
         ("bundle: ${NO PE}\n", "line 2: ${ begins a variable"),

@@ -36,7 +36,8 @@ def test_ready_once_and_then_pings_twice_as_often_as_asked(manager: socket.socke
         service.alive()
         now[0] += 0.2
     service.ending()
-    assert heard(manager) == ["READY=1", *["WATCHDOG=1"] * 3, "STOPPING=1"]
+    service.ending()
+    assert heard(manager) == ["READY=1", *["WATCHDOG=1"] * 3, "STOPPING=1"], "an end is told once"
 
 
 def test_without_a_watchdog_there_are_no_pings(manager: socket.socket) -> None:

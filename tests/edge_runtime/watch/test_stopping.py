@@ -110,3 +110,13 @@ def test_a_hangup_is_told_and_the_old_handler_comes_back() -> None:
         assert told.wait(10)
         assert not stop.is_set()
     assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_who_wants_to_know_is_told_of_the_first_signal_while_the_main_thread_is_stuck() -> None:
+    script = STUCK.replace("limit_s=0.6)", "limit_s=0.6, requested=lambda: print('requested', flush=True))")
+    child = subprocess.Popen([sys.executable, "-c", script, "never"], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    child.send_signal(signal.SIGTERM)
+    out, _ = child.communicate(timeout=30)
+    assert out == "requested\nhurry\n"

@@ -55,6 +55,30 @@ def never_there(listener: CameraListener, stopping: threading.Event) -> None:
     stopping.wait(LIMIT_S)
 
 
+class Board:
+    """Remembers what it was told last, as a broker does."""
+
+    def __init__(self, cameras: list[str]) -> None:
+        self.paused = dict.fromkeys(cameras, False)
+        self.unwatched: dict[str, str | None] = dict.fromkeys(cameras)
+
+    def announce(self, camera: str) -> None:
+        assert camera not in self.paused
+        self.paused[camera], self.unwatched[camera] = False, None
+
+    def forget(self, camera: str) -> None:
+        del self.paused[camera], self.unwatched[camera]
+
+    def publish_pause(self, camera: str, paused: bool) -> None:
+        self.paused[camera] = paused
+
+    def publish_unwatched(self, camera: str, why: str | None) -> None:
+        self.unwatched[camera] = why
+
+    def publish_rate(self, camera: str, fps: float) -> None:
+        """Comes from the run itself."""
+
+
 class Site:
     """A configuration in a folder, a date that is set by hand, and a run of scripted cameras."""
 
@@ -66,6 +90,7 @@ class Site:
         self.now = datetime(2031, 5, 6, 12, tzinfo=UTC)
         self.asked = threading.Event()
         self.script = one_segment
+        self.board = Board([])
 
     def write(self, cameras: str, head: str = "") -> None:
         self.path.write_text(f"version: 1\ntimezone: UTC\n{head}cameras:\n{cameras}")
@@ -92,6 +117,7 @@ class Site:
         stop, failed = threading.Event(), []
         plan = self.read()
         supervisor = Supervisor(plan, self.read, self.asked, tick_s=0.05, now=lambda: self.now, **options)
+        self.board = supervisor.board = Board([camera.source.name for camera in plan.cameras])
         runner = Runner(self.detector, self.records.append, stop, options=RunOptions(), open_reader=self._open)
 
         def run() -> None:
@@ -280,3 +306,103 @@ def test_a_camera_that_cannot_be_watched_is_told_once_and_tried_with_the_next_co
         site.asked.set()
         wait_for(lambda: site.segments("yard") == 1)
     assert len(site.opened) == 2
+
+
+# ---- paused
+
+
+def test_a_camera_is_paused_and_resumed_and_the_other_is_not_touched(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.write(GATE + YARD)
+    with site.running() as supervisor:
+        wait_for(lambda: site.segments("gate") == site.segments("yard") == 1)
+        supervisor.pause("gate", True)
+        assert site.board.paused == {"gate": True, "yard": False}
+        wait_for(lambda: site.reading == ["yard"])
+        # What had begun of the next segment is scored.
+        wait_for(lambda: site.segments("gate") == 2)
+        wait_for(lambda: site.board.unwatched["gate"] == "is paused, and not watched until it is resumed")
+        supervisor.pause("gate", True)
+        time.sleep(0.3)
+        assert site.reading == ["yard"]
+        assert supervisor.paused == {"gate"}
+        supervisor.pause("gate", False)
+        wait_for(lambda: site.segments("gate") == 3)
+        assert site.board.paused == {"gate": False, "yard": False}
+        assert site.board.unwatched == {"gate": None, "yard": None}
+        assert supervisor.paused == frozenset()
+    assert [camera.source.name for camera in site.opened].count("yard") == 1
+    assert caplog.text.count("camera gate: is paused by request") == 1
+    assert caplog.text.count("camera gate: is resumed by request") == 1
+
+
+def test_a_pause_lasts_while_the_camera_stays_in_the_configuration(site: Site) -> None:
+    site.write(GATE + YARD)
+    with site.running() as supervisor:
+        wait_for(lambda: site.segments("gate") == site.segments("yard") == 1)
+        supervisor.pause("gate", True)
+        wait_for(lambda: site.reading == ["yard"])
+        site.write("  gate: {source: rtsp://camera/9, locator: low_latency}\n" + YARD)
+        site.asked.set()
+        wait_for(lambda: supervisor.plan.cameras[0].options.locator == "low_latency")
+        site.write(GATE)
+        site.asked.set()
+        wait_for(lambda: site.reading == [])
+        assert site.board.paused == {"gate": True}, "the yard is forgotten"
+        site.write(YARD)
+        site.asked.set()
+        wait_for(lambda: site.reading == ["yard"])
+        site.write(GATE + YARD)
+        site.asked.set()
+        # Removed and back: it is another camera of that name.
+        wait_for(lambda: site.reading == ["gate", "yard"])
+        assert site.board.paused == {"gate": False, "yard": False}
+
+
+def test_a_camera_that_is_not_watched_says_why(site: Site) -> None:
+    gate = '  gate: {source: rtsp://camera/1, schedule: "22:00-06:00"}\n'
+    site.write(gate + "  yard: {source: rtsp://camera/2, enabled: false}\n")
+    with site.running() as supervisor:
+        wait_for(lambda: site.board.unwatched["yard"] == "is disabled, and not watched")
+        assert site.board.unwatched["gate"] == "is outside its schedule until 2031-05-06T22:00:00.000Z"
+        # A camera outside its schedule can be paused beforehand.
+        supervisor.pause("gate", True)
+        wait_for(lambda: "paused" in str(site.board.unwatched["gate"]))
+        site.now = datetime(2031, 5, 6, 23, tzinfo=UTC)
+        time.sleep(0.3)
+        assert site.reading == []
+        supervisor.pause("gate", False)
+        wait_for(lambda: site.reading == ["gate"])
+        assert site.board.unwatched["gate"] is None
+        site.now = datetime(2031, 5, 7, 7, tzinfo=UTC)
+        wait_for(lambda: "until 2031-05-07T22" in str(site.board.unwatched["gate"]))
+        site.write(gate + YARD)
+        site.asked.set()
+        wait_for(lambda: site.reading == ["yard"])
+        assert site.board.unwatched["yard"] is None
+
+
+def test_a_camera_that_cannot_be_watched_says_why(site: Site) -> None:
+    def options_of(camera: PlannedCamera) -> CameraOptions:
+        if camera.bundle is not None:
+            raise BundleRefused(f"{camera.bundle.name}: is no bundle")
+        return camera.options
+
+    site.write("  gate: {source: rtsp://camera/2, bundle: other}\n")
+    with site.running(options_of=options_of):
+        wait_for(lambda: site.board.unwatched["gate"] == "cannot be watched: other: is no bundle")
+        site.write(GATE)
+        site.asked.set()
+        wait_for(lambda: site.segments("gate") == 1)
+        assert site.board.unwatched["gate"] is None
+
+
+def test_a_camera_that_is_not_there_or_disabled_cannot_be_paused(site: Site) -> None:
+    site.write(GATE + "  yard: {source: rtsp://camera/2, enabled: false}\n")
+    supervisor = Supervisor(site.read(), site.read)
+    with pytest.raises(UsageError, match="there is no camera called dock; there are gate, yard"):
+        supervisor.pause("dock", True)
+    with pytest.raises(UsageError, match=r"camera yard is disabled; enable it in .*cameras\.yaml"):
+        supervisor.pause("yard", True)
+    assert supervisor.paused == frozenset()
