@@ -1,4 +1,4 @@
-"""One `hh-edge run --config` as a child process in a folder of its own: its configuration, its records and its log."""
+"""One `hh-edge run --config` as a child process in a folder of its own: configuration, records and log."""
 
 from __future__ import annotations
 
@@ -131,6 +131,12 @@ class Edge:
         with output, self.log.open("ab") as log:
             self.process = subprocess.Popen(words, stdout=output, stderr=log, env=ENVIRONMENT | self.environment)
 
+    def begin(self, limit_s: float = 120.0) -> None:
+        """Start, and wait for its first record: from then on it ends as it should."""
+        before = len(self.of("run"))
+        self.start()
+        self.until(lambda: len(self.of("run")) > before, "the run begins", limit_s)
+
     def kill(self) -> None:
         """SIGKILL; harmless where it does not run."""
         if self.process is not None:
@@ -160,7 +166,7 @@ class Edge:
 
     def of(self, kind: str, camera: str | None = None) -> list[Record]:
         """The records of one type so far, of one camera or all."""
-        return [one for one in self.read() if one["type"] == kind and camera in (None, one["camera"])]
+        return [one for one in self.read() if one["type"] == kind and camera in (None, one.get("camera"))]
 
     def told(self) -> str:
         """Its log so far."""
@@ -192,7 +198,7 @@ class Edge:
 
 
 def eventful(bundle: Path, target: Path, cameras: Mapping[str, str], frames: int | None = None) -> Path:
-    """A copy of a bundle to which about every second segment of these cameras is anomalous: their events begin and end.
+    """A copy of a bundle to which about every second segment of these cameras is anomalous, so that events end.
 
     Args:
         bundle: Any.

@@ -27,6 +27,7 @@ from benchmarks.bundles import built
 from benchmarks.commanding import PATH, WORK, say
 from benchmarks.faults.configured import Record
 from benchmarks.faults.site import OUTPUTS, Comparison, Site, key, lasting
+from benchmarks.faults.takers import Broker, Receiver
 from benchmarks.measuring import machine
 from models.loading import REFERENCE
 
@@ -96,7 +97,7 @@ def outage(folder: Path, bundle: Path, cameras: int, down_s: float, events: int 
         codes = [edge.end()]
         told = edge.read()
         # What the end of the run left in the spool.
-        edge.start()
+        edge.begin()
         edge.until(lambda: not any(site.compared(told, name).missing for name in OUTPUTS), "the rest", _DRAIN_S)
         codes.append(edge.end())
         compared = {name: site.compared(told, name) for name in OUTPUTS}
@@ -182,7 +183,8 @@ def killed(
     chance, result = random.Random(seed), Killed(kills)
     with Site(folder, bundle, cameras, spool_mb) as site:
         edge, kept, ends = site.edge, {name: list[Record]() for name in OUTPUTS}, list[int]()
-        takers, down = {"mqtt": site.broker, "webhook": site.receiver}, dict.fromkeys(OUTPUTS, False)
+        down = dict.fromkeys(OUTPUTS, False)
+        takers: dict[str, Broker | Receiver] = {"mqtt": site.broker, "webhook": site.receiver}
         for number in range(kills):
             for name, taker in takers.items():
                 # More often down than up, so that much waits.
@@ -205,7 +207,7 @@ def killed(
                 takers[name].up()
         result.interruptions += kills + 1
         told = edge.read()
-        edge.start()
+        edge.begin()
         edge.until(
             lambda: all(not Comparison.of(kept[name], site.arrived(name)).missing for name in OUTPUTS),
             "what was kept arrives",
@@ -288,7 +290,8 @@ def outages(
     lines = [
         __doc__.split("\n")[0],
         f"Command: {' '.join(['python -m benchmarks.faults.outages', *sys.argv[1:]])}",
-        f"Machine: {here['processor']}, {here['cores']:g} cores; {cameras} RTSP cameras; mosquitto, and a receiver of webhooks.",
+        f"Machine: {here['processor']}, {here['cores']:g} cores; {cameras} RTSP cameras, "
+        "mosquitto, a receiver of webhooks.",
         "",
     ]
     faults: list[str] = []

@@ -132,7 +132,7 @@ class Receiver:
         arrivals = self.arrivals
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802  http.server's name
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 arrivals.append(Arrival(json.loads(body), time.time()))
                 self.send_response(204)
