@@ -176,22 +176,23 @@ def killed(
     cameras: int,
     kills: int,
     longest_s: float = 12.0,
-    spool_mb: float = 0.2,
+    spool_mb: float = 0.1,
     seed: int = 0,
 ) -> Killed:
     """Kill the run again and again, each time within some seconds, while outputs come and go."""
     chance, result = random.Random(seed), Killed(kills)
     with Site(folder, bundle, cameras, spool_mb) as site:
         edge, kept, ends = site.edge, {name: list[Record]() for name in OUTPUTS}, list[int]()
-        down = dict.fromkeys(OUTPUTS, False)
+        down = dict.fromkeys(OUTPUTS, 0)
         takers: dict[str, Broker | Receiver] = {"mqtt": site.broker, "webhook": site.receiver}
         for number in range(kills):
             for name, taker in takers.items():
-                # More often down than up, so that much waits.
-                if (wanted := chance.random() < 0.6) != down[name]:
+                # Down more often than up, so that much waits; not so long that beginnings and ends are dropped.
+                wanted = chance.random() < 0.75 and down[name] < 4
+                if wanted != bool(down[name]):
                     (taker.down if wanted else taker.up)()
-                    down[name] = wanted
                     result.interruptions += 1
+                down[name] = down[name] + 1 if wanted else 0
             edge.start()
             moment_s = chance.uniform(0.0, longest_s)
             time.sleep(moment_s)
@@ -263,7 +264,7 @@ def _told(name: str, site: Site, kept: Sequence[Record], told: Sequence[Record],
 @click.option("--kills", type=click.IntRange(min=0), default=50, show_default=True)
 @click.option("--cameras", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--longest", type=float, default=12.0, show_default=True, help="Seconds until a kill, at most.")
-@click.option("--spool-mb", type=float, default=0.2, show_default=True, help="What may wait while the run is killed.")
+@click.option("--spool-mb", type=float, default=0.1, show_default=True, help="What may wait while the run is killed.")
 @click.option("--bundle", "path", type=PATH, help="[default: one of the built-in model is built into --work]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=PATH, help="Where the table goes; else it is printed.")

@@ -266,7 +266,8 @@ class Samples:
             self._next_minute += 1
             say(
                 f"{one.at_s / 60:.0f} min: {one.own_mib:.1f} MiB, {one.descriptors} descriptors, "
-                f"{one.threads} threads, {one.scored} of {len(self._soak.cameras)} cameras scored, {one.faults} faults now"
+                f"{one.threads} threads, {one.scored} of {len(self._soak.cameras)} cameras scored, "
+                f"{one.faults} faults now"
             )
 
 
@@ -319,10 +320,11 @@ def _insist(end: Callable[[], object]) -> None:
     for left in (2, 1, 0):
         try:
             end()
-            return
         except RuntimeError:
             if not left:
                 raise
+        else:
+            return
 
 
 def _overlaps(edge: Edge) -> int:

@@ -171,8 +171,10 @@ class Receiver:
 
 def outputs(broker: Broker, receiver: Receiver, kinds: list[str] | None = None) -> dict[str, Any]:
     """What a configuration says of both: the receiver gets records of these kinds, by default of all."""
+    return {"mqtt": {"host": "127.0.0.1", "port": broker.port}, **hooks(receiver, kinds)}
+
+
+def hooks(receiver: Receiver, kinds: list[str] | None = None) -> dict[str, Any]:
+    """What a configuration says of the receiver alone."""
     kinds = kinds or ["run", "segment", "event", "gap", "camera"]
-    return {
-        "mqtt": {"host": "127.0.0.1", "port": broker.port},
-        "webhook": [{"url": receiver.url, "secret": SECRET, "kinds": kinds}],
-    }
+    return {"webhook": [{"url": receiver.url, "secret": SECRET, "kinds": kinds}]}
