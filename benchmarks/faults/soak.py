@@ -29,13 +29,13 @@ from benchmarks.bundles import built
 from benchmarks.commanding import PATH, WORK, say
 from benchmarks.faults.cameras import Camera
 from benchmarks.faults.configured import Edge, Settings, eventful, plain
-from benchmarks.faults.recovery import FAULTS
+from benchmarks.faults.recovery import FAULTS, Fault
 from benchmarks.faults.takers import Broker, Receiver, outputs
 from benchmarks.measuring import machine
 from models.loading import REFERENCE
 
 # What is done to a camera; one that asks for another password is left alone for a quarter of an hour.
-_FAULTS = [one for one in FAULTS if one.returns]
+KINDS = {one.name: one for one in FAULTS if one.returns}
 _SAMPLE_S = 5.0
 _MOST_GROWTH = 0.05
 _LASTS_S = (2.0, 20.0)
@@ -130,9 +130,11 @@ class Soaked:
 class Soak:
     """The faults, and what they are done to."""
 
-    def __init__(self, stack: ExitStack, folder: Path, bundle: Path, cameras: int, seed: int) -> None:
+    def __init__(
+        self, stack: ExitStack, folder: Path, bundle: Path, cameras: int, kinds: Sequence[Fault], seed: int
+    ) -> None:
         folder.mkdir(parents=True)
-        self._chance = random.Random(seed)
+        self._chance, self._kinds = random.Random(seed), kinds
         self.cameras = [stack.enter_context(Camera(f"camera{number}")) for number in range(cameras)]
         urls = {one.name: one.url for one in self.cameras}
         self._broker = stack.enter_context(Broker(folder / "broker"))
@@ -159,7 +161,7 @@ class Soak:
         """Begin a fault of a camera, and now and then another one."""
         free = [one for one in self.cameras if one.name not in self._busy]
         if free:
-            camera, fault = self._chance.choice(free), self._chance.choice(_FAULTS)
+            camera, fault = self._chance.choice(free), self._chance.choice(self._kinds)
             self._begin(camera.name, fault.name, lambda: fault.begin(camera), lambda: fault.end(camera))
         for name, begin, end in (
             ("broker killed", lambda: self._broker.down(kill=True), self._broker.up),
@@ -279,11 +281,13 @@ def soaked(
     settled: float,
     every_s: float,
     quiet_s: float,
-    seed: int,
+    seed: int = 0,
+    kinds: Sequence[str] = (),
 ) -> Soaked:
-    """Soak: faults until `settled` minutes, a pause, faults until a pause before the end, the pause."""
+    """Faults until a pause before `settled` minutes, the pause, faults until a pause before the end, the pause."""
     with ExitStack() as stack:
-        soak = Soak(stack, folder, bundle, cameras, seed)
+        chosen = [fault for name, fault in KINDS.items() if not kinds or name in kinds]
+        soak = Soak(stack, folder, bundle, cameras, chosen, seed)
         edge, names = soak.edge, [one.name for one in soak.cameras]
         edge.start()
         edge.until(lambda: all(edge.of("segment", name) for name in names), "every camera is scored")
@@ -338,6 +342,7 @@ def _overlaps(edge: Edge) -> int:
 
 
 @click.command()
+@click.option("--fault", "names", type=click.Choice(list(KINDS)), multiple=True, help="[default: all]")
 @click.option("--minutes", type=float, default=30.0, show_default=True)
 @click.option("--cameras", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--every", type=float, default=5.0, show_default=True, help="Seconds between two faults.")
@@ -350,6 +355,7 @@ def _overlaps(edge: Edge) -> int:
 @click.option("--output", type=PATH, help="Where the table goes; else it is printed.")
 @WORK
 def soak(
+    names: tuple[str, ...],
     minutes: float,
     cameras: int,
     every: float,
@@ -367,9 +373,8 @@ def soak(
       python -m benchmarks.faults.soak --minutes 10 --cameras 4 --settled 3
     """
     bundle = path or built(REFERENCE, REFERENCE, work)
-    result = soaked(
-        work / "faults" / f"soak-{int(time.time())}", bundle, cameras, minutes, settled, every, quiet, seed
-    )
+    place = work / "faults" / f"soak-{int(time.time())}"
+    result = soaked(place, bundle, cameras, minutes, settled, every, quiet, seed, names)
     text = _table(result, every)
     if output is None:
         click.echo(text)
