@@ -118,6 +118,8 @@ class Spool:
         self._in_memory_since: str | None = None
         self._done: dict[str, int] = {}
         self._claimed: set[str] = set()
+        # Of those the ones that hear of events: each is told the end of one by itself.
+        self._hear_events: set[str] = set()
         # What is open and noted; the disk has a copy.
         self._open: dict[tuple[str, str], OpenEvent] = {}
         self._notes: dict[tuple[str, str], str] = {}
@@ -178,8 +180,12 @@ class Spool:
                         found[sink] = Waiting(before.records + count, oldest_s)
             return found
 
-    def claim(self, sink: str) -> None:
+    def claim(self, sink: str, *, events: bool = True) -> None:
         """Give a name to one sink alone.
+
+        Args:
+            sink: The name.
+            events: Whether it gets records of events.
 
         Raises:
             UsageError: Another sink has it.
@@ -188,6 +194,8 @@ class Spool:
             if sink in self._claimed:
                 raise UsageError(f"two outputs are called {sink!r}; give each a name of its own")
             self._claimed.add(sink)
+            if events:
+                self._hear_events.add(sink)
 
     def append(self, sink: str, record: Record) -> None:
         """Keep one record for a sink, behind those before it. What comes after `close` is not kept."""
@@ -288,7 +296,9 @@ class Spool:
         ended = [event]
         if record.reason == "restart":
             # Also for sinks of earlier runs that are no longer there to be told.
-            ended += [other for other in self._open.values() if other.event == record.id]
+            others = [other for other in self._open.values() if other.event == record.id]
+            # Those that are there must not lose it: the run may be killed before they are told.
+            ended += [other for other in others if other.sink not in self._hear_events]
         for one in ended:
             self._open.pop((one.sink, one.event), None)
         return [], ended
