@@ -8,6 +8,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.processes import ENVIRONMENT, tool
+from benchmarks.processes import ENVIRONMENT
 from edge_runtime.bundle.manifest import MANIFEST, seal
 
 Record = dict[str, Any]
@@ -126,7 +127,7 @@ class Edge:
 
     def start(self) -> None:
         """Start; returns at once."""
-        words = [tool("hh-edge"), "run", "--config", str(self._path), *self.more]
+        words = [sys.executable, "-m", "edge_runtime.cli", "run", "--config", str(self._path), *self.more]
         output = open(self.output or os.devnull, "ab")  # noqa: SIM115  the child's
         with output, self.log.open("ab") as log:
             self.process = subprocess.Popen(words, stdout=output, stderr=log, env=ENVIRONMENT | self.environment)

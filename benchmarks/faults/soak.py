@@ -150,6 +150,11 @@ class Soak:
         self._busy: set[str] = set()
         self._changing = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._others: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+            "broker killed": (lambda: self._broker.down(kill=True), self._broker.up),
+            "receiver gone": (self._receiver.down, self._receiver.up),
+            "configuration changed": (self._change, self._change_back),
+        }
 
     @property
     def going_on(self) -> int:
@@ -161,15 +166,18 @@ class Soak:
         """Begin a fault of a camera, and now and then another one."""
         free = [one for one in self.cameras if one.name not in self._busy]
         if free:
-            camera, fault = self._chance.choice(free), self._chance.choice(self._kinds)
-            self._begin(camera.name, fault.name, lambda: fault.begin(camera), lambda: fault.end(camera))
-        for name, begin, end in (
-            ("broker killed", lambda: self._broker.down(kill=True), self._broker.up),
-            ("receiver gone", self._receiver.down, self._receiver.up),
-            ("configuration changed", self._change, self._change_back),
-        ):
+            self.befall(self._chance.choice(free), self._chance.choice(self._kinds), self._lasts_s())
+        for name in self._others:
             if self._chance.random() < 0.08 and name not in self._busy:
-                self._begin(name, name, begin, end)
+                self.disturb(name, self._lasts_s())
+
+    def befall(self, camera: Camera, fault: Fault, lasts_s: float) -> None:
+        """Begin a fault of a camera that has none; it ends by itself."""
+        self._begin(camera.name, fault.name, lambda: fault.begin(camera), lambda: fault.end(camera), lasts_s)
+
+    def disturb(self, name: str, lasts_s: float) -> None:
+        """Begin something else: `broker killed`, `receiver gone` or `configuration changed`; it ends by itself."""
+        self._begin(name, name, *self._others[name], lasts_s)
 
     def over(self) -> None:
         """Wait until no fault is left."""
@@ -177,8 +185,12 @@ class Soak:
             thread.join()
         self._threads.clear()
 
-    def _begin(self, busy: str, name: str, begin: Callable[[], object], end: Callable[[], object]) -> None:
-        lasts_s = self._chance.uniform(*_LASTS_S)
+    def _lasts_s(self) -> float:
+        return self._chance.uniform(*_LASTS_S)
+
+    def _begin(
+        self, busy: str, name: str, begin: Callable[[], object], end: Callable[[], object], lasts_s: float
+    ) -> None:
         with self._changing:
             self._busy.add(busy)
         self.done[name] += 1
@@ -205,6 +217,11 @@ class Soak:
 
     def _change_back(self) -> None:
         self.edge.reload(self._settings)
+
+
+def held(process: int) -> tuple[int, int]:
+    """How many file descriptors and threads a process has."""
+    return len(os.listdir(f"/proc/{process}/fd")), len(os.listdir(f"/proc/{process}/task"))
 
 
 class Samples:
@@ -252,12 +269,13 @@ class Samples:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
         kib = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
         names = [one.name for one in self._soak.cameras]
+        descriptors, threads = held(process)
         return Sample(
             at_s=time.monotonic() - self._begun,
             own_mib=(kib["Private_Clean"] + kib["Private_Dirty"]) / 1024,
             resident_mib=kib["Rss"] / 1024,
-            descriptors=len(os.listdir(f"/proc/{process}/fd")),
-            threads=len(os.listdir(f"/proc/{process}/task")),
+            descriptors=descriptors,
+            threads=threads,
             online=sum(self._states.get(name) in ("online", "reconnected") for name in names),
             scored=sum(seconds <= self._longest_s for seconds in self.seconds_behind().values()),
             faults=self._soak.going_on,
