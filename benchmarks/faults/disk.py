@@ -29,6 +29,11 @@ class Disk:
         """Make room again."""
         (self.folder / "filler").unlink()
 
+    def grow(self, kib: int) -> None:
+        """Be larger, with all that is on it."""
+        words = ["mount", "-o", f"remount,size={kib}k", str(self.folder)]
+        subprocess.run(words, check=True, capture_output=True)
+
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         words = ["mount", "-t", "tmpfs", "-o", f"size={self._kib}k", "none", str(self.folder)]

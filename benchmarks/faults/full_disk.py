@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
@@ -51,6 +52,7 @@ class Writer:
         records: The file of records that lies on the disk, if one does.
         more: Further words of the command.
         early: Whether the disk is full before the run begins: it writes at its beginning alone.
+        needs: A library without which it has nothing to write.
         waits: Whether it holds what waits: the receiver is gone while the disk is full.
         says: What the log must say while it is full; None where it need not.
         says_again: What the log must say when it works again.
@@ -64,6 +66,7 @@ class Writer:
     records: str | None = None
     more: tuple[str, ...] = ("--provider", "cpu", "--threads", "1")
     early: bool = False
+    needs: str | None = None
     waits: bool = False
     says: str | None = None
     says_again: str | None = None
@@ -119,6 +122,7 @@ WRITERS = (
         environment=lambda disk: {"XDG_CACHE_HOME": str(disk)},
         more=_AUTO,
         early=True,
+        needs="openvino",
         says="the choice of the provider is not remembered",
     ),
     Writer(
@@ -348,6 +352,9 @@ def full_disk(seconds: float, cameras: int, path: Path | None, output: Path | No
         urls = {one.name: one.url for one in placed}
         bundle = eventful(bundle, place / "bundle", urls, _FRAMES)
         for number, writer in enumerate(WRITERS):
+            if writer.needs is not None and find_spec(writer.needs) is None:
+                say(f"{writer.name}: left out, there is no {writer.needs}")
+                continue
             say(f"{number + 1} of {len(WRITERS)}: {writer.name}")
             results.append(went(place / str(number), bundle, urls, writer, seconds))
     text = _table(results, cameras)
