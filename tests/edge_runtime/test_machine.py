@@ -17,13 +17,13 @@ from edge_runtime.machine import give_back_memory
 def held():
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) // 1024
-done, last = threading.Event(), []
+last = []
 def need():
-    blocks = [bytes(100_000) for _ in range(500)]
+    blocks = [b"x" * (100_000 + n % 2) for n in range(500)]
     last.append(blocks[-1])
-threads = threading.Thread(target=need)
-threads.start()
-threads.join()
+thread = threading.Thread(target=need)
+thread.start()
+thread.join()
 before = held()
 print(give_back_memory(), before - held())
 """
