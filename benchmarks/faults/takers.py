@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.faults.cameras import lasting_port
+
 Record = dict[str, Any]
 SECRET = "whsec_czNjcmV0czNjcmV0czNjcmV0czNjcmV0"
 _READY_S = 30.0
@@ -22,13 +24,6 @@ _READY_S = 30.0
 def mosquitto() -> str | None:
     """The broker's program, or None where it is not installed."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ class Broker:
         from paho.mqtt import client as paho
 
         folder.mkdir(parents=True, exist_ok=True)
-        self.port, self.arrivals = free_port(), list[Arrival]()
+        self.port, self.arrivals = lasting_port(), list[Arrival]()
         self._folder, self._subscribed = folder, threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "user root", "max_queued_messages 0"]
@@ -118,7 +113,7 @@ class Receiver:
     """
 
     def __init__(self) -> None:
-        self.port, self.arrivals = free_port(), list[Arrival]()
+        self.port, self.arrivals = lasting_port(), list[Arrival]()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 

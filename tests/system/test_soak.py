@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rtsp import rtsp_missing
 
-from benchmarks.faults.soak import KINDS, Soak, held
+from benchmarks.faults.soaking import KINDS, Soak, held
 from benchmarks.faults.takers import mosquitto
 
 
