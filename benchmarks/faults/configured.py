@@ -78,6 +78,8 @@ class Follower:
             except FileNotFoundError:
                 if number:
                     return None
+                # It was renamed, and is not begun anew yet.
+                continue
             newer = path
         return None
 
