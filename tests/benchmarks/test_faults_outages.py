@@ -37,6 +37,8 @@ def test_every_line_is_read_once_while_a_file_begins_anew(tmp_path: Path) -> Non
     path, rotation, seen = tmp_path / "records", Rotation(most_bytes=1), list[bytes]()
     follower = Follower(path)
     assert follower.lines() == []
+    path.touch()
+    assert follower.lines() == []
     for number in range(30):
         with path.open("ab") as file:
             file.write(b"%d\nhalf" % number)
