@@ -6,7 +6,7 @@ One `hh-edge run --config` watches `--cameras` RTSP cameras and writes to a file
 mosquitto and to a receiver of webhooks. Every `--every` seconds a random fault befalls a random camera for 2 to 20
 seconds; now and then the broker is killed, the receiver is gone, or the configuration is changed and read again.
 Twice the faults pause for a minute: after `--settled` minutes and at the end. Memory, file descriptors and threads of
-the two pauses are compared, while all cameras are online. Memory is what is the process's own (smaps_rollup).
+the two pauses are compared, while all cameras are online. Memory is what no file backs (smaps_rollup).
 """
 
 from __future__ import annotations

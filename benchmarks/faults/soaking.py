@@ -31,7 +31,7 @@ class Sample:
 
     Attributes:
         at_s: Seconds since the soak began.
-        own_mib: Memory that is the process's alone.
+        own_mib: Memory that no file backs: pages of libraries are the process's own or not as others come and go.
         resident_mib: All that it has in memory.
         descriptors: Open files and connections.
         threads: How many.
@@ -205,7 +205,7 @@ class Samples:
         descriptors, threads = held(process)
         return Sample(
             at_s=time.monotonic() - self._begun,
-            own_mib=(kib["Private_Clean"] + kib["Private_Dirty"]) / 1024,
+            own_mib=kib["Anonymous"] / 1024,
             resident_mib=kib["Rss"] / 1024,
             descriptors=descriptors,
             threads=threads,
