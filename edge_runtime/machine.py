@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import os
 from pathlib import Path
@@ -41,6 +42,21 @@ def available_memory() -> int | None:
     if limit.isdecimal() and used.isdecimal():
         free.append(max(0, int(limit) - int(used)))
     return min(free, default=None)
+
+
+def give_back_memory() -> bool:
+    """Have the C library give free memory back to the system; returns whether it could be asked.
+
+    glibc has up to eight heaps a core, and each keeps the most that a thread on it once needed: with cameras that
+    come and go a run grew by a third in nine minutes, though nothing was held. Fewer heaps would do as well, but made
+    decoding in threads take 40 % more of the processor; this takes a millisecond.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, TypeError, AttributeError):
+        # Another C library.
+        return False
+    return True
 
 
 def package_version(name: str) -> str | None:

@@ -25,11 +25,25 @@ _CORRUPT = 200
 Mode = Literal["pass", "slow", "corrupt", "silent", "refuse"]
 
 
+def lasting_port() -> int:
+    """A port of the loopback that nobody has, and that the system gives to nobody while its server is down."""
+    chance = random.SystemRandom()
+    while True:
+        # Below those that outgoing connections take.
+        port = chance.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
 class Server:
     """GStreamer's RTSP server as a child process."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.port = lasting_port()
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, size: str, codec: str, login: tuple[str, str]) -> None:
@@ -85,9 +99,7 @@ class Proxy:
         self._chance = random.Random(target)
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = lasting_port()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._do(self._listen())
 

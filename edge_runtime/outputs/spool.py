@@ -108,6 +108,8 @@ class Spool:
         self._lost = 0
         self._swept_s = monotonic()
         self._claimed: set[str] = set()
+        # Of those the ones that hear of events: each is told the end of one by itself.
+        self._hear_events: set[str] = set()
         self._thinned = RepeatedTrouble(log, logging.WARNING, self._more_thinned)
         self.name = shown_path(path)
         self._rows = DiskOrMemory(
@@ -153,8 +155,12 @@ class Spool:
             now = self._now()
             return {sink: Waiting(count, max(0.0, now - at)) for sink, (count, at) in self._rows.waiting().items()}
 
-    def claim(self, sink: str) -> None:
+    def claim(self, sink: str, *, events: bool = True) -> None:
         """Give a name to one sink alone.
+
+        Args:
+            sink: The name.
+            events: Whether it gets records of events.
 
         Raises:
             UsageError: Another sink has it.
@@ -163,6 +169,8 @@ class Spool:
             if sink in self._claimed:
                 raise UsageError(f"two outputs are called {sink!r}; give each a name of its own")
             self._claimed.add(sink)
+            if events:
+                self._hear_events.add(sink)
 
     def append(self, sink: str, record: Record) -> None:
         """Keep one record for a sink, behind those before it. What comes after `close` is not kept."""
@@ -247,7 +255,9 @@ class Spool:
         ended = [event]
         if record.reason == "restart":
             # Also for sinks of earlier runs that are no longer there to be told.
-            ended += [other for other in self._rows.open.values() if other.event == record.id]
+            others = [other for other in self._rows.open.values() if other.event == record.id]
+            # Those that are there must not lose it: the run may be killed before they are told.
+            ended += [other for other in others if other.sink not in self._hear_events]
         for one in ended:
             self._rows.open.pop((one.sink, one.event), None)
         return [], ended

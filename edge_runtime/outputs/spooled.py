@@ -58,7 +58,7 @@ class SpooledSink:
         updates: bool = True,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        spool.claim(sink.name)
+        spool.claim(sink.name, events=kinds is None or "event" in kinds)
         self._sink, self._spool, self._chance = sink, spool, chance
         self._kinds = None if kinds is None else frozenset(kinds)
         self._updates = updates

@@ -20,6 +20,7 @@ from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.providers import CPU, find_provider
+from edge_runtime.machine import give_back_memory
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
 from edge_runtime.stream.clock import RunClock, rfc3339
 from edge_runtime.stream.segmenter import segmenter_for
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 # How often the loop looks at the stop request and at cameras that say nothing.
 _TICK_S = 0.2
+# How often free memory is given back.
+_GIVE_BACK_S = 60.0
 # More than this gains little on one card, and the first of a batch waits for all of it.
 _ON_CARDS = 8
 # A camera whose read blocks is left behind after this long.
@@ -219,6 +222,7 @@ class LiveRun:
         self._changing = threading.Lock()
         self._times: Counter[str] = Counter()
         self._answered = self._ended = False
+        self._gave_back_s = 0.0
         self.left_behind: list[str] = []
         # Ids of events must differ from run to run: index and camera repeat, the moment of the start does not.
         self.run_id = run_id(detector.bundle.manifest, self._clock)
@@ -352,6 +356,9 @@ class LiveRun:
             if self._options.rate is not None and (rate := camera.new_rate()) is not None:
                 self._options.rate(camera.name, rate)
         self._backlog.sum_up_drops()
+        if (now_s := self._clock.now_s()) - self._gave_back_s >= _GIVE_BACK_S:
+            self._gave_back_s = now_s
+            give_back_memory()
         for detector in {id(one): one for one in (self._detector, *(camera.detector for camera in cameras))}.values():
             detector.sum_up_unscored()
         self._answered = self._answered or any(camera.feed.answered for camera in cameras)

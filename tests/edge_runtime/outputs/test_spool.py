@@ -400,6 +400,25 @@ def test_events_that_were_begun_and_not_ended_are_found_again(tmp_path: Path) ->
         assert spool.unfinished_events() == []
 
 
+def test_an_end_that_was_told_to_one_sink_is_not_forgotten_for_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    ended = EventRecord("end", "1a-gate-7", "gate", 0.0, 1.0, 0, 30, 0.9, 0.8, reason="restart")
+    with Spool(path) as spool:
+        for sink in ("broker", "hook", "no longer there", "of segments"):
+            spool.append(sink, event(7, "new"))
+    for told in (["hook"], ["broker", "hook"]):
+        with Spool(path) as spool:
+            for sink in ("broker", "hook"):
+                spool.claim(sink)
+            spool.claim("of segments", events=False)
+            assert [one.id for one in spool.unfinished_events()] == ["1a-gate-7"]
+            # Killed when only these had been told.
+            for sink in told:
+                spool.append(sink, ended)
+    with Spool(path) as spool:
+        assert spool.unfinished_events() == []
+
+
 def test_notes_survive_and_are_forgotten(tmp_path: Path) -> None:
     with Spool(tmp_path / "spool") as spool:
         spool.note("frigate", "a", "1")
