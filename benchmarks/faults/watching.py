@@ -36,10 +36,23 @@ class Watching:
         bundle: What scores.
         cameras: URLs by name.
         more: Further words of the command.
+        prefix: Words before it.
     """
 
-    def __init__(self, bundle: Path, cameras: Mapping[str, str], more: Sequence[str] = ()) -> None:
-        words = [tool("hh-edge"), "run", "--bundle", str(bundle), "--locator", "low_latency", "--quiet", *more]
+    def __init__(
+        self, bundle: Path, cameras: Mapping[str, str], more: Sequence[str] = (), prefix: Sequence[str] = ()
+    ) -> None:
+        words = [
+            *prefix,
+            tool("hh-edge"),
+            "run",
+            "--bundle",
+            str(bundle),
+            "--locator",
+            "low_latency",
+            "--quiet",
+            *more,
+        ]
         for name, url in cameras.items():
             words += ["--camera", f"{name}={url}"]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
