@@ -60,7 +60,7 @@ class Sender:
 
     def add(self, source: object, number: int) -> None:
         with self.lock:
-            self.next[source] = self.keys[number % len(self.keys)], time.monotonic()
+            self.next.setdefault(source, (self.keys[number % len(self.keys)], time.monotonic()))
 
     def remove(self, source: object) -> None:
         with self.lock:
@@ -100,7 +100,8 @@ class Factory(GstRtspServer.RTSPMediaFactory):
 
     def configured(self, _: object, media: GstRtspServer.RTSPMedia) -> None:
         source = media.get_element().get_by_name("source")
-        self.sender.add(source, self.number)
+        # It asks once it plays. What it was given before would get the stamp of a clock that is not set yet.
+        source.connect("need-data", lambda *_: self.sender.add(source, self.number))
         media.connect("unprepared", lambda _: self.sender.remove(source))
 
 

@@ -279,8 +279,8 @@ def table(loads: Sequence[Load], setting: Setting, bundle: Bundle, kbits: float)
     lines += [
         "",
         "decoding: receiving and decoding all frames; converting: those that are looked at, to BGR; looks: whether a",
-        "picture is covered or frozen; pixels: resizing; graphs: of the bundle, and the scorer; rest: all else, start of",
-        "no camera among it. trouble: cameras that stalled or went away, gaps other than dropped segments.",
+        "picture is covered or frozen; pixels: resizing; graphs: of the bundle, and the scorer; rest: all else.",
+        "trouble: cameras that stalled, went away or gave bad pictures, and gaps other than dropped segments.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -24,7 +24,7 @@ _READY_S = 30.0
 def loop(work: Path, footage: Path, size: tuple[int, int], fps: int, seconds: int, kbits: int = 2000) -> Path:
     """A file for `LoopServer`, encoded where it is not there yet: as cameras do, a keyframe a second, no B-frames.
 
-    Footage of another rate is not filled up with copies, which would cost nothing to decode: it runs faster or slower.
+    Footage of another rate runs faster or slower: copies to fill it up would cost nothing to decode.
     Some grain is put on it, as sensors have it.
 
     Args:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-#: What processor time is told apart into. `decoding`: receiving, too. `looks`: whether a picture is covered or frozen.
+#: What processor time is told apart into. `decoding`: receiving, too. `looks`: whether a picture is bad.
 PARTS = ("decoding", "converting", "looks", "pixels", "graphs")
 _EVERY_S = 1.0
 _TICKS = os.sysconf("SC_CLK_TCK")
