@@ -96,7 +96,7 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         caps = "video/x-h264,stream-format=byte-stream,alignment=au"
         source = f"appsrc name=source is-live=true format=time do-timestamp=true caps={caps}"
         source += f" max-buffers={_WAITING} leaky-type=downstream"
-        return Gst.parse_launch(f"( {source} ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )")
+        return Gst.parse_launch(f"( {source} ! rtph264pay name=pay0 pt=96 config-interval=-1 )")
 
     def configured(self, _: object, media: GstRtspServer.RTSPMedia) -> None:
         source = media.get_element().get_by_name("source")

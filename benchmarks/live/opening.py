@@ -139,8 +139,8 @@ def table(opened: Sequence[Opened], good: int, hang: int) -> str:
     lines = [
         (__doc__ or "").split("\n", 1)[0],
         f"Command: {' '.join(['python -m benchmarks.live.opening', *sys.argv[1:]])}",
-        f"Machine: {here['processor']}, {here['cores']:g} cores, which the sender has a part of; {good} good "
-        f"cameras of {_SIZE[0]} x {_SIZE[1]}, {_FPS} frames a second, a keyframe a second; {hang} hanging ones beside them.",
+        f"Machine: {here['processor']}, {here['cores']:g} cores, part of them for the sender; {good} good "
+        f"cameras of {_SIZE[0]} x {_SIZE[1]}, {_FPS} frames a second, a keyframe a second; {hang} that hang.",
         "Seconds; first and last good camera online and the hanging ones told: since the run record's `started`.",
         "",
         f"{'trial':>7}{'first':>8}{'last':>8}{'apart':>8}{'hanging told':>14}",

@@ -12,6 +12,7 @@ that are done are in the work folder and are not done again.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -131,6 +132,9 @@ def scale(
         assert detector.engine is not None
         used = detector.engine.provider
     sent = loop(work / "live", footage or clip_of(work, None, _LOOP_S), _SIZE, _FPS, _LOOP_S, kbits)
+    # Whole segments: of all cameras equally many end within that.
+    step_s = bundle.manifest.segment.step_s
+    seconds = round(math.ceil(seconds / step_s) * step_s, 3)
     setting = Setting(bundle.manifest.bundle_id, used, sent.name, seconds, list(more))
     record = work / "live" / "scale.jsonl"
     loads: list[Load] = []
@@ -238,7 +242,7 @@ def _is_trouble(record: Record) -> bool:
 
 def _segments_of(gap: Record, step_s: float) -> int:
     """How many segments a gap stands for: of many that wait, some are summed up as one."""
-    return max(1, round((gap["end_s"] - gap["start_s"]) / step_s))
+    return max(1, round(float(gap["end_s"] - gap["start_s"]) / step_s))
 
 
 def _done(record: Path, setting: Setting, count: int) -> Load | None:

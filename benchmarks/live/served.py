@@ -86,7 +86,7 @@ class LoopServer:
             self.close()
             raise HeadHuntError(
                 "the RTSP server did not start; apt install gir1.2-gst-rtsp-server-1.0 python3-gi "
-                "gstreamer1.0-plugins-{base,good,bad}"
+                "gstreamer1.0-plugins-{base,good}"
             )
         self.port = int(said[1])
         self._cameras = cameras
