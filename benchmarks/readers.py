@@ -1,6 +1,7 @@
 """Readers of network cameras: PyAV in this process, OpenCV, and PyAV in a process per camera.
 
-    python benchmarks/readers.py opening     # 8 good cameras and 4 hanging ones, opened at once
+    python benchmarks/readers.py opening     # 8 good cameras and 4 hanging ones, opened at once; for 40 of a whole run
+                                             # see benchmarks/live/opening.py
     python benchmarks/readers.py decoding VIDEO
     python benchmarks/readers.py memory      # a 1080p camera more
 
@@ -51,17 +52,16 @@ def by_process(url: str) -> bool:
 
 
 def opening() -> None:
-    import socket
-
     from rtsp import RtspServer
+
+    from benchmarks.live.served import hanging
 
     servers = [RtspServer(fps=15) for _ in range(8)]
     with contextlib.ExitStack() as stack:
         for server in servers:
             server.start()
             stack.callback(server.kill)
-        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(4)]
-        urls = [f"rtsp://127.0.0.1:{port}/x" for port in silent] + [server.url for server in servers]
+        urls = stack.enter_context(hanging(4)) + [server.url for server in servers]
         for way in (by_pyav, by_process, by_opencv):
             print(way.__name__, *(f"{kind} {seconds:.1f} s" for kind, seconds in sorted(_together(way, urls))))
 
