@@ -1,11 +1,11 @@
 """Readers of network cameras: PyAV in this process, OpenCV, and PyAV in a process per camera.
 
-    python benchmarks/readers.py opening     # 8 good cameras and 4 hanging ones, opened at once; for 40 of a whole run
-                                             # see benchmarks/live/opening.py
+    python benchmarks/readers.py opening     # 8 good cameras and 4 hanging ones, opened at once
     python benchmarks/readers.py decoding VIDEO
     python benchmarks/readers.py memory      # a 1080p camera more
 
-Needs the RTSP server of the tests (tests/support/rtsp.py) and ffmpeg. Figures: docs/adr/0016.
+Needs the RTSP server of the tests (tests/support/rtsp.py) and ffmpeg. Figures: docs/adr/0016. How soon a whole run
+has 40 cameras is measured by benchmarks/live/opening.py.
 """
 
 from __future__ import annotations

@@ -87,6 +87,7 @@ def test_scale_counts_and_goes_on_where_it_was(
     # The system counts a thread's time in hundredths of seconds.
     assert sum(load.parts.values()) <= load.edge + 0.05
     assert load.server > 0
+    assert load.frames > 0
 
 
 def test_opening_tells_of_every_camera(small: None, bundle_dir: Path, sent: Path) -> None:
