@@ -27,6 +27,7 @@ _ONE = {
     "start": "start",
     "memory": "memory",
     "cameras": "cameras",
+    "batches": "batches",
     "full-size": "full_size",
 }
 RESULTS_FOLDER = click.option("--output", type=PATH, help="Folder of the JSON files [default: benchmarks/results].")

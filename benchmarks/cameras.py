@@ -58,7 +58,7 @@ def cameras(
       python -m benchmarks cameras --bundle bundle --streams 2 --footage street.avi
     """
     bundle = Bundle.open(path or built(REFERENCE, REFERENCE, work))
-    clip = _clip(work, footage, seconds)
+    clip = clip_of(work, footage, seconds)
     with Detector(bundle, provider or "cpu", threads=1) as detector:
         assert detector.engine is not None
         rates = {str(count): _frames_a_second(detector, clip, count) for count in streams}
@@ -109,7 +109,8 @@ def _frames_a_second(detector: Detector, clip: Path, count: int) -> float:
     return frames / (time.perf_counter() - begun)
 
 
-def _clip(work: Path, footage: Path | None, seconds: int) -> Path:
+def clip_of(work: Path, footage: Path | None, seconds: int) -> Path:
+    """A clip of 1920 x 1080, made where it is not there yet; generated where no footage is given."""
     path = work / f"{footage.stem if footage else 'generated'}-1080p-{seconds}s.mp4"
     if not path.is_file():
         work.mkdir(parents=True, exist_ok=True)

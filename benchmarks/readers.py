@@ -4,7 +4,8 @@
     python benchmarks/readers.py decoding VIDEO
     python benchmarks/readers.py memory      # a 1080p camera more
 
-Needs the RTSP server of the tests (tests/support/rtsp.py) and ffmpeg. Figures: docs/adr/0016.
+Needs the RTSP server of the tests (tests/support/rtsp.py) and ffmpeg. Figures: docs/adr/0016. How soon a whole run
+has 40 cameras is measured by benchmarks/live/opening.py.
 """
 
 from __future__ import annotations
@@ -51,17 +52,16 @@ def by_process(url: str) -> bool:
 
 
 def opening() -> None:
-    import socket
-
     from rtsp import RtspServer
+
+    from benchmarks.live.served import hanging
 
     servers = [RtspServer(fps=15) for _ in range(8)]
     with contextlib.ExitStack() as stack:
         for server in servers:
             server.start()
             stack.callback(server.kill)
-        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(4)]
-        urls = [f"rtsp://127.0.0.1:{port}/x" for port in silent] + [server.url for server in servers]
+        urls = stack.enter_context(hanging(4)) + [server.url for server in servers]
         for way in (by_pyav, by_process, by_opencv):
             print(way.__name__, *(f"{kind} {seconds:.1f} s" for kind, seconds in sorted(_together(way, urls))))
 

@@ -107,7 +107,8 @@ class NetworkConnection:
 
         try:
             # OpenCV's interpolation: what a bundle was calibrated with is read from files by OpenCV.
-            converted = self._reformatter.reformat(self._frame, format="bgr24", interpolation="BICUBIC")
+            # One thread: else every camera has as many as there are cores, and a small picture costs more, not less.
+            converted = self._reformatter.reformat(self._frame, format="bgr24", interpolation="BICUBIC", threads=1)
         except (FFmpegError, ValueError):
             return None
         picture = converted.to_ndarray()

@@ -61,6 +61,15 @@ def test_start(bundle_dir: Path) -> None:
     assert found["ratio"] == pytest.approx(found["opened_s"] / found["sha256sum_s"])
 
 
+def test_batches(bundle_dir: Path) -> None:
+    words = ["--bundle", bundle_dir, "--provider", "cpu", "--rounds", 1, "--threads", 1, "--size", 3]
+    found = figures("batches", *words)
+    assert set(found["ms_a_segment"]) == set(found["ratio"]) == {"1", "3"}
+    assert found["ratio"]["1"] == 1
+    assert found["ratio"]["3"] == pytest.approx(found["ms_a_segment"]["3"] / found["ms_a_segment"]["1"])
+    assert found["apart"] < 1e-4
+
+
 def test_the_stand_in_for_the_graphs_is_an_engine_that_gives_as_many_tokens(bundle: Bundle) -> None:
     engine, golden = AnswersAtOnce(bundle), bundle.golden()
     assert isinstance(engine, Engine)
@@ -84,7 +93,19 @@ def test_smolvlm2_has_the_geometry_of_the_real_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["graph"], ["textual"], ["extract"], ["hunt"], ["edge"], ["start"], ["memory"], ["cameras"], ["all"]]
+    "words",
+    [
+        ["graph"],
+        ["textual"],
+        ["extract"],
+        ["hunt"],
+        ["edge"],
+        ["start"],
+        ["memory"],
+        ["cameras"],
+        ["batches"],
+        ["all"],
+    ],
 )
 def test_every_command_has_a_help_text(words: list[str]) -> None:
     done = CliRunner().invoke(cli, [*words, "--help"])
