@@ -18,8 +18,9 @@ from benchmarks.faults.configured import Edge, Settings, eventful, plain
 from benchmarks.faults.recovery import FAULTS, Fault
 from benchmarks.faults.takers import Broker, Receiver, outputs
 
-# What is done to a camera; one that asks for another password is left alone for a quarter of an hour.
-KINDS = {one.name: one for one in FAULTS if one.returns}
+# What is done to a camera; one that asks for another password is left alone for a quarter of an hour. No name server is
+# needed: cameras have addresses.
+KINDS = {one.name: one for one in FAULTS if one.returns and not one.named}
 #: How long a fault lasts, in seconds.
 LASTS_S = (2.0, 20.0)
 _SAMPLE_S = 5.0
