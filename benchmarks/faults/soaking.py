@@ -18,8 +18,8 @@ from benchmarks.faults.configured import Edge, Settings, eventful, plain
 from benchmarks.faults.recovery import FAULTS, Fault
 from benchmarks.faults.takers import Broker, Receiver, outputs
 
-# What is done to a camera; one that asks for another password is left alone for a quarter of an hour. No name server is
-# needed: cameras have addresses.
+# What is done to a camera. Not that it asks for another password: then it is left alone for a quarter of an hour; and
+# nothing with names: here cameras have addresses.
 KINDS = {one.name: one for one in FAULTS if one.returns and not one.named}
 #: How long a fault lasts, in seconds.
 LASTS_S = (2.0, 20.0)

@@ -25,7 +25,7 @@ from edge_runtime.outputs.webhook import Webhook
 from edge_runtime.records import EventRecord
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.watch.boards import Boards
-from edge_runtime.watch.cameras import OpenReader
+from edge_runtime.watch.camera import OpenReader
 from edge_runtime.watch.config_settings import (
     Configuration,
     FrigateSettings,

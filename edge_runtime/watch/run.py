@@ -16,7 +16,8 @@ from edge_runtime.records import EventRecord, RunRecord
 from edge_runtime.stream.clock import RunClock, rfc3339
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.sources import Source
-from edge_runtime.watch.cameras import LiveRun, OpenReader, run_id
+from edge_runtime.watch.camera import OpenReader
+from edge_runtime.watch.cameras import LiveRun, run_id
 from edge_runtime.watch.files import Emit, FileRun
 from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.stopping import Stop, any_of

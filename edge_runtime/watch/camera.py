@@ -1,0 +1,130 @@
+"""One live camera of a run, from its source to its records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_runtime.detector import Detector
+from edge_runtime.records import CameraRecord, Record
+from edge_runtime.stream.clock import RunClock
+from edge_runtime.stream.segmenter import segmenter_for
+from edge_runtime.stream.segments import Gap, Segment
+from edge_runtime.video.journal import CameraListener
+from edge_runtime.video.sources import Source
+from edge_runtime.watch.backlog import Backlog
+from edge_runtime.watch.feed import CameraFeed
+from edge_runtime.watch.mask import MaskedFrames
+from edge_runtime.watch.options import CameraOptions, RunOptions
+from edge_runtime.watch.rate import FrameRate
+from edge_runtime.watch.tally import Tally
+
+# A camera whose read blocks is left behind after this long.
+_STOP_CAMERA_S = 0.5
+
+
+class CameraReader(Protocol):
+    """What reads one live camera; `LiveCamera` for real."""
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """End; False when it still blocks after `timeout_s` and is left behind."""
+
+    def raise_if_failed(self) -> None:
+        """Raise what ended the reader, if something did."""
+
+    def require_online(self, timeout_s: float | None = None) -> None:
+        """Wait for the first frame. SourceUnavailable if the first attempt failed."""
+
+
+OpenReader = Callable[[Source, CameraListener, RunClock], CameraReader]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all cameras of a run share.
+
+    Attributes:
+        detector: What scores.
+        backlog: Where finished segments wait.
+        clock: The run's.
+        options: The run's.
+        open_reader: Makes the reader of a camera.
+    """
+
+    detector: Detector
+    backlog: Backlog
+    clock: RunClock
+    options: RunOptions
+    open_reader: OpenReader
+
+
+class CameraRun:
+    """One live camera of a run: its source, reader, segmenter, located stream and tally, on the run's clock.
+
+    Args:
+        source: The camera.
+        shared: What it shares with the other cameras. Its queue in the backlog is made here.
+        run: Goes into the ids of events.
+        chosen: What is chosen for it alone.
+
+    Attributes:
+        detector: What scores it.
+    """
+
+    def __init__(self, source: Source, shared: Shared, run: str, chosen: CameraOptions) -> None:
+        self.detector = chosen.detector or shared.detector
+        manifest, options = self.detector.bundle.manifest, shared.options
+        spec = self.detector.cutting(options.stride)
+        self.source = source
+        self.encoder = self.detector.encoder(options.encode, options.reuse_unchanged, spec.overlap)
+        self.tally = Tally(None if options.reuse_unchanged is None else self.encoder)
+        self.leaving = False
+        self._rate = FrameRate()
+        self._shared = shared
+        self._step_s = spec.step_s
+        self._located = self.detector.located(source.name, chosen.locator or options.locator, run, options.stride)
+        segmenter = segmenter_for(spec, options.clock or "time", sparing=True)
+        self.feed = CameraFeed(
+            source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock
+        )
+        listener = self.feed if chosen.mask is None else MaskedFrames(self.feed, chosen.mask)
+        self.reader = shared.open_reader(source, listener, shared.clock)
+        # All segments that run at once end together where a camera's frames do.
+        shared.backlog.add(source.name, chosen.priority, 1 + spec.overlap)
+
+    @property
+    def name(self) -> str:
+        """The camera's name."""
+        return self.source.name
+
+    def take(self, item: Segment | Gap | CameraRecord, score: float | None) -> list[Record]:
+        """Take what comes next out of the backlog, a segment with its score; returns what became final."""
+        return [item] if isinstance(item, CameraRecord) else self._located.take(item, score)
+
+    def idle(self) -> list[Record]:
+        """Ask a camera that gives no frames for what became final by that."""
+        # Asked in this order: once silent, a feed puts nothing more in before it says otherwise.
+        if not self.feed.silent or not self._shared.backlog.is_empty(self.name):
+            return []
+        return self._located.idle(self._shared.clock.now_s(), self._step_s)
+
+    def new_rate(self) -> float | None:
+        """Its frames a second, where there is something new to tell; None where there is not, or it is leaving."""
+        if self.leaving:
+            return None
+        return self._rate.look(self.feed.frames, self.feed.flowing, self._shared.clock.now_s())
+
+    def stop(self) -> bool:
+        """Stop reading, and put what there is of the running segment into the backlog. False: left behind."""
+        try:
+            return self.reader.stop(_STOP_CAMERA_S)
+        finally:
+            self.feed.finish()
+
+    def flush(self) -> list[Record]:
+        """The camera has ended; returns the rest."""
+        return self._located.flush()
