@@ -196,6 +196,7 @@ class Detector:
         self._grows = growing and isinstance(self.engine, GrowingEngine)
         self._scorer: ScorerGraph | None = ScorerGraph(bundle.file(bundle.manifest.scorer.file))
         self._unscored: dict[str, RepeatedTrouble] = {}
+        self._abandoned = False
         self._told_of_stride = False
         if self_test:
             try:
@@ -376,6 +377,9 @@ class Detector:
         try:
             return float(self._probabilities_of(segment.pixels[None], encoder)[0])
         except InferenceFailed as error:
+            if self._abandoned:
+                # As was asked for: no trouble.
+                return None
             trouble = self._unscored.get(camera)
             if trouble is None:
                 trouble = self._unscored.setdefault(camera, _unscored(camera))
@@ -418,6 +422,7 @@ class Detector:
         """
         engine = self.engine
         if engine is not None:
+            self._abandoned = True
             engine.abandon()
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import math
 import threading
 from dataclasses import replace
@@ -517,12 +518,13 @@ def test_a_segment_that_cannot_be_scored_is_a_gap_and_the_others_are_right(detec
     assert [record.start_s for record in gaps] == pytest.approx([4 * i / 15 for i, s in enumerate(kept) if s is None])
 
 
-def test_abandoned_scoring_gives_gaps(bundle):
+def test_abandoned_scoring_gives_gaps_and_is_no_error(bundle, caplog):
     with Detector(bundle, provider="cpu", threads=1) as detector:
         stream = detector.stream("gate", clock="frames")
         push_all(stream, [plain(9)] * 20)
         detector.abandon()
         assert [record.reason for record in stream.flush()] == ["unscored"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_a_closed_detector_says_so(bundle):
