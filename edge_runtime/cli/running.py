@@ -18,6 +18,7 @@ from edge_runtime.cli.planned import Wishes, described
 from edge_runtime.detector import Detector
 from edge_runtime.errors import HeadHuntError, UsageError
 from edge_runtime.inference.engine import Engine
+from edge_runtime.machine import share_heaps
 from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only, unfinished_events
 from edge_runtime.outputs.sink import Output, Outputs
 from edge_runtime.records import EventRecord
@@ -85,6 +86,7 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
     Raises:
         HeadHuntError: What the run failed with.
     """
+    share_heaps()
     runners: list[Runner] = []
     asked = threading.Event()
     service = ServiceManager()
