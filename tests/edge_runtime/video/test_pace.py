@@ -31,7 +31,8 @@ def told_s(arrivals: Iterable[Arrival], busy: float = 0.0) -> float | None:
             waiting_s = max(0.0, look_s - free_s)
             if waiting_s >= STALL_S or pace.too_slow(look_s, waiting_s):
                 return look_s
-            look_s += min(STALL_S - waiting_s, max(pace.rest_s(waiting_s), 0.05))
+            # Not less than a clock passes between two looks: a wait that is too small to be added would never end.
+            look_s += max(1e-3, min(STALL_S - waiting_s, max(pace.rest_s(waiting_s), 0.05)))
         pace.came(at_s, max(0.0, at_s - free_s), stamp_s)
         free_s = at_s + busy * 0.04
     return None
