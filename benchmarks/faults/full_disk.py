@@ -81,7 +81,12 @@ _MISSING = (r"cannot be written \(No space left on device\), records are missing
 _IN_MEMORY = ("records wait in memory until it can", _AGAIN + " waited in memory")
 _AUTO = ("--provider", "auto", "--threads", "1")
 
-#: Clips come here as soon as a run writes any.
+_CLIPS = (
+    r"cannot be written \(No space left on device\); detection goes on without",
+    r"can be written again; since \S+ \d+ files are missing or cut",
+)
+
+#: Those whose disk fills up, one after the other.
 WRITERS = (
     Writer(
         "file of records", _output("records.jsonl"), records="records.jsonl", says=_MISSING[0], says_again=_MISSING[1]
@@ -126,10 +131,17 @@ WRITERS = (
         says="the choice of the provider is not remembered",
     ),
     Writer(
+        "snapshots and clips",
+        lambda disk: {"clips": {"path": str(disk / "clips"), "pre_roll": 1, "post_roll": 1}},
+        says=_CLIPS[0],
+        says_again=_CLIPS[1],
+    ),
+    Writer(
         "all of these on one disk",
         lambda disk: {
             **_output("records.jsonl", rotate_mb=0.02, keep=1000)(disk),
             "spool": {"path": str(disk / "spool")},
+            "clips": {"path": str(disk / "clips"), "pre_roll": 1, "post_roll": 1},
         },
         lambda disk: {"XDG_STATE_HOME": str(disk), "XDG_CACHE_HOME": str(disk)},
         output="out.jsonl",
@@ -170,7 +182,7 @@ class Went:
         verdict = "; ".join(self.faults) or "as it should be"
         return (
             f"{self.name:<38}{self.full_s:>8.0f}{self.during:>10}{self.gaps:>6}{self.missing:>9}{said:>7}"
-            f"  {self.since or '-':<22}{verdict}"
+            f"  {self.since or '-':<26}{verdict}"
         )
 
 
@@ -295,7 +307,7 @@ def went(folder: Path, bundle: Path, urls: dict[str, str], writer: Writer, full_
 
 def _judged(trial: Trial, before: bytes, during: Sequence[Record], full_s: float, faults: list[str]) -> Went:
     log, said, missing = trial.edge.told(), None, 0
-    since = re.search(r"of the time since (\S+)", log)
+    since = re.search(r"(?:of the time|again;) since (\S+)", log)
     if trial.writer.records is not None:
         said = _said(log)
         found, wrong = _read(trial.written(), before)
@@ -334,10 +346,15 @@ def _read(content: bytes, before: bytes) -> tuple[set[str], list[str]]:
 @click.command()
 @click.option("--seconds", type=float, default=60.0, show_default=True, help="For which the disk is full.")
 @click.option("--cameras", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--writer", "names", type=click.Choice([one.name for one in WRITERS]), multiple=True, help="[default: all]"
+)
 @click.option("--bundle", "path", type=PATH, help="[default: one of the built-in model is built into --work]")
 @click.option("--output", type=PATH, help="Where the table goes; else it is printed.")
 @WORK
-def full_disk(seconds: float, cameras: int, path: Path | None, output: Path | None, work: Path) -> None:
+def full_disk(
+    seconds: float, cameras: int, names: tuple[str, ...], path: Path | None, output: Path | None, work: Path
+) -> None:
     """A full disk under every writer of a live run.
 
     \b
@@ -351,11 +368,12 @@ def full_disk(seconds: float, cameras: int, path: Path | None, output: Path | No
         placed = [stack.enter_context(Camera(f"camera{number}")) for number in range(cameras)]
         urls = {one.name: one.url for one in placed}
         bundle = eventful(bundle, place / "bundle", urls, _FRAMES)
-        for number, writer in enumerate(WRITERS):
+        writers = [one for one in WRITERS if not names or one.name in names]
+        for number, writer in enumerate(writers):
             if writer.needs is not None and find_spec(writer.needs) is None:
                 say(f"{writer.name}: left out, there is no {writer.needs}")
                 continue
-            say(f"{number + 1} of {len(WRITERS)}: {writer.name}")
+            say(f"{number + 1} of {len(writers)}: {writer.name}")
             results.append(went(place / str(number), bundle, urls, writer, seconds))
     text = _table(results, cameras)
     if output is None:
@@ -372,7 +390,7 @@ def _table(results: Sequence[Went], cameras: int) -> str:
         f"Command: {' '.join(['python -m benchmarks.faults.full_disk', *sys.argv[1:]])}",
         f"Machine: {here['processor']}, {here['cores']:g} cores; {cameras} RTSP cameras; a tmpfs of {_KIB} KiB.",
         "",
-        f"{'':<38}{'full, s':>8}{'segments':>10}{'gaps':>6}{'missing':>9}{'told':>7}  {'since':<22}",
+        f"{'':<38}{'full, s':>8}{'segments':>10}{'gaps':>6}{'missing':>9}{'told':>7}  {'since':<26}",
         *(one.line() for one in results),
         "",
         "segments, gaps: records that were told while the disk was full. missing: records that the file lacks, or",
