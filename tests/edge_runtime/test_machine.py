@@ -67,7 +67,7 @@ def _said(program: str, **variables: str) -> list[str]:
 def test_threads_share_heaps_unless_the_operator_says_how_many() -> None:
     shared, heaps = _said(_HEAPS)
     assert shared == "True"
-    assert int(heaps) <= max(4, math.ceil(2 * available_cores()))
+    assert int(heaps) <= max(2, math.ceil(available_cores()))
     shared, heaps = _said(_HEAPS, MALLOC_ARENA_MAX="3")
     assert (shared, int(heaps)) == ("False", 3)
 
