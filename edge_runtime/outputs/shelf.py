@@ -155,7 +155,6 @@ class Shelf:
             descriptor = os.open(f"{final}{_PART}", flags, 0o666)
             key = (folder, day, name.rsplit(".", 1)[0])
             entry = self._events.setdefault(key, _Event(self._now()))
-            entry.stamp = self._now()
             entry.writing += 1
             entry.sizes[f"{name}{_PART}"] = 0
             return ShelfFile(self, key, final, descriptor)
@@ -181,9 +180,10 @@ class Shelf:
         with self._lock:
             entry = self._events[key]
             entry.writing -= 1
-            entry.stamp = self._now()
             self._used -= entry.sizes.pop(part, 0)
             if final is not None:
+                # That of its newest file, as a look at the folder finds it.
+                entry.stamp = self._now()
                 self._used += size - entry.sizes.get(final.name, 0)
                 entry.sizes[final.name] = size
             elif not entry.sizes and not entry.writing:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from filmed import RUN
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_runtime.outputs.shelf import NoRoom, Shelf, ShelfFile, camera_folder
@@ -83,6 +83,9 @@ STEPS = st.lists(
 
 
 @given(STEPS)
+@example(
+    [("new", 0, "mp4"), ("finish", 0), ("new", 0, "jpg"), ("discard", 0), ("wait", 38), ("wait", 60), ("sweep",)]
+)
 def test_the_folder_is_what_an_oracle_says_and_never_more_than_it_may_be(steps: list[tuple[object, ...]]) -> None:
     with TemporaryDirectory() as temporary:
         folder, clock, oracle = Path(temporary), Clock(), Oracle()
@@ -98,9 +101,10 @@ def test_the_folder_is_what_an_oracle_says_and_never_more_than_it_may_be(steps: 
                         shelf.new_file("gate", f"{RUN}-gate-{number}", DAY, suffix)
                     continue
                 open_files.append((number, suffix, shelf.new_file("gate", f"{RUN}-gate-{number}", DAY, suffix)))
+                if number not in oracle.events:
+                    oracle.stamps[number] = clock.s
                 oracle.events.setdefault(number, {})[f"{suffix}.part"] = 0
                 oracle.writing[number] = oracle.writing.get(number, 0) + 1
-                oracle.stamps[number] = clock.s
             elif name in ("write", "finish", "discard") and open_files:
                 number, suffix, file = open_files[int(values[0]) % len(open_files)]  # type: ignore[call-overload]
                 part = f"{suffix}.part"
@@ -118,10 +122,10 @@ def test_the_folder_is_what_an_oracle_says_and_never_more_than_it_may_be(steps: 
                 else:
                     open_files.remove((number, suffix, file))
                     oracle.writing[number] -= 1
-                    oracle.stamps[number] = clock.s
                     size = oracle.events[number].pop(part)
                     if name == "finish":
                         file.finish()
+                        oracle.stamps[number] = clock.s
                         oracle.events[number][suffix] = size
                     else:
                         file.discard()

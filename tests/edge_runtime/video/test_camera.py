@@ -174,7 +174,7 @@ def test_a_wrong_password_is_offline_and_never_shown(
     server = rtsp_server(login=("viewer", "right"), fps=30)
     assert probe(camera(server.url)) == (320, 240)
     server.login = ("viewer", "s3cret-but-wrong")
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="edge_runtime")
     with LiveCamera(camera(server.url), recorder, RunClock(), **QUICK) as live:
         with pytest.raises(CameraUnavailable) as refused:
             live.require_online()

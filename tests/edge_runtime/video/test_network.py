@@ -170,7 +170,7 @@ def test_an_encrypted_scheme_to_a_port_that_is_not(pages: int) -> None:
 def test_nothing_of_what_goes_wrong_is_logged_with_the_password(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], pages: int
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="edge_runtime")
     for url in (f"http://viewer:s3cret@127.0.0.1:{pages}/401", f"rtsp://viewer:s3cret@127.0.0.1:{pages}/x"):
         why(url)
     assert "s3cret" not in caplog.text + "".join(capfd.readouterr())

@@ -57,7 +57,7 @@ def test_a_camera_that_forgets_a_password_for_a_moment_is_back_at_once(
 def test_a_password_that_was_never_right_is_not_tried_again(
     rtsp_server: Callable[..., RtspServer], recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="edge_runtime")
     server = rtsp_server(login=("viewer", "right"), fps=30)
     source = parse_source(f"gate={server.url.replace('right', 'wrong')}")
     with LiveCamera(source, recorder, RunClock(), **QUICK):

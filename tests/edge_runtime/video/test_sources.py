@@ -192,6 +192,6 @@ def test_a_source_refuses_nonsense(name: str, kind: str, target: str) -> None:
 
 
 def test_parsing_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="edge_runtime")
     parse_source("rtsp://a:geheim@cam/")
     assert not caplog.records
