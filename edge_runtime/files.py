@@ -13,6 +13,18 @@ from typing import IO
 
 from edge_runtime.errors import OutputFailed
 
+#: When a file was written in nanoseconds, how many bytes it has, and which file it is.
+FileStamp = tuple[int, int, int]
+
+
+def file_stamp(path: Path) -> FileStamp | None:
+    """What changes with every writing of a file; None where there is none that can be looked at."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
 
 def write_atomic(path: Path, write: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write a file whole or not at all: into a temporary file beside it, synced, then renamed.

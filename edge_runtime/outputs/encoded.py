@@ -16,6 +16,7 @@ from edge_runtime.stream.pixels import UInt8Array
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.codeccontext import VideoCodecContext
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 Blank = Callable[[UInt8Array], UInt8Array]
@@ -37,8 +38,11 @@ class Encode:
     """
 
     def __init__(self, target: Target, video: VideoFormat, blank: Blank | None = None) -> None:
+        from av.video.reformatter import VideoReformatter
+
         self._mp4, self._times, self._blank = Mp4(target), ClipTimes(video), blank
         self._decoder = _decoder(video)
+        self._pictures, self._drawn = VideoReformatter(), VideoReformatter()
         self._stream: VideoStream | None = None
         self._last = -1
 
@@ -77,12 +81,13 @@ class Encode:
 
         ticks = self._last + 1 if frame.pts is None else max(frame.pts, self._last + 1)
         if self._blank is not None:
-            frame = VideoFrame.from_ndarray(self._blank(_picture(frame)), format="bgr24")
+            frame = VideoFrame.from_ndarray(self._blank(_picture(frame, self._pictures)), format="bgr24")
         if self._stream is None:
             self._stream = self._encoder(frame.width, frame.height)
         context = self._stream.codec_context
         # A camera may change its size while it runs; a file has one.
-        drawn = frame.reformat(context.width, context.height, "yuv420p", dst_color_range="MPEG")
+        size = context.width, context.height
+        drawn = self._drawn.reformat(frame, *size, "yuv420p", dst_color_range="MPEG", threads=1)
         drawn.pts, drawn.time_base = ticks, Fraction(1, TICKS)
         drawn.pict_type = 0
         self._last = ticks
@@ -105,10 +110,12 @@ class Encode:
 
 def last_picture(video: VideoFormat, packets: Sequence[VideoPacket]) -> UInt8Array | None:
     """Decode packets from a key frame on; the last picture that they give, BGR uint8 (h, w, 3), if any."""
+    from av.video.reformatter import VideoReformatter
+
     last: VideoFrame | None = None
     for last in _frames(video, packets):  # noqa: B007  only the last one is converted
         pass
-    return None if last is None else _picture(last)
+    return None if last is None else _picture(last, VideoReformatter())
 
 
 def _frames(video: VideoFormat, packets: Iterable[VideoPacket]) -> Iterator[VideoFrame]:
@@ -140,6 +147,7 @@ def _decode(decoder: VideoCodecContext, packet: object) -> list[VideoFrame]:
         return []
 
 
-def _picture(frame: VideoFrame) -> UInt8Array:
-    # As cameras' frames are converted for the model.
-    return np.asarray(frame.reformat(format="bgr24", interpolation="BICUBIC").to_ndarray(), dtype=np.uint8)
+def _picture(frame: VideoFrame, reformatter: VideoReformatter) -> UInt8Array:
+    # As cameras' frames are converted for the model, and in this thread alone.
+    drawn = reformatter.reformat(frame, format="bgr24", interpolation="BICUBIC", threads=1)
+    return np.asarray(drawn.to_ndarray(), dtype=np.uint8)

@@ -59,7 +59,7 @@ class LiveCamera:
             was open before gets less, see Backoff.
         read_timeout_s: Limit for one frame; devices have none.
         stall_s: A camera that gave frames and then none for so long is reported as `stalled`, and opened again as
-            soon as its read returns. So is one whose frames come slower and slower, see Pace.
+            soon as its read returns. So is one whose frames come slower and slower, see StreamPace.
         hang_s: A reader that is blocked for so much longer than its timeouts allow is given up: reported as `hung`,
             left behind, and replaced.
         backoff_s: Waits between attempts in seconds, of which the last one repeats; see Backoff.

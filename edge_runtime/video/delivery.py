@@ -13,7 +13,7 @@ from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.connection import Connection, Fault, Grabbed
 from edge_runtime.video.damage import Damage
 from edge_runtime.video.journal import CameraJournal, CameraListener
-from edge_runtime.video.pace import Pace
+from edge_runtime.video.pace import StreamPace
 from edge_runtime.video.sources import Source
 from edge_runtime.video.turn import Ended, Turn
 
@@ -86,7 +86,7 @@ class Delivery:
         opened_s = self._clock.now_s()
         first_s: float | None = None
         without_picture = 0
-        turn.opened(Pace(self._stall_s) if self._source.kind != "device" else None)
+        turn.opened(StreamPace(self._stall_s) if self._source.kind != "device" else None)
         while True:
             try:
                 with turn.native(self._read_limit_s):

@@ -42,7 +42,7 @@ class _Mark:
         return self.waited_s - self.stamp_s
 
 
-class Pace:
+class StreamPace:
     """How far the frames of one connection are behind. Two threads may use it under one lock.
 
     Frames that come in a burst, as at the beginning or after a pause, are less and less behind. Stamps that jump

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from edge_runtime.records import CameraReason, GapReason
 from edge_runtime.stream.clock import RunClock
-from edge_runtime.video.pace import Pace
+from edge_runtime.video.pace import StreamPace
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ class Turn:
         self.waited_s = 0.0
         self.limit_s = math.inf
         self.stalled: str | None = None
-        self.pace: Pace | None = None
+        self.pace: StreamPace | None = None
         self.given_up = False
 
-    def opened(self, pace: Pace | None) -> None:
+    def opened(self, pace: StreamPace | None) -> None:
         """Begin with a connection that has just been opened."""
         with self._lock:
             self.stalled, self.pace = None, pace

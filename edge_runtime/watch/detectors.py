@@ -13,12 +13,10 @@ from typing import Self
 from edge_runtime.bundle.manifest import MANIFEST
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
+from edge_runtime.files import FileStamp, file_stamp
 from edge_runtime.inference.engine import Engine
 
 log = logging.getLogger(__name__)
-
-# When a manifest was written, how long it is, and which file it is.
-_Stamp = tuple[int, int, int]
 
 
 class Detectors:
@@ -37,7 +35,7 @@ class Detectors:
         self._load = load
         self._self_test = self_test
         self._opened: dict[str, Detector] = {}
-        self._places: dict[tuple[Path, _Stamp], Detector] = {}
+        self._places: dict[tuple[Path, FileStamp], Detector] = {}
         self._engines: dict[tuple[tuple[str, str], ...], Engine] = {}
         self._stack = ExitStack()
         self._lock = threading.Lock()
@@ -75,7 +73,7 @@ class Detectors:
         Raises:
             HeadHuntError: As of `open`, and what opening the bundle raises.
         """
-        stamp = _stamp(path / MANIFEST)
+        stamp = file_stamp(path / MANIFEST)
         if stamp is not None and (known := self._places.get((path, stamp))) is not None:
             return known
         detector = self.open(Bundle.open(path))
@@ -96,11 +94,3 @@ class Detectors:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-
-
-def _stamp(manifest: Path) -> _Stamp | None:
-    try:
-        status = manifest.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -8,11 +8,10 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from operator import attrgetter
-from pathlib import Path
 from typing import Protocol
 
 from edge_runtime.errors import HeadHuntError, UsageError, one_line
-from edge_runtime.files import printable, shown_path
+from edge_runtime.files import FileStamp, file_stamp, printable, shown_path
 from edge_runtime.stream.clock import rfc3339
 from edge_runtime.video.sources import Source
 from edge_runtime.watch.boards import Boards, CameraBoard
@@ -25,8 +24,8 @@ log = logging.getLogger(__name__)
 # What can change while a run lasts; all else waits for the next one.
 _CHANGES = {"version", "cameras", "locator", "timezone"}
 
-# What tells that a file was written: when, how long it is, and which one it is.
-_Stamp = tuple[tuple[int, int, int] | None, ...]
+# Of the configuration's files, in order.
+_Stamps = tuple[FileStamp | None, ...]
 
 
 class Cameras(Protocol):
@@ -288,8 +287,8 @@ class Supervisor:
     def _shown(self) -> str:
         return shown_path(self.plan.path)
 
-    def _stamp(self) -> _Stamp:
-        return tuple(_stamp(path) for path in (self.plan.path, self.plan.path.parent / SECRETS))
+    def _stamp(self) -> _Stamps:
+        return tuple(file_stamp(path) for path in (self.plan.path, self.plan.path.parent / SECRETS))
 
 
 def check_reloaded(plan: Plan) -> Plan:
@@ -305,11 +304,3 @@ def check_reloaded(plan: Plan) -> Plan:
                 "it cannot run beside live cameras"
             )
     return plan
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.video.pace import Pace
+from edge_runtime.video.pace import StreamPace
 
 STALL_S = 3.0
 Arrival = tuple[float, float | None]  # when, and its stamp
@@ -23,7 +23,7 @@ def told_s(arrivals: Iterable[Arrival], busy: float = 0.0) -> float | None:
         arrivals: In order.
         busy: The share of the time between two frames that the reader does something else.
     """
-    pace = Pace(STALL_S)
+    pace = StreamPace(STALL_S)
     free_s = look_s = math.inf
     for at_s, stamp_s in arrivals:
         look_s, free_s = min(look_s, at_s), min(free_s, at_s)
@@ -125,7 +125,7 @@ def test_a_stream_that_comes_at_half_its_speed_or_less_is_told_within_eight_seco
 
 
 def test_what_is_told_says_how_slow_it_is() -> None:
-    pace = Pace(STALL_S)
+    pace = StreamPace(STALL_S)
     for index in range(81):
         pace.came(index / 8, 0.125, 7 + index / 8)
     assert pace.too_slow(10.0, 0.0) is None
@@ -137,7 +137,7 @@ def test_what_is_told_says_how_slow_it_is() -> None:
 
 def test_a_computer_that_is_busy_is_no_slow_network() -> None:
     """Frames are read at a third of their rate, and none has to be waited for."""
-    pace = Pace(STALL_S)
+    pace = StreamPace(STALL_S)
     for index in range(100):
         pace.came(index / 10, 0.05, index / 10)
     for index in range(100, 200):
@@ -185,7 +185,7 @@ def test_without_stamps_frames_that_dribble_are_told_by_their_rate(fps: float, g
 
 
 def test_damage_is_not_compared() -> None:
-    pace = Pace(STALL_S)
+    pace = StreamPace(STALL_S)
     for index in range(100):
         pace.came(index / 10, 0.1, index / 10)
     pace.interrupt()
