@@ -16,7 +16,7 @@ import click
 import numpy as np
 
 from benchmarks.bundles import built
-from benchmarks.commanding import JSON, PATH, PROVIDER, THREADS, WORK, Figures, hand_over, rounds
+from benchmarks.commanding import BUNDLE, JSON, PROVIDER, THREADS, WORK, Figures, hand_over, rounds
 from benchmarks.measuring import in_turn, median_ratio
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
@@ -26,7 +26,7 @@ from models.loading import REFERENCE
 
 
 @click.command()
-@click.option("--bundle", "path", type=PATH, help="[default: one of the built-in model is built into --work]")
+@BUNDLE
 @click.option("--size", "sizes", type=click.IntRange(min=1), multiple=True, default=(1, 2, 4, 8), show_default=True)
 @PROVIDER
 @rounds(20)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from benchmarks.bundles import built
-from benchmarks.commanding import JSON, PATH, PROVIDER, WORK, Figures, hand_over
+from benchmarks.commanding import BUNDLE, JSON, PATH, PROVIDER, WORK, Figures, hand_over
 from benchmarks.edge import HEIGHT, WIDTH
 from benchmarks.measuring import timed
 from edge_runtime.bundle.reader import Bundle
@@ -35,7 +35,7 @@ _ENCODING = Encoding(crf=23, preset="veryfast")
 
 
 @click.command()
-@click.option("--bundle", "path", type=PATH, help="[default: one of the built-in model is built into --work]")
+@BUNDLE
 @click.option("--footage", type=PATH, help="A video instead of the generated one.")
 @click.option("--streams", type=click.IntRange(min=1), multiple=True, default=(1, 2, 4), show_default=True)
 @click.option("--seconds", type=click.IntRange(min=1), default=20, show_default=True, help="Of the clip.")

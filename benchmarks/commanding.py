@@ -18,6 +18,12 @@ from edge_runtime.inference.providers import PROVIDERS
 Figures = dict[str, Any]
 
 PATH = click.Path(path_type=Path)
+BUNDLE = click.option(
+    "--bundle",
+    "path",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="[default: one of the built-in model is built into --work]",
+)
 # How the campaign hands the folder down, so that it stands in no command line.
 WORK_VARIABLE = "HEADHUNT_BENCHMARKS"
 WORK = click.option(

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.bundles import built
-from benchmarks.commanding import JSON, PATH, THREADS, WORK, Figures, hand_over, rounds
+from benchmarks.commanding import BUNDLE, JSON, THREADS, WORK, Figures, hand_over, rounds
 from benchmarks.measuring import in_turn
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector, Stream
@@ -96,7 +96,7 @@ class Spent:
 
 
 @click.command()
-@click.option("--bundle", "path", type=PATH, help="[default: one of the built-in model is built into --work]")
+@BUNDLE
 @rounds(20)
 @THREADS
 @WORK

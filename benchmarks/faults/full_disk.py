@@ -24,7 +24,7 @@ from typing import Self
 import click
 
 from benchmarks.bundles import built
-from benchmarks.commanding import PATH, WORK, say
+from benchmarks.commanding import BUNDLE, PATH, WORK, say
 from benchmarks.faults.cameras import Camera
 from benchmarks.faults.configured import Edge, Record, Settings, eventful, plain
 from benchmarks.faults.disk import Disk
@@ -349,7 +349,7 @@ def _read(content: bytes, before: bytes) -> tuple[set[str], list[str]]:
 @click.option(
     "--writer", "names", type=click.Choice([one.name for one in WRITERS]), multiple=True, help="[default: all]"
 )
-@click.option("--bundle", "path", type=PATH, help="[default: one of the built-in model is built into --work]")
+@BUNDLE
 @click.option("--output", type=PATH, help="Where the table goes; else it is printed.")
 @WORK
 def full_disk(

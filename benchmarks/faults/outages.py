@@ -24,7 +24,7 @@ from pathlib import Path
 import click
 
 from benchmarks.bundles import built
-from benchmarks.commanding import PATH, WORK, say
+from benchmarks.commanding import BUNDLE, PATH, WORK, say
 from benchmarks.faults.configured import Record
 from benchmarks.faults.site import OUTPUTS, Comparison, Site, key, lasting
 from benchmarks.faults.takers import Broker, Receiver
@@ -265,7 +265,7 @@ def _told(name: str, site: Site, kept: Sequence[Record], told: Sequence[Record],
 @click.option("--cameras", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--longest", type=float, default=12.0, show_default=True, help="Seconds until a kill, at most.")
 @click.option("--spool-mb", type=float, default=0.1, show_default=True, help="What may wait while the run is killed.")
-@click.option("--bundle", "path", type=PATH, help="[default: one of the built-in model is built into --work]")
+@BUNDLE
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=PATH, help="Where the table goes; else it is printed.")
 @WORK

@@ -25,7 +25,7 @@ from pathlib import Path
 import click
 
 from benchmarks.bundles import built
-from benchmarks.commanding import PATH, WORK, say
+from benchmarks.commanding import BUNDLE, PATH, WORK, say
 from benchmarks.faults.cameras import Camera
 from benchmarks.faults.names import NameServer, missing
 from benchmarks.faults.watching import Watching
@@ -119,7 +119,7 @@ class Trial:
 )
 @click.option("--trials", type=click.IntRange(min=1), default=100, show_default=True, help="Of each fault.")
 @click.option("--cameras", type=click.IntRange(min=1), default=8, show_default=True, help="At a time.")
-@click.option("--bundle", "path", type=PATH, help="[default: one of the built-in model is built into --work]")
+@BUNDLE
 @click.option("--patience", type=float, default=60.0, show_default=True, help="Seconds to wait for a record.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=PATH, help="Where the table goes; else it is printed.")

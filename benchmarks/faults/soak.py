@@ -23,7 +23,7 @@ from statistics import median
 import click
 
 from benchmarks.bundles import built
-from benchmarks.commanding import PATH, WORK
+from benchmarks.commanding import BUNDLE, PATH, WORK
 from benchmarks.faults.configured import Edge
 from benchmarks.faults.soaking import KINDS, LASTS_S, Sample, Samples, Soak
 from benchmarks.measuring import machine
@@ -151,14 +151,14 @@ def _overlaps(edge: Edge) -> int:
 
 @click.command()
 @click.option("--fault", "names", type=click.Choice(list(KINDS)), multiple=True, help="[default: all]")
-@click.option("--minutes", type=float, default=30.0, show_default=True)
+@click.option("--minutes", type=click.FloatRange(min=1), default=30.0, show_default=True)
 @click.option("--cameras", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--every", type=float, default=5.0, show_default=True, help="Seconds between two faults.")
 @click.option(
     "--settled", type=float, default=5.0, show_default=True, help="Minutes after which memory may not grow."
 )
 @click.option("--quiet", type=float, default=60.0, show_default=True, help="Seconds of each pause.")
-@click.option("--bundle", "path", type=PATH, help="[default: one of the built-in model is built into --work]")
+@BUNDLE
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=PATH, help="Where the table goes; else it is printed.")
 @WORK

@@ -22,7 +22,7 @@ import click
 
 from benchmarks.bundles import built
 from benchmarks.cameras import clip_of
-from benchmarks.commanding import PATH, WORK, say
+from benchmarks.commanding import BUNDLE, PATH, WORK, say
 from benchmarks.faults.watching import Record
 from benchmarks.live.scale import Counting
 from benchmarks.live.served import LoopServer, hanging, loop
@@ -56,7 +56,7 @@ class Opened:
 @click.option("--good", type=click.IntRange(min=2), default=40, show_default=True)
 @click.option("--hanging", "hang", type=click.IntRange(min=0), default=4, show_default=True)
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True)
-@click.option("--bundle", "path", type=PATH, help="[default: one of the built-in model is built into --work]")
+@BUNDLE
 @click.option("--footage", type=PATH, help="What the cameras see [default: generated].")
 @click.option("--output", type=PATH, help="Where the table goes; else it is printed.")
 @WORK
