@@ -73,7 +73,7 @@ class Bundle:
         root = Path(path)
         if not os.path.isdir(root):  # Path.is_dir raises where a parent may not be entered
             raise BundleRefused(f"{shown_path(root)}: no such folder; a bundle is a folder with a {MANIFEST}")
-        data, signed_by = read_signed(root, trusted_keys)
+        data, _, signed_by = read_signed(root, trusted_keys)
         manifest = parse_checked(data, root)
         _check_listing(root, manifest.files)
         # Two at a time: the weights of the two graphs are nearly all there is to hash.
@@ -85,7 +85,7 @@ class Bundle:
         headers: dict[str, GraphHeader] = {}
         # What is opened as a graph is one, whatever it is called.
         for name in sorted(graphs | {name for name in listed if name.endswith(".onnx")}):
-            data = _read_regular(root / name, _ONNX_LIMIT)
+            data = read_regular(root / name, _ONNX_LIMIT)
             _check_locations(data, name, listed)
             check_operators(data, name)
             if name in graphs:
@@ -110,7 +110,7 @@ class Bundle:
         names = set(self.manifest.graphs.files)
         for graph in self.manifest.graphs.files:
             folder = PurePosixPath(graph).parent
-            held = external_locations(_read_regular(self.path / graph, _ONNX_LIMIT))
+            held = external_locations(read_regular(self.path / graph, _ONNX_LIMIT))
             names |= {(folder / location).as_posix() for location in held}
         return tuple(sorted((entry.path, entry.sha256) for entry in self.manifest.files if entry.path in names))
 
@@ -129,12 +129,12 @@ class Bundle:
 
 def read_signed(
     root: Path, trusted: Iterable[str | os.PathLike[str] | PublicKey] | None
-) -> tuple[bytes, tuple[PublicKey, ...]]:
-    """The bytes of a bundle's manifest, unparsed, and which of the trusted keys have signed exactly these.
+) -> tuple[bytes, bytes, tuple[PublicKey, ...]]:
+    """The bytes of a bundle's manifest, unparsed, those of its signature, and who signed exactly these.
 
     Args:
         root: The bundle's folder.
-        trusted: As of `Bundle.open`.
+        trusted: As of `Bundle.open`; where it is None, no signature is read.
 
     Raises:
         BundleRefused: It cannot be read, is not signed, or by none of them.
@@ -142,16 +142,16 @@ def read_signed(
         UsageError: A key cannot be read, or none is given.
     """
     keys = None if trusted is None else trusted_keys(trusted)
-    data = _read_regular(root / MANIFEST, _MANIFEST_LIMIT)
+    data = read_regular(root / MANIFEST, _MANIFEST_LIMIT)
     if keys is None:
-        return data, ()
+        return data, b"", ()
     if not os.path.lexists(root / SIGNATURE):
         raise BundleRefused(
             f"{printable(root.name)}: is not signed, and only bundles that are signed by a trusted key are taken; "
             "have whoever built it run hh-offline sign"
         )
-    where = f"{printable(root.name)}/{SIGNATURE}"
-    return data, check(keys, BUNDLE, data, _read_regular(root / SIGNATURE, SIGNATURES_LIMIT), where)
+    signature = read_regular(root / SIGNATURE, SIGNATURES_LIMIT)
+    return data, signature, check(keys, BUNDLE, data, signature, f"{printable(root.name)}/{SIGNATURE}")
 
 
 def parse_checked(data: bytes, root: Path) -> Manifest:
@@ -227,7 +227,12 @@ def _refuse_unreadable(error: OSError) -> None:
     raise BundleRefused(f"{shown_path(error.filename)}: cannot be read ({error.strerror})") from error
 
 
-def _read_regular(path: Path, limit: int) -> bytes:
+def read_regular(path: Path, limit: int) -> bytes:
+    """A file that is no link, no pipe, and not larger than so many bytes.
+
+    Raises:
+        BundleRefused: It is, or cannot be read.
+    """
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
