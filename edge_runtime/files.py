@@ -80,6 +80,14 @@ def make_folder(path: Path) -> None:
         raise OutputFailed(f"{path}: cannot be created ({error.strerror or error}); choose another place") from error
 
 
+def state_folder() -> Path:
+    """Where a program keeps what should outlive a restart: as systemd gives it, or as XDG says."""
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(home).expanduser() / "headhunt-edge"
+
+
 _UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +13,11 @@ from pathlib import Path, PurePosixPath
 from edge_runtime.bundle.agreement import check_graphs
 from edge_runtime.bundle.external_data import external_locations
 from edge_runtime.bundle.golden import GOLDEN, Golden, check_golden, read_golden
+from edge_runtime.bundle.keys import PublicKey, trusted_keys
+from edge_runtime.bundle.limits import check_operators, check_sizes
 from edge_runtime.bundle.manifest import MANIFEST, SIGNATURE, FileEntry, Manifest, check_path, read_manifest
 from edge_runtime.bundle.onnx_header import GraphHeader, read_header
+from edge_runtime.bundle.signature import BUNDLE, SIGNATURES_LIMIT, check
 from edge_runtime.errors import BundleRefused
 from edge_runtime.files import printable, sha256, shown_path
 
@@ -26,26 +30,51 @@ _ONNX_LIMIT = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An opened bundle: its folder and its manifest. Made by `Bundle.open`, which checks every file."""
+    """An opened bundle. Made by `Bundle.open`, which checks every file.
+
+    Attributes:
+        path: Its folder.
+        manifest: What it says about itself.
+        signed_by: Of the keys that were trusted, those that signed it; empty where none was asked for.
+    """
 
     path: Path
     manifest: Manifest
+    signed_by: tuple[PublicKey, ...] = ()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        trusted_keys: Iterable[str | os.PathLike[str] | PublicKey] | None = None,
+    ) -> Bundle:
         """Check a bundle without loading a graph.
 
-        The folder holds exactly the files that the manifest lists, unchanged; no graph reads a file outside it; the
-        graphs take and give what the manifest implies, and so do the golden segments.
+        The folder holds exactly the files that the manifest lists, unchanged; no graph reads a file outside it, or
+        holds more than operators that compute; the graphs take and give what the manifest implies, and so do the
+        golden segments. With trusted keys one of them has signed the manifest, which is checked before anything of
+        it is parsed.
+
+        What this does not guard against: files that change after the check. Engines load graphs and weights by
+        their paths, later. Whoever can write to the folder meanwhile can have something else loaded; so open a
+        bundle in a folder that only this program can write, as `hh-edge run` does with a copy of its own
+        (`edge_runtime.bundle.strongroom`).
+
+        Args:
+            path: The folder.
+            trusted_keys: Public keys of which one must have signed: the line that `hh-offline keygen` prints, a file
+                with such lines, or a `PublicKey`. None takes every bundle that is whole, whoever made it.
 
         Raises:
             BundleRefused: Something is not so; the message names the file and the reason.
+            MissingExtra: Keys are given, and `cryptography` is not installed.
+            UsageError: A key cannot be read, or none is given.
         """
         root = Path(path)
         if not os.path.isdir(root):  # Path.is_dir raises where a parent may not be entered
             raise BundleRefused(f"{shown_path(root)}: no such folder; a bundle is a folder with a {MANIFEST}")
-        where = f"{printable(root.name)}/{MANIFEST}"
-        manifest = read_manifest(_read_regular(root / MANIFEST, _MANIFEST_LIMIT), where)
+        data, _, signed_by = read_signed(root, trusted_keys)
+        manifest = parse_checked(data, root)
         _check_listing(root, manifest.files)
         # Two at a time: the weights of the two graphs are nearly all there is to hash.
         with ThreadPoolExecutor(2) as pool:
@@ -56,14 +85,15 @@ class Bundle:
         headers: dict[str, GraphHeader] = {}
         # What is opened as a graph is one, whatever it is called.
         for name in sorted(graphs | {name for name in listed if name.endswith(".onnx")}):
-            data = _read_regular(root / name, _ONNX_LIMIT)
+            data = read_regular(root / name, _ONNX_LIMIT)
             _check_locations(data, name, listed)
+            check_operators(data, name)
             if name in graphs:
                 headers[name] = _header(data, name)
         check_graphs(manifest, headers)
         if GOLDEN in listed:
             check_golden(root / GOLDEN, manifest)
-        return cls(root, manifest)
+        return cls(root, manifest, signed_by)
 
     def file(self, name: str) -> Path:
         """Path of a listed file; KeyError for any other name."""
@@ -80,7 +110,7 @@ class Bundle:
         names = set(self.manifest.graphs.files)
         for graph in self.manifest.graphs.files:
             folder = PurePosixPath(graph).parent
-            held = external_locations(_read_regular(self.path / graph, _ONNX_LIMIT))
+            held = external_locations(read_regular(self.path / graph, _ONNX_LIMIT))
             names |= {(folder / location).as_posix() for location in held}
         return tuple(sorted((entry.path, entry.sha256) for entry in self.manifest.files if entry.path in names))
 
@@ -95,6 +125,44 @@ class Bundle:
         except KeyError:
             raise BundleRefused(f"{GOLDEN}: is not in the bundle; build the bundle again") from None
         return read_golden(path, self.manifest)
+
+
+def read_signed(
+    root: Path, trusted: Iterable[str | os.PathLike[str] | PublicKey] | None
+) -> tuple[bytes, bytes, tuple[PublicKey, ...]]:
+    """The bytes of a bundle's manifest, unparsed, those of its signature, and who signed exactly these.
+
+    Args:
+        root: The bundle's folder.
+        trusted: As of `Bundle.open`; where it is None, no signature is read.
+
+    Raises:
+        BundleRefused: It cannot be read, is not signed, or by none of them.
+        MissingExtra: Keys are given, and `cryptography` is not installed.
+        UsageError: A key cannot be read, or none is given.
+    """
+    keys = None if trusted is None else trusted_keys(trusted)
+    data = read_regular(root / MANIFEST, _MANIFEST_LIMIT)
+    if keys is None:
+        return data, b"", ()
+    if not os.path.lexists(root / SIGNATURE):
+        raise BundleRefused(
+            f"{printable(root.name)}: is not signed, and only bundles that are signed by a trusted key are taken; "
+            "have whoever built it run hh-offline sign"
+        )
+    signature = read_regular(root / SIGNATURE, SIGNATURES_LIMIT)
+    return data, signature, check(keys, BUNDLE, data, signature, f"{printable(root.name)}/{SIGNATURE}")
+
+
+def parse_checked(data: bytes, root: Path) -> Manifest:
+    """A manifest whose numbers are plausible, from its bytes.
+
+    Raises:
+        BundleRefused: As of `read_manifest` and `check_sizes`.
+    """
+    manifest = read_manifest(data, f"{printable(root.name)}/{MANIFEST}")
+    check_sizes(manifest)
+    return manifest
 
 
 def _check_listing(root: Path, files: list[FileEntry]) -> None:
@@ -159,7 +227,12 @@ def _refuse_unreadable(error: OSError) -> None:
     raise BundleRefused(f"{shown_path(error.filename)}: cannot be read ({error.strerror})") from error
 
 
-def _read_regular(path: Path, limit: int) -> bytes:
+def read_regular(path: Path, limit: int) -> bytes:
+    """A file that is no link, no pipe, and not larger than so many bytes.
+
+    Raises:
+        BundleRefused: It is, or cannot be read.
+    """
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):

@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 
 from edge_runtime.bundle.licences import commercial_use
-from edge_runtime.bundle.manifest import MANIFEST, Manifest
-from edge_runtime.bundle.reader import Bundle
+from edge_runtime.bundle.manifest import MANIFEST, SIGNATURE, Manifest
+from edge_runtime.bundle.reader import Bundle, read_regular
+from edge_runtime.bundle.signature import SIGNATURES_LIMIT, claimed
+from edge_runtime.errors import BundleRefused
 from edge_runtime.files import printable
 from edge_runtime.stream.locator import LOCATORS, LocatorSpec
 from edge_runtime.stream.segments import SegmentSpec
@@ -24,6 +26,17 @@ def disk_bytes(bundle: Bundle) -> int:
     return sum(entry.bytes for entry in bundle.manifest.files) + (bundle.path / MANIFEST).stat().st_size
 
 
+def signers(bundle: Bundle) -> list[dict[str, Any]]:
+    """Who signed it: trusted keys with their comments, then ids that the signature itself names, unchecked."""
+    checked = [{"key": key.id, "checked": True, "comment": key.comment} for key in bundle.signed_by]
+    known = {key.id for key in bundle.signed_by}
+    try:
+        named = claimed(read_regular(bundle.path / SIGNATURE, SIGNATURES_LIMIT), SIGNATURE)
+    except BundleRefused:
+        named = []
+    return [*checked, *({"key": key, "checked": False, "comment": ""} for key in named if key not in known)]
+
+
 def describe(manifest: Manifest) -> dict[str, Any]:
     """A manifest as plain values, every key present."""
     document: dict[str, Any] = msgspec.to_builtins(manifest)
@@ -31,10 +44,14 @@ def describe(manifest: Manifest) -> dict[str, Any]:
 
 
 def as_dict(bundle: Bundle) -> dict[str, Any]:
-    """The manifest as plain values, with the size on disk and both locators' latency."""
+    """The manifest as plain values, with the size on disk, both locators' latency, and who signed it."""
     manifest = bundle.manifest
     latency = {name: latency_s(manifest.locators.named(name), manifest.segment) for name in LOCATORS}
-    return describe(manifest) | {"bytes_on_disk": disk_bytes(bundle), "latency_s": latency}
+    return describe(manifest) | {
+        "bytes_on_disk": disk_bytes(bundle),
+        "latency_s": latency,
+        "signers": signers(bundle),
+    }
 
 
 def as_text(bundle: Bundle) -> str:
@@ -46,6 +63,7 @@ def as_text(bundle: Bundle) -> str:
     rows = [
         ("bundle", f"{bundle.path}, {disk_bytes(bundle) / 2**20:.1f} MiB on disk"),
         ("id", manifest.bundle_id),
+        *(("signed by", _signer(one)) for one in signers(bundle)),
         ("created", manifest.created),
         ("producer", ", ".join(f"{name} {version}" for name, version in manifest.producer.items())),
         ("model", f"{model.name}, {model.architecture}, revision {model.revision}"),
@@ -83,6 +101,12 @@ def _locator(locator: LocatorSpec, segment: SegmentSpec) -> str:
         f"sigma {locator.sigma:g}, threshold {locator.threshold:g}, {quality}; "
         f"answers {latency_s(locator, segment):.2f} s after a {'stride' if segment.overlap > 1 else 'segment'} ends"
     )
+
+
+def _signer(one: dict[str, Any]) -> str:
+    if one["checked"]:
+        return f"{one['key']} {one['comment']}".rstrip() + ", trusted"
+    return f"{one['key']}, as the signature says; not checked: its key was not given as --trusted-key"
 
 
 def _overlapping(segment: SegmentSpec) -> str:

@@ -52,7 +52,7 @@ def _bundles(configuration: Configuration, cameras: tuple[PlannedCamera, ...]) -
     named = [configuration.bundle, *(camera.bundle for camera in cameras)]
     for path in dict.fromkeys(str(one) for one in named if one is not None):
         try:
-            manifest = Bundle.open(path).manifest
+            manifest = Bundle.open(path, configuration.trusted_keys).manifest
         except HeadHuntError as error:
             yield Finding("problem", "bundle", one_line(error))
         else:

@@ -20,6 +20,7 @@ class BundleCheck:
         files: How many files the manifest lists; opening the bundle has checked them.
         bytes: Their size.
         differences: The largest difference of each stage on the golden segments.
+        signed_by: Of the keys that were trusted, those that signed it, by id and comment.
     """
 
     bundle_id: str
@@ -27,6 +28,7 @@ class BundleCheck:
     files: int
     bytes: int
     differences: list[Difference]
+    signed_by: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -39,7 +41,9 @@ class BundleCheck:
             item.stage: {"max_abs": item.max_abs, "relative": item.relative, "tolerance": item.tolerance}
             for item in self.differences
         }
-        return {"bundle_id": self.bundle_id, "provider": self.provider, "passed": self.passed} | stages
+        told = {"bundle_id": self.bundle_id, "provider": self.provider, "passed": self.passed}
+        # Without trusted keys nothing is known of who signed.
+        return told | ({"signed_by": list(self.signed_by)} if self.signed_by else {}) | stages
 
     def lines(self) -> list[str]:
         """The same for a person: the files, a line a stage, and the verdict."""
@@ -50,6 +54,7 @@ class BundleCheck:
         )
         return [
             f"files          {self.files} as the manifest says, {self.bytes:,} bytes",
+            *(f"signed by      {name}" for name in self.signed_by),
             *stages,
             f"{'verified' if self.passed else 'NOT verified'} on {self.provider}: {self.bundle_id}",
         ]
@@ -74,4 +79,5 @@ def verify(detector: Detector) -> BundleCheck:
         files=len(manifest.files),
         bytes=sum(file.bytes for file in manifest.files),
         differences=differences,
+        signed_by=tuple(f"{key.id} {key.comment}".rstrip() for key in bundle.signed_by),
     )

@@ -40,6 +40,14 @@ PROVIDER = click.option(
 THREADS = click.option(
     "--threads", type=click.IntRange(min=1), help="Processor threads for one segment [default: one a core]."
 )
+TRUSTED_KEY = click.option(
+    "--trusted-key",
+    "trusted_keys",
+    multiple=True,
+    metavar="KEY",
+    help="Refuse a bundle that is not signed by this key: a .pub file of `hh-offline keygen`, or the line in it. "
+    "Repeat it for several keys, of which one must have signed [default: any bundle that is whole].",
+)
 DEBUG = click.option("--debug", is_flag=True, help="Debug logs, and a traceback for an error.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text.")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from edge_runtime.bundle.manifest import Manifest
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import UsageError
 from edge_runtime.files import shown_path
 from edge_runtime.stream.clock import rfc3339
@@ -83,15 +83,16 @@ class Wishes:
                 )
 
 
-def described(plan: Plan, manifest: Manifest, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:
+def described(plan: Plan, bundle: Bundle, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:
     """What would run, for people; no password is in it."""
-    configuration, moment = plan.configuration, now()
+    configuration, manifest, moment = plan.configuration, bundle.manifest, now()
     segment = manifest.segment.striding(configuration.stride)
     output = "-" if configuration.output is None else configuration.output.path
     others = [name for name in ("mqtt", "webhook", "frigate", "spool") if getattr(configuration, name)]
     lines = [
         ("configuration", f"{shown_path(plan.path)}, version {configuration.version}"),
         ("bundle", f"{shown_path(str(configuration.bundle))}, {manifest.bundle_id[:8]}"),
+        *([] if configuration.trusted_keys is None else [("signed by", _signers(bundle))]),
         ("segment", f"{segment.frames} frames, one every {segment.step_s:.2f} s, encode {configuration.encode}"),
         ("provider", configuration.provider),
         ("output", shown_path("standard output" if output == "-" else output)),
@@ -102,6 +103,10 @@ def described(plan: Plan, manifest: Manifest, now: Callable[[], datetime] = lamb
     lines += [(f"  {camera.source.name}", _described(camera, moment)) for camera in plan.cameras]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+
+
+def _signers(bundle: Bundle) -> str:
+    return ", ".join(f"{key.id} {key.comment}".rstrip() for key in bundle.signed_by)
 
 
 def _clips(clips: ClipsSettings) -> str:

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from edge_runtime.cli.exit_codes import told
-from edge_runtime.cli.options import DEBUG, PROVIDER, THREADS
+from edge_runtime.cli.options import DEBUG, PROVIDER, THREADS, TRUSTED_KEY
 
 if TYPE_CHECKING:
     from edge_runtime.cli.running import Chosen
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 # Options that are keys of the configuration too. Given on the command line they hold.
 _SETTINGS = (
     "bundle",
+    "trusted_keys",
     "provider",
     "threads",
     "locator",
@@ -42,6 +43,7 @@ _SETTINGS = (
 @click.option("--check-config", is_flag=True, help="Read and check everything, say what would run, and end.")
 @click.option("--watch", is_flag=True, help="Read the configuration again whenever the file changes.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder that `hh-offline build` made.")
+@TRUSTED_KEY
 @click.option(
     "--camera",
     "cameras",
@@ -136,6 +138,11 @@ def command(context: click.Context, /, **given: Any) -> int:
     this run). When scoring is slower than the cameras, the oldest waiting segments become gaps (reason `dropped`). Of
     several files each one that can be scored is scored, whatever is wrong with the others.
 
+    With --trusted-key (or `trusted_keys:` in the configuration) a bundle that none of these keys has signed is
+    refused before anything of it is parsed. One that is signed is copied once into a folder that only this user can
+    write, in the state folder ($STATE_DIRECTORY, else ~/.local/state/headhunt-edge), verified there and loaded from
+    there.
+
     With --config a run goes on where no camera answers, and while all are outside their schedules. On SIGHUP, and
     with --watch whenever the file changes, cameras are added, removed and changed without touching the others; a
     configuration that is wrong is told in one line, and the one before stays. With a broker (`mqtt:`) each camera can
@@ -155,6 +162,7 @@ def command(context: click.Context, /, **given: Any) -> int:
       hh-edge run --bundle bundle/ --camera clip.mp4 --output records.jsonl
       hh-edge run --bundle bundle/ --camera gate=rtsp://user:password@10.0.0.7/stream --locator low_latency
       hh-edge run --bundle bundle/ --camera yard=rtsp://10.0.0.8/stream --reuse-unchanged 4
+      hh-edge run --bundle bundle/ --camera 0 --trusted-key builder.key.pub
       hh-edge run --config cameras.yaml --check-config
       hh-edge run --config cameras.yaml --watch
     """
@@ -192,5 +200,7 @@ def _chosen(context: click.Context, given: dict[str, Any]) -> Chosen:
     }
     if "bundle" in settings:
         settings["bundle"] = str(settings["bundle"])
+    if "trusted_keys" in settings:
+        settings["trusted_keys"] = list(settings["trusted_keys"])
     wishes = Wishes(config=given["config"], settings=settings, output=given["output"], cameras=given["cameras"])
     return Chosen(wishes=wishes, follow=given["watch"], clock=given["clock"], no_self_test=given["no_self_test"])

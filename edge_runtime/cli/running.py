@@ -23,6 +23,7 @@ from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only, u
 from edge_runtime.outputs.sink import Output, Outputs
 from edge_runtime.records import EventRecord
 from edge_runtime.stream.segments import Clock
+from edge_runtime.watch.bundles import Bundles
 from edge_runtime.watch.config import Plan, PlannedCamera
 from edge_runtime.watch.config_outputs import check_outputs, open_outputs
 from edge_runtime.watch.config_settings import Configuration
@@ -66,9 +67,10 @@ def check(chosen: Chosen) -> int:
         _run_options(configuration, chosen)
         check_files([camera.source for camera in plan.cameras])
         check_outputs(configuration, [camera.source.name for camera in plan.cameras])
+        keys = configuration.trusted_keys
         for path in {camera.bundle for camera in plan.cameras if camera.bundle is not None}:
-            Bundle.open(path).manifest.segment.striding(configuration.stride)
-        tell(described(plan, Bundle.open(str(configuration.bundle)).manifest))
+            Bundle.open(path, keys).manifest.segment.striding(configuration.stride)
+        tell(described(plan, Bundle.open(str(configuration.bundle), keys)))
     except HeadHuntError as error:
         raise UsageError(str(error)) from error
     return 0
@@ -91,6 +93,9 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
     asked = threading.Event()
     service = ServiceManager()
 
+    def opened(path: Path) -> Bundle:
+        return bundles.open(path)
+
     def load(bundle: Bundle, engine: Engine | None) -> Detector:
         return Detector(
             bundle,
@@ -101,17 +106,18 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
             growing=configuration.encode == "eager",
         )
 
-    detectors = Detectors(load, self_test=not chosen.no_self_test)
+    detectors = Detectors(load, self_test=not chosen.no_self_test, open_bundle=opened)
     hangup = None if chosen.wishes.config is None else asked.set
     with StopRequest(detectors.abandon, hangup=hangup, requested=service.ending) as stop:
         try:
             plan = chosen.wishes.plan()
             configuration = plan.configuration
+            bundles = Bundles(configuration.trusted_keys)
             options = _run_options(configuration, chosen, console, service.alive)
             sources = [camera.source for camera in plan.cameras if camera.enabled]
             check_files(sources)
             supervisor = _supervisor(plan, chosen, asked, detectors)
-            bundle = Bundle.open(str(configuration.bundle))
+            bundle = bundles.open(Path(str(configuration.bundle)))
             # Refused before the graphs are loaded.
             bundle.manifest.segment.striding(configuration.stride)
             live = any(camera.source.live for camera in plan.cameras)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import msgspec.inspect as types
 
+from edge_runtime.bundle.keys import is_key_line
 from edge_runtime.errors import UsageError
 from edge_runtime.files import printable, shown_path
 from edge_runtime.inference.providers import AUTO, find_provider
@@ -299,6 +300,11 @@ class _Reader:
             name: msgspec.structs.replace(camera, bundle=self._absolute(camera.bundle, ("cameras", name, "bundle")))
             for name, camera in configuration.cameras.items()
         }
+        if (trusted := configuration.trusted_keys) is not None:
+            changes["trusted_keys"] = [
+                key if is_key_line(key) else str(self._absolute(key, ("trusted_keys", index)))
+                for index, key in enumerate(trusted)
+            ]
         bundle = self._absolute(configuration.bundle, ("bundle",))
         return msgspec.structs.replace(configuration, bundle=bundle, cameras=cameras, **changes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.errors import OutputFailed, UsageError
-from edge_runtime.files import shown_path
+from edge_runtime.files import shown_path, state_folder
 from edge_runtime.outputs.frigate import Frigate
 from edge_runtime.outputs.http_client import tls_context
 from edge_runtime.outputs.mqtt import MqttSink, OnPause
@@ -118,7 +117,7 @@ def open_outputs(
 
 def spool_folder(configuration: Configuration) -> Path:
     """Where the spool lies."""
-    return _state_folder() if configuration.spool is None else Path(configuration.spool.path)
+    return state_folder() if configuration.spool is None else Path(configuration.spool.path)
 
 
 def _spool(configuration: Configuration) -> Spool:
@@ -131,14 +130,6 @@ def _spool(configuration: Configuration) -> Spool:
             f"{shown_path(folder)}: cannot be made ({error.strerror}); give `spool: {{path: …}}` a folder to write to"
         ) from error
     return Spool(folder / _SPOOL, round(settings.max_mb * 1e6), settings.max_days * 86_400)
-
-
-def _state_folder() -> Path:
-    """Where a program keeps what should outlive a restart: as systemd gives it, or as XDG says."""
-    if given := os.environ.get("STATE_DIRECTORY"):
-        return Path(given.split(":")[0])
-    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(home).expanduser() / "headhunt-edge"
 
 
 def broker_of(settings: MqttSettings) -> Broker:

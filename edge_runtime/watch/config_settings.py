@@ -231,6 +231,8 @@ class Configuration(Settings, frozen=True):
     Attributes:
         version: Of this format: 1.
         bundle: The folder that `hh-offline build` made.
+        trusted_keys: Public keys, each a `.pub` file of `hh-offline keygen` or the line in it. Bundles that none of
+            them has signed are refused; without this key every bundle that is whole is taken.
         provider: What runs the graphs: `auto`, `cpu`, `cuda`, `cuda:1`, …
         threads: Processor threads for one segment.
         locator: `full` smooths over later segments too and answers later; `low_latency` answers at once.
@@ -251,6 +253,7 @@ class Configuration(Settings, frozen=True):
 
     version: Annotated[int, Meta(ge=1, le=VERSION)] = VERSION
     bundle: Text | None = None
+    trusted_keys: Annotated[list[Text], Meta(min_length=1)] | None = None
     provider: Text = "auto"
     threads: Annotated[int, Meta(ge=1, le=4096)] | None = None
     locator: Locator = "full"

@@ -29,10 +29,18 @@ class Detectors:
         load: Makes the detector of a bundle, with an engine that is there already or its own (None); without a
             self-test, during which `abandon` would not reach it.
         self_test: Whether each runs one golden segment, once, before it is handed out.
+        open_bundle: Checks the bundle in a folder.
     """
 
-    def __init__(self, load: Callable[[Bundle, Engine | None], Detector], *, self_test: bool = False) -> None:
+    def __init__(
+        self,
+        load: Callable[[Bundle, Engine | None], Detector],
+        *,
+        self_test: bool = False,
+        open_bundle: Callable[[Path], Bundle] = Bundle.open,
+    ) -> None:
         self._load = load
+        self._open_bundle = open_bundle
         self._self_test = self_test
         self._opened: dict[str, Detector] = {}
         self._places: dict[tuple[Path, FileStamp], Detector] = {}
@@ -76,7 +84,7 @@ class Detectors:
         stamp = file_stamp(path / MANIFEST)
         if stamp is not None and (known := self._places.get((path, stamp))) is not None:
             return known
-        detector = self.open(Bundle.open(path))
+        detector = self.open(self._open_bundle(path))
         # As it was before it was read: one that was written meanwhile is read again the next time.
         if stamp is not None:
             self._places[path, stamp] = detector

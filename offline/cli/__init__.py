@@ -21,9 +21,11 @@ from offline.cli.commands.explain import explain
 from offline.cli.commands.extract import extract
 from offline.cli.commands.hunt import hunt
 from offline.cli.commands.import_dataset import import_dataset
+from offline.cli.commands.keygen import keygen
 from offline.cli.commands.recalibrate import recalibrate
 from offline.cli.commands.report import report
 from offline.cli.commands.scenes import scenes
+from offline.cli.commands.sign import sign
 from offline.cli.commands.verify import verify
 
 __all__ = ["cli", "main"]
@@ -58,6 +60,8 @@ for _command in (
     ablate,
     explain,
     verify,
+    keygen,
+    sign,
 ):
     cli.add_command(_command)
 

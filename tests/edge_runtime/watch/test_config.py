@@ -330,3 +330,18 @@ def test_the_schema_in_the_documentation_is_the_one_that_is_enforced() -> None:
         "python -c 'import json; from edge_runtime.watch.config_settings import json_schema; "
         f"print(json.dumps(json_schema(), indent=2))' > {SCHEMA}"
     )
+
+
+# ---- trusted keys
+
+
+def test_trusted_keys_are_lines_or_files_beside_the_configuration(tmp_path: Path) -> None:
+    line = "0ab2711aa796c396 Rd4hKN08Ink4+yE/3kK1jyYepvq0JmWXSmf2y8+YnOU= vision team"
+    plan = read(tmp_path, f"{HEAD}trusted_keys: [keys/b.pub, '{line}', /etc/b.pub]\n")
+    assert plan.configuration.trusted_keys == [f"{tmp_path}/keys/b.pub", line, "/etc/b.pub"]
+    assert read(tmp_path, HEAD).configuration.trusted_keys is None
+
+
+def test_a_list_that_trusts_nobody_is_refused_rather_than_trusting_all(tmp_path: Path) -> None:
+    assert refused(tmp_path, f"{HEAD}trusted_keys: []\n").startswith("line 2: trusted_keys: ")
+    assert "trusted_keys" in refused(tmp_path, f"{HEAD}trusted_keys: key.pub\n")

@@ -1,0 +1,46 @@
+"""Opens the bundles of one run: where keys are trusted, signed ones alone, and by way of a copy of the run's own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_runtime.bundle.reader import Bundle
+from edge_runtime.bundle.strongroom import Strongroom
+from edge_runtime.files import shown_path, state_folder
+
+log = logging.getLogger(__name__)
+
+#: Where verified copies lie, in the state folder.
+FOLDER = "bundles"
+
+
+class Bundles:
+    """What a run opens its bundles with.
+
+    Args:
+        trusted_keys: As of `Bundle.open`; None takes every bundle that is whole, and loads it from where it lies.
+        folder: For verified copies; by default in the state folder.
+
+    Raises:
+        UsageError: A key cannot be read, or none is given.
+    """
+
+    def __init__(self, trusted_keys: Sequence[str] | None = None, folder: Path | None = None) -> None:
+        self._room = None
+        if trusted_keys is not None:
+            self._room = Strongroom(folder or state_folder() / FOLDER, trusted_keys)
+
+    def open(self, path: Path) -> Bundle:
+        """Check a bundle, and its signature where keys are trusted. Any thread may call it, one at a time.
+
+        Raises:
+            HeadHuntError: As of `Strongroom.open` or `Bundle.open`.
+        """
+        if self._room is None:
+            return Bundle.open(path)
+        bundle = self._room.open(path)
+        signers = ", ".join(f"{key.id} {key.comment}".rstrip() for key in bundle.signed_by)
+        log.info("%s: signed by %s; loaded from %s", shown_path(path), signers, shown_path(bundle.path))
+        return bundle
