@@ -108,7 +108,7 @@ class Calibration:
         return standardised
 
     def distance(self, features: NDArray[np.floating]) -> FloatArray:
-        """How far features lie from the normal ones: the shrunk Mahalanobis distance, about sqrt(D) where they do not.
+        """Shrunk Mahalanobis distance of features from the normal ones: about sqrt(D) for a normal segment.
 
         Args:
             features: (b, D), as the graphs give them.
@@ -163,8 +163,6 @@ def read_calibration(path: Path, feature_size: int) -> Calibration:
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = _read_all(archive, feature_size)
-        if (version := int(arrays.pop("format"))) != FORMAT:
-            raise ValueError(f"it has the format {version}, known is {FORMAT}")
         return Calibration(**arrays)
     except Exception as error:  # numpy, zipfile and zlib raise their own each
         raise BundleRefused(
@@ -204,6 +202,8 @@ def _read_all(archive: zipfile.ZipFile, size: int) -> dict[str, NDArray[Any]]:
         if member.compress_type not in _METHODS:
             raise ValueError(f"{name} is compressed by a method that is not used here")
         arrays[name] = _read(archive, member, name, len(most[name]))
+    if (version := int(arrays.pop("format"))) != FORMAT:
+        raise ValueError(f"it has the format {version}, known is {FORMAT}")
     if len(arrays["mean"]) != size:
         raise ValueError(f"it is of {len(arrays['mean'])} features, the manifest says {size}")
     return arrays
