@@ -1,9 +1,10 @@
 """The site's scorer: the bundle's own, moved by what operators marked. numpy alone, in milliseconds.
 
-The calibration set says of the weights w: Gaussian, mean w0 (the bundle's scorer), precision A (`bundle.calibration`).
-Marked segments add their likelihood, each as much as a calibration segment, and the new weights are the most probable
-ones (MAP). They lie at w0 + A⁻¹ X' a with one number a segment, a = y - p, so that Newton's method works on as many
-numbers as there are marked segments, and no number leaves -1..1: marks that can be separated do not explode.
+The calibration set says of the weights w: Gaussian, mean w0 (the bundle's scorer), precision A (see
+`bundle.calibration`). Marked segments add their likelihood, each as much as a calibration segment, and the new weights
+are the most probable ones (MAP). They lie at w0 + A⁻¹ X' a with one number a segment, a = y - p, so that Newton's
+method works on as many numbers as there are marked segments, and no number leaves -1..1: marks that can be separated
+do not explode.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class Refit:
     left_out: FloatArray
 
 
-def refit(calibration: Calibration, features: NDArray[np.floating], labels: BoolArray, groups: Sequence[int]) -> Refit:
+def refit(
+    calibration: Calibration, features: NDArray[np.floating], labels: BoolArray, groups: Sequence[int]
+) -> Refit:
     """Move the bundle's scorer by marked segments: O(D³ + m D²) and a few m³.
 
     Args:
@@ -108,8 +111,8 @@ def refit(calibration: Calibration, features: NDArray[np.floating], labels: Bool
         raise BundleRefused(
             f"{CALIBRATION}: says nothing of some weight of the scorer; build the bundle again"
         ) from error
-    kernel = rows @ ways
-    kernel = (kernel + kernel.T) / 2
+    covariance = rows @ ways
+    kernel = np.asarray((covariance + covariance.T) / 2, dtype=np.float64)
     logits = rows @ prior
     moves = solve_marks(kernel, logits, labels)
     left_out = np.empty(len(rows))
@@ -141,7 +144,7 @@ def solve_marks(
     Returns:
         (m,), in -1..1.
     """
-    moves = np.zeros(len(logits)) if start is None else start
+    moves: FloatArray = np.zeros(len(logits)) if start is None else start
     signs = np.where(labels, 1.0, -1.0)
 
     def objective(tried: FloatArray) -> float:
@@ -160,9 +163,9 @@ def solve_marks(
         # A full step may overshoot far from the minimum; the objective is convex, so that a shorter one helps.
         while (new := objective(moves + share * step)) > value + 1e-13 * abs(value) and share > 1e-6:
             share /= 2
-        moves, value = moves + share * step, new
-    solved: FloatArray = moves
-    return solved
+        moves = np.asarray(moves + share * step, dtype=np.float64)
+        value = new
+    return moves
 
 
 def logistic(logits: FloatArray) -> FloatArray:

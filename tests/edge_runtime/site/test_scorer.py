@@ -58,7 +58,9 @@ def test_scikit_learn_finds_the_same_weights(count: int) -> None:
     white = np.linalg.solve(root, rows_of(known, features).T).T
     found = refit(known, features, labels, range(count))
     if count > 1:
-        oracle = LogisticRegression(C=1.0, fit_intercept=False, tol=1e-12, solver="newton-cholesky").fit(white, labels)
+        oracle = LogisticRegression(C=1.0, fit_intercept=False, tol=1e-12, solver="newton-cholesky").fit(
+            white, labels
+        )
         wanted = np.linalg.solve(root.T, oracle.coef_[0])
         np.testing.assert_allclose(found.weights, wanted, atol=1e-6)
     assert np.abs(found.weights).max() > 0.01
