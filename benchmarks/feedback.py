@@ -5,8 +5,8 @@
 Calibration, validation and test scenes are generated without one kind of normal act; at the site it happens all the
 time. Ten alarms of the first half of the site's videos are marked as false, the scorer is refitted, and the second
 half and the real events of the test scenes are judged, before and after, over twenty draws of the ten. The threshold
-alone is raised until it gives as few false alarms in the second half as the marks do: the best that it could do, since
-nobody at a site knows where that is.
+alone is raised until it gives as few false alarms in the second half as the marks do: the best that it could do,
+since nobody at a site knows where that is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import read_dataset
 from offline.evaluation.metrics import frame_auc
-from offline.extraction.extract import Extracted, ExpertFeatures, Extraction, extract
+from offline.extraction.extract import ExpertFeatures, Extracted, Extraction, extract
 from offline.recipes.build import BuildOptions, build
 from offline.scenes import SceneSet, SplitSize, directors, generate, life
 from offline.scenes.world import World
@@ -154,8 +154,8 @@ def report(
     found, events = real.found_events(prior, threshold)
     print(f"$ python benchmarks/feedback.py --act {act}\n")
     print(
-        f"{len(marking.videos)} + {len(later.videos)} site videos with {act}, {len(real.videos)} test videos without; "
-        f"{len(pool)} alarms to mark from; sigma {locator.sigma:g}, threshold {threshold:g}"
+        f"{len(marking.videos)} + {len(later.videos)} site videos with {act}, {len(real.videos)} test videos "
+        f"without; {len(pool)} alarms to mark from; sigma {locator.sigma:g}, threshold {threshold:g}"
     )
     print(f"{'':34} {'false alarms an hour':>24} {'gone':>7} {'events found':>13} {'AUC':>7}")
 

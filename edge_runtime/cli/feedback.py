@@ -69,7 +69,7 @@ def command(**given: Any) -> None:
     asked = [given["listed"], given["unmark"] is not None, given["propose"], given["accept"], given["undo"]]
     if sum(asked) + (given["verdict"] is not None) != 1:
         raise UsageError(
-            "mark an EVENT as false_alarm or missed, or say --list, --unmark, --propose, --accept or --undo"
+            "mark an EVENT as false_alarm or missed, or say --list, --unmark, --propose, --accept, --undo"
         )
     site = Site.of(Bundle.open(given["bundle"]), given["site"])
     as_json: bool = given["as_json"]
@@ -134,9 +134,8 @@ def _list(store: Store, as_json: bool) -> None:
         said_of = f"  {by_event[event.id].verdict}" if event.id in by_event else ""
         tell(f"{event.id}  {shown_time(event.start)} to {shown_time(event.end)}  peak {event.peak:.2f}{said_of}")
     for mark in marks:
-        tell(
-            f"mark {mark.id}: {mark.verdict}, camera {mark.camera}, {shown_time(mark.start)} to {shown_time(mark.end)}"
-        )
+        stretch = f"{shown_time(mark.start)} to {shown_time(mark.end)}"
+        tell(f"mark {mark.id}: {mark.verdict}, camera {mark.camera}, {stretch}")
     if not events and not marks:
         tell("no events and no marks")
 

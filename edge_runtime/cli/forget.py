@@ -27,9 +27,9 @@ from edge_runtime.cli.options import AS_JSON, DEBUG, as_json_text
 def command(**given: Any) -> None:
     """Delete features, scores, events, marks, snapshots and clips of a stretch of time; a run may go on meanwhile.
 
-    What is deleted is overwritten in the store, as far as file systems and flash memory let a program do that. Records
-    that outputs have taken are not touched, nor is a scorer that learned from a deleted mark: --propose and --accept
-    of `hh-edge feedback` make one without it. Saying it twice does no harm.
+    What is deleted is overwritten in the store, as far as file systems and flash memory let a program do that.
+    Records that outputs have taken are not touched, nor is a scorer that learned from a deleted mark: --propose and
+    --accept of `hh-edge feedback` make one without it. Saying it twice does no harm.
 
     \b
     Example:
@@ -53,8 +53,8 @@ def command(**given: Any) -> None:
         tell(as_json_text(document | {"files": erased.files, "writing": erased.writing}))
         return
     tell(
-        f"deleted: {kept.segments} segments with their features and scores, {kept.events} events, {kept.marks} marks, "
-        f"{erased.files} snapshots and clips"
+        f"deleted: {kept.segments} segments with their features and scores, {kept.events} events, "
+        f"{kept.marks} marks, {erased.files} snapshots and clips"
     )
     if erased.writing:
         tell(f"{erased.writing} files are being written and stay; say it again when their events are over")

@@ -1,8 +1,8 @@
 """The site's scorer on disk: one small file beside the bundle, written whole or not at all, and those before it.
 
-`{"format": 1, "payload": "…", "signature": "…"}`: the payload is a JSON text, of which the very bytes are signed. Each
-accepted scorer is kept as `history/<number>` in the site's folder; the current one says which was there before, so
-that one step leads back, and another one farther.
+`{"format": 1, "payload": "…", "signature": "…"}`: the payload is a JSON text, of which the very bytes are signed.
+Each accepted scorer is kept in the folder `history` of the site; the current one says which was there before, so that
+one step leads back, and another one farther.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ def undo_learned(site: Site, verify: Verify | None = None) -> Learned | None:
     kept = _kept(site, current.before)
     if not kept.is_file():
         raise UsageError(
-            f"the scorer {current.before} is not kept any more; remove {shown_path(site.scorer_path)} for the bundle's"
+            f"the scorer {current.before} is not kept any more; remove {shown_path(site.scorer_path)} to use the "
+            "bundle's own"
         )
     before = _read(site, kept, verify)
     write_atomic(site.scorer_path, kept.read_bytes())

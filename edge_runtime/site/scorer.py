@@ -1,10 +1,10 @@
 """The site's scorer: the bundle's own, moved by what operators marked. numpy alone, in milliseconds.
 
 The calibration set says of the weights w: Gaussian, mean w0 (the bundle's scorer), precision A (see
-`bundle.calibration`). Marked segments add their likelihood, each as much as a calibration segment, and the new weights
-are the most probable ones (MAP). They lie at w0 + A⁻¹ X' a with one number a segment, a = y - p, so that Newton's
-method works on as many numbers as there are marked segments, and no number leaves -1..1: marks that can be separated
-do not explode.
+`bundle.calibration`). Marked segments add their likelihood, each as much as a calibration segment, and the new
+weights are the most probable ones (MAP). They lie at w0 + A⁻¹ X' a with one number a segment, a = y - p, so that
+Newton's method works on as many numbers as there are marked segments, and no number leaves -1..1: marks that can be
+separated do not explode.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def refit(
     rows = np.column_stack([calibration.standardised(features), np.ones(len(features))])
     precision = np.diag(calibration.prior_diagonal) + calibration.prior_factor.T @ calibration.prior_factor
     try:
-        ways: FloatArray = np.linalg.solve(precision, rows.T)
+        ways = np.linalg.solve(precision, rows.T)
     except np.linalg.LinAlgError as error:
         raise BundleRefused(
             f"{CALIBRATION}: says nothing of some weight of the scorer; build the bundle again"

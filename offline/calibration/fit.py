@@ -23,7 +23,7 @@ from export.scorer import export_scorer
 from offline.arrays import BoolArray
 from offline.calibration.locator import ScoredVideo, calibrate
 from offline.calibration.scorer import fit_scorer
-from offline.calibration.statistics import statistics
+from offline.calibration.statistics import Marked, statistics
 from offline.console import Console
 from offline.data.dataset import Dataset, Video
 from offline.data.scores import VideoScores
@@ -68,6 +68,7 @@ def fit(
     console: Console,
     seed: int = 0,
     stride: int | None = None,
+    marked: Marked | None = None,
 ) -> Fitted:
     """Extract with the exported graphs, fit the scorer, write it and its statistics into `work`, calibrate locators.
 
@@ -83,6 +84,7 @@ def fit(
         seed: Of the fit.
         stride: Frames from one segment to the next in the validation videos: what the locators are calibrated with.
             Calibration samples do not overlap.
+        marked: What operators marked at the site: calibration samples too.
 
     Raises:
         FeatureError: The features cannot be fitted on.
@@ -91,8 +93,8 @@ def fit(
     """
     with console.bar("Expert features of the calibration videos", "video") as progress:
         calibration = extract(dataset.split("calibration"), units, extraction, progress)
-    samples = np.concatenate([one.features for one in calibration])
-    labels = np.concatenate([one.labels for one in calibration])
+    training = Marked.of(calibration, marked)
+    samples, labels = training.features, training.labels
     scorer = fit_scorer(samples, labels, seed)
     difference = export_scorer(scorer, samples, work / SCORER)
 
@@ -100,7 +102,7 @@ def fit(
     graph = ScorerGraph(work / SCORER)
     scored = {one.video.name: score(one, graph) for one in validation}
     locators = _locators(validation, scored, console)
-    write_calibration(work, statistics(scorer, calibration, validation, scored, locators, seed))
+    write_calibration(work, statistics(scorer, calibration, validation, scored, locators, seed, marked))
     return Fitted(
         scorer=_scorer(calibration, labels),
         locators=locators,

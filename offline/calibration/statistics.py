@@ -26,6 +26,24 @@ FOLDS = 20
 _FLOOR = 1e-3
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Marked:
+    """Samples that something is fitted on, such as what operators marked: float32 (N, D) and bool (N,)."""
+
+    features: NDArray[np.float32]
+    labels: BoolArray
+
+    @classmethod
+    def of(cls, extracted: Sequence[Extracted], marked: Marked | None = None) -> Marked:
+        """All samples of some videos, and marked ones behind them."""
+        features = [one.features for one in extracted]
+        labels = [one.labels for one in extracted]
+        if marked is not None:
+            features.append(marked.features)
+            labels.append(marked.labels)
+        return cls(np.concatenate(features), np.concatenate(labels))
+
+
 def statistics(
     scorer: Any,
     calibration: Sequence[Extracted],
@@ -33,6 +51,7 @@ def statistics(
     scored: Mapping[str, VideoScores],
     locators: Locators,
     seed: int = 0,
+    marked: Marked | None = None,
 ) -> Calibration:
     """Compute `calibration.npz`.
 
@@ -43,17 +62,18 @@ def statistics(
         scored: Their scores by the scorer, by name.
         locators: As calibrated.
         seed: Of the fits.
+        marked: What else the scorer was fitted on.
     """
-    samples = np.concatenate([one.features for one in calibration]).astype(np.float64)
-    labels = np.concatenate([one.labels for one in calibration])
+    fitted_on = Marked.of(calibration, marked)
+    samples, labels = fitted_on.features.astype(np.float64), fitted_on.labels
     mean, scale = np.asarray(scorer[0].mean_, np.float64), np.asarray(scorer[0].scale_, np.float64)
     standardised = (samples - mean) / scale
     weights, diagonal, factor = scorer_prior(scorer[-1], standardised, labels)
     centre, spread, covariance = shrunk_covariance(standardised[~labels])
     scores, distances = [], []
-    for group, training in _left_out(calibration):
-        judge = fit_scorer(training.samples, training.labels, seed)
-        normal = shrunk_covariance((training.samples[~training.labels].astype(np.float64) - mean) / scale)
+    for group, training in _left_out(calibration, marked):
+        judge = fit_scorer(training.features, training.labels, seed)
+        normal = shrunk_covariance((training.features[~training.labels].astype(np.float64) - mean) / scale)
         for one in group:
             raw = judge.predict_proba(one.features)[:, 1].astype(np.float64)
             scores.append(VideoScores.of_segments(one.video.name, one.frames, one.spans, raw))
@@ -133,29 +153,19 @@ def shrunk_covariance(rows: Floating) -> tuple[Float64Array, Float64Array, Float
     return centre, diagonal, factor
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Training:
-    """What something is fitted on: float32 (N, D) and bool (N,)."""
-
-    samples: NDArray[np.float32]
-    labels: BoolArray
-
-    @classmethod
-    def of(cls, extracted: Sequence[Extracted]) -> _Training:
-        return cls(
-            np.concatenate([one.features for one in extracted]), np.concatenate([one.labels for one in extracted])
-        )
-
-
-def _left_out(calibration: Sequence[Extracted]) -> Iterator[tuple[Sequence[Extracted], _Training]]:
+def _left_out(
+    calibration: Sequence[Extracted], marked: Marked | None
+) -> Iterator[tuple[Sequence[Extracted], Marked]]:
     """Groups of normal videos, each with all that are not in it; with all where no other has a normal sample."""
     normal = [one for one in calibration if not one.video.anomalous]
+    everything = Marked.of(calibration, marked)
     for first in range(min(FOLDS, len(normal))):
         group = normal[first::FOLDS]
         within = {id(one) for one in group}
         rest = [one for one in calibration if id(one) not in within]
-        training = _Training.of(rest) if rest else _Training.of(calibration)
-        yield group, training if not training.labels.all() else _Training.of(calibration)
+        training = Marked.of(rest, marked) if rest else everything
+        both = training.labels.any() and not training.labels.all()
+        yield group, training if both else everything
 
 
 def _values(scores: VideoScores) -> Float64Array:
