@@ -24,11 +24,15 @@ def site(bundle: Bundle, tmp_path: Path) -> Site:
     return Site.of(bundle, tmp_path / "site")
 
 
-def anomalous_looking(site: Site, strength: float = 4.0) -> NDArray[np.float32]:
-    """Features that the bundle's scorer calls anomalous for sure."""
+def looking(site: Site, logit: float, *, alike: bool) -> NDArray[np.float32]:
+    """Features of a logit by the bundle's scorer; `alike`: with something in common beside it."""
     known = site.calibration
     way = known.prior_mean[:-1]
-    z = way / np.linalg.norm(way) * strength / np.linalg.norm(way)
+    z = way * (logit - known.prior_mean[-1]) / (way @ way)
+    if alike:
+        other = np.random.default_rng(5).normal(size=len(way))
+        other -= way * (way @ other) / (way @ way)
+        z = z + other * 3 * np.linalg.norm(z) / np.linalg.norm(other)
     return (known.mean + known.scale * z).astype(np.float32)
 
 
@@ -37,12 +41,12 @@ def filled(site: Site) -> Store:
     import time
 
     store, rng = site.open_store(), np.random.default_rng(0)
-    known, loud = site.calibration, anomalous_looking(site, 6.0)
+    known, loud, quiet = site.calibration, looking(site, 4.0, alike=True), looking(site, -4.0, alike=False)
     zero = time.time() - 3600
     segments = []
     for place in range(200):
         noise = known.scale * rng.normal(size=len(known.mean)) * 0.05
-        base = loud if place in range(50, 56) or place in range(120, 126) else known.mean - 2 * (loud - known.mean)
+        base = loud if place in range(50, 56) or place in range(120, 126) else quiet
         segments.append(
             Remembered("gate", zero + 3 * place, zero + 3 * place + 3, 0.5, (base + noise).astype(np.float32))
         )
