@@ -393,6 +393,8 @@ class Detector:
             UsageError: The detector was closed.
         """
         try:
+            if encoder is None and not self.seen:
+                return float(self.score(segment.pixels[None])[0])
             features = self._features_of(segment.pixels[None], encoder)
             return self.score_features(camera, segment, features)
         except InferenceFailed as error:
