@@ -51,6 +51,7 @@ _PATHS = {
     "frigate": ("tls_ca",),
     "spool": ("path",),
     "clips": ("path",),
+    "feedback": ("path",),
 }
 
 

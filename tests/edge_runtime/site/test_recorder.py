@@ -69,7 +69,7 @@ def test_what_is_scored_and_told_is_kept_and_can_be_marked(site: Site, detector:
     scores = score(detector)
     recorder.write(event("new", 3.0))
     recorder.write(event("end", 6.0))
-    until(lambda: site.store_path.is_file())
+    until(site.store_path.is_file)
     with site.open_store() as store:
         until(lambda: len(store.segments("gate")) == 2 and store.event("r-gate-1") is not None)
         segments = store.segments("gate")
