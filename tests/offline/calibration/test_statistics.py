@@ -14,7 +14,7 @@ from edge_runtime.errors import BundleRefused
 from export.publish import write_calibration
 from offline.calibration.locator import default_locators
 from offline.calibration.scorer import REGULARISATION, fit_scorer
-from offline.calibration.statistics import statistics
+from offline.calibration.statistics import Marked, statistics
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
 from offline.extraction.extract import Extracted
@@ -168,3 +168,20 @@ def test_another_size_and_damage_are_refused(tmp_path: Path) -> None:
     (tmp_path / CALIBRATION).write_bytes(content[: len(content) // 2])
     with pytest.raises(BundleRefused, match=r"calibration\.npz"):
         read_calibration(tmp_path / CALIBRATION, SIZE)
+
+
+def test_marked_samples_count_as_calibration_samples() -> None:
+    """The weights' precision has a row for each, and marks alone do not make normal segments."""
+    known = calibration_set(2)[:1] + calibration_set(2)[2:3]
+    rng = np.random.default_rng(9)
+    marked = Marked(rng.normal(size=(1, SIZE)).astype(np.float32), np.array([False]))
+    together = Marked.of(known, marked)
+    found = statistics(fit_scorer(together.features, together.labels), known, (), {}, LOCATORS, 0, marked)
+    without = statistics(fit_scorer(*_plain(known)), known, (), {}, LOCATORS)
+    assert len(found.prior_factor) == len(without.prior_factor) + 1
+    assert len(found.normal_scores) == len(without.normal_scores) == 5
+
+
+def _plain(known: list[Extracted]) -> tuple[np.ndarray, np.ndarray]:
+    plain = Marked.of(known)
+    return plain.features, plain.labels
