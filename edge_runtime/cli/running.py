@@ -68,7 +68,10 @@ def check(chosen: Chosen) -> int:
         check_outputs(configuration, [camera.source.name for camera in plan.cameras])
         for path in {camera.bundle for camera in plan.cameras if camera.bundle is not None}:
             Bundle.open(path).manifest.segment.striding(configuration.stride)
-        tell(described(plan, Bundle.open(str(configuration.bundle)).manifest))
+        bundle = Bundle.open(str(configuration.bundle))
+        if configuration.feedback is not None:
+            bundle.calibration()
+        tell(described(plan, bundle.manifest))
     except HeadHuntError as error:
         raise UsageError(str(error)) from error
     return 0
