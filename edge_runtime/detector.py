@@ -6,9 +6,9 @@ frames -> segments -> sampled pixels -> probability -> smoothed -> event
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self, get_args
+from typing import Protocol, Self, get_args
 
 import numpy as np
 from msgspec import UNSET
@@ -32,6 +32,16 @@ from edge_runtime.stream.timestamps import check_seconds
 from edge_runtime.stream.track import LocatedStream
 
 log = logging.getLogger(__name__)
+
+# seen(camera, segment, features (K·d,), probability): told of every scored segment; it neither waits nor raises.
+Seen = Callable[[str, Segment, NDArray[np.float32], float], None]
+
+
+class FeatureScorer(Protocol):
+    """What may stand in for the bundle's own scorer."""
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As of `Detector.probabilities`."""
 
 
 class Stream:
@@ -177,6 +187,12 @@ class Detector:
         MissingExtra: ONNX Runtime is not installed.
         ProviderUnavailable: The provider is not the one that would run.
         InferenceFailed: The self-test gave other values than the builder's machine.
+
+    Attributes:
+        bundle: The bundle.
+        engine: What runs its graphs; None when it was closed.
+        seen: Told of every segment that was scored, in the thread that scored it.
+        site_scorer: Scores instead of the bundle's own scorer, where one is set; any thread may change it.
     """
 
     def __init__(
@@ -195,6 +211,8 @@ class Detector:
         self.engine: Engine | None = engine if engine is not None else open_engine(bundle, provider, threads, growing)
         self._grows = growing and isinstance(self.engine, GrowingEngine)
         self._scorer: ScorerGraph | None = ScorerGraph(bundle.file(bundle.manifest.scorer.file))
+        self.seen: list[Seen] = []
+        self.site_scorer: FeatureScorer | None = None
         self._unscored: dict[str, RepeatedTrouble] = {}
         self._abandoned = False
         self._told_of_stride = False
@@ -217,7 +235,7 @@ class Detector:
             raise UsageError("the detector was closed")
         graphs = self.bundle.manifest.graphs
         precisions = (graphs.vision.precision, graphs.language.precision)
-        check_engine(self.engine, self.bundle.golden(), precisions, self.probabilities)
+        check_engine(self.engine, self.bundle.golden(), precisions, self._by_graph)
 
     def stream(
         self,
@@ -375,7 +393,10 @@ class Detector:
             UsageError: The detector was closed.
         """
         try:
-            return float(self._probabilities_of(segment.pixels[None], encoder)[0])
+            if encoder is None and not self.seen:
+                return float(self.score(segment.pixels[None])[0])
+            features = self._features_of(segment.pixels[None], encoder)
+            return self.score_features(camera, segment, features)
         except InferenceFailed as error:
             if self._abandoned:
                 # As was asked for: no trouble.
@@ -386,11 +407,28 @@ class Detector:
             trouble.happened(f"{camera}: segment {segment.index} could not be scored: {error}")
             return None
 
-    def _probabilities_of(self, frames: UInt8Array, encoder: SegmentEncoder | None) -> NDArray[np.float32]:
+    def score_features(self, camera: str, segment: Segment, features: NDArray[np.float32]) -> float:
+        """Score a segment whose features are there already, and tell `seen`.
+
+        Args:
+            camera: Whose it is.
+            segment: What the features are of.
+            features: float32 (1, K·d), in expert order.
+
+        Raises:
+            InferenceFailed: The scorer failed.
+            UsageError: The detector was closed.
+        """
+        probability = float(self.probabilities(features)[0])
+        for seen in self.seen:
+            seen(camera, segment, features[0], probability)
+        return probability
+
+    def _features_of(self, frames: UInt8Array, encoder: SegmentEncoder | None) -> NDArray[np.float32]:
         engine = self.engine
-        if encoder is None or engine is None:
-            return self.score(frames)
-        return self.probabilities(encoder.features(engine, frames))
+        if engine is None:
+            raise UsageError("the detector was closed")
+        return engine.features(frames) if encoder is None else encoder.features(engine, frames)
 
     def sum_up_unscored(self, *, at_once: bool = False) -> None:
         """Log how many segments could not be scored since that was last said, at most once a minute a stream.
@@ -402,7 +440,7 @@ class Detector:
             trouble.sum_up(at_once=at_once)
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The scorer alone.
+        """The scorer alone: the site's where there is one, else the bundle's.
 
         Args:
             features: float32 (b, K·d), in expert order.
@@ -410,6 +448,10 @@ class Detector:
         Returns:
             float32 (b,).
         """
+        site = self.site_scorer
+        return self._by_graph(features) if site is None else site.probabilities(features)
+
+    def _by_graph(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         scorer = self._scorer
         if scorer is None:
             raise UsageError("the detector was closed")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime._version import __version__
+from edge_runtime.bundle.calibration import CALIBRATION, Calibration, arrays_of
 from edge_runtime.bundle.manifest import MANIFEST, seal
 from edge_runtime.bundle.reader import GOLDEN, Bundle, Golden
 from edge_runtime.files import sha256
@@ -37,6 +38,13 @@ def write_golden(folder: Path, golden: Golden) -> None:
             features=golden.features,
             probabilities=golden.probabilities,
         )
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Write `calibration.npz`, what feedback, drift and p-values need; equal content gives equal bytes."""
+    with (folder / CALIBRATION).open("wb") as file:
+        # numpy's own types take the arrays for its one option.
+        np.savez(file, **arrays_of(calibration))  # type: ignore[arg-type]
 
 
 def producer() -> dict[str, str]:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from edge_runtime.bundle.agreement import check_graphs
+from edge_runtime.bundle.calibration import CALIBRATION, Calibration, read_calibration
 from edge_runtime.bundle.external_data import external_locations
 from edge_runtime.bundle.golden import GOLDEN, Golden, check_golden, read_golden
 from edge_runtime.bundle.keys import PublicKey, trusted_keys
@@ -93,6 +94,8 @@ class Bundle:
         check_graphs(manifest, headers)
         if GOLDEN in listed:
             check_golden(root / GOLDEN, manifest)
+        if CALIBRATION in listed:
+            read_calibration(root / CALIBRATION, manifest.feature_size)
         return cls(root, manifest, signed_by)
 
     def file(self, name: str) -> Path:
@@ -125,6 +128,21 @@ class Bundle:
         except KeyError:
             raise BundleRefused(f"{GOLDEN}: is not in the bundle; build the bundle again") from None
         return read_golden(path, self.manifest)
+
+    def calibration(self) -> Calibration:
+        """What is known of the calibration set.
+
+        Raises:
+            BundleRefused: The bundle has none, being older than feedback, or it cannot be read.
+        """
+        try:
+            path = self.file(CALIBRATION)
+        except KeyError:
+            raise BundleRefused(
+                f"{CALIBRATION}: is not in the bundle, which an earlier version built; "
+                "run hh-offline recalibrate or build it again"
+            ) from None
+        return read_calibration(path, self.manifest.feature_size)
 
 
 def read_signed(

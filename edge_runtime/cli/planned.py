@@ -88,7 +88,7 @@ def described(plan: Plan, bundle: Bundle, now: Callable[[], datetime] = lambda: 
     configuration, manifest, moment = plan.configuration, bundle.manifest, now()
     segment = manifest.segment.striding(configuration.stride)
     output = "-" if configuration.output is None else configuration.output.path
-    others = [name for name in ("mqtt", "webhook", "frigate", "spool") if getattr(configuration, name)]
+    others = [name for name in ("mqtt", "webhook", "frigate", "spool", "feedback") if getattr(configuration, name)]
     lines = [
         ("configuration", f"{shown_path(plan.path)}, version {configuration.version}"),
         ("bundle", f"{shown_path(str(configuration.bundle))}, {manifest.bundle_id[:8]}"),

@@ -70,7 +70,10 @@ def check(chosen: Chosen) -> int:
         keys = configuration.trusted_keys
         for path in {camera.bundle for camera in plan.cameras if camera.bundle is not None}:
             Bundle.open(path, keys).manifest.segment.striding(configuration.stride)
-        tell(described(plan, Bundle.open(str(configuration.bundle), keys)))
+        bundle = Bundle.open(str(configuration.bundle), keys)
+        if configuration.feedback is not None:
+            bundle.calibration()
+        tell(described(plan, bundle))
     except HeadHuntError as error:
         raise UsageError(str(error)) from error
     return 0
@@ -129,7 +132,9 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
                     [camera.source.name for camera in plan.cameras],
                     None if supervisor is None else supervisor.pause,
                 ) as others,
-                Outputs([Output(lines, required=True), *others.outputs]) as outputs,
+                Outputs(
+                    [Output(lines, required=True), *others.outputs, *_feedback(configuration, bundle, detectors)]
+                ) as outputs,
             ):
                 if supervisor is not None:
                     supervisor.board = others.board
@@ -190,6 +195,24 @@ def _lines(configuration: Configuration, live: bool) -> AbstractContextManager[J
         settings.keep or 10,
         persistent=live,
     )
+
+
+def _feedback(configuration: Configuration, bundle: Bundle, detectors: Detectors) -> list[Output]:
+    """What keeps features for operators to mark, and uses the site's scorer; none where that was not asked for."""
+    settings = configuration.feedback
+    if settings is None:
+        return []
+    from edge_runtime.site.place import Site
+    from edge_runtime.site.recorder import Recorder
+
+    recorder = Recorder(
+        Site.of(bundle, None if settings.path is None else Path(settings.path)),
+        detectors.open(bundle),
+        retention_s=settings.retention_days * 86_400,
+        bytes_a_day=round(settings.max_mb_a_day * 1e6),
+        step_s=bundle.manifest.segment.striding(configuration.stride).step_s,
+    )
+    return [Output(recorder)]
 
 
 def _unfinished(configuration: Configuration, others: Sequence[EventRecord]) -> list[EventRecord]:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from edge_runtime.files import shown_path
 
@@ -361,6 +361,28 @@ class ShelfFile:
         with contextlib.suppress(OSError):
             self._part.unlink()
         self._shelf._settle(self._key, self._part.name, None, 0)
+
+
+def event_files(folder: Path, camera: str | None = None) -> Iterator[tuple[str, str, Path, float]]:
+    """The files of events in a folder, of one camera or of all; those that are being written end in `.part`.
+
+    Yields:
+        The camera, the event's id, the file, and when it was written last, in seconds since 1970.
+    """
+    wanted = None if camera is None else camera_folder(camera)
+    for place in _folders(folder):
+        if wanted is not None and place.name != wanted:
+            continue
+        for day in _folders(place):
+            for item in _listed(day):
+                match = _NAME.fullmatch(item.name)
+                if match is not None and _is_ours(place.name, day.name, item.name):
+                    with contextlib.suppress(FileNotFoundError):
+                        status = item.stat(follow_symlinks=False)
+                        if stat.S_ISREG(status.st_mode):
+                            named = os.fsdecode(unquote_to_bytes(place.name))
+                            event = os.fsdecode(unquote_to_bytes(match[1]))
+                            yield named, event, Path(item.path), status.st_mtime
 
 
 def _is_ours(folder: str, day: str, name: str) -> bool:

@@ -52,6 +52,7 @@ _PATHS = {
     "frigate": ("tls_ca",),
     "spool": ("path",),
     "clips": ("path",),
+    "feedback": ("path",),
 }
 
 

@@ -200,6 +200,20 @@ class ClipsSettings(Settings, frozen=True):
     buffer_mb: Annotated[float, Meta(ge=1, le=10_000)] = 32.0
 
 
+class FeedbackSettings(Settings, frozen=True):
+    """What is kept for operators to mark, and the site's scorer that learns from it. Of the bundle above alone.
+
+    Attributes:
+        path: A folder; by default the bundle's name with `.site`.
+        retention_days: How long features and events are kept. Marks stay until they are deleted.
+        max_mb_a_day: Megabytes of features of one camera a day, at most.
+    """
+
+    path: Text | None = None
+    retention_days: Positive = 7.0
+    max_mb_a_day: Positive = 46.0
+
+
 class CameraSettings(Settings, frozen=True):
     """One camera.
 
@@ -248,6 +262,7 @@ class Configuration(Settings, frozen=True):
         frigate: A Frigate that gets events.
         spool: Where records wait for outputs that are down.
         clips: Where snapshots and clips of events are kept.
+        feedback: Keeps features, no pictures, so that false alarms and missed events can be marked; `{}` is enough.
         cameras: The cameras by name: letters, digits, `_`, `.` and `-`.
     """
 
@@ -269,6 +284,7 @@ class Configuration(Settings, frozen=True):
     frigate: FrigateSettings | None = None
     spool: SpoolSettings | None = None
     clips: ClipsSettings | None = None
+    feedback: FeedbackSettings | None = None
     cameras: dict[str, CameraSettings] = {}
 
 

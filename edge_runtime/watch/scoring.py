@@ -61,6 +61,8 @@ def _in_one_call(batch: Sequence[Waiting]) -> list[float] | None:
     try:
         features = engine.features(np.stack([one.segment.pixels for one in batch]))
         rows = np.split(features, len(batch))
-        return [float(one.detector.probabilities(row)[0]) for one, row in zip(batch, rows, strict=True)]
+        return [
+            one.detector.score_features(one.camera, one.segment, row) for one, row in zip(batch, rows, strict=True)
+        ]
     except InferenceFailed:
         return None

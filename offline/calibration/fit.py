@@ -18,11 +18,12 @@ from edge_runtime.bundle.manifest import Locators, Scorer, Validation
 from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.overlap import covering_means
-from export.publish import SCORER
+from export.publish import SCORER, write_calibration
 from export.scorer import export_scorer
 from offline.arrays import BoolArray
 from offline.calibration.locator import ScoredVideo, calibrate
 from offline.calibration.scorer import fit_scorer
+from offline.calibration.statistics import Marked, statistics
 from offline.console import Console
 from offline.data.dataset import Dataset, Video
 from offline.data.scores import VideoScores
@@ -67,8 +68,9 @@ def fit(
     console: Console,
     seed: int = 0,
     stride: int | None = None,
+    marked: Marked | None = None,
 ) -> Fitted:
-    """Extract with the exported graphs, fit the scorer, write it into `work`, calibrate both locators.
+    """Extract with the exported graphs, fit the scorer, write it and its statistics into `work`, calibrate locators.
 
     Without a validation split with temporal annotations and both kinds of frames, the locators are the
     defaults, marked as not calibrated, and the console says so.
@@ -82,6 +84,7 @@ def fit(
         seed: Of the fit.
         stride: Frames from one segment to the next in the validation videos: what the locators are calibrated with.
             Calibration samples do not overlap.
+        marked: What operators marked at the site: calibration samples too.
 
     Raises:
         FeatureError: The features cannot be fitted on.
@@ -90,14 +93,16 @@ def fit(
     """
     with console.bar("Expert features of the calibration videos", "video") as progress:
         calibration = extract(dataset.split("calibration"), units, extraction, progress)
-    samples = np.concatenate([one.features for one in calibration])
-    labels = np.concatenate([one.labels for one in calibration])
-    difference = export_scorer(fit_scorer(samples, labels, seed), samples, work / SCORER)
+    training = Marked.of(calibration, marked)
+    samples, labels = training.features, training.labels
+    scorer = fit_scorer(samples, labels, seed)
+    difference = export_scorer(scorer, samples, work / SCORER)
 
     validation = _validation(dataset, striding(extraction, stride), console)
     graph = ScorerGraph(work / SCORER)
     scored = {one.video.name: score(one, graph) for one in validation}
     locators = _locators(validation, scored, console)
+    write_calibration(work, statistics(scorer, calibration, validation, scored, locators, seed, marked))
     return Fitted(
         scorer=_scorer(calibration, labels),
         locators=locators,

@@ -20,10 +20,12 @@ from edge_runtime.bundle.reader import Bundle, Golden
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.engines import fitted_on, open_engine
 from edge_runtime.inference.scorer import ScorerGraph
+from edge_runtime.site.store import Store
 from export.publish import EXPORTED, SCORER, SCORING, now, publish, write_golden
 from export.staging import check_target, staging_folder
 from offline.calibration.cost import of_the_graphs
 from offline.calibration.fit import Fitted, fit, fitted_document
+from offline.calibration.statistics import Marked
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
@@ -60,6 +62,7 @@ class RecalibrateOptions:
         seed: Of the fit.
         skip_unreadable: Whether videos that cannot be read are left out.
         overwrite: Whether a bundle that is there is replaced.
+        feedback: The store of the site's marks, which the scorer is fitted on too; None for none.
     """
 
     bundle: Path
@@ -72,6 +75,7 @@ class RecalibrateOptions:
     seed: int = 0
     skip_unreadable: bool = False
     overwrite: bool = False
+    feedback: Path | None = None
 
     @property
     def cache_folder(self) -> Path:
@@ -84,6 +88,7 @@ class RecalibrateOptions:
         words = ["hh-offline", "recalibrate", str(self.bundle), "--manifest", str(self.manifest)]
         words += ["--output", str(self.output), "--calibration-unit", self.unit, "--seed", str(self.seed)]
         words += [] if self.stride is None else ["--stride", str(self.stride)]
+        words += [] if self.feedback is None else ["--feedback", str(self.feedback)]
         return shlex.join(words)
 
 
@@ -94,13 +99,14 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
         HeadHuntError: Of many kinds; nothing is at `options.output` then that was not there before.
     """
     old, dataset = _check(options)
+    marked = _marked(options, old)
     extraction = _extraction(options, old, dataset)
     units = choose_units(dataset.split("calibration"), options.unit)
     with staging_folder(options.output) as work:
         for entry in _files(old.manifest, EXPORTED):
             shutil.copyfile(old.path / entry.path, work / entry.path)
         stride = old.manifest.segment.step if options.stride is None else options.stride
-        fitted = fit(dataset, units, extraction, work, console, options.seed, stride)
+        fitted = fit(dataset, units, extraction, work, console, options.seed, stride, marked)
         write_golden(work, _golden(old, ScorerGraph(work / SCORER)))
         document = msgspec.to_builtins(old.manifest) | fitted_document(fitted)
         document |= {"created": now(), "segment": msgspec.to_builtins(extraction.segment.striding(stride))}
@@ -125,6 +131,21 @@ def _check(options: RecalibrateOptions) -> tuple[Bundle, Dataset]:
     if not options.skip_unreadable:
         dataset.only("calibration", "validation").require_files()
     return old, dataset
+
+
+def _marked(options: RecalibrateOptions, old: Bundle) -> Marked | None:
+    """What operators marked at the site of the old bundle.
+
+    Raises:
+        UsageError: It is no such store, or nothing is marked in it.
+    """
+    if options.feedback is None:
+        return None
+    with Store(options.feedback, old.manifest.bundle_id, old.calibration(), create=False) as store:
+        features, labels, _ = store.marked()
+    if not len(features):
+        raise UsageError(f"{options.feedback}: nothing is marked in it; leave --feedback out")
+    return Marked(features, labels)
 
 
 def _extraction(options: RecalibrateOptions, old: Bundle, dataset: Dataset) -> Extraction:

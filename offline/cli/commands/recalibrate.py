@@ -23,6 +23,12 @@ from offline.cli.options import CACHE, MANIFEST, OVERWRITE, PATH, QUIET, SEED, S
     type=ProviderName(),
     help="What runs the graphs [default: what the bundle was fitted on].",
 )
+@click.option(
+    "--feedback",
+    type=PATH,
+    metavar="STORE",
+    help="Fit on what operators marked, too: <bundle>.site/features-….sqlite of hh-edge run and hh-edge feedback.",
+)
 @SEED
 @SKIP
 @OVERWRITE

@@ -68,6 +68,7 @@ class TestFiles:
     """Every file of a real bundle, damaged in every way."""
 
     VICTIMS = (
+        "calibration.npz",
         "golden.npz",
         "growing.onnx",
         "language.onnx",

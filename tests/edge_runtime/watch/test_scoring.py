@@ -71,6 +71,27 @@ def test_a_batch_scores_as_its_segments_do(bundle: Bundle, opened: Detector) -> 
     assert len(set(alone)) > 1
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_whoever_asks_sees_the_features_of_every_scored_segment(
+    bundle: Bundle, opened: Detector, together: bool
+) -> None:
+    detector = Detector(bundle, engine=opened.engine, self_test=False)
+    seen: list[tuple[str, float]] = []
+    golden = bundle.golden().features
+
+    def note(camera: str, segment: Segment, features: np.ndarray, score: float) -> None:
+        np.testing.assert_allclose(features, golden[int(camera[-1]) % len(golden)], atol=1e-3, rtol=1e-3)
+        seen.append((camera, score))
+
+    detector.seen.append(note)
+    all_of_them = waiting(bundle, detector)
+    if together:
+        scores = score_together(all_of_them)
+    else:
+        scores = [detector.score_segment(one.camera, one.segment) for one in all_of_them]
+    assert seen == [(one.camera, score) for one, score in zip(all_of_them, scores, strict=True)]
+
+
 def test_one_segment_that_fails_takes_no_other_with_it(bundle: Bundle, opened: Detector) -> None:
     assert opened.engine is not None
     bad = bundle.golden().frames[1]

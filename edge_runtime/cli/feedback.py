@@ -1,0 +1,201 @@
+"""`hh-edge feedback`: mark false alarms and missed events, see what that would change, and agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_runtime.cli.exit_codes import tell
+from edge_runtime.cli.options import AS_JSON, DEBUG, as_json_text
+
+if TYPE_CHECKING:
+    from edge_runtime.site.feedback import Alarm, Proposal
+    from edge_runtime.site.place import Site
+    from edge_runtime.site.store import Store
+
+_SHOWN = 10
+
+
+@click.command("feedback")
+@click.argument("event", required=False)
+@click.argument("verdict", required=False, type=click.Choice(["false_alarm", "missed"]))
+@click.option("--bundle", type=click.Path(path_type=Path), required=True, help="The bundle that the run uses.")
+@click.option(
+    "--site",
+    type=click.Path(path_type=Path),
+    help="Folder of features, marks and scorers [default: the bundle's name with .site].",
+)
+@click.option("--camera", help="Mark a stretch of this camera, instead of an event.")
+@click.option("--from", "start", metavar="TIME", help="Where it starts, as 2026-01-31T22:15:30 (Z: UTC).")
+@click.option("--to", "end", metavar="TIME", help="Where it ends.")
+@click.option("--list", "listed", is_flag=True, help="Show events and marks.")
+@click.option("--unmark", type=int, metavar="NUMBER", help="Delete a mark, by its number in --list.")
+@click.option("--propose", is_flag=True, help="Show what the marks would change. Changes nothing.")
+@click.option("--accept", is_flag=True, help="Show it, and use the new scorer from now on.")
+@click.option("--undo", is_flag=True, help="Go back to the scorer before.")
+@click.option(
+    "--locator",
+    type=click.Choice(["full", "low_latency"]),
+    default="full",
+    show_default=True,
+    help="Whose threshold says what an alarm is.",
+)
+@AS_JSON
+@DEBUG
+def command(**given: Any) -> None:
+    """Say which alarms were false and which events were missed; the site's scorer learns from it.
+
+    `hh-edge run` with feedback keeps the features of the last days, no pictures. A mark is kept with the features of
+    its segments. --propose refits the scorer to all marks and shows which recent alarms would be gone or new at the
+    same threshold; nothing changes before --accept. A run that is going on uses the new scorer within seconds. The
+    bundle itself is never changed, and --undo leads back.
+
+    \b
+    Example:
+      hh-edge feedback --bundle bundle/ 0185d179-20260131T221530123-gate-4 false_alarm
+      hh-edge feedback --bundle bundle/ --camera gate --from 2026-01-31T22:15:30 --to 2026-01-31T22:15:40 - missed
+      hh-edge feedback --bundle bundle/ --propose
+      hh-edge feedback --bundle bundle/ --accept
+      hh-edge feedback --bundle bundle/ --undo
+    """
+    from edge_runtime.bundle.reader import Bundle
+    from edge_runtime.errors import UsageError
+    from edge_runtime.site.learned import undo_learned
+    from edge_runtime.site.place import Site
+
+    asked = [given["listed"], given["unmark"] is not None, given["propose"], given["accept"], given["undo"]]
+    if sum(asked) + (given["verdict"] is not None) != 1:
+        raise UsageError(
+            "mark an EVENT as false_alarm or missed, or say --list, --unmark, --propose, --accept, --undo"
+        )
+    site = Site.of(Bundle.open(given["bundle"]), given["site"])
+    as_json: bool = given["as_json"]
+    if given["undo"]:
+        learned = undo_learned(site)
+        number = 0 if learned is None else learned.number
+        told = "the bundle's own scorer is used" if learned is None else f"the site's scorer {number} is used"
+        tell(as_json_text({"scorer": number}) if as_json else told)
+        return
+    with site.open_store(create=False) as store:
+        if given["verdict"] is not None:
+            _mark(store, given, as_json)
+        elif given["listed"]:
+            _list(store, as_json)
+        elif given["unmark"] is not None:
+            if not store.unmark(given["unmark"]):
+                raise UsageError(f"there is no mark {given['unmark']}; --list shows them")
+            tell(as_json_text({"unmarked": given["unmark"]}) if as_json else f"mark {given['unmark']} is deleted")
+        else:
+            _propose(site, store, given, as_json)
+
+
+def _mark(store: Store, given: dict[str, Any], as_json: bool) -> None:
+    import time
+
+    from edge_runtime.errors import UsageError
+    from edge_runtime.site.forget import parse_time, shown_time
+
+    stretch = [given["camera"], given["start"], given["end"]]
+    event = None if given["event"] == "-" else given["event"]
+    if (event is None) == (None in stretch) or (event is not None and any(part is not None for part in stretch)):
+        raise UsageError("mark either an EVENT, or - with --camera, --from and --to")
+    if event is not None:
+        mark = store.mark_event(event, given["verdict"], time.time())
+    else:
+        start, end = parse_time(given["start"]), parse_time(given["end"])
+        mark = store.mark(given["verdict"], given["camera"], start, end, time.time())
+    if as_json:
+        tell(as_json_text({"mark": mark.id, "camera": mark.camera, "start": mark.start, "end": mark.end}))
+        return
+    tell(
+        f"mark {mark.id}: {mark.verdict}, camera {mark.camera}, {shown_time(mark.start)} to {shown_time(mark.end)}\n"
+        "nothing has changed yet; --propose shows what the marks would change"
+    )
+
+
+def _list(store: Store, as_json: bool) -> None:
+    from edge_runtime.site.forget import shown_time
+
+    events, marks = store.events(), store.marks()
+    if as_json:
+        fields = ("id", "camera", "start", "end", "peak")
+        said = ("id", "verdict", "camera", "start", "end", "event", "at")
+        document = {
+            "events": [{name: getattr(one, name) for name in fields} for one in events],
+            "marks": [{name: getattr(one, name) for name in said} for one in marks],
+        }
+        tell(as_json_text(document))
+        return
+    by_event = {mark.event: mark for mark in marks}
+    for event in events:
+        said_of = f"  {by_event[event.id].verdict}" if event.id in by_event else ""
+        tell(f"{event.id}  {shown_time(event.start)} to {shown_time(event.end)}  peak {event.peak:.2f}{said_of}")
+    for mark in marks:
+        stretch = f"{shown_time(mark.start)} to {shown_time(mark.end)}"
+        tell(f"mark {mark.id}: {mark.verdict}, camera {mark.camera}, {stretch}")
+    if not events and not marks:
+        tell("no events and no marks")
+
+
+def _propose(site: Site, store: Store, given: dict[str, Any], as_json: bool) -> None:
+    from edge_runtime.site.feedback import accept, propose
+
+    proposal = propose(site, store, given["locator"])
+    learned = accept(site, proposal) if given["accept"] else None
+    number = None if learned is None else learned.number
+    tell(as_json_text(proposed_document(proposal, number)) if as_json else proposed_text(proposal, number))
+
+
+def proposed_document(proposal: Proposal, accepted: int | None) -> dict[str, Any]:
+    """A proposal as plain values. `accepted`: the number of the scorer that was made of it, None for none."""
+
+    def listed(alarms: Sequence[Alarm]) -> list[dict[str, Any]]:
+        return [
+            {"camera": one.camera, "start": one.start, "end": one.end, "peak": round(one.peak, 6)} for one in alarms
+        ]
+
+    return {
+        "marks": proposal.marks,
+        "false_alarms": proposal.false_alarms,
+        "segments": len(proposal.fit.before),
+        "loss": {
+            "bundle": proposal.loss_before,
+            "now": proposal.loss_now,
+            "left_out": proposal.loss_left_out,
+        },
+        "wrong": {"bundle": proposal.wrong_before, "left_out": proposal.wrong_left_out},
+        "days": proposal.days,
+        "kept": listed(proposal.kept),
+        "gone": listed(proposal.gone),
+        "new": listed(proposal.new),
+        "replaces": proposal.replaces,
+        "accepted": accepted,
+    }
+
+
+def proposed_text(proposal: Proposal, accepted: int | None) -> str:
+    """A proposal for people. `accepted`: as of `proposed_document`."""
+    from edge_runtime.site.forget import shown_time
+
+    segments = len(proposal.fit.before)
+    lines = [
+        f"{proposal.marks} marks ({proposal.false_alarms} false alarms), {segments} segments",
+        f"wrong at the threshold: {proposal.wrong_before} of {segments} by the bundle's scorer, "
+        f"{proposal.wrong_left_out} by one that did not see their mark",
+        f"alarms in the last {proposal.days:.1f} days: {len(proposal.kept) + len(proposal.gone)} now, "
+        f"{len(proposal.kept) + len(proposal.new)} then; {len(proposal.gone)} would be gone, {len(proposal.new)} new",
+    ]
+    for word, alarms in (("gone", proposal.gone), ("new", proposal.new)):
+        for one in alarms[:_SHOWN]:
+            lines.append(f"  {word}: camera {one.camera}, {shown_time(one.start)} to {shown_time(one.end)}")
+        if len(alarms) > _SHOWN:
+            lines.append(f"  {word}: {len(alarms) - _SHOWN} more")
+    lines.append(
+        "nothing has changed; --accept uses this scorer"
+        if accepted is None
+        else f"the site's scorer {accepted} is used from now on; --undo goes back"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,157 @@
+"""What a run writes for feedback: features as they are scored, events, and never a delay."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_runtime.bundle.reader import Bundle
+from edge_runtime.detector import Detector
+from edge_runtime.records import EventRecord, RunRecord
+from edge_runtime.site.feedback import accept, propose
+from edge_runtime.site.learned import undo_learned
+from edge_runtime.site.place import Site
+from edge_runtime.site.recorder import Recorder
+from edge_runtime.stream.clock import rfc3339
+from edge_runtime.stream.segments import Segment
+
+
+@pytest.fixture(scope="module")
+def opened(bundle: Bundle) -> Iterator[Detector]:
+    with Detector(bundle, "cpu", self_test=False) as detector:
+        yield detector
+
+
+@pytest.fixture
+def detector(bundle: Bundle, opened: Detector) -> Detector:
+    return Detector(bundle, engine=opened.engine, self_test=False)
+
+
+@pytest.fixture
+def site(bundle: Bundle, tmp_path: Path) -> Site:
+    return Site.of(bundle, tmp_path / "site")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def begun(started: float) -> RunRecord:
+    from datetime import UTC, datetime
+
+    moment = rfc3339(datetime.fromtimestamp(started, UTC))
+    return RunRecord(run="r", started=moment, bundle_id="", version="", cameras=["gate"])
+
+
+def event(state: str, end_s: float) -> EventRecord:
+    return EventRecord(state, "r-gate-1", "gate", 0.0, end_s, 0, 96, 0.9, 0.8)  # type: ignore[arg-type]
+
+
+def score(detector: Detector, count: int = 2) -> list[float]:
+    frames = detector.bundle.golden().frames
+    return [
+        detector.score_segment("gate", Segment(i, 48 * i, 48 * i + 48, 3.0 * i, 3.0 * i + 3, frames[i % 2])) or 0.0
+        for i in range(count)
+    ]
+
+
+def test_what_is_scored_and_told_is_kept_and_can_be_marked(site: Site, detector: Detector, bundle: Bundle) -> None:
+    recorder, started = Recorder(site, detector), float(int(time.time()) - 100)
+    recorder.write(begun(started))
+    scores = score(detector)
+    recorder.write(event("new", 3.0))
+    recorder.write(event("end", 6.0))
+    until(site.store_path.is_file)
+    with site.open_store() as store:
+        until(lambda: len(store.segments("gate")) == 2 and store.event("r-gate-1") is not None)
+        segments = store.segments("gate")
+        assert [one.start for one in segments] == [started, started + 3]
+        assert [one.score for one in segments] == pytest.approx(scores)
+        scale = site.calibration.scale
+        kept = np.stack([one.features for one in segments])
+        assert (np.abs(kept - bundle.golden().features) / scale).max() < 0.01
+        until(lambda: store.event("r-gate-1").end == started + 6)  # type: ignore[union-attr]
+        store.mark_event("r-gate-1", "false_alarm", 1.0)
+        assert len(store.marked()[0]) == 2
+    recorder.close()
+    assert detector.seen == []
+
+
+def test_an_accepted_scorer_is_used_within_seconds_and_the_bundles_after_undo(site: Site, detector: Detector) -> None:
+    recorder = Recorder(site, detector)
+    recorder.write(begun(time.time() - 100))
+    plain = score(detector)
+    assert detector.site_scorer is None
+    with site.open_store() as store:
+        until(lambda: len(store.segments("gate")) == 2)
+        first = store.segments("gate")[0]
+        store.mark("missed", "gate", first.start, first.end, 1.0)
+        accept(site, propose(site, store))
+    until(lambda: detector.site_scorer is not None)
+    taught = score(detector)
+    assert taught[0] > plain[0]
+    # The bundle's golden values are still those of its own scorer.
+    detector.self_test()
+    undo_learned(site)
+    until(lambda: detector.site_scorer is None)
+    assert score(detector) == plain
+    recorder.close()
+
+
+def test_a_scorer_that_cannot_be_read_changes_nothing(site: Site, detector: Detector) -> None:
+    site.folder.mkdir()
+    site.scorer_path.write_text("nonsense")
+    recorder = Recorder(site, detector)
+    assert detector.site_scorer is None
+    recorder.close()
+
+
+def test_a_disk_that_takes_nothing_delays_no_scoring(site: Site, detector: Detector) -> None:
+    """The store's folder is a file: nothing can be written, everything is scored."""
+    site.folder.write_text("in the way")
+    recorder = Recorder(site, detector)
+    recorder.write(begun(time.time()))
+    assert len(score(detector, 4)) == 4
+    recorder.close()
+
+
+def test_a_thread_that_is_stuck_is_not_waited_for(site: Site, detector: Detector) -> None:
+    """Another process holds the store: features queue, and scoring goes on."""
+    with site.open_store() as store:
+        store._db.execute("BEGIN IMMEDIATE")
+        recorder = Recorder(site, detector)
+        recorder.write(begun(time.time()))
+        done = threading.Event()
+
+        def scored() -> None:
+            score(detector, 2)
+            done.set()
+
+        thread = threading.Thread(target=scored)
+        thread.start()
+        assert done.wait(60)
+        thread.join()
+        store._db.execute("ROLLBACK")
+        until(lambda: len(store.segments("gate")) == 2)
+    recorder.close()
+
+
+def test_a_camera_has_its_bytes_a_day(site: Site, detector: Detector) -> None:
+    row = 2 * site.calibration.feature_size + 96
+    recorder = Recorder(site, detector, bytes_a_day=3 * row, step_s=86_400 / 3)
+    day = time.time() // 86_400 * 86_400
+    recorder.write(begun(day))
+    score(detector, 8)
+    recorder.write(event("end", 6.0))
+    with site.open_store() as store:
+        until(lambda: store.event("r-gate-1") is not None)
+        assert len(store.segments("gate")) == 3
+    recorder.close()
