@@ -129,6 +129,11 @@ def ledoit_wolf(rows: FloatArray) -> float:
     return 1.0 if spread <= 0 else min(1.0, max(0.0, noise / spread))
 
 
+def bet(p: float) -> float:
+    """What a p-value is worth as evidence of a change: at most 1 on average where there is none."""
+    return _BET * p ** (_BET - 1)
+
+
 def farthest_video(distances: NDArray[np.floating], videos: NDArray[np.integer]) -> float | None:
     """The largest mean distance of any calibration video, each left out; None where there are fewer than 5 videos.
 
@@ -167,10 +172,17 @@ class DriftWatch:
         space: Of the bundle.
         farthest: As of `farthest_video`; None leaves out how far the camera is from calibration.
         learning: Blocks in which every view becomes a usual one without a word.
+        level: Blocks to a false alarm, see above.
     """
 
-    def __init__(self, space: DriftSpace, farthest: float | None = None, learning: int = LEARNING) -> None:
-        self._space, self._farthest, self._learning = space, farthest, learning
+    def __init__(
+        self,
+        space: DriftSpace,
+        farthest: float | None = None,
+        learning: int = LEARNING,
+        level: float = BLOCKS_TO_FALSE_ALARM,
+    ) -> None:
+        self._space, self._farthest, self._learning, self._level = space, farthest, learning, level
         self._size = len(space.mean)
         self._block: list[FloatArray] = []
         self._start_s = 0.0
@@ -255,17 +267,17 @@ class DriftWatch:
         p = self._rank(float(distances[view]))
         if self._changed:
             return self._stay(block, view, p) or why
-        e = _BET * p ** (_BET - 1)
+        e = bet(p)
         if self._bet <= 1.0:
             self._began_s = self._start_s
             self._learn()
         self._bet = max(1.0, self._bet) * e
         self._held.append((block, float(distances[view])))
-        if len(self._held) > _HELD and self._bet < BLOCKS_TO_FALSE_ALARM:
+        if len(self._held) > _HELD and self._bet < self._level:
             self._learn(_HELD)
         if self._bet <= 1.0:
             self._began_s = None
-        if self._bet < BLOCKS_TO_FALSE_ALARM:
+        if self._bet < self._level:
             return why
         return self._change() or why
 
