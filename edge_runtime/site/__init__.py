@@ -1,1 +1,1 @@
-"""What a site teaches: how rare its scores are, when its pictures change, how many events a day it bears."""
+"""What a site teaches: operators' marks, the features they are about, and the scorer that is refitted to them."""

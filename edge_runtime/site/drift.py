@@ -131,7 +131,7 @@ def ledoit_wolf(rows: FloatArray) -> float:
 
 def bet(p: float) -> float:
     """What a p-value is worth as evidence of a change: at most 1 on average where there is none."""
-    return _BET * p ** (_BET - 1)
+    return float(_BET * p ** (_BET - 1))
 
 
 def farthest_video(distances: NDArray[np.floating], videos: NDArray[np.integer]) -> float | None:
@@ -173,6 +173,7 @@ class DriftWatch:
         farthest: As of `farthest_video`; None leaves out how far the camera is from calibration.
         learning: Blocks in which every view becomes a usual one without a word.
         level: Blocks to a false alarm, see above.
+        overlap: How many segments cover a frame: a block lasts as long as without.
     """
 
     def __init__(
@@ -181,9 +182,10 @@ class DriftWatch:
         farthest: float | None = None,
         learning: int = LEARNING,
         level: float = BLOCKS_TO_FALSE_ALARM,
+        overlap: int = 1,
     ) -> None:
         self._space, self._farthest, self._learning, self._level = space, farthest, learning, level
-        self._size = len(space.mean)
+        self._size, self._segments = len(space.mean), BLOCK * overlap
         self._block: list[FloatArray] = []
         self._start_s = 0.0
         self._block_norm = 0.0
@@ -235,9 +237,9 @@ class DriftWatch:
             self._start_s = start_s
         self._block.append(whitened)
         self._block_norm += float(np.linalg.norm(whitened))
-        if len(self._block) < BLOCK:
+        if len(self._block) < self._segments:
             return None
-        block, norm = np.mean(self._block, axis=0), self._block_norm / BLOCK
+        block, norm = np.mean(self._block, axis=0), self._block_norm / self._segments
         self._block, self._block_norm = [], 0.0
         was = self.drifted
         why = self._take(block, norm)

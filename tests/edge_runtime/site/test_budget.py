@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import UsageError
-from edge_runtime.records import EventRecord
+from edge_runtime.records import EventRecord, SegmentRecord
 from edge_runtime.site import budget
 from edge_runtime.site.budget import DAY_S, LEAST_SEGMENTS, LEVELS, Budget, EventCounts
 from edge_runtime.stream.locator import LocatorSpec
@@ -149,3 +149,13 @@ def test_memory_stays_and_old_events_are_forgotten(monkeypatch):
         counts.push(index, 0.9 if index < 500 else 0.001)
     assert 50 <= counts.segments <= 100
     assert counts.counts[np.searchsorted(LEVELS, 0.5)] == 0
+
+
+def test_a_stream_decides_by_the_threshold_that_a_budget_set():
+    stream = LocatedStream("gate", LocatorSpec(sigma=0, threshold=0.5, lookahead=0, calibrated=True), "run")
+    anomalous = []
+    for index, threshold in enumerate((0.5, 0.7, 0.5)):
+        stream.threshold = threshold
+        records = stream.push(SegmentTimes(index, index, index + 1, index, index + 1), 0.6)
+        anomalous += [record.anomalous for record in records if isinstance(record, SegmentRecord)]
+    assert anomalous == [True, False, True]
