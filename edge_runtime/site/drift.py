@@ -1,13 +1,14 @@
 """Tells that a camera shows something else than it used to, or than the bundle was calibrated for.
 
 Distances are shrunk Mahalanobis distances: in units of the covariance of the calibration's normal features. Segments
-follow each other and look alike, so means of blocks of nine are judged, about half a minute each.
+follow each other and look alike, so means of blocks of six are judged, 19 seconds each.
 
-**Changed.** A block's distance from the nearest of the camera's known views is ranked among the distances of earlier
-blocks: a conformal p-value. Each p-value is turned into a bet, e = k p^(k - 1), whose mean is at most 1 while
-nothing changes, and bets are multiplied, never from below 1 (an e-CUSUM). It crosses a level L after L blocks or more
-on average as long as blocks are exchangeable. They are not quite: what lasts longer than a block makes false alarms
-more frequent than that, and so do distances that vary more at some hours.
+**Changed.** Of each block two things are compared with those of earlier blocks: its distance from the nearest of the
+camera's known views, and how far it lies from that view in the direction in which the last two blocks did. Their
+ranks are conformal p-values. Each is turned into a bet, e = k p^(k - 1), whose mean is at most 1 while nothing changes;
+the mean of both is multiplied up, never from below 1 (an e-CUSUM). It crosses a level L after L blocks or more on
+average as long as blocks are exchangeable. They are not quite: what lasts longer than a block makes false alarms more
+frequent than that, and so do distances that vary more at some hours.
 
 **Far.** The mean distance of an hour's segments from the calibration's centre, against the largest that any of the
 calibration's videos showed while it was left out. It compares cameras, and has no false-alarm rate: n videos
@@ -28,30 +29,30 @@ FloatArray = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 
 #: Segments of a block.
-BLOCK = 9
+BLOCK = 6
 #: False alarms: one in so many blocks or fewer, on average: four weeks of segments of 3.2 s.
-BLOCKS_TO_FALSE_ALARM = 84_000
+BLOCKS_TO_FALSE_ALARM = 126_000
 #: Blocks in which a camera's views are learned and no change is told: a day.
-LEARNING = 3000
+LEARNING = 4500
 #: Blocks after which a changed picture is one of the camera's usual views: six hours.
-ADOPTED_AFTER = 750
+ADOPTED_AFTER = 1125
 #: Views that are known at once, at most.
 VIEWS = 16
 
 # Exponent of the bets: small ones pay at p-values that a thousand blocks can give.
 _BET = 0.15
 # Blocks whose distances are remembered: a day.
-_REMEMBERED = 3000
+_REMEMBERED = 4500
 # A view is the mean of its last blocks, about so many.
-_VIEW_BLOCKS = 250
-# Distances are recorded from a view's second block on.
+_VIEW_BLOCKS = 375
+# Ranks among fewer say nothing.
 _LEAST_HISTORY = 20
-# A change ends after so many blocks in turn of which none is rarer than this.
-_ENDS_AFTER, _USUAL = 4, 0.05
+# A change ends after so many blocks in turn that are nearer to a known view, and no farther from it than 1 in 20.
+_ENDS_AFTER, _USUAL = 5, 0.05
 # Blocks that are held before they are learned from: those of a change must not become usual before it is told.
-_HELD = 8
+_HELD = 10
 # The running distance from calibration: about an hour. Told at the level, ended a little below.
-_FAR_BLOCKS, _FAR_ENDS = 125, 0.95
+_FAR_BLOCKS, _FAR_ENDS = 188, 0.95
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,6 +135,13 @@ def bet(p: float) -> float:
     return float(_BET * p ** (_BET - 1))
 
 
+def _rank(value: float, history: deque[float]) -> float:
+    if len(history) < _LEAST_HISTORY:
+        return 1.0
+    earlier = np.fromiter(history, dtype=np.float64, count=len(history))
+    return (1 + int((earlier >= value).sum())) / (1 + len(earlier))
+
+
 def farthest_video(distances: NDArray[np.floating], videos: NDArray[np.integer]) -> float | None:
     """The largest mean distance of any calibration video, each left out; None where there are fewer than 5 videos.
 
@@ -193,15 +201,19 @@ class DriftWatch:
         self._weights = np.empty(0)
         self._used = np.empty(0)
         self._blocks = 0
+        # Distances, and sides: both of blocks as they were judged.
         self._history: deque[float] = deque(maxlen=_REMEMBERED)
+        self._sides: deque[float] = deque(maxlen=_REMEMBERED)
+        self._last_two: deque[FloatArray] = deque(maxlen=2)
         self._bet = 1.0
         self._began_s: float | None = None
-        self._held: deque[tuple[FloatArray, float]] = deque()
+        self._held: deque[tuple[FloatArray, float, float]] = deque()
         self._norms: deque[float] = deque(maxlen=_FAR_BLOCKS)
         # While changed: what the picture looks like now, from how many blocks, and their distances from it.
         self._strange: FloatArray | None = None
         self._strange_blocks = 0
         self._strange_distances: deque[float] = deque(maxlen=_VIEW_BLOCKS)
+        self._strange_sides: deque[float] = deque(maxlen=_VIEW_BLOCKS)
         self._usual_blocks = 0
         self._changed = self._far = False
         self.since_s: float | None = None
@@ -266,15 +278,17 @@ class DriftWatch:
             return why
         distances = np.linalg.norm(self._views - block, axis=1)
         view = int(np.argmin(distances))
-        p = self._rank(float(distances[view]))
-        if self._changed:
-            return self._stay(block, view, p) or why
-        e = bet(p)
+        distance, side = float(distances[view]), self._side(block, self._views[view])
+        strange = self._strange if self._changed else None
+        if strange is not None:
+            return self._stay(block, strange, view, distance) or why
+        self._last_two.append(block)
+        e = (bet(_rank(distance, self._history)) + bet(_rank(side, self._sides))) / 2
         if self._bet <= 1.0:
             self._began_s = self._start_s
             self._learn()
         self._bet = max(1.0, self._bet) * e
-        self._held.append((block, float(distances[view])))
+        self._held.append((block, distance, side))
         if len(self._held) > _HELD and self._bet < self._level:
             self._learn(_HELD)
         if self._bet <= 1.0:
@@ -297,16 +311,19 @@ class DriftWatch:
             )
         return ""
 
-    def _rank(self, distance: float) -> float:
-        if len(self._history) < _LEAST_HISTORY:
-            return 1.0
-        history = np.fromiter(self._history, dtype=np.float64, count=len(self._history))
-        return (1 + int((history >= distance).sum())) / (1 + len(history))
+    def _side(self, block: FloatArray, view: FloatArray) -> float:
+        """How far a block lies from a view in the direction of the last two blocks."""
+        if len(self._last_two) < 2:
+            return 0.0
+        direction = (self._last_two[0] + self._last_two[1]) / 2 - view
+        length = float(np.linalg.norm(direction))
+        return float((block - view) @ direction) / length if length > 0 else 0.0
 
     def _learn(self, keep: int = 0) -> None:
         while len(self._held) > keep:
-            block, distance = self._held.popleft()
+            block, distance, side = self._held.popleft()
             self._history.append(distance)
+            self._sides.append(side)
             view = int(np.argmin(np.linalg.norm(self._views - block, axis=1)))
             self._weights[view] = min(self._weights[view] + 1, _VIEW_BLOCKS)
             self._views[view] += (block - self._views[view]) / self._weights[view]
@@ -322,7 +339,7 @@ class DriftWatch:
         self._used = np.append(self._used, self._blocks)
 
     def _change(self) -> str:
-        strange = [block for block, _ in self._held][-_HELD:]
+        strange = [block for block, _, _ in self._held]
         self._held.clear()
         self._bet = 1.0
         if self.learning_left:
@@ -331,17 +348,23 @@ class DriftWatch:
         self._changed = True
         self._strange, self._strange_blocks, self._usual_blocks = strange[-1].copy(), 1, 0
         self._strange_distances.clear()
+        self._strange_sides.clear()
         return (
             "its pictures are not what they used to be: was the camera turned, covered in part, or the lens smeared?"
         )
 
-    def _stay(self, block: FloatArray, view: int, p: float) -> str:
-        assert self._strange is not None
-        self._strange_blocks += 1
-        apart = block - self._strange
-        self._strange_distances.append(float(np.linalg.norm(apart)))
-        self._strange += apart / min(self._strange_blocks, _VIEW_BLOCKS)
-        self._usual_blocks = self._usual_blocks + 1 if p >= _USUAL else 0
+    def _stay(self, block: FloatArray, strange: FloatArray, view: int, distance: float) -> str:
+        apart = block - strange
+        from_strange = float(np.linalg.norm(apart))
+        if distance < from_strange and _rank(distance, self._history) >= _USUAL:
+            self._usual_blocks += 1
+        else:
+            self._usual_blocks = 0
+            self._strange_blocks += 1
+            self._strange_distances.append(from_strange)
+            self._strange_sides.append(self._side(block, strange))
+            strange += apart / min(self._strange_blocks, _VIEW_BLOCKS)
+        self._last_two.append(block)
         if self._usual_blocks >= _ENDS_AFTER:
             self._used[view] = self._blocks
             self._forget_strange()
@@ -355,6 +378,7 @@ class DriftWatch:
         assert self._strange is not None
         self._open(self._strange, float(self._strange_blocks))
         self._history.extend(self._strange_distances)
+        self._sides.extend(self._strange_sides)
         self._forget_strange()
 
     def _forget_strange(self) -> None:
@@ -370,6 +394,7 @@ class DriftWatch:
             "weights": self._weights,
             "used": self._used,
             "history": np.array(self._history, dtype=np.float64),
+            "sides": np.array(self._sides, dtype=np.float64),
             "blocks": np.array([self._blocks], dtype=np.int64),
         }
 
@@ -380,8 +405,8 @@ class DriftWatch:
             KeyError: An array is missing.
             ValueError: An array is not one of these; nothing has changed then.
         """
-        views, weights, used, history, blocks = (
-            arrays[name] for name in ("views", "weights", "used", "history", "blocks")
+        views, weights, used, history, sides, blocks = (
+            arrays[name] for name in ("views", "weights", "used", "history", "sides", "blocks")
         )
         count = len(views) if views.ndim == 2 else -1
         wanted = (
@@ -389,6 +414,7 @@ class DriftWatch:
             (weights, np.float64, (count,)),
             (used, np.float64, (count,)),
             (history, np.float64, (history.size,)),
+            (sides, np.float64, (history.size,)),
             (blocks, np.int64, (1,)),
         )
         for array, dtype, shape in wanted:
@@ -398,4 +424,5 @@ class DriftWatch:
             raise ValueError("what is known of a camera's views")
         self._views, self._weights, self._used = views.astype(np.float64), weights.copy(), used.copy()
         self._history = deque((float(one) for one in history), maxlen=_REMEMBERED)
+        self._sides = deque((float(one) for one in sides), maxlen=_REMEMBERED)
         self._blocks = int(blocks[0])
