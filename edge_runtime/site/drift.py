@@ -5,10 +5,10 @@ follow each other and look alike, so means of blocks of six are judged, 19 secon
 
 **Changed.** Of each block two things are compared with those of earlier blocks: its distance from the nearest of the
 camera's known views, and how far it lies from that view in the direction in which the last two blocks did. Their
-ranks are conformal p-values. Each is turned into a bet, e = k p^(k - 1), whose mean is at most 1 while nothing changes;
-the mean of both is multiplied up, never from below 1 (an e-CUSUM). It crosses a level L after L blocks or more on
-average as long as blocks are exchangeable. They are not quite: what lasts longer than a block makes false alarms more
-frequent than that, and so do distances that vary more at some hours.
+ranks are conformal p-values. Each is turned into a bet, e = k p^(k - 1), whose mean is at most 1 while nothing
+changes; the mean of both is multiplied up, never from below 1 (an e-CUSUM). It crosses a level L after L blocks or
+more on average as long as blocks are exchangeable. They are not quite: what lasts longer than a block makes false
+alarms more frequent than that, and so do distances that vary more at some hours.
 
 **Far.** The mean distance of an hour's segments from the calibration's centre, against the largest that any of the
 calibration's videos showed while it was left out. It compares cameras, and has no false-alarm rate: n videos

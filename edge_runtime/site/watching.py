@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from edge_runtime.files import make_folder
 from edge_runtime.records import SegmentRecord
 from edge_runtime.site import state
 from edge_runtime.site.budget import Budget
-from edge_runtime.site.drift import DriftChange, DriftSpace, DriftWatch
+from edge_runtime.site.drift import DriftChange, DriftSpace, DriftWatch, farthest_video
 from edge_runtime.site.pvalues import PValue, PValues
 from edge_runtime.stream.segments import Segment
 
@@ -30,6 +31,42 @@ log = logging.getLogger(__name__)
 _EVERY = 188
 # Pictures that are wrong in a way that is told already say nothing about the place.
 _WRONG = frozenset({"covered", "frozen", "corrupt"})
+
+
+class Statistics(Protocol):
+    """What is read of a bundle's calibration; D is the number of features, n that of segments of normal videos."""
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Of the features, (D,)."""
+
+    @property
+    def scale(self) -> NDArray[np.float64]:
+        """Of each of them, (D,)."""
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """Of the standardised features of normal samples, (D,)."""
+
+    @property
+    def covariance_diagonal(self) -> NDArray[np.float64]:
+        """Part of their shrunk covariance, (D,)."""
+
+    @property
+    def covariance_factor(self) -> NDArray[np.float64]:
+        """The rest of it, (q, D)."""
+
+    @property
+    def normal_scores(self) -> NDArray[np.float64]:
+        """Scores by a scorer that did not see the video, (n,)."""
+
+    @property
+    def distances(self) -> NDArray[np.float64]:
+        """Distances from a centre that did not see the video, (n,)."""
+
+    @property
+    def videos(self) -> NDArray[np.int64]:
+        """Which video each segment belongs to, (n,)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +84,19 @@ class Known:
     farthest: float | None
     normal_scores: NDArray[np.floating]
     overlap: int = 1
+
+    @classmethod
+    def of(cls, calibration: Statistics, overlap: int = 1) -> Known:
+        """What a bundle's `calibration()` says."""
+        space = DriftSpace.of(
+            calibration.mean,
+            calibration.scale,
+            calibration.centre,
+            calibration.covariance_diagonal,
+            calibration.covariance_factor,
+        )
+        farthest = farthest_video(calibration.distances, calibration.videos)
+        return cls(space, farthest, calibration.normal_scores, overlap)
 
 
 class SiteCamera:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,26 @@ def live(site: SiteWatch, camera: str, segments: range, view: float = 0.0) -> No
     for index in segments:
         site.seen(camera, segment(index), view + rng.standard_normal(SIZE).astype(np.float32), 0.1)
         site.located(record(camera, index, float(rng.uniform(0, 0.4))))
+
+
+def test_what_a_bundle_says_of_its_calibration_is_taken_as_it_stands():
+    rng = np.random.default_rng(0)
+    calibration = SimpleNamespace(
+        mean=rng.standard_normal(SIZE),
+        scale=rng.random(SIZE) + 0.5,
+        centre=rng.standard_normal(SIZE),
+        covariance_diagonal=rng.random(SIZE) + 0.5,
+        covariance_factor=rng.standard_normal((2, SIZE)),
+        normal_scores=rng.random(12),
+        distances=np.arange(12.0),
+        videos=np.arange(12) // 2,
+    )
+    found = Known.of(calibration, overlap=2)
+    assert found.farthest == 10.5
+    assert found.overlap == 2
+    assert found.normal_scores is calibration.normal_scores
+    centre = calibration.mean + calibration.scale * calibration.centre
+    np.testing.assert_allclose(found.space.whitened(centre), 0, atol=1e-12)
 
 
 def test_two_cameras_are_two_sites():
