@@ -171,7 +171,7 @@ class DriftChange:
 
 
 class DriftWatch:
-    """Watches the features of one camera. Causal; about 40 microseconds a segment and 0.2 MB at D = 640.
+    """Watches the features of one camera. Causal; below a millisecond a segment and about 0.3 MB at D = 640.
 
     Segments whose picture is known to be wrong (covered, frozen, corrupt) should not be pushed. Not to be shared
     between threads.
