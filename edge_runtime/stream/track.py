@@ -56,7 +56,8 @@ class LocatedStream:
 
     def __init__(self, camera: str, locator: LocatorSpec, event_prefix: str, overlap: int = 1) -> None:
         self._camera = camera
-        self._locator = locator
+        #: A smoothed score above it is anomalous: the locator's, unless a site has its own. Changed between segments.
+        self.threshold = locator.threshold
         self._covering = CoveringMean(overlap)
         self._smoother = Smoother(locator.sigma, locator.lookahead)
         self._grouper = EventGrouper(camera, event_prefix)
@@ -168,7 +169,7 @@ class LocatedStream:
                 end_s=segment.end_s,
                 score=score,
                 smoothed=smoothed,
-                anomalous=smoothed > self._locator.threshold,
+                anomalous=smoothed > self.threshold,
                 quality=list(segment.quality) or UNSET,
             )
             records += [record, *self._grouper.push(record)]

@@ -72,6 +72,7 @@ class CameraFeed:
         self._judged = False
         # What the reader finds, beside what is seen here; what was told since when, as far as segments still ask.
         self._read: tuple[Quality, ...] = ()
+        self._drifted = False
         self._told_since: list[tuple[float, tuple[Quality, ...]]] = [(float("-inf"), ())]
 
     @property
@@ -149,6 +150,14 @@ class CameraFeed:
                 self._read = tuple(quality for quality in qualities if quality != "ok")
                 self._tell_quality(detail, seconds)
 
+    def on_drift(self, drifted: bool, detail: str, seconds: float) -> None:
+        """Take what is found in what the model sees of its segments; told together with what is seen here."""
+        with self._lock:
+            if not self._closed:
+                self._drifted = drifted
+                # Segments are scored some time after they ended; what was told since then stays told.
+                self._tell_quality(detail, max(seconds, self._told_since[-1][0]))
+
     def finish(self) -> None:
         """The run ends: what there is of the running segment is put in the backlog, and nothing after it."""
         with self._lock:
@@ -167,7 +176,7 @@ class CameraFeed:
             self._tell_quality(change.detail, change.seconds)
 
     def _tell_quality(self, detail: str, seconds: float) -> None:
-        wrong = {*self._watch.qualities, *self._read}
+        wrong = {*self._watch.qualities, *self._read, *(("drifted",) if self._drifted else ())}
         found: tuple[Quality, ...] = tuple(quality for quality in get_args(Quality) if quality in wrong)
         if found == self.quality:
             return

@@ -231,6 +231,27 @@ def test_what_the_reader_finds_is_told_with_what_is_seen() -> None:
     assert all(segment.end_s > 15 and segment.start_s < 18 for segment in both)
 
 
+def test_what_scoring_finds_is_told_with_what_is_seen() -> None:
+    backlog = backlog_of(segments=1000, items=10000)
+    feed = feed_of(backlog)
+    look(feed, 0, 5, scene)
+    feed.on_quality(["corrupt"], "half of the frames do not decode", 5.0)
+    # Of a segment that ended before that.
+    feed.on_drift(True, "its pictures are not what they used to be", 4.0)
+    look(feed, 5, 8, scene)
+    feed.on_quality(["ok"], "frames decode again", 8.0)
+    feed.on_drift(False, "its pictures are as they used to be", 8.5)
+    look(feed, 9, 12, scene)
+    records, segments = told(backlog)
+    assert [record.quality for record in records] == [["corrupt"], ["corrupt", "drifted"], ["drifted"], ["ok"]]
+    assert [record.detail for record in records][1::2] == [
+        "its pictures are not what they used to be",
+        "its pictures are as they used to be",
+    ]
+    assert all("drifted" in segment.quality for segment in segments if 5 < segment.start_s < 8)
+    assert segments[-1].quality == ()
+
+
 def test_what_a_reader_finds_while_it_retrieves_a_frame() -> None:
     backlog = backlog_of()
     feed = feed_of(backlog)

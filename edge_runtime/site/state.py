@@ -1,0 +1,151 @@
+"""What a site has shown of one camera, as a small file: written whole or not at all, refused where it is damaged.
+
+An .npz without pickles, of at most 2 MiB. Its header binds it to a version, a bundle, a camera, and to what gave the
+scores; zip's checksums tell a changed byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import one_line
+from edge_runtime.files import printable, shown_path, write_atomic
+from edge_runtime.strict_json import parse_object
+
+log = logging.getLogger(__name__)
+
+#: Of the format.
+VERSION = 1
+#: A larger file is none of these, and is not read.
+MOST_BYTES = 2**21
+
+_HEADER = "header"
+Parts = dict[str, dict[str, NDArray[Any]]]
+
+
+def state_path(folder: Path, camera: str) -> Path:
+    """Where a camera's file lies: its name as far as it is plain, and a hash of it, as names may be anything."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", camera)[:40].strip("-") or "camera"
+    return folder / f"{plain}-{hashlib.sha256(camera.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}.npz"
+
+
+def pack(bundle_id: str, camera: str, scores_of: str, parts: Mapping[str, Mapping[str, NDArray[Any]]]) -> bytes:
+    """A file's content.
+
+    Args:
+        bundle_id: Whose features they are.
+        camera: Its name.
+        scores_of: What gave the scores: scorer and locator.
+        parts: Arrays by part and name.
+    """
+    header = {"version": VERSION, "bundle_id": bundle_id, "camera": camera, "scores_of": scores_of}
+    arrays: dict[str, NDArray[Any]] = {
+        _HEADER: np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+        **{f"{part}.{name}": array for part, of_part in parts.items() for name, array in of_part.items()},
+    }
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write what `pack` gave.
+
+    Raises:
+        OutputFailed: The disk is full or not writable.
+    """
+    write_atomic(path, content)
+
+
+def read(path: Path, bundle_id: str, camera: str, scores_of: str) -> Parts:
+    """What is known of a camera, as far as it still holds; what is told is logged.
+
+    A damaged file is set aside (`.damaged` behind its name, one a camera), and the camera begins anew. So does it
+    where the file is of another bundle, version or camera. Where only the scores come from something else, `drift`
+    alone is returned.
+
+    Args:
+        path: As of `state_path`.
+        bundle_id: As of `pack`.
+        camera: As of `pack`.
+        scores_of: As of `pack`.
+
+    Returns:
+        Arrays by part and name; empty where nothing holds. They are not checked yet.
+    """
+    try:
+        content = _content(path)
+        if content is None:
+            return {}
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            _check_sizes(archive.zip)
+            header = parse_object(archive[_HEADER].tobytes())
+            arrays = {name: archive[name] for name in archive.files if name != _HEADER}
+    except OSError as error:
+        log.warning(
+            "%s: %s: cannot be read (%s); what is usual at the site is learned anew",
+            printable(camera),
+            shown_path(path),
+            error.strerror or one_line(error),
+        )
+        return {}
+    except Exception as error:  # noqa: BLE001 - numpy, zipfile and zlib raise their own each
+        set_aside(path, camera, one_line(error))
+        return {}
+    for name, value in (("version", VERSION), ("bundle_id", bundle_id), ("camera", camera)):
+        if header.get(name) != value:
+            log.info("%s: what %s knows is of another %s; it begins anew", printable(camera), shown_path(path), name)
+            return {}
+    parts: Parts = {}
+    for name, array in arrays.items():
+        part, _, own = name.partition(".")
+        parts.setdefault(part, {})[own] = array
+    if header.get("scores_of") != scores_of:
+        log.info("%s: scorer or locator changed: p-values and budget begin anew", printable(camera))
+        return {"drift": parts["drift"]} if "drift" in parts else {}
+    return parts
+
+
+def set_aside(path: Path, camera: str, reason: str) -> None:
+    """Move a file that cannot be used out of the way, and say so."""
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        path.replace(aside)
+        where = f"it was moved to {shown_path(aside)}"
+    except OSError as error:
+        where = f"it cannot be moved ({error.strerror}) and will be written over"
+    log.warning(
+        "%s: %s: cannot be read (%s); %s, and what is usual at the site is learned anew",
+        printable(camera),
+        shown_path(path),
+        printable(reason),
+        where,
+    )
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES} bytes")
+    return content
+
+
+def _check_sizes(archive: zipfile.ZipFile) -> None:
+    # Before anything is inflated.
+    if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+        raise ValueError(f"it inflates to more than {MOST_BYTES} bytes")
