@@ -22,8 +22,10 @@ from edge_runtime.errors import (
     UsageError,
 )
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
+from edge_runtime.stream.planes import I420, Nv12
 
 __all__ = [
+    "I420",
     "Bundle",
     "BundleRefused",
     "CameraRecord",
@@ -33,6 +35,7 @@ __all__ = [
     "HeadHuntError",
     "InvalidFrame",
     "MissingExtra",
+    "Nv12",
     "ProviderUnavailable",
     "Record",
     "SegmentRecord",
