@@ -8,11 +8,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 Cameras = dict[str, dict[str, Any]]
+
+
+def camera_name(stream: str) -> str:
+    """What a stream is called as a camera: up to 64 letters, digits, _, . and -, as it goes into file names."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", stream)[:64]
 
 
 def change(path: Path, edit: Callable[[Cameras], Cameras]) -> bool:

@@ -5,90 +5,74 @@
 Once a second stderr says how many frames of each camera wait, and how many were dropped.
 """
 
-from __future__ import annotations
-
-import math
 import sys
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime import Bundle, Detector, Record
-
-CHANGED = threading.Condition()
+from edge_runtime import Bundle, Detector, Stream
 
 
 class Camera:
     """One camera's frames that nobody has scored yet: at most `places`, so many times a frame's size in memory."""
 
-    def __init__(self, name: str, places: int, when_full: str) -> None:
-        self.name, self.places, self.when_full = name, places, when_full
+    def __init__(self, stream: Stream, places: int, when_full: str) -> None:
+        self.stream, self.places, self.when_full = stream, places, when_full
         self.frames: deque[tuple[NDArray[np.uint8], float]] = deque()
-        self.dropped, self.lost_from_s, self.ended = 0, math.inf, False
+        self.dropped, self.lost_from_s, self.ended = 0, float("inf"), False
+        self.changed = threading.Condition()
 
     def put(self, frame: NDArray[np.uint8], seconds: float) -> None:
-        """Wait for a place, or give up all that waits, so that what is scored next is new."""
-        with CHANGED:
+        """The decoder's side. Full: wait for a place, or give up all that waits, so that what is scored is new."""
+        with self.changed:
             if self.when_full == "wait":
-                CHANGED.wait_for(lambda: len(self.frames) < self.places)
+                self.changed.wait_for(lambda: len(self.frames) < self.places)
             elif len(self.frames) >= self.places:
                 self.dropped += len(self.frames)
                 self.lost_from_s = min(self.lost_from_s, self.frames[0][1])
                 self.frames.clear()
             self.frames.append((frame, seconds))
-            CHANGED.notify_all()
+            self.changed.notify_all()
+
+    def score(self) -> None:
+        """The model's side, in this camera's thread: what was dropped is a gap, never a score."""
+        while self.frames or not self.ended:
+            with self.changed:
+                if not self.changed.wait_for(lambda: self.frames, timeout=0.2):
+                    continue
+                (frame, seconds), lost_from_s = self.frames.popleft(), self.lost_from_s
+                self.lost_from_s = float("inf")
+                self.changed.notify_all()
+            lost = self.stream.gap(lost_from_s, seconds, "dropped") if lost_from_s < seconds else []
+            print(*(record.to_json() + "\n" for record in lost + self.stream.push(frame, seconds)), sep="", end="")
+        print(*(record.to_json() + "\n" for record in self.stream.flush()), sep="", end="")
 
     def decode(self, path: str, speed: float) -> None:
         """Stands for your decoder: frames when they are due, as from a camera."""
-        capture, number = cv2.VideoCapture(path), 0
+        capture = cv2.VideoCapture(path)
         fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
         while (read := capture.read())[0]:
-            self.put(read[1].astype(np.uint8, copy=False), number / fps)
-            number += 1
+            self.put(read[1].astype(np.uint8, copy=False), capture.get(cv2.CAP_PROP_POS_FRAMES) / fps)
             time.sleep(1 / fps / speed)
         self.ended = True
 
 
-def tell(records: list[Record]) -> None:
-    """Yours: hand them on."""
-    print(*(record.to_json() + "\n" for record in records), sep="", end="")
-
-
-def score(detector: Detector, cameras: list[Camera]) -> None:
-    """Take a frame of each camera in turn until all have ended."""
-    streams, told_s = {camera.name: detector.stream(camera.name) for camera in cameras}, 0.0
-    while not all(camera.ended and not camera.frames for camera in cameras):
-        if time.monotonic() - told_s > 1:
-            told_s = time.monotonic()
-            print(
-                *(f"{one.name}: {len(one.frames)} wait, {one.dropped} dropped;" for one in cameras), file=sys.stderr
-            )
-        for camera in cameras:
-            with CHANGED:
-                CHANGED.wait_for(lambda: any(one.frames for one in cameras), timeout=0.1)
-                if not camera.frames:
-                    continue
-                (frame, seconds), lost_from_s = camera.frames.popleft(), camera.lost_from_s
-                camera.lost_from_s = math.inf
-                CHANGED.notify_all()
-            stream = streams[camera.name]
-            tell(stream.gap(lost_from_s, seconds, "dropped") if lost_from_s < seconds else [])
-            tell(stream.push(frame, seconds))
-    for stream in streams.values():
-        tell(stream.flush())
-
-
 def main(bundle: str, path: str, when_full: str = "drop", places: str = "16", speed: str = "1") -> None:
     """Eight times the same file, as eight cameras."""
-    cameras = [Camera(f"camera{number}", int(places), when_full) for number in range(8)]
-    with Detector(Bundle.open(bundle), provider="cpu") as detector:
-        for camera in cameras:
-            threading.Thread(target=camera.decode, args=(path, float(speed)), daemon=True).start()
-        score(detector, cameras)
+    with Detector(Bundle.open(bundle), provider="cpu") as detector, ThreadPoolExecutor(16) as pool:
+        cameras = [Camera(detector.stream(f"camera{n}"), int(places), when_full) for n in range(8)]
+        works = [pool.submit(camera.score) for camera in cameras]
+        works += [pool.submit(camera.decode, path, float(speed)) for camera in cameras]
+        while not all(work.done() for work in works):
+            time.sleep(1)
+            waiting = (f"{one.stream.camera}: {len(one.frames)} wait, {one.dropped} dropped" for one in cameras)
+            print(*waiting, sep="; ", file=sys.stderr)
+    print(*(work.exception() or "" for work in works), sep="", file=sys.stderr)
 
 
 if __name__ == "__main__":

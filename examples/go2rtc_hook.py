@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import quote
 
-from camera_list import Cameras, change
+from camera_list import Cameras, camera_name, change
 
 EVERY_S = 5.0
 
@@ -36,7 +36,7 @@ def names_of(api: str) -> list[str]:
 
 def mirror(file: Path, api: str, rtsp: str) -> bool:
     """Make the cameras that come from go2rtc those that it has; others stay. Returns whether anything changed."""
-    sources = {name: f"{rtsp}/{quote(name)}" for name in names_of(api)}
+    sources = {camera_name(name): f"{rtsp}/{quote(name)}" for name in names_of(api)}
 
     def edit(cameras: Cameras) -> Cameras:
         others = {

@@ -19,14 +19,13 @@ import signal
 import sys
 from pathlib import Path
 
-from camera_list import Cameras, change
+from camera_list import Cameras, camera_name, change
 
 
 def main(file: str) -> None:
     """Add the camera, wait until MediaMTX says that it is gone, take it out."""
     path, port = os.environ["MTX_PATH"], os.environ.get("RTSP_PORT", "8554")
-    # Names of paths have slashes; names of cameras go into file names and MQTT topics.
-    name, source = path.replace("/", "-"), f"rtsp://127.0.0.1:{port}/{path}"
+    name, source = camera_name(path), f"rtsp://127.0.0.1:{port}/{path}"
     ends = {signal.SIGINT, signal.SIGTERM}
     # Before the camera is added: a signal that comes at once must not leave it behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
