@@ -41,19 +41,17 @@ def _said(name: str, value: Any) -> Iterator[str]:
     if not isinstance(value, type):
         yield f"{name}: {type(value).__name__}"
         return
+    hidden = NOT_PROMISED.get(name, set())
     bases = ", ".join(base.__name__ for base in value.__bases__ if base is not object)
     yield f"class {name}({bases})" if bases else f"class {name}"
     if issubclass(value, msgspec.Struct):
         for field in msgspec.structs.fields(value):
             default = "" if field.required else f" = {field.default!r}"
             yield f"    {field.name}: {_annotation(value, field.name)}{default}"
-    elif not issubclass(value, BaseException) and not getattr(value, "_is_protocol", False):
-        if "__init__" not in NOT_PROMISED.get(name, ()):
-            yield f"    __init__{_parameters(value.__init__)}"
+    elif not (issubclass(value, BaseException) or getattr(value, "_is_protocol", False) or "__init__" in hidden):
+        yield f"    __init__{_parameters(value.__init__)}"
     for attribute in sorted(vars(value) | _inherited(value)):
-        if attribute.startswith("_") and attribute not in ("__enter__", "__exit__"):
-            continue
-        if attribute in NOT_PROMISED.get(name, ()):
+        if attribute in hidden or (attribute.startswith("_") and attribute not in ("__enter__", "__exit__")):
             continue
         line = _member(value, attribute)
         if line is not None:
