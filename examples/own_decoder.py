@@ -22,7 +22,11 @@ def decoded(path: str) -> Iterator[tuple[NDArray[np.uint8], float]]:
     """A file's frames, blue-green-red, and their seconds."""
     with av.open(path) as container:
         for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False), float(frame.time or 0.0)
+            # BICUBIC as OpenCV and hh-edge convert: the pixels that the bundle was calibrated with.
+            yield (
+                frame.to_ndarray(format="bgr24", interpolation="BICUBIC").astype(np.uint8, copy=False),
+                float(frame.time or 0.0),
+            )
 
 
 def main(bundle: str, path: str) -> int:
