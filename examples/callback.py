@@ -1,6 +1,6 @@
 """A callback for records: your decoder's thread hands frames over and never waits for the model.
 
-    python examples/callback.py bundle/ clip.mp4
+python examples/callback.py bundle/ clip.mp4
 """
 
 import queue
