@@ -15,15 +15,20 @@ from edge_runtime.detector import Detector, Stream
 from edge_runtime.errors import (
     BundleRefused,
     HeadHuntError,
+    InferenceFailed,
     InvalidFrame,
     MissingExtra,
+    OutputFailed,
     ProviderUnavailable,
     SourceUnavailable,
     UsageError,
 )
+from edge_runtime.outputs.sink import Output, Outputs, Sink
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
+from edge_runtime.stream.planes import I420, Nv12
 
 __all__ = [
+    "I420",
     "Bundle",
     "BundleRefused",
     "CameraRecord",
@@ -31,11 +36,17 @@ __all__ = [
     "EventRecord",
     "GapRecord",
     "HeadHuntError",
+    "InferenceFailed",
     "InvalidFrame",
     "MissingExtra",
+    "Nv12",
+    "Output",
+    "OutputFailed",
+    "Outputs",
     "ProviderUnavailable",
     "Record",
     "SegmentRecord",
+    "Sink",
     "SourceUnavailable",
     "Stream",
     "UsageError",

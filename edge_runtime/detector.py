@@ -25,7 +25,7 @@ from edge_runtime.inference.selftest import check_engine
 from edge_runtime.records import GapReason, Record
 from edge_runtime.repeats import RepeatedTrouble
 from edge_runtime.stream.locator import LOCATORS
-from edge_runtime.stream.pixels import Color, UInt8Array, check_color, check_frame, prepare
+from edge_runtime.stream.pixels import Color, Picture, UInt8Array, check_picture, prepare
 from edge_runtime.stream.segmenter import Segmenter, interrupt, segmenter_for
 from edge_runtime.stream.segments import Clock, Encode, Gap, PreparePixels, ReadAgain, Segment, SegmentSpec
 from edge_runtime.stream.timestamps import check_seconds
@@ -74,22 +74,21 @@ class Stream:
         self.encoder = detector.encoder(encode, reuse_unchanged, spec.overlap)
         self._ahead = self.encoder if encode == "eager" else None
 
-    def push(self, frame: UInt8Array, seconds: float, color: Color = "bgr") -> list[Record]:
+    def push(self, frame: Picture, seconds: float, color: Color = "bgr") -> list[Record]:
         """Take one frame; returns the records that became final with it, most often none.
 
         Args:
-            frame: uint8 (h, w, 3). It may change its size from frame to frame, and its memory may be reused
-                afterwards.
+            frame: uint8 (h, w, 3), or `Nv12` or `I420`. It may change its size from frame to frame, and its memory
+                may be reused afterwards.
             seconds: Its time, which never goes back. With `clock="time"` it cuts the segments: use a monotonic
                 clock.
-            color: Order of its channels, `bgr` or `rgb`.
+            color: Order of its channels, `bgr` or `rgb`; left out for planes.
 
         Raises:
             InvalidFrame: No such picture, or no such time; the stream is unchanged.
             UsageError: The stream was flushed, or its detector was closed.
         """
-        check_frame(frame)
-        check_color(color)
+        check_picture(frame, color)
         return self.push_lazy(lambda: prepare(frame, self._pixels, color), seconds)
 
     def push_lazy(self, frame: PreparePixels, seconds: float) -> list[Record]:

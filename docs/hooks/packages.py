@@ -31,7 +31,8 @@ def public_names() -> str:
     """`edge_runtime.__all__` as documentation, grouped by what the names are."""
     import edge_runtime
 
-    groups: dict[str, list[str]] = {"Detection": [], "Records": [], "Errors": []}
+    groups: dict[str, list[str]] = {"Detection": [], "Pictures": [], "Outputs": [], "Records": [], "Errors": []}
+    rooms = {"edge_runtime.stream.planes": "Pictures", "edge_runtime.outputs.sink": "Outputs"}
     for name in edge_runtime.__all__:
         value = getattr(edge_runtime, name)
         if isinstance(value, type) and issubclass(value, BaseException):
@@ -39,7 +40,7 @@ def public_names() -> str:
         elif name.endswith("Record"):
             groups["Records"].append(name)
         elif not name.startswith("_"):
-            groups["Detection"].append(name)
+            groups[rooms.get(value.__module__, "Detection")].append(name)
     return "\n".join(
         f"## {title}\n\n" + "\n".join(_directive(f"edge_runtime.{name}", heading_level=3) for name in names)
         for title, names in groups.items()

@@ -6,9 +6,6 @@ import json
 import subprocess
 import sys
 
-import edge_runtime
-from edge_runtime.errors import HeadHuntError
-
 PROBE = """
 import json, sys, time
 import numpy  # a recorder has it already; its import is not ours
@@ -46,33 +43,3 @@ def test_the_import_is_light():
     assert {"models", "export", "offline"} & modules == set()
     # The one figure that is promised: half a second, on any machine that runs the tests.
     assert min(seconds for seconds, _ in runs) < 0.5
-
-
-def test_the_public_surface():
-    assert sorted(edge_runtime.__all__) == [
-        "Bundle",
-        "BundleRefused",
-        "CameraRecord",
-        "Detector",
-        "EventRecord",
-        "GapRecord",
-        "HeadHuntError",
-        "InvalidFrame",
-        "MissingExtra",
-        "ProviderUnavailable",
-        "Record",
-        "SegmentRecord",
-        "SourceUnavailable",
-        "Stream",
-        "UsageError",
-        "__version__",
-    ]
-    for name in edge_runtime.__all__:
-        assert getattr(edge_runtime, name) is not None
-
-
-def test_the_public_errors_are_one_tree():
-    public = [getattr(edge_runtime, name) for name in edge_runtime.__all__]
-    errors = [value for value in public if isinstance(value, type) and issubclass(value, BaseException)]
-    assert len(errors) == 7
-    assert all(issubclass(error, HeadHuntError) for error in errors)

@@ -176,3 +176,21 @@ def test_the_edge_wheel_holds_nothing_else(wheels: dict[str, Path]) -> None:
     with zipfile.ZipFile(wheels[EDGE]) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"edge_runtime"}
+
+
+def test_a_user_of_the_wheel_has_its_types(edge_alone: Path, tmp_path: Path) -> None:
+    """mypy sees the installed package, not the tree; without py.typed each import of it would be an error."""
+    for example in (ROOT / "examples").glob("*.py"):
+        shutil.copyfile(example, tmp_path / example.name)
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--python-executable", str(edge_alone)]
+    names = sorted(path.name for path in tmp_path.glob("*.py"))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MYPY"))}
+    done = subprocess.run(
+        [*mypy, *names], check=False, capture_output=True, text=True, cwd=tmp_path, env=clean, timeout=240
+    )
+    assert done.returncode == 0, done.stdout
+    (tmp_path / "wrong.py").write_text("import edge_runtime\nedge_runtime.Bundle.open(1)\n")
+    done = subprocess.run(
+        [*mypy, "wrong.py"], check=False, capture_output=True, text=True, cwd=tmp_path, env=clean, timeout=240
+    )
+    assert "[arg-type]" in done.stdout
