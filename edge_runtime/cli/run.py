@@ -133,9 +133,9 @@ def command(context: click.Context, /, **given: Any) -> int:
 
     A live camera that goes away is tried again for ever, after 1, 2, 3, 3 … seconds; one that refuses the password
     every 15 minutes only, because cameras lock accounts (three times more at once, if it took the password before in
-    this run). When scoring is slower than the cameras, the oldest waiting segments become gaps (reason `dropped`), and
-    so do frames that there is no time to decode. Of several files each one that can be scored is scored, whatever is
-    wrong with the others.
+    this run). When scoring is slower than the cameras, the oldest waiting segments become gaps (reason `dropped`),
+    and so do frames that there is no time to decode. Of several files each one that can be scored is scored, whatever
+    is wrong with the others.
 
     With --config a run goes on where no camera answers, and while all are outside their schedules. On SIGHUP, and
     with --watch whenever the file changes, cameras are added, removed and changed without touching the others; a
