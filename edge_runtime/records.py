@@ -150,8 +150,8 @@ class GapRecord(Record, frozen=True, tag="gap"):
         camera: Name of the camera or file.
         start_s: Start in seconds.
         end_s: End in seconds.
-        reason: `stalled` or `lost`: no frames came; `undecodable`: no pictures; `dropped`: left out, because scoring
-            fell behind; `unscored`: the model gave no score.
+        reason: `stalled` or `lost`: no frames came; `undecodable`: no pictures; `dropped`: left out, because
+            decoding or scoring fell behind; `unscored`: the model gave no score.
         time: Of a live camera: when it ended, UTC, RFC 3339.
     """
 

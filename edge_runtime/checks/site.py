@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -117,7 +118,8 @@ def _tried(subject: str, shown: str, attempt: Callable[[], object]) -> Finding:
 def _writable(subject: str, folder: Path) -> Finding:
     """A folder that is there, or can be made."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+    # What the rights say is not all: a file system may be read-only, or take no files even from root.
+    with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=there):
         return Finding("ok", subject, f"{shown_path(folder)}: can be written")
     advice = f"give this user rights on {shown_path(there)}, or name another folder"
     return Finding("problem", subject, f"{shown_path(folder)}: cannot be written", advice)

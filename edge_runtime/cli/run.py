@@ -135,8 +135,9 @@ def command(context: click.Context, /, **given: Any) -> int:
 
     A live camera that goes away is tried again for ever, after 1, 2, 3, 3 … seconds; one that refuses the password
     every 15 minutes only, because cameras lock accounts (three times more at once, if it took the password before in
-    this run). When scoring is slower than the cameras, the oldest waiting segments become gaps (reason `dropped`). Of
-    several files each one that can be scored is scored, whatever is wrong with the others.
+    this run). When scoring is slower than the cameras, the oldest waiting segments become gaps (reason `dropped`),
+    and so do frames that there is no time to decode. Of several files each one that can be scored is scored, whatever
+    is wrong with the others.
 
     With --trusted-key (or `trusted_keys:` in the configuration) a bundle that none of these keys has signed is
     refused before anything of it is parsed. One that is signed is copied once into a folder that only this user can

@@ -80,9 +80,11 @@ def tls_context(ca_file: Path | None = None, *, verify: bool = True) -> ssl.SSLC
     """
     try:
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except OSError as error:
+    except ssl.SSLError as error:
         shown = shown_path(ca_file or "")
         raise UsageError(f"{shown}: holds no certificates that can be read ({one_line(error)})") from error
+    except OSError as error:
+        raise UsageError(f"{shown_path(ca_file or '')}: cannot be read ({error.strerror})") from error
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

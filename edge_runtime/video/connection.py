@@ -48,5 +48,18 @@ class Connection(Protocol):
     def stamp_s(self) -> float | None:
         """The time that the camera wrote on the frame that was grabbed last, in seconds; None where there is none."""
 
+    def catch_up(self, behind_s: float) -> bool:
+        """Take what waits to be read without decoding it. Frames come again with the next key frame.
+
+        Args:
+            behind_s: How much may wait, in seconds of video.
+
+        Returns:
+            Whether it did wait, and is left out. False: frames come no faster than they did; nothing is left out.
+
+        Raises:
+            Fault: As of `grab`.
+        """
+
     def close(self) -> None:
         """Free what it holds. It may be closed more than once."""

@@ -13,6 +13,7 @@ from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.video.connection import Connection, Fault, Grabbed
 from edge_runtime.video.damage import Damage
 from edge_runtime.video.journal import CameraJournal, CameraListener
+from edge_runtime.video.lag import Lag
 from edge_runtime.video.pace import StreamPace
 from edge_runtime.video.sources import Source
 from edge_runtime.video.turn import Ended, Turn
@@ -86,15 +87,16 @@ class Delivery:
         opened_s = self._clock.now_s()
         first_s: float | None = None
         without_picture = 0
+        lag = Lag()
+        # Since when frames are left out, because there was no time to decode them.
+        left_out_s: float | None = None
         turn.opened(StreamPace(self._stall_s) if self._source.kind != "device" else None)
         while True:
             try:
                 with turn.native(self._read_limit_s):
                     grabbed = connection.grab()
             except Fault as fault:
-                if turn.stalled is not None:
-                    return Ended("stalled", "timeout", turn.stalled, self._good_s(first_s))
-                return self._why_ended(fault, first_s, late)
+                return self._why_ended(turn, fault, first_s, late)
             seconds = self._clock.now_s()
             if turn.stalled is not None or self._stopping():
                 # A frame that comes after the stall was reported is old, and so is what follows it.
@@ -104,19 +106,39 @@ class Delivery:
                 if first_s is None and seconds - opened_s > _FIRST_WHOLE_S:
                     detail = f"no whole frame in {_FIRST_WHOLE_S:g} s; let the camera send key frames more often"
                     return Ended("undecodable", "no_video", detail)
-                self._without(grabbed == "damaged" and first_s is not None, seconds)
+                if left_out_s is None or grabbed == "damaged":
+                    self._without(grabbed == "damaged" and first_s is not None, seconds)
                 continue
+            if left_out_s is not None:
+                self._journal.left_out(left_out_s, seconds)
+                left_out_s = None
             # The first frame of a connection is converted before `online` is reported.
             doubtful = first_s is None or without_picture > 0 or not self._journal.flowing
             if self._deliver(connection, seconds, doubtful):
                 self._damage.whole(seconds)
                 first_s = seconds if first_s is None else first_s
                 without_picture = 0
+                if (behind_s := lag.came(seconds, connection.stamp_s())) > 0:
+                    try:
+                        caught_up = self._catch_up(turn, connection, lag, behind_s)
+                    except Fault as fault:
+                        return self._why_ended(turn, fault, first_s, late)
+                    left_out_s = seconds if caught_up else None
             else:
                 without_picture += 1
                 if without_picture >= _UNDECODABLE_FRAMES:
                     detail = f"{without_picture} frames in a row gave no picture; check the camera's video settings"
                     return Ended("undecodable", "no_video", detail, self._good_s(first_s))
+
+    def _catch_up(self, turn: Turn, connection: Connection, lag: Lag, behind_s: float) -> bool:
+        """Leave out frames that wait because this computer is too slow; whether there are any."""
+        with turn.native(self._read_limit_s):
+            caught_up = connection.catch_up(behind_s)
+        lag.tried(self._clock.now_s(), caught_up)
+        if caught_up and turn.pace is not None:
+            with self._lock:
+                turn.pace.interrupt()
+        return caught_up
 
     def _keep_pace(self, turn: Turn, connection: Connection, grabbed: Grabbed, seconds: float) -> None:
         if turn.pace is None:
@@ -132,7 +154,9 @@ class Delivery:
     def _good_s(self, first_s: float | None) -> float:
         return 0.0 if first_s is None else self.last_s - first_s
 
-    def _why_ended(self, fault: Fault, first_s: float | None, late: bool) -> Ended:
+    def _why_ended(self, turn: Turn, fault: Fault, first_s: float | None, late: bool) -> Ended:
+        if turn.stalled is not None:
+            return Ended("stalled", "timeout", turn.stalled, self._good_s(first_s))
         if first_s is not None:
             gap: GapReason = "stalled" if fault.reason == "timeout" else "lost"
             return Ended(gap, fault.reason, fault.detail, self._good_s(first_s))

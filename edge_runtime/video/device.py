@@ -73,6 +73,11 @@ class DeviceConnection:
         """See Connection."""
         return None
 
+    def catch_up(self, behind_s: float) -> bool:
+        """See Connection. A device throws away what nobody takes."""
+        del behind_s
+        return False
+
     def close(self) -> None:
         """See Connection."""
         if self._tap is not None:

@@ -109,6 +109,17 @@ class CameraJournal:
             self._reasons.clear()
             self._end_outage(seconds)
 
+    def left_out(self, start_s: float, end_s: float) -> None:
+        """Note that frames came and were not decoded, because there was no time.
+
+        Args:
+            start_s: When the last one before them came.
+            end_s: When the first one behind them came.
+        """
+        with self._lock:
+            if not self._closed and self._out is None:
+                self._listener.on_outage(start_s, max(start_s, end_s), "dropped")
+
     def looks(self, qualities: list[Quality], detail: str, seconds: float) -> None:
         """Note what pictures look like from now on."""
         with self._lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from fractions import Fraction
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from edge_runtime.stream.packets import PacketTap, VideoFormat
 from edge_runtime.stream.pixels import UInt8Array
@@ -20,7 +20,7 @@ from edge_runtime.video.leaving import interruptible
 from edge_runtime.video.sources import Source
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.codeccontext import VideoCodecContext
 
@@ -39,6 +39,9 @@ _CODEC_OPTIONS = {"err_detect": "explode"}
 _HEALED_S = 10.0
 # Between key frames a decoder that joins late has nothing to show: such a reader is not blocked.
 _NOTHING_S = 1.0
+# Whether frames waited is seen within so long. They have caught up when no more than this waits.
+_CATCH_UP_S = 1.0
+_CAUGHT_UP_S = 0.3
 
 
 class NetworkConnection:
@@ -69,6 +72,10 @@ class NetworkConnection:
         self._reformatter = VideoReformatter()
         self._packets = self._container.demux()
         self._waiting: deque[VideoFrame] = deque()
+        # Packets that were read to catch up, and are decoded all the same.
+        self._read: deque[Packet[Any]] = deque()
+        # Since when packets are not decoded until a key frame; None where they are.
+        self._left_out_s: float | None = None
         self._frame: VideoFrame | None = None
         self._numbers = FrameNumbers() if self._decoder.name == "h264" else None
         if self._numbers is not None:
@@ -122,19 +129,44 @@ class NetworkConnection:
         """See Connection. Over HTTP there are none: FFmpeg counts the pictures."""
         return self._frame.time if self._frame is not None and self._source.kind == "rtsp" else None
 
+    def catch_up(self, behind_s: float) -> bool:
+        """See Connection. What waits comes faster than it was sent."""
+        stamp_s, begun_s = self.stamp_s(), time.monotonic()
+        if stamp_s is None or self._read:
+            return False
+        gained_s = took_s = 0.0
+        while took_s < _CATCH_UP_S and gained_s < behind_s - _CAUGHT_UP_S:
+            packet = self._next_packet(begun_s)
+            self._read.append(packet)
+            took_s = time.monotonic() - begun_s
+            if packet.stream_index == self._video and packet.pts is not None and packet.time_base is not None:
+                gained_s = float(packet.pts * packet.time_base) - stamp_s - took_s
+        if gained_s < behind_s / 2:
+            return False
+        self._waiting.clear()
+        self._left_out_s = time.monotonic()
+        return True
+
     def close(self) -> None:
         """See Connection."""
         if self._tap is not None:
             self._tap.end()
         self._container.close()
 
-    def _decode_one(self, begun_s: float) -> bool:
-        """Read and decode one packet. False: it was damaged."""
+    def _next_packet(self, begun_s: float) -> Packet[Any]:
+        """Wait for a packet.
+
+        Args:
+            begun_s: Since when a frame is waited for.
+
+        Raises:
+            Fault: None comes.
+        """
         from av.error import FFmpegError
 
         try:
             with interruptible():
-                packet = next(self._packets)
+                return next(self._packets)
         except StopIteration:
             raise Fault("ended", "the camera ended the stream") from None
         except FFmpegError:
@@ -143,6 +175,12 @@ class NetworkConnection:
             if waited_s >= 0.9 * self._read_timeout_s:
                 raise self._too_late(waited_s) from None
             raise Fault("ended", "the connection ended; check the network and whether the camera restarts") from None
+
+    def _decode_one(self, begun_s: float) -> bool:
+        """Read and decode one packet. False: it was damaged."""
+        from av.error import FFmpegError
+
+        packet = self._read.popleft() if self._read else self._next_packet(begun_s)
         if packet.stream_index != self._video:
             # Sound that goes on without pictures must not keep the camera online.
             waited_s = time.monotonic() - begun_s
@@ -155,15 +193,30 @@ class NetworkConnection:
         damaged = packet.is_corrupt
         # Where only one before it is missing the packet itself is good, and its picture is not.
         whole = not damaged and not (self._numbers is not None and self._numbers.missing(data))
-        try:
-            self._waiting.extend(self._decoder.decode(packet))
-        except FFmpegError:
-            damaged, whole = True, False
+        if self._left_out(packet):
+            whole = True
+        else:
+            try:
+                self._waiting.extend(self._decoder.decode(packet))
+            except FFmpegError:
+                damaged, whole = True, False
         if self._tap is not None:
             self._tap.take(data, packet.is_keyframe, packet.pts, packet.dts, damaged)
         if not whole:
             self._is_damaged(packet.pts)
         return whole
+
+    def _left_out(self, packet: Packet[Any]) -> bool:
+        """Whether a packet is left out: none is decoded between catching up and the next key frame behind that."""
+        if self._left_out_s is None:
+            return False
+        waited_s = time.monotonic() - self._left_out_s
+        if self._read or not (packet.is_keyframe or waited_s >= _HEALED_S):
+            return True
+        self._left_out_s = None
+        # The decoder knows nothing of the frames in between, which the new ones do not need.
+        self._decoder.flush_buffers()
+        return False
 
     def _is_damaged(self, pts: int | None) -> None:
         self._damaged_s, self._damaged_pts = time.monotonic(), pts

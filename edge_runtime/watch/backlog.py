@@ -46,6 +46,7 @@ Item = Segment | Gap | CameraRecord | CameraEnd | SampledFrames
 class _Queue:
     items: deque[Item]
     drops: RepeatedTrouble
+    undecoded: RepeatedTrouble
     priority: int
     segments: int
 
@@ -57,10 +58,11 @@ class Backlog:
         segments: How many segments of one camera may wait with their pixels, where it has no bound of its own.
         items: How much may wait of one camera in all. Gaps and state changes take little, but a consumer may
             stand still for days: beyond this the older half is summed up.
-        dropped: Called for every segment that becomes a gap because its queue is full.
+        dropped: Called for every segment that becomes a gap because its queue is full, with False, and for every
+            stretch of frames that nobody had time to decode, with True.
     """
 
-    def __init__(self, segments: int = 2, items: int = 64, dropped: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, segments: int = 2, items: int = 64, dropped: Callable[[bool], None] = lambda _: None) -> None:
         self._segments, self._items = segments, items
         self._tell_dropped = dropped
         self._waiting: OrderedDict[str, _Queue] = OrderedDict()
@@ -81,8 +83,12 @@ class Backlog:
             def more(count: int, seconds: int) -> str:
                 return f"camera {camera}: {count} more segments were dropped in the last {seconds} s"
 
+            def more_undecoded(count: int, seconds: int) -> str:
+                return f"camera {camera}: {count} more stretches were left out undecoded in the last {seconds} s"
+
             drops = RepeatedTrouble(log, logging.WARNING, more)
-            self._waiting[camera] = _Queue(deque(), drops, priority, segments or self._segments)
+            undecoded = RepeatedTrouble(log, logging.WARNING, more_undecoded)
+            self._waiting[camera] = _Queue(deque(), drops, undecoded, priority, segments or self._segments)
 
     def remove(self, camera: str) -> None:
         """Take a camera's queue away, with what waits in it."""
@@ -90,6 +96,7 @@ class Backlog:
             queue = self._waiting.pop(camera, None)
         if queue is not None:
             queue.drops.sum_up(at_once=True)
+            queue.undecoded.sum_up(at_once=True)
 
     def put(self, camera: str, item: Item) -> None:
         """Add what comes next from `camera`; never waits. Of a camera that was removed nothing is taken."""
@@ -100,9 +107,19 @@ class Backlog:
             dropped = self._append(queue.items, item, queue.segments)
             self._changed.notify()
         if dropped is not None:
-            self._tell_dropped()
+            self._tell_dropped(False)
             queue.drops.happened(
                 f"camera {camera}: scoring falls behind, the segment from {dropped.start_s:.1f} s is dropped"
+            )
+
+    def left_out(self, camera: str, start_s: float, end_s: float) -> None:
+        """Frames of `camera` were not decoded, because there was no time; says so."""
+        with self._changed:
+            queue = self._waiting.get(camera)
+        if queue is not None:
+            self._tell_dropped(True)
+            queue.undecoded.happened(
+                f"camera {camera}: decoding falls behind, the frames from {start_s:.1f} to {end_s:.1f} s are left out"
             )
 
     def take(self, timeout_s: float) -> tuple[str, Item] | None:
@@ -136,6 +153,7 @@ class Backlog:
             queues = list(self._waiting.values())
         for queue in queues:
             queue.drops.sum_up()
+            queue.undecoded.sum_up()
 
     def _append(self, queue: deque[Item], item: Item, segments: int) -> Segment | None:
         """Add an item within the bounds; returns the segment that became a gap for it."""

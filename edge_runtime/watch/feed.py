@@ -125,6 +125,8 @@ class CameraFeed:
         """Put a gap where frames were missing, behind the segment that ended before it."""
         with self._lock:
             if not self._closed:
+                if reason == "dropped":
+                    self._backlog.left_out(self.camera, start_s, end_s)
                 self._watch.interrupt()
                 start_s = max(start_s, self._end_s)
                 end_s = max(start_s, end_s)

@@ -1,4 +1,4 @@
-"""Whether scoring keeps up with the cameras, and how many this machine feeds where it does not."""
+"""Whether decoding and scoring keep up with the cameras, and how many this machine feeds where it does not."""
 
 from __future__ import annotations
 
@@ -28,13 +28,21 @@ class Pace:
         self._since_s: float | None = None
         self._newest_s = 0.0
         self._scored = 0
+        self._undecoded = self._unscored = 0
         self._told = False
 
-    def dropped(self) -> None:
-        """A segment was left out, because scoring fell behind."""
+    def dropped(self, undecoded: bool = False) -> None:
+        """A segment was left out, because scoring fell behind; or frames, because decoding did.
+
+        Args:
+            undecoded: Whether it was decoding. Readers of several cameras say so; a count may get lost.
+        """
         self._newest_s = self._monotonic()
         if self._since_s is None:
+            self._undecoded = self._unscored = 0
             self._since_s, self._scored = self._newest_s, 0
+        self._undecoded += undecoded
+        self._unscored += not undecoded
 
     def scored(self, segments: int, cameras: int) -> None:
         """Segments were scored.
@@ -51,15 +59,20 @@ class Pace:
             self._since_s = None
             if self._told:
                 self._told = False
-                log.info("scoring keeps up again")
+                log.info("decoding and scoring keep up again")
             return
         if not self._told and now_s - self._since_s >= _MINUTE_S:
             self._told = True
             # It never waited for a camera meanwhile: this is what the machine can do.
             feeds = self._scored / (now_s - self._since_s) * self._step_s
+            decoding = self._undecoded >= self._unscored
             log.warning(
-                "scoring has fallen behind for a minute: %d cameras, and this machine feeds %.1f of them; what is "
-                "left out becomes gaps (dropped). Run fewer cameras, a longer --stride, or a bundle of fewer layers",
+                "%s has fallen behind for a minute: %d cameras, and this machine feeds %.1f of them; what is "
+                "left out becomes gaps (dropped). %s",
+                "decoding" if decoding else "scoring",
                 cameras,
                 feeds,
+                "Run fewer cameras, or their smaller streams: half the width and height takes a quarter of the time"
+                if decoding
+                else "Run fewer cameras, a longer --stride, or a bundle of fewer layers",
             )

@@ -92,6 +92,18 @@ def test_a_wrong_configuration(tmp_path: Path) -> None:
         examine_site(path)
 
 
+def test_a_folder_that_takes_no_files_even_from_root(bundle_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cameras.yaml"
+    path.write_text(
+        f"version: 1\nbundle: {bundle_dir}\noutput: {{path: /proc/records.jsonl}}\nclips: {{path: clips}}\n"
+    )
+    found = by_subject(path)
+    assert found["output"].level == "problem"
+    assert found["output"].found == "/proc: cannot be written"
+    assert found["clips"].level == "ok"
+    assert not (tmp_path / "clips").exists()
+
+
 def test_servers_with_certificates_of_their_own(bundle_dir: Path, tmp_path: Path) -> None:
     papers = make_papers(tmp_path, "*")
     path = tmp_path / "cameras.yaml"

@@ -297,6 +297,9 @@ class Script:
     def stamp_s(self) -> float | None:
         return None
 
+    def catch_up(self, behind_s: float) -> bool:
+        raise AssertionError("without stamps nothing is behind")
+
     def close(self) -> None:
         pass
 
@@ -485,6 +488,9 @@ class BlockedConnection:
 
     def stamp_s(self) -> float | None:
         return None
+
+    def catch_up(self, behind_s: float) -> bool:
+        raise AssertionError("without stamps nothing is behind")
 
     def close(self) -> None:
         self.closed_by = threading.current_thread().name

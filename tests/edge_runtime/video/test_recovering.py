@@ -137,6 +137,9 @@ def test_a_stream_that_opens_at_the_last_moment_and_ends_is_told_to_be_slow(reco
         def stamp_s(self) -> float | None:
             return None
 
+        def catch_up(self, behind_s: float) -> bool:
+            raise AssertionError("without stamps nothing is behind")
+
         def close(self) -> None:
             pass
 

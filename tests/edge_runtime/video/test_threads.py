@@ -36,6 +36,8 @@ def test_cameras_whose_pictures_are_taken_start_no_threads_of_libraries(
     try:
         for camera in cameras:
             camera.start()
+            # One after another: the server's library may crash where several begin with one pipeline at once.
+            camera.require_online(60.0)
         for one in seen:
             # Each of their pictures is converted.
             one.wait(lambda one=one: len(one.frames) >= 5)

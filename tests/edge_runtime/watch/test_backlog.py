@@ -172,12 +172,15 @@ def test_a_camera_of_another_bundle_has_a_bound_of_its_own() -> None:
 
 
 def test_every_segment_that_makes_room_is_told_to_who_counts_them() -> None:
-    told: list[int] = []
-    backlog = Backlog(segments=2, dropped=lambda: told.append(1))
+    told: list[bool] = []
+    backlog = Backlog(segments=2, dropped=told.append)
     backlog.add("gate")
     for index in range(5):
         backlog.put("gate", segment(index))
-    assert len(told) == 3
+    assert told == [False] * 3
+    backlog.left_out("gate", 1.0, 2.0)
+    backlog.left_out("removed", 1.0, 2.0)
+    assert told == [False] * 3 + [True]
 
 
 def test_a_camera_that_was_removed_puts_nothing_in_and_comes_back_with_an_empty_queue() -> None:

@@ -127,14 +127,21 @@ def test_without_trust_nothing_is_sent(tmp_path: Path, papers: Papers, caplog: p
         ("webhook: [{{url: https://h, secret: {secret}, tls_ca: {file}}}]", "webhook[0].tls_ca"),
     ],
 )
-@pytest.mark.parametrize("file", ["none.pem", "text.pem", "folder"])
+@pytest.mark.parametrize(
+    ("file", "trouble"),
+    [
+        ("none.pem", "cannot be read (No such file or directory)"),
+        ("text.pem", "holds no certificates that can be read ("),
+        ("folder", ""),
+    ],
+)
 def test_a_file_that_holds_no_certificate_is_refused_before_anything_is_opened(
-    tmp_path: Path, text: str, place: str, file: str
+    tmp_path: Path, text: str, place: str, file: str, trouble: str
 ) -> None:
     (tmp_path / "text.pem").write_text("-----BEGIN CERTIFICATE-----\nnone\n")
     (tmp_path / "folder").mkdir()
     wanted = configuration(tmp_path, text.format(file=file, secret=SECRET))
     with pytest.raises(UsageError) as caught:
         check_outputs(wanted)
-    assert str(caught.value).startswith(f"{place}: {tmp_path}/{file}: holds no certificates that can be read (")
+    assert str(caught.value).startswith(f"{place}: {tmp_path}/{file}: {trouble}")
     assert str(caught.value).isprintable()
