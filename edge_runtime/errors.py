@@ -18,6 +18,10 @@ class UsageError(HeadHuntError):
     exit_code = 2
 
 
+class ProposalChanged(UsageError):
+    """What was agreed to is not what would be done any more: somebody has marked, accepted or undone since."""
+
+
 class MissingExtra(UsageError):
     """An optional dependency is not installed; the message holds the pip command."""
 
