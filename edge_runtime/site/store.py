@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle.calibration import Calibration, FloatArray
 from edge_runtime.errors import OutputFailed, UsageError
-from edge_runtime.files import shown_path
+from edge_runtime.files import printable, shown_path
 from edge_runtime.site.scorer import logistic
 
 Verdict = Literal["false_alarm", "missed"]
@@ -337,13 +337,13 @@ class Store:
             UsageError: There is no such event, or as of `mark`.
         """
         if (event := self.event(event_id)) is None:
-            raise UsageError(f"event {event_id}: is not known here, or not any more; features are kept for some days")
+            raise UsageError(f"event {printable(event_id)}: is not known here, or not any more; features are kept for some days")
         return self.mark(verdict, event.camera, event.start, event.end, at, event_id)
 
-    def unmark_event(self, event_id: str) -> bool:
-        """Delete what was said of an event; whether something was."""
+    def unmark_event(self, event_id: str, camera: str | None = None) -> bool:
+        """Delete what was said of an event, of this camera where one is given; whether something was."""
         with self._transaction():
-            return self._delete_marks("event = ?", (event_id,)) > 0
+            return self._delete_marks("event = ? AND (? IS NULL OR camera = ?)", (event_id, camera, camera)) > 0
 
     def unmark(self, mark_id: int) -> bool:
         """Delete a mark and its features; whether it was there."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edge_runtime.errors import BundleRefused, OutputFailed, ProposalChanged, UsageError
-from edge_runtime.files import shown_path
+from edge_runtime.files import printable, shown_path
 from edge_runtime.site.feedback import Proposal, Rule, RuleOf, accept, propose
 from edge_runtime.site.learned import Learned, changing, read_learned, undo_learned
 from edge_runtime.site.place import Site
@@ -69,13 +69,16 @@ class TaughtSite:
         with self.store() as store:
             return store.newest_event(camera)
 
-    def mark_event(self, event_id: str, verdict: Verdict) -> Mark:
-        """Note what an operator said of an event.
+    def mark_event(self, event_id: str, verdict: Verdict, camera: str | None = None) -> Mark:
+        """Note what an operator said of an event; of this camera, where one is given.
 
         Raises:
-            UsageError: It is not known, or nothing of it is kept any more.
+            UsageError: It is not known, another camera's, or nothing of it is kept any more.
         """
         with self.store() as store:
+            event = store.event(event_id)
+            if camera is not None and event is not None and event.camera != camera:
+                raise UsageError(f"event {printable(event_id)}: is one of another camera than {camera}")
             return store.mark_event(event_id, verdict, time.time())
 
     def mark_stretch(self, verdict: Verdict, camera: str, start: float, end: float) -> Mark:
@@ -92,10 +95,10 @@ class TaughtSite:
         with self.store() as store:
             return store.unmark(mark)
 
-    def unmark_event(self, event_id: str) -> bool:
-        """Take back what was said of an event; whether something was."""
+    def unmark_event(self, event_id: str, camera: str | None = None) -> bool:
+        """Take back what was said of an event, of this camera where one is given; whether something was."""
         with self.store() as store:
-            return store.unmark_event(event_id)
+            return store.unmark_event(event_id, camera)
 
     # ---- what that would change
 

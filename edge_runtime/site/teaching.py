@@ -182,17 +182,22 @@ class Teaching:
         """What was said of events, by their ids."""
         return {mark.event: mark.verdict for mark in self.marks() if mark.event is not None}
 
-    def mark_event(self, event_id: str, verdict: Verdict | None) -> Mark | None:
+    def mark_event(self, event_id: str, verdict: Verdict | None, camera: str | None = None) -> Mark | None:
         """Note what an operator said of an event; None takes it back. The last word counts.
 
+        Args:
+            event_id: Of the event.
+            verdict: What it is.
+            camera: The event has to be one of this camera, where that is given.
+
         Raises:
-            UsageError: It is not known, or nothing of it is kept any more.
+            UsageError: It is not known, another camera's, or nothing of it is kept any more.
         """
         if verdict is None:
             for site in self._with_store():
-                site.unmark_event(event_id)
+                site.unmark_event(event_id, camera)
             return None
-        return self._first(lambda site: site.mark_event(event_id, verdict))
+        return self._first(lambda site: site.mark_event(event_id, verdict, camera))
 
     def mark_missed(self, camera: str, start: float, end: float) -> Mark:
         """Note that something was missed there.
