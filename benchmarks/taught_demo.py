@@ -79,24 +79,27 @@ class Simulation:
         started = datetime.now(UTC) - timedelta(seconds=DAY_S)
         self._recorder.write(RunRecord("r", rfc3339(started), bundle.manifest.bundle_id, "", list(CAMERAS)))
         self.cameras = [LoopedCamera(self.detector, clip_of(folder, name), "0" * 8) for name in CAMERAS]
-        self._open: dict[str, EventRecord] = {}
+        self._before: set[str] = set()
 
     def play(self, name: str, loops: int) -> tuple[Row, list[EventRecord]]:
         """Play all cameras; returns what came of it, and the false alarms that are over."""
-        real: dict[str, set[int]] = {one.clip.camera: set() for one in self.cameras if one.clip.events}
-        false, ended = dict.fromkeys(CAMERAS, 0), list[EventRecord]()
+        told: dict[str, tuple[int, LoopedCamera, EventRecord]] = {}
         for number in range(loops):
             for camera in self.cameras:
                 for record in camera.loop():
-                    if not isinstance(record, EventRecord):
-                        continue
-                    self._recorder.write(record)
-                    if camera.meets_event(record):
-                        real[record.camera].add(number)
-                    elif record.state == "new":
-                        false[record.camera] += 1
-                    if record.state == "end" and not camera.meets_event(record):
-                        ended.append(record)
+                    if isinstance(record, EventRecord):
+                        self._recorder.write(record)
+                        if record.id not in self._before:
+                            told[record.id] = (told.get(record.id, (number,))[0], camera, record)
+        self._before |= told.keys()
+        real: dict[str, set[int]] = {one.clip.camera: set() for one in self.cameras if one.clip.events}
+        false, ended = dict.fromkeys(CAMERAS, 0), list[EventRecord]()
+        for number, camera, record in told.values():
+            if camera.meets_event(record):
+                real[record.camera].add(number)
+            else:
+                false[record.camera] += 1
+                ended += [record] * (record.state == "end")
         return Row(name, loops, {camera: len(found) for camera, found in real.items()}, false), ended
 
     def mark(self, events: Sequence[EventRecord]) -> None:

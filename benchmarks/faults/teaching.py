@@ -171,6 +171,8 @@ class Trial:
         self._life: list[dict[str, Any]] = []
         self._index = 0
         self._logs = logs
+        self._by_id: dict[int, Mark] = {}
+        self._expected: tuple[dict[str, Any], Any] | None = None
 
     def go(self, disk: Disk | None, every_s: float, kill_s: float) -> None:
         """Do something every so many seconds, and kill the run every so many."""
@@ -194,7 +196,8 @@ class Trial:
                     disk.empty()
                     full_until = 0.0
                 self._act(operator, full=bool(full_until))
-                if time.monotonic() - killed_s > kill_s * self._rng.uniform(0.5, 1.5):
+                # On a full disk a run that is started anew has no store: that is not what is tried here.
+                if not full_until and time.monotonic() - killed_s > kill_s * self._rng.uniform(0.5, 1.5):
                     self._hear(run.kill())
                     self._end_of_life()
                     run.start(self._run_words())
@@ -322,8 +325,6 @@ class Trial:
         self._fault(f"the state cannot be read: {answers}")
         return None
 
-    _expected: tuple[dict[str, Any], Any] | None = None
-
     def _check(self, operator: Process, what: str) -> None:
         """What is there must be what was there before, changed by what was acknowledged alone."""
         expected, self._expected = self._expected, None
@@ -334,8 +335,6 @@ class Trial:
             self._fault(f"{what}: marks or scorer are others than acknowledged")
         self._marks, self._number, self._scorer = set(marks.values()), number, scorer
         self._by_id = marks
-
-    _by_id: dict[int, Mark] = {}  # noqa: RUF012  replaced, never changed
 
     def _follows(self, expected: tuple[dict[str, Any], Any] | None, marks: dict[int, Mark], number: int) -> bool:
         there = set(marks.values())
