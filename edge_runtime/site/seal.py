@@ -71,7 +71,7 @@ class Seal:
                 return Signed.open([self._device().public], scorer_purpose(bundle_id), content, what).payload
             except BundleRefused as error:
                 raise BundleRefused(
-                    f"{error}; a scorer is used on the device and by the user that accepted it: accept it here, or "
+                    f"{error}; accept one on this device, as the user of the run, or "
                     f"{_UNDO}"
                 ) from error
         if self._signs:

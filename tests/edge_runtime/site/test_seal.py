@@ -21,7 +21,7 @@ def test_a_payload_goes_there_and_back(tmp_path: Path) -> None:
 
 def test_another_device_and_another_bundle_refuse_it(tmp_path: Path) -> None:
     content = Seal(tmp_path / "mine").close(BUNDLE, PAYLOAD)
-    with pytest.raises(BundleRefused, match=r"it: signed by .* none of them is trusted here.*accept it here"):
+    with pytest.raises(BundleRefused, match=r"it: signed by .* none of them is trusted here.*accept one on this device"):
         Seal(tmp_path / "yours").open(BUNDLE, content, "it")
     with pytest.raises(BundleRefused, match="was signed for"):
         Seal(tmp_path / "mine").open(OTHER, content, "it")
