@@ -18,8 +18,8 @@ class UsageError(HeadHuntError):
     exit_code = 2
 
 
-class ProposalChanged(UsageError):
-    """What was agreed to is not what would be done any more: somebody has marked, accepted or undone since."""
+class Conflict(UsageError):
+    """What is asked does not go with how things are now; after another step it may."""
 
 
 class MissingExtra(UsageError):

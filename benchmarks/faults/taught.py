@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge_runtime.bundle.calibration import Calibration
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
-from edge_runtime.errors import HeadHuntError, ProposalChanged
+from edge_runtime.errors import Conflict, HeadHuntError
 from edge_runtime.records import RunRecord, SegmentRecord
 from edge_runtime.site.learned import read_learned
 from edge_runtime.site.place import Site
@@ -134,7 +134,7 @@ def operate(path: Path, folder: Path) -> None:
     for asked in _lines():
         try:
             _tell({"done": _operated(teaching, site, asked)})
-        except ProposalChanged as error:
+        except Conflict as error:
             _tell({"refused": str(error)})
         except HeadHuntError as error:
             _tell({"failed": str(error)})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_runtime.bundle.calibration import FloatArray
-from edge_runtime.errors import UsageError
+from edge_runtime.errors import Conflict, UsageError
 from edge_runtime.site.learned import Learned, next_number, now, read_learned, write_learned
 from edge_runtime.site.place import Site
 from edge_runtime.site.scorer import BoolArray, Refit, SiteScorer, log_loss, refit
@@ -64,6 +64,9 @@ class Proposal:
         loss_left_out: The same by new scorers that did not see their mark: what to expect of the next one.
         wrong_before: Marked segments on the wrong side of the threshold, by the bundle's scorer.
         wrong_left_out: The same by scorers that did not see their mark.
+        wrong_marks_before: Marks that are wrong as a whole: false alarms of which some segment is above the threshold,
+            and what was missed of which none is. By the bundle's scorer.
+        wrong_marks_left_out: The same by scorers that did not see them.
         days: How far back the remembered segments go.
         kept: Alarms of these days that stay, as they would be.
         gone: Alarms that would not have been.
@@ -81,6 +84,8 @@ class Proposal:
     loss_left_out: float | None
     wrong_before: int
     wrong_left_out: int
+    wrong_marks_before: int
+    wrong_marks_left_out: int
     days: float
     kept: tuple[Alarm, ...]
     gone: tuple[Alarm, ...]
@@ -106,7 +111,7 @@ def propose(
         rule_of: What an alarm of each camera is, instead.
 
     Raises:
-        UsageError: There are no marks.
+        Conflict: There are no marks.
         FeatureError: Marked features cannot be used.
         HeadHuntError: As of `read_learned`.
     """
@@ -119,7 +124,7 @@ def propose(
 
     features, labels, groups = store.marked()
     if not len(features):
-        raise UsageError("nothing is marked yet; mark an event as a false alarm, or what was missed, first")
+        raise Conflict("nothing is marked yet; mark an event as a false alarm, or what was missed, first")
     calibration = site.calibration
     fit = refit(calibration, features, labels, groups)
     current = read_learned(site)
@@ -149,6 +154,8 @@ def propose(
         loss_left_out=log_loss(fit.left_out, labels),
         wrong_before=_wrong(fit.before, labels, limits),
         wrong_left_out=_wrong(fit.left_out, labels, limits),
+        wrong_marks_before=_wrong_marks(fit.before > limits, labels, groups),
+        wrong_marks_left_out=_wrong_marks(fit.left_out > limits, labels, groups),
         days=(max(reach) - min(reach)) / DAY_S if reach else 0.0,
         kept=tuple(kept),
         gone=tuple(gone),
@@ -224,3 +231,8 @@ def _meeting(ones: Sequence[Alarm], others: Sequence[Alarm]) -> list[bool]:
 
 def _wrong(probabilities: FloatArray, labels: BoolArray, thresholds: FloatArray) -> int:
     return int(((probabilities > thresholds) != labels).sum())
+
+
+def _wrong_marks(above: BoolArray, labels: BoolArray, groups: Sequence[int]) -> int:
+    marks = np.asarray(groups)
+    return sum(bool(above[marks == mark].any()) != bool(labels[marks == mark].any()) for mark in set(groups))

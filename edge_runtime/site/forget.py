@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,18 @@ from edge_runtime.site.store import Forgotten, Store
 
 # A file of an event that is not known any more was begun at most so long before it was written last.
 _LONGEST_S = 3600.0
+
+
+class Told(Protocol):
+    """An event, as a store or a history knows it."""
+
+    @property
+    def start(self) -> float:
+        """Seconds since 1970."""
+
+    @property
+    def end(self) -> float:
+        """Seconds since 1970."""
 
 
 class Forgets(Protocol):
@@ -48,6 +60,7 @@ def forget(
     camera: str | None,
     start: float,
     end: float,
+    told: Mapping[str, Told] | None = None,
     others: Sequence[Forgets] = (),
 ) -> Erased:
     """Delete everything that overlaps a stretch; done again, it finds nothing. A run may go on meanwhile.
@@ -61,6 +74,7 @@ def forget(
         camera: Of which camera; None: of all.
         start: Seconds since 1970.
         end: Seconds since 1970.
+        told: Events that are known elsewhere, by their ids.
         others: Whatever else keeps something.
 
     Raises:
@@ -72,7 +86,7 @@ def forget(
     failures: list[HeadHuntError] = []
     files = writing = 0
     try:
-        shown = list(_shown(stores, clips, camera, start, end))
+        shown = list(_shown(stores, told or {}, clips, camera, start, end))
     except sqlite3.Error as error:
         raise OutputFailed(f"the features cannot be read ({error}); nothing was deleted, try again") from error
     for path in shown:
@@ -109,10 +123,16 @@ def forget(
 
 
 def _shown(
-    stores: Sequence[Store], clips: Path | None, camera: str | None, start: float, end: float
+    stores: Sequence[Store],
+    told: Mapping[str, Told],
+    clips: Path | None,
+    camera: str | None,
+    start: float,
+    end: float,
 ) -> Iterator[Path]:
     """The files that show a stretch."""
-    known = {event.id: event for store in stores for event in store.events(camera)}
+    known: dict[str, Told] = dict(told)
+    known |= {event.id: event for store in stores for event in store.events(camera)}
     for _, name, path, written in [] if clips is None else list(event_files(clips, camera)):
         event = known.get(name)
         if event is None:

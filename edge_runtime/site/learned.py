@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from edge_runtime.bundle.calibration import Calibration
-from edge_runtime.errors import BundleRefused, OutputFailed, UsageError, one_line
+from edge_runtime.errors import BundleRefused, Conflict, OutputFailed, UsageError, one_line
 from edge_runtime.files import make_folder, printable, shown_path, write_atomic
 from edge_runtime.site.place import Site
 from edge_runtime.site.scorer import SiteScorer
@@ -97,14 +97,14 @@ def undo_learned(site: Site) -> Learned | None:
     From a file that is refused the way leads to the bundle's own.
 
     Raises:
-        UsageError: The bundle's own is used already, or the one before is not kept any more.
+        Conflict: The bundle's own is used already, or the one before is not kept any more.
         HeadHuntError: As of `read_learned` for the one before, and where nothing can be checked.
         OutputFailed: The file cannot be written; the current one stays.
     """
     before = 0
     with contextlib.suppress(BundleRefused):
         if (current := read_learned(site)) is None:
-            raise UsageError("the bundle's own scorer is used; there is nothing to undo")
+            raise Conflict("the bundle's own scorer is used; there is nothing to undo")
         before = current.before
     if before == 0:
         try:
@@ -114,7 +114,7 @@ def undo_learned(site: Site) -> Learned | None:
         return None
     kept = _kept(site, before)
     if not kept.is_file():
-        raise UsageError(
+        raise Conflict(
             f"the scorer {before} is not kept any more; remove {shown_path(site.scorer_path)} to use the bundle's own"
         )
     learned = _read(site, kept)

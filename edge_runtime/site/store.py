@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.calibration import Calibration, FloatArray
-from edge_runtime.errors import OutputFailed, UsageError
+from edge_runtime.errors import Conflict, OutputFailed, UsageError
 from edge_runtime.files import printable, shown_path
 from edge_runtime.site.scorer import logistic
 
@@ -301,7 +301,8 @@ class Store:
         Said again of the same stretch, or of the same event, it takes the place of what was said before.
 
         Raises:
-            UsageError: No such verdict or stretch, or no features of it are there.
+            UsageError: No such verdict or stretch.
+            Conflict: No features of it are there.
         """
         if verdict not in VERDICTS:
             raise UsageError(f"unknown mark {verdict!r}; choose from {', '.join(VERDICTS)}")
@@ -313,7 +314,7 @@ class Store:
             if not segments:
                 known = self.cameras()
                 advice = "its retention is over" if camera in known else f"cameras are {', '.join(known) or 'none'}"
-                raise UsageError(f"camera {camera}: no features of that time are kept; {advice}")
+                raise Conflict(f"camera {printable(camera)}: no features of that time are kept; {advice}")
             if len(segments) > SEGMENTS_A_MARK:
                 places = np.linspace(0, len(segments) - 1, SEGMENTS_A_MARK).round().astype(int)
                 segments = [segments[place] for place in places]
@@ -334,10 +335,11 @@ class Store:
         """Note what an operator said of an event.
 
         Raises:
-            UsageError: There is no such event, or as of `mark`.
+            Conflict: There is no such event.
+            UsageError: As of `mark`.
         """
         if (event := self.event(event_id)) is None:
-            raise UsageError(f"event {printable(event_id)}: is not known here, or not any more; features are kept for some days")
+            raise Conflict(f"event {printable(event_id)}: is not known here, or not any more; features are kept for some days")
         return self.mark(verdict, event.camera, event.start, event.end, at, event_id)
 
     def unmark_event(self, event_id: str, camera: str | None = None) -> bool:

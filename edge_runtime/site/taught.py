@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edge_runtime.errors import BundleRefused, OutputFailed, ProposalChanged, UsageError
+from edge_runtime.errors import BundleRefused, Conflict, OutputFailed, UsageError
 from edge_runtime.files import printable, shown_path
 from edge_runtime.site.feedback import Proposal, Rule, RuleOf, accept, propose
 from edge_runtime.site.learned import Learned, changing, read_learned, undo_learned
@@ -108,7 +108,7 @@ class TaughtSite:
         The first call scores days of features, some seconds a camera; later ones find that done.
 
         Raises:
-            UsageError: Nothing is marked.
+            Conflict: Nothing is marked.
             HeadHuntError: The scorer in use cannot be read; undo leads out of that.
         """
         with self._computing, self.store() as store:
@@ -122,7 +122,7 @@ class TaughtSite:
                 return name, known.proposal
             proposal = propose(self.site, store, rule_of=self._rule_of)
             if self._name(store) != name:
-                raise ProposalChanged("somebody has marked or agreed to something meanwhile; look at it again")
+                raise Conflict("somebody has marked or agreed to something meanwhile; look at it again")
             self._cached = _Cached(name, rules, time.monotonic(), proposal)
             return name, proposal
 
@@ -134,13 +134,13 @@ class TaughtSite:
             accepted: When that was said, as of `learned.now`; by default now.
 
         Raises:
-            ProposalChanged: It would be another one by now; nothing has changed.
+            Conflict: It would be another one by now; nothing has changed.
             HeadHuntError: As of `propose`, and where it cannot be signed.
         """
         now, proposal = self.propose()
         with changing(self.site), self.store() as store:
             if name != now or self._name(store) != name:
-                raise ProposalChanged(
+                raise Conflict(
                     "the marks or the scorer have changed since that was proposed; look at what would change now, "
                     "and agree to that"
                 )
@@ -183,7 +183,7 @@ class TaughtSite:
         """What a proposal is made of: the marks, and what they are compared with."""
         marks = [[one.id, one.verdict, one.camera, one.start, one.end, one.at] for one in store.marks()]
         if not marks:
-            raise UsageError("nothing is marked yet; mark an event as a false alarm, or what was missed, first")
+            raise Conflict("nothing is marked yet; mark an event as a false alarm, or what was missed, first")
         learned = read_learned(self.site)
         used = None if learned is None else [learned.number, learned.accepted, learned.weights]
         text = json.dumps([self.site.bundle_id, marks, used])

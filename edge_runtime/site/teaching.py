@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from edge_runtime.errors import ProposalChanged, UsageError
+from edge_runtime.errors import Conflict, UsageError
 from edge_runtime.site.feedback import Alarm, Proposal, Rule, RuleOf
-from edge_runtime.site.forget import Erased, Forgets, forget
+from edge_runtime.site.forget import Erased, Forgets, Told, forget
 from edge_runtime.site.learned import Learned, now
 from edge_runtime.site.place import Site
 from edge_runtime.site.store import Mark, Verdict
@@ -121,8 +121,8 @@ class Proposed:
             "segments": sum(len(part.fit.before) for part in parts),
             "changes": self.changes,
             "days": max(part.days for part in parts),
-            "wrong_before": sum(part.wrong_before for part in parts),
-            "wrong_left_out": sum(part.wrong_left_out for part in parts),
+            "wrong_before": sum(part.wrong_marks_before for part in parts),
+            "wrong_left_out": sum(part.wrong_marks_left_out for part in parts),
             "loss_before": _mean_loss([(part.loss_before, part) for part in parts]),
             "loss_now": _mean_loss([(part.loss_now, part) for part in parts]),
             "loss_left_out": _mean_loss([(part.loss_left_out, part) for part in parts]),
@@ -191,7 +191,8 @@ class Teaching:
             camera: The event has to be one of this camera, where that is given.
 
         Raises:
-            UsageError: It is not known, another camera's, or nothing of it is kept any more.
+            Conflict: It is not known, or nothing of it is kept any more.
+            UsageError: It is another camera's.
         """
         if verdict is None:
             for site in self._with_store():
@@ -208,7 +209,8 @@ class Teaching:
             end: Seconds since 1970, UTC.
 
         Raises:
-            UsageError: Nothing of it is kept, or it ends before it starts.
+            Conflict: Nothing of it is kept.
+            UsageError: It ends before it starts.
         """
         return self.mark_stretch("missed", camera, start, end)
 
@@ -237,7 +239,7 @@ class Teaching:
         """What a refit to all marks would change. Changes nothing; done once for the same marks.
 
         Raises:
-            UsageError: Nothing is marked.
+            Conflict: Nothing is marked.
             HeadHuntError: A scorer that is in use cannot be read.
         """
         found = self._proposed()
@@ -253,13 +255,12 @@ class Teaching:
             The new scorer; where several bundles have one, that of the first.
 
         Raises:
-            ProposalChanged: Something else would be proposed by now; nothing has changed.
-            UsageError: Nothing is marked any more.
+            Conflict: Something else would be proposed by now, or nothing; nothing has changed.
             HeadHuntError: As of `propose`, and where it cannot be signed or written.
         """
         found = self._proposed()
         if _joined([name for _, name, _ in found]) != proposal:
-            raise ProposalChanged(
+            raise Conflict(
                 "the marks or the scorer have changed since that was proposed; look at what would change now, and "
                 "agree to that"
             )
@@ -275,12 +276,12 @@ class Teaching:
             The newest scorer that is used now; None where there are only the bundles' own.
 
         Raises:
-            UsageError: There is nothing to undo.
+            Conflict: There is nothing to undo.
             HeadHuntError: The scorer before cannot be used.
         """
         there = [(site, site.learned()) for site in self._sites if site.can_undo]
         if not there:
-            raise UsageError("the bundle's own scorer is used; there is nothing to undo")
+            raise Conflict("the bundle's own scorer is used; there is nothing to undo")
         newest = self._newest()
         for site, learned in there:
             # One that is refused is in nobody's way when it goes.
@@ -298,7 +299,13 @@ class Teaching:
         )
 
     def forget(
-        self, camera: str | None, start: float, end: float, clips: Path | None = None, others: Sequence[Forgets] = ()
+        self,
+        camera: str | None,
+        start: float,
+        end: float,
+        clips: Path | None = None,
+        told: Mapping[str, Told] | None = None,
+        others: Sequence[Forgets] = (),
     ) -> Erased:
         """Delete all that is kept of a stretch; as of `forget.forget`, of the stores of all bundles.
 
@@ -307,7 +314,7 @@ class Teaching:
         """
         with ExitStack() as stack:
             stores = [stack.enter_context(site.store()) for site in self._with_store()]
-            return forget(stores, clips, camera, start, end, others)
+            return forget(stores, clips, camera, start, end, told, others)
 
     def _newest(self) -> Learned | None:
         found = [learned for site in self._sites if (learned := site.learned()) is not None]
@@ -316,7 +323,7 @@ class Teaching:
     def _proposed(self) -> list[tuple[TaughtSite, str, Proposal]]:
         marked = [site for site in self._sites if site.marks()]
         if not marked:
-            raise UsageError("nothing is marked yet; mark an event as a false alarm, or what was missed, first")
+            raise Conflict("nothing is marked yet; mark an event as a false alarm, or what was missed, first")
         return [(site, *site.propose()) for site in marked]
 
     def _with_store(self) -> list[TaughtSite]:
@@ -324,7 +331,7 @@ class Teaching:
 
     def _first(self, mark: Callable[[TaughtSite], Mark]) -> Mark:
         """Mark in the first store that has it."""
-        failed = UsageError("nothing is kept yet; a run with `feedback:` keeps what can be marked")
+        failed: UsageError = Conflict("nothing is kept yet; a run with `feedback:` keeps what can be marked")
         for place, site in enumerate(self._sites):
             if not site.site.store_path.is_file():
                 continue

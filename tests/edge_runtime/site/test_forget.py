@@ -26,7 +26,7 @@ def event_id(camera: str, number: int) -> str:
 
 def filmed(folder: Path, camera: str, number: int, at: float) -> None:
     shelf = Shelf(folder, 10**9, 10**12, now=lambda: at)
-    for suffix in ("mp4", "jpg"):
+    for suffix in ("mp4", "jpg", "seen.jpg"):
         file = shelf.new_file(camera, event_id(camera, number), DAY, suffix)
         file.write(b"content")
         file.finish()
