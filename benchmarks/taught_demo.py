@@ -161,9 +161,7 @@ def taught(folder: Path, site: Path, before: int, after: int, told: Callable[[st
             # Those of the last loop of each camera, as an operator sees them.
             newest = {event.camera: event for event in alarms}
             length = {camera.clip.camera: camera.length_s for camera in run.cameras}
-            chosen = [
-                event for event in alarms if event.end_s > newest[event.camera].end_s - length[event.camera]
-            ]
+            chosen = [event for event in alarms if event.end_s > newest[event.camera].end_s - length[event.camera]]
             run.mark(chosen)
             marked += len(chosen)
             told(run.agree())
@@ -184,7 +182,9 @@ def _until(condition: Callable[[], bool]) -> None:
 @click.command()
 @click.argument("folder", type=PATH)
 @click.option("--before", type=click.IntRange(min=1), default=10, show_default=True, help="Loops before marking.")
-@click.option("--after", type=click.IntRange(min=1), default=50, show_default=True, help="Loops after each agreement.")
+@click.option(
+    "--after", type=click.IntRange(min=1), default=50, show_default=True, help="Loops after each agreement."
+)
 @click.option("--output", type=PATH, help="Where the table goes; else it is printed.")
 def taught_demo(folder: Path, before: int, after: int, output: Path | None) -> None:
     """Mark the false alarms of a demo's cameras, agree, and see what comes back.

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -141,32 +141,38 @@ def operate(path: Path, folder: Path) -> None:
 
 
 def _operated(teaching: Teaching, site: Site, asked: dict[str, Any]) -> Any:
-    what = asked["do"]
-    if what == "mark":
+    def mark() -> int | None:
         mark = teaching.mark_event(asked["event"], asked["verdict"])
         return None if mark is None else mark.id
-    if what == "missed":
-        return teaching.mark_missed(asked["camera"], asked["start"], asked["end"]).id
-    if what == "unmark":
-        return teaching.unmark(asked["mark"])
-    if what == "accept":
-        return teaching.accept(teaching.propose().id).number
-    if what == "undo":
+
+    def undo() -> int:
         learned = teaching.undo()
         return 0 if learned is None else learned.number
-    if what == "forget":
-        return teaching.forget(asked["camera"], asked["start"], asked["end"]).kept.segments
-    if what == "events":
+
+    def events() -> list[list[Any]]:
         with site.open_store(create=False) as store:
             return [[event.id, event.camera, event.start, event.end] for event in store.events()]
-    assert what == "state"
-    learned = read_learned(site)
-    marks = [[mark.id, mark.verdict, mark.camera, mark.start, mark.end, mark.event] for mark in teaching.marks()]
-    return {
-        "marks": marks,
-        "number": 0 if learned is None else learned.number,
-        "scorer": weights_name(None if learned is None else learned.weights),
+
+    def state() -> dict[str, Any]:
+        learned = read_learned(site)
+        marks = [[mark.id, mark.verdict, mark.camera, mark.start, mark.end, mark.event] for mark in teaching.marks()]
+        return {
+            "marks": marks,
+            "number": 0 if learned is None else learned.number,
+            "scorer": weights_name(None if learned is None else learned.weights),
+        }
+
+    ways: dict[str, Callable[[], Any]] = {
+        "mark": mark,
+        "missed": lambda: teaching.mark_missed(asked["camera"], asked["start"], asked["end"]).id,
+        "unmark": lambda: teaching.unmark(asked["mark"]),
+        "accept": lambda: teaching.accept(teaching.propose().id).number,
+        "undo": undo,
+        "forget": lambda: teaching.forget(asked["camera"], asked["start"], asked["end"]).kept.segments,
+        "events": events,
+        "state": state,
     }
+    return ways[asked["do"]]()
 
 
 def _lines() -> Iterator[dict[str, Any]]:

@@ -163,7 +163,7 @@ class Trial:
         self._path, self._folder, self._pace_s = path, folder, pace_s
         self._segments = round(hours * _HOUR_S / STEP_S)
         self._zero = time.time() - hours * _HOUR_S - _HOUR_S
-        self._rng = random.Random(seed)  # noqa: S311  nothing is kept secret
+        self._rng = random.Random(seed)
         self.counts = Counts()
         self._marks: set[Mark] = set()
         self._number, self._scorer = 0, "bundle"
@@ -344,21 +344,34 @@ class Trial:
         what, before = asked["do"], self._marks
         if what in ("accept", "undo"):
             return there == before and number == done
-        if number != self._number:
-            return False
-        if what == "mark":
-            others = {one for one in before if one[4] != asked["event"]}
-            mine = there - others
-            if asked["verdict"] is None:
-                return there == others
-            return len(mine) == 1 and others - there <= _same_stretch(mine, others) and done in marks
-        if what == "missed":
-            mine = {one for one in there if (one[0], one[2], one[3]) == ("missed", asked["start"], asked["end"])}
-            return len(mine) == 1 and there == before | mine and done in marks
-        if what == "unmark":
-            return there == before - {self._by_id[asked["mark"]]}
-        camera, start, end = asked["camera"], asked["start"], asked["end"]
-        return there == {one for one in before if not (one[1] == camera and one[3] > start and one[2] < end)}
+        return (
+            number == self._number
+            and {
+                "mark": lambda: self._marked(asked, done, marks),
+                "missed": lambda: self._missed(asked, done, marks),
+                "unmark": lambda: there == before - {self._by_id[asked["mark"]]},
+                "forget": lambda: (
+                    there
+                    == {
+                        one
+                        for one in before
+                        if not (one[1] == asked["camera"] and one[3] > asked["start"] and one[2] < asked["end"])
+                    }
+                ),
+            }[what]()
+        )
+
+    def _marked(self, asked: dict[str, Any], done: Any, marks: dict[int, Mark]) -> bool:
+        there, others = set(marks.values()), {one for one in self._marks if one[4] != asked["event"]}
+        mine = there - others
+        if asked["verdict"] is None:
+            return there == others
+        return len(mine) == 1 and others - there <= _same_stretch(mine, others) and done in marks
+
+    def _missed(self, asked: dict[str, Any], done: Any, marks: dict[int, Mark]) -> bool:
+        there = set(marks.values())
+        mine = {one for one in there if (one[0], one[2], one[3]) == ("missed", asked["start"], asked["end"])}
+        return len(mine) == 1 and there == self._marks | mine and done in marks
 
     def _after_kill(self, operator: Process, asked: dict[str, Any]) -> bool:
         """All of it or nothing; returns which."""

@@ -52,9 +52,7 @@ def command(**given: Any) -> None:
     start, end = parse_time(given["start"]), parse_time(given["end"])
     with ExitStack() as stack:
         sites = [Site.of(Bundle.open(path), given["site"]) for path in given["bundle"]]
-        stores = [
-            stack.enter_context(site.open_store(create=False)) for site in sites if site.store_path.is_file()
-        ]
+        stores = [stack.enter_context(site.open_store(create=False)) for site in sites if site.store_path.is_file()]
         erased = forget(stores, given["clips"], given["camera"], start, end)
     kept = erased.kept
     if given["as_json"]:

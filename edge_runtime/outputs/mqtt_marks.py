@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 Verdict = Literal["false_alarm", "missed"]
 
-_VERDICTS: dict[str | None, Verdict | None] = {"false_alarm": "false_alarm", "missed": "missed", None: None}
 _WAITING = 100
 _LONGEST = 2000
 # An event is told before it is kept: so often it is looked for again, after so many seconds.
@@ -67,15 +66,15 @@ def parse_said(payload: bytes) -> Said:
     """
     text = payload[:_LONGEST].decode("utf-8", "replace").strip()
     if not text.startswith("{"):
-        event, _, verdict = text.rpartition(" ")
-        return Said(_verdict(None if verdict == "none" else verdict), event.strip() or None)
+        named, _, word = text.rpartition(" ")
+        return Said(_verdict(None if word == "none" else word), named.strip() or None)
     document = parse_object(text)
     if unknown := document.keys() - {"verdict", "event", "start", "end"}:
         raise ValueError(f"unknown key {min(unknown)[:40]!r}; there are verdict, event, start and end")
     if "verdict" not in document:
         raise ValueError("there is no verdict in it")
     verdict, event = _verdict(document["verdict"]), document.get("event")
-    if event is not None and (not isinstance(event, str) or not event):
+    if event is not None and not (isinstance(event, str) and event):
         raise ValueError("event is not the id of an event")
     if "start" not in document and "end" not in document:
         return Said(verdict, event)
@@ -85,19 +84,23 @@ def parse_said(payload: bytes) -> Said:
 
 
 def _verdict(given: object) -> Verdict | None:
-    if given is not None and not isinstance(given, str) or given not in _VERDICTS:
-        raise ValueError("the verdict is false_alarm or missed, or null (none without JSON) to take it back")
-    return _VERDICTS[given]
+    if given == "false_alarm":
+        return "false_alarm"
+    if given == "missed":
+        return "missed"
+    if given is None:
+        return None
+    raise ValueError("the verdict is false_alarm or missed, or null (none without JSON) to take it back")
 
 
 def _seconds(document: dict[str, Any], name: str) -> float:
     try:
         moment = datetime.fromisoformat(document[name])
-        if moment.tzinfo is None:
-            raise ValueError
-        return moment.timestamp()
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} is a time with its zone, as 2026-01-31T22:15:30Z") from None
+    except (KeyError, TypeError, ValueError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"{name} is a time with its zone, as 2026-01-31T22:15:30Z")
+    return moment.timestamp()
 
 
 class MarkTaker:

@@ -65,8 +65,8 @@ def forget(
 ) -> Erased:
     """Delete everything that overlaps a stretch; done again, it finds nothing. A run may go on meanwhile.
 
-    Files go first: which event they show is known from the stores. A file whose event is not known there goes where it
-    may show the stretch, judged by when it was written.
+    Files go first: which event they show is known from the stores. A file whose event is not known goes where it may
+    show the stretch, judged by when it was written.
 
     Args:
         stores: Features, scores, events and marks, of each bundle.

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from edge_runtime.bundle.calibration import Calibration
-from edge_runtime.errors import BundleRefused, Conflict, OutputFailed, UsageError, one_line
+from edge_runtime.errors import BundleRefused, Conflict, OutputFailed, one_line
 from edge_runtime.files import make_folder, printable, shown_path, write_atomic
 from edge_runtime.site.place import Site
 from edge_runtime.site.scorer import SiteScorer

@@ -1,7 +1,7 @@
 """Who may have written a site's scorer: this device alone, by its key.
 
-Without the package `cryptography` nothing can be signed or checked; then scorers are written and taken unsigned. A run
-that trusts keys for its bundles has the package, so it never takes an unsigned one.
+Without the package `cryptography` nothing can be signed or checked; then scorers are written and taken unsigned. A
+run that trusts keys for its bundles has the package, so it never takes an unsigned one.
 """
 
 from __future__ import annotations
@@ -71,12 +71,11 @@ class Seal:
                 return Signed.open([self._device().public], scorer_purpose(bundle_id), content, what).payload
             except BundleRefused as error:
                 raise BundleRefused(
-                    f"{error}; accept one on this device, as the user of the run, or "
-                    f"{_UNDO}"
+                    f"{error}; accept one on this device, as the user of the run, or {_UNDO}"
                 ) from error
         if self._signs:
             raise BundleRefused(
-                f"{what}: is not signed with this device's key; accept a scorer again with hh-edge feedback, or {_UNDO}"
+                f"{what}: is not signed with this device's key; accept a scorer on this device, or {_UNDO}"
             )
         self._tell("cannot be checked")
         return payload
@@ -85,13 +84,13 @@ class Seal:
         """The payload of a file that says itself that it is not signed; None of any other."""
         try:
             document = parse_object(content)
-            if document.get("format") != _UNSIGNED:
-                return None
-            if document.keys() != {"format", "version", "payload"} or document["version"] != 1:
-                raise ValueError("its keys are others")
-            return str(document["payload"]).encode()
         except ValueError as error:
             raise BundleRefused(f"{what}: is no scorer of a site ({printable(str(error))}); {_UNDO}") from error
+        if document.get("format") != _UNSIGNED:
+            return None
+        if document.keys() != {"format", "version", "payload"} or document["version"] != 1:
+            raise BundleRefused(f"{what}: is no scorer of a site that this headhunt-edge reads; {_UNDO}")
+        return str(document["payload"]).encode()
 
     def _device(self) -> PrivateKey:
         with self._lock:

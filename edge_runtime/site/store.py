@@ -339,7 +339,9 @@ class Store:
             UsageError: As of `mark`.
         """
         if (event := self.event(event_id)) is None:
-            raise Conflict(f"event {printable(event_id)}: is not known here, or not any more; features are kept for some days")
+            raise Conflict(
+                f"event {printable(event_id)}: is not known here, or not any more; features are kept for some days"
+            )
         return self.mark(verdict, event.camera, event.start, event.end, at, event_id)
 
     def unmark_event(self, event_id: str, camera: str | None = None) -> bool:

@@ -110,9 +110,9 @@ class Proposed:
     def to_dict(self) -> dict[str, Any]:
         """As plain values, times as UTC; lists hold 200 alarms at most, counts all."""
         parts = self.parts
-        kept, gone, new = (
-            [alarm for part in parts for alarm in chosen(part)]
-            for chosen in (lambda part: part.kept, lambda part: part.gone, lambda part: part.new)
+        gone, new = (
+            [alarm for part in parts for alarm in part.gone],
+            [alarm for part in parts for alarm in part.new],
         )
         return {
             "proposal": self.id,
@@ -126,7 +126,7 @@ class Proposed:
             "loss_before": _mean_loss([(part.loss_before, part) for part in parts]),
             "loss_now": _mean_loss([(part.loss_now, part) for part in parts]),
             "loss_left_out": _mean_loss([(part.loss_left_out, part) for part in parts]),
-            "kept": len(kept),
+            "kept": sum(len(part.kept) for part in parts),
             "gone": [_alarm_document(alarm) for alarm in gone[:_LISTED]],
             "gone_in_all": len(gone),
             "new": [_alarm_document(alarm) for alarm in new[:_LISTED]],
@@ -267,7 +267,8 @@ class Teaching:
         # Those whose scorer has learned all of it already keep it.
         changed = [one for one in found if one[2].changes] or found
         accepted = now()
-        return [site.accept(name, accepted) for site, name, _ in changed][0]
+        learned = [site.accept(name, accepted) for site, name, _ in changed]
+        return learned[0]
 
     def undo(self) -> Learned | None:
         """Take the newest agreement back, of all bundles that it was about.

@@ -1,7 +1,7 @@
 """Three cameras for the demo's bundle: clips that are played in a loop, and the configuration that runs them.
 
-One shows a real event, one a kind of normal life that the calibration set never held, and one nothing of either. Which
-scene shows what to this bundle is tried: of some that are drawn, the first is taken that does so in every loop.
+One shows a real event, one a kind of normal life that the calibration set never held, and one nothing of either.
+Which scene shows what to this bundle is tried: of some that are drawn, the first is taken that does so in every loop.
 """
 
 from __future__ import annotations

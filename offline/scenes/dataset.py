@@ -20,7 +20,16 @@ import numpy as np
 from edge_runtime.errors import SourceUnavailable, UsageError
 from offline.console import Progress
 from offline.scenes.render import BackgroundPictures, render
-from offline.scenes.spec import ABNORMAL_ACTIONS, FOOTAGE, KIND_LAYOUTS, KINDS, SceneSpec, check_acts, check_kinds, draw_spec
+from offline.scenes.spec import (
+    ABNORMAL_ACTIONS,
+    FOOTAGE,
+    KIND_LAYOUTS,
+    KINDS,
+    SceneSpec,
+    check_acts,
+    check_kinds,
+    draw_spec,
+)
 from offline.scenes.truth import BgrImage, RenderedFrame, event_ranges
 from offline.scenes.video import PRESETS, Encoding, FootageLoop, write_mp4
 

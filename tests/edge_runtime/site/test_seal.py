@@ -21,7 +21,9 @@ def test_a_payload_goes_there_and_back(tmp_path: Path) -> None:
 
 def test_another_device_and_another_bundle_refuse_it(tmp_path: Path) -> None:
     content = Seal(tmp_path / "mine").close(BUNDLE, PAYLOAD)
-    with pytest.raises(BundleRefused, match=r"it: signed by .* none of them is trusted here.*accept one on this device"):
+    with pytest.raises(
+        BundleRefused, match=r"it: signed by .* none of them is trusted here.*accept one on this device"
+    ):
         Seal(tmp_path / "yours").open(BUNDLE, content, "it")
     with pytest.raises(BundleRefused, match="was signed for"):
         Seal(tmp_path / "mine").open(OTHER, content, "it")
@@ -31,20 +33,18 @@ def test_no_byte_of_it_can_be_changed(tmp_path: Path) -> None:
     """Refused, or the very same payload: a blank between two keys means nothing."""
     seal = Seal(tmp_path)
     content = seal.close(BUNDLE, PAYLOAD)
-    refused = 0
-    for place in range(len(content)):
-        for changed in (content[place] ^ 1, content[place] ^ 32, 0x20):
-            if changed == content[place]:
-                continue
+    refused = tried = 0
+    for place in range(len(content.rstrip())):
+        with pytest.raises(HeadHuntError):
+            seal.open(BUNDLE, content[:place], "it")
+        for byte in {content[place] ^ 1, content[place] ^ 32, 0x20} - {content[place]}:
+            changed = content[:place] + bytes([byte]) + content[place + 1 :]
+            tried += 1
             try:
-                assert seal.open(BUNDLE, content[:place] + bytes([changed]) + content[place + 1 :], "it").decode() == (
-                    PAYLOAD
-                )
+                assert seal.open(BUNDLE, changed, "it").decode() == PAYLOAD
             except HeadHuntError:
                 refused += 1
-        with pytest.raises(HeadHuntError):
-            seal.open(BUNDLE, content[:place].rstrip(), "it")
-    assert refused > 2 * len(content)
+    assert refused > 0.9 * tried
 
 
 def test_an_unsigned_one_is_used_only_where_nothing_can_be_signed(
