@@ -257,7 +257,7 @@ class Trial:
         what = asked["do"]
         operator.ask(asked)
         if self._rng.random() < 0.15:
-            time.sleep(self._rng.uniform(0, 0.03))
+            time.sleep(self._rng.uniform(0, 0.08))
             answers = operator.kill()
             operator.start()
             if not answers:

@@ -64,8 +64,8 @@ class Proposal:
         loss_left_out: The same by new scorers that did not see their mark: what to expect of the next one.
         wrong_before: Marked segments on the wrong side of the threshold, by the bundle's scorer.
         wrong_left_out: The same by scorers that did not see their mark.
-        wrong_marks_before: Marks that are wrong as a whole, by the bundle's scorer: false alarms of which some segment
-            is above the threshold, and what was missed of which none is.
+        wrong_marks_before: Marks that are wrong as a whole, by the bundle's scorer: false alarms of which some
+            segment is above the threshold, and what was missed of which none is.
         wrong_marks_left_out: The same by scorers that did not see them.
         days: How far back the remembered segments go.
         kept: Alarms of these days that stay, as they would be.
