@@ -92,7 +92,8 @@ def command(**given: Any) -> None:
     elif given["listed"]:
         _list(site, teaching, as_json)
     elif given["unmark"] is not None:
-        teaching.unmark(given["unmark"])
+        if not teaching.unmark(given["unmark"]):
+            raise UsageError(f"there is no mark {given['unmark']}; --list shows them")
         tell(as_json_text({"unmarked": given["unmark"]}) if as_json else f"mark {given['unmark']} is deleted")
     else:
         _propose(teaching, given["accept"], as_json)

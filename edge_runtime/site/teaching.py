@@ -223,15 +223,11 @@ class Teaching:
         found = [event for site in self._with_store() if (event := site.newest_event(camera)) is not None]
         return max(found, key=lambda event: event.start).id if found else None
 
-    def unmark(self, number: int) -> None:
-        """Take a mark back.
-
-        Raises:
-            UsageError: There is none of that number.
-        """
+    def unmark(self, number: int) -> bool:
+        """Take a mark back; whether there was one of that number."""
         place, mark = divmod(number, _A_BUNDLE)
-        if not (0 <= place < len(self._sites) and mark) or not self._sites[place].unmark(mark):
-            raise UsageError(f"there is no mark {number}; it may have been deleted already")
+        sites = self._sites
+        return 0 <= place < len(sites) and sites[place] in self._with_store() and sites[place].unmark(mark)
 
     # ---- scorers
 

@@ -35,6 +35,7 @@ _CONFIGURATION = """\
 # Three cameras that play generated clips in a loop, in real time:
 #   hh-edge run --config {path}
 # Then open http://127.0.0.1:8480
+version: 1
 bundle: bundle
 provider: cpu
 http: {{}}                  # the page, on this machine alone
