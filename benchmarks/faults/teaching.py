@@ -135,7 +135,7 @@ class Counts:
         killed: How often the operator was killed in the middle of each, and whether it was done by then.
         failed: How often each failed while the disk was full.
         faults: What should not have been.
-        rss: MiB of the run: of each of its lives, at the first and the last word.
+        rss: MiB of the run, of each of its lives: in the middle of it, and at its end.
         drifted: How often a camera was told to have drifted.
     """
 
@@ -143,7 +143,7 @@ class Counts:
     killed: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
-    rss: list[tuple[int, float, float]] = field(default_factory=list)
+    rss: list[tuple[float, float]] = field(default_factory=list)
     drifted: int = 0
 
 
@@ -230,10 +230,9 @@ class Trial:
             self._index = int(said[-1]["index"])
 
     def _end_of_life(self) -> None:
-        # What is loaded at its beginning is no growth.
-        life = [one["rss"] for one in self._life]
-        if len(life) > 8:
-            self.counts.rss.append((len(life), life[4], life[-1]))
+        # What fills up in its first half is no growth.
+        if life := [one["rss"] for one in self._life]:
+            self.counts.rss.append((life[len(life) // 2], life[-1]))
         self.counts.drifted += max((one.get("drifted", 0) for one in self._life), default=0)
         self._life = []
 
@@ -407,8 +406,8 @@ def _same_stretch(mine: set[Mark], others: set[Mark]) -> set[Mark]:
 
 def _told(trial: Trial, hours: float, seconds: float, runs: int) -> list[str]:
     counts = trial.counts
-    grown = [after - before for _, before, after in counts.rss]
-    most = max((after for _, _, after in counts.rss), default=0.0)
+    grown = [after - before for before, after in counts.rss]
+    most = max((after for _, after in counts.rss), default=0.0)
 
     def listed(counted: Counter[str]) -> str:
         return ", ".join(f"{name} {count}" for name, count in sorted(counted.items())) or "nothing"
@@ -418,8 +417,9 @@ def _told(trial: Trial, hours: float, seconds: float, runs: int) -> list[str]:
         f"acknowledged          {listed(counts.asked)}",
         f"killed in the middle  {listed(counts.killed)}",
         f"failed, disk full     {listed(counts.failed)}",
-        f"drift                 told or ended {counts.drifted} times",
-        f"memory of the run     {most:.0f} MiB at most; {max(grown, default=0.0):+.1f} MiB in a life at most",
+        f"drift                 told {counts.drifted} times (views are learned for a day before that)",
+        f"memory of the run     {most:.0f} MiB at most; {max(grown, default=0.0):+.1f} MiB in the second half of a life at "
+        "most",
         f"faults                {len(counts.faults)}",
         *[f"  {fault}" for fault in counts.faults[:20]],
     ]
@@ -460,8 +460,9 @@ def teaching(
             trial = Trial(bundle, folder, place, hours, pace_ms / 1000, seed)
             trial.go(disk, every, kill)
             runs = len(trial.counts.rss)
+        given = "" if path is None else f" --bundle {path}"
         lines = [
-            f"$ python -m benchmarks.faults.teaching --hours {hours:g} --seed {seed}",
+            f"$ python -m benchmarks.faults.teaching --hours {hours:g} --seed {seed}{given}",
             json.dumps(machine()),
             "",
             *_told(trial, hours, time.monotonic() - started, runs),
