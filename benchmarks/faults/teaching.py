@@ -418,8 +418,7 @@ def _told(trial: Trial, hours: float, seconds: float, runs: int) -> list[str]:
         f"killed in the middle  {listed(counts.killed)}",
         f"failed, disk full     {listed(counts.failed)}",
         f"drift                 told {counts.drifted} times (views are learned for a day before that)",
-        f"memory of the run     {most:.0f} MiB at most; {max(grown, default=0.0):+.1f} MiB in the second half of a life at "
-        "most",
+        f"memory of the run     {most:.0f} MiB at most; {max(grown, default=0.0):+.1f} MiB in the second half of a life",
         f"faults                {len(counts.faults)}",
         *[f"  {fault}" for fault in counts.faults[:20]],
     ]

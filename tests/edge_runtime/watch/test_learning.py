@@ -54,7 +54,9 @@ def test_a_camera_whose_bundle_has_nothing_to_learn_from_is_watched_all_the_same
     old = tmp_path / "old"
     shutil.copytree(bundle.path, old)
     (old / "calibration.npz").unlink()
-    edit(old, lambda document: document.update(files=[f for f in document["files"] if f["path"] != "calibration.npz"]))
+    edit(
+        old, lambda document: document.update(files=[f for f in document["files"] if f["path"] != "calibration.npz"])
+    )
     detector = Detector(Bundle.open(old), engine=opened.engine, self_test=False)
     run = learning()
     with pytest.raises(BundleRefused, match=r"calibration\.npz"):
