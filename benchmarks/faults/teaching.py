@@ -406,7 +406,7 @@ def _same_stretch(mine: set[Mark], others: set[Mark]) -> set[Mark]:
 
 def _told(trial: Trial, hours: float, seconds: float, runs: int) -> list[str]:
     counts = trial.counts
-    grown = [after - before for before, after in counts.rss]
+    grown = max((after - before for before, after in counts.rss), default=0.0)
     most = max((after for _, after in counts.rss), default=0.0)
 
     def listed(counted: Counter[str]) -> str:
@@ -418,7 +418,7 @@ def _told(trial: Trial, hours: float, seconds: float, runs: int) -> list[str]:
         f"killed in the middle  {listed(counts.killed)}",
         f"failed, disk full     {listed(counts.failed)}",
         f"drift                 told {counts.drifted} times (views are learned for a day before that)",
-        f"memory of the run     {most:.0f} MiB at most; {max(grown, default=0.0):+.1f} MiB in the second half of a life",
+        f"memory of the run     {most:.0f} MiB at most; {grown:+.1f} MiB in the second half of a life",
         f"faults                {len(counts.faults)}",
         *[f"  {fault}" for fault in counts.faults[:20]],
     ]
