@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -392,7 +393,7 @@ class Store:
                 events = self._db.execute(f"DELETE FROM events WHERE {where}", values).rowcount  # noqa: S608
                 marks = self._delete_marks(where, values)
             self._db.execute("VACUUM")
-            busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            busy = self._empty_log()
         except sqlite3.Error as error:
             raise OutputFailed(f"{shown_path(self.path)}: cannot be cleared ({error}); try again") from error
         if busy:
@@ -400,6 +401,16 @@ class Store:
                 f"{shown_path(self.path)}: all is deleted, but another process still reads the log; try again"
             )
         return Forgotten(segments, events, marks)
+
+    def _empty_log(self) -> bool:
+        """Write the log into the file and empty it; whether that could not be done."""
+        until_s = time.monotonic() + _WAIT_S
+        while True:
+            busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # SQLite waits for readers and writers, but not for one that is doing the same.
+            if not busy or time.monotonic() > until_s:
+                return bool(busy)
+            time.sleep(0.05)
 
     def _delete_marks(self, where: str, values: tuple[object, ...]) -> int:
         chosen = f"SELECT id FROM marks WHERE {where}"  # noqa: S608  only conditions of this file

@@ -6,6 +6,7 @@ Which scene shows what to this bundle is tried: of some that are drawn, the firs
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ _SECONDS = 20.0
 _TRIED, _LOOPS = 5, 3
 _ENCODING = Encoding(23, "veryfast")
 _PERFECT = 1.0
+_KNOWN = "events.json"
 
 _CONFIGURATION = """\
 # Three cameras that play generated clips in a loop, in real time:
@@ -125,48 +127,63 @@ def make_cameras(folder: Path, bundle: Bundle, kinds: Sequence[str], seed: int, 
     Raises:
         OutputFailed: The disk is full.
     """
-    clips = folder / "clips"
+    clips, path = folder / "clips", folder / "cameras.yaml"
+    made_of = _made_of(bundle, kinds, seed)
+    if path.is_file() and _known(clips).get("made_of") == made_of:
+        return path
     clips.mkdir(parents=True, exist_ok=True)
     with Detector(bundle, "cpu", self_test=False) as detector:
 
-        def best(camera: str, draw: Callable[[int], SceneSpec], good: Callable[[Looped], float]) -> Looped:
+        def best(camera: str, draw: Callable[[int], SceneSpec], good: Callable[[float, float], float]) -> Looped:
             tried: list[tuple[float, Looped]] = []
             for number in range(_TRIED):
                 spec = draw(seed + 100 * (number + 1))
                 clip = Clip(f"{camera}-{number}.mp4", "test", spec, _ENCODING)
                 events = tuple((start / spec.fps, end / spec.fps) for start, end in make_clip(clips, clip))
                 looped = Looped(camera, clips / clip.name, spec.kind, events)
-                tried.append((good(looped), looped))
+                tried.append((good(*_shares_of_loops(detector, looped)), looped))
                 if tried[-1][0] >= _PERFECT:
                     break
             value, chosen = max(tried, key=lambda one: one[0])
             console.say(f"camera {camera}: scene {tried.index((value, chosen)) + 1} of {len(tried)} tried")
             return chosen
 
-        def quiet(looped: Looped) -> float:
-            return _PERFECT - _share_of_loops(detector, looped, real=False)
-
         chosen = [
             best(
                 "gate",
                 lambda number: _spec(number, kinds[number // 100 % len(kinds)]),
-                lambda looped: (
-                    _share_of_loops(detector, looped, real=True) - _share_of_loops(detector, looped, real=False)
-                ),
+                lambda real, false: real - false,
             ),
-            best("path", lambda number: _spec(number, None, mostly=LEFT_OUT), lambda looped: 1 - quiet(looped)),
-            best("yard", lambda number: _spec(number, None), quiet),
+            best("path", lambda number: _spec(number, None, mostly=LEFT_OUT), lambda _, false: false),
+            best("yard", lambda number: _spec(number, None), lambda _, false: 1 - false),
         ]
     for looped in chosen:
         os.replace(looped.path, clips / f"{looped.camera}.mp4")
-    known = {looped.camera: {"kind": looped.kind, "events": looped.events} for looped in chosen}
     for rest in [*clips.glob("*-*.mp4"), *clips.glob("*.json")]:
         rest.unlink()
     # What really happens in them, in seconds.
-    write_atomic(clips / "events.json", (json.dumps(known, indent=1) + "\n").encode())
-    path = folder / "cameras.yaml"
+    known: dict[str, object] = {
+        looped.camera: {"kind": looped.kind, "events": looped.events} for looped in chosen
+    } | {"made_of": made_of}
     write_atomic(path, _CONFIGURATION.format(path=path, gate=f"a {chosen[0].kind}").encode())
+    write_atomic(clips / _KNOWN, (json.dumps(known, indent=1) + "\n").encode())
     return path
+
+
+def _known(clips: Path) -> dict[str, object]:
+    try:
+        known = json.loads((clips / _KNOWN).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _made_of(bundle: Bundle, kinds: Sequence[str], seed: int) -> str:
+    """What decides which scenes are taken."""
+    manifest = bundle.manifest
+    files = sorted((entry.path, entry.sha256) for entry in manifest.files if ".onnx" in entry.path)
+    values = [_SECONDS, _TRIED, _LOOPS, seed, list(kinds), files, repr(manifest.locators.full)]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _spec(seed: int, kind: str | None, mostly: str | None = None) -> SceneSpec:
@@ -183,16 +200,17 @@ def _spec(seed: int, kind: str | None, mostly: str | None = None) -> SceneSpec:
     )
 
 
-def _share_of_loops(detector: Detector, looped: Looped, *, real: bool) -> float:
-    """In which share of the loops something is told of the real event, or of something else."""
+def _shares_of_loops(detector: Detector, looped: Looped) -> tuple[float, float]:
+    """In which share of the loops something is told of the real event, and of something else."""
     camera = LoopedCamera(detector, looped)
-    told: set[int] = set()
+    told: dict[str, EventRecord] = {}
     # One more: the end of the last loop is not final yet.
     for _ in range(_LOOPS + 1):
-        for record in camera.loop():
-            if isinstance(record, EventRecord) and camera.meets_event(record) == real:
-                told.add(int(record.start_s // camera.length_s))
-    return len(told - {_LOOPS}) / _LOOPS
+        told |= {record.id: record for record in camera.loop() if isinstance(record, EventRecord)}
+    loops: dict[bool, set[int]] = {True: set(), False: set()}
+    for event in told.values():
+        loops[camera.meets_event(event)].add(int(event.start_s // camera.length_s))
+    return len(loops[True] - {_LOOPS}) / _LOOPS, len(loops[False] - {_LOOPS}) / _LOOPS
 
 
 def _read(path: Path) -> tuple[list[UInt8Array], float]:
