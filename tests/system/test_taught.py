@@ -66,7 +66,7 @@ def test_marked_agreed_to_used_and_undone(
     with log.open("w") as errors:
         run = start("run", "--config", config, "--provider", "cpu", "--threads", 1, env=mine, stderr=errors)
         try:
-            until(lambda: (tmp_path / "records.jsonl").is_file(), LIMIT_S)
+            until((tmp_path / "records.jsonl").is_file, LIMIT_S)
             for camera in ("gate", "yard"):
                 until(partial(marked, camera), LIMIT_S)
             assert len(feedback(short, "--list")["marks"]) == 1
