@@ -24,6 +24,9 @@ from edge_runtime.site.store import Mark, Verdict
 from edge_runtime.site.taught import TaughtSite
 from edge_runtime.stream.clock import rfc3339
 
+#: The longest stretch that is marked at once, in seconds.
+LONGEST_S = 3600.0
+
 _A_BUNDLE = 10**9
 _LISTED = 200
 
@@ -210,12 +213,14 @@ class Teaching:
 
         Raises:
             Conflict: Nothing of it is kept.
-            UsageError: It ends before it starts.
+            UsageError: It ends before it starts, or is longer than `LONGEST_S`.
         """
         return self.mark_stretch("missed", camera, start, end)
 
     def mark_stretch(self, verdict: Verdict, camera: str, start: float, end: float) -> Mark:
         """As `mark_missed`, of either verdict."""
+        if not end - start <= LONGEST_S:
+            raise UsageError(f"mark what happened, {LONGEST_S / 60:.0f} minutes at most; several marks say more")
         return self._first(lambda site: site.mark_stretch(verdict, camera, start, end))
 
     def newest_event(self, camera: str) -> str | None:

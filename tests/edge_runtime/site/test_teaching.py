@@ -134,6 +134,16 @@ def test_an_event_has_one_mark_however_it_grows(site: Site) -> None:
     assert teaching.marks() == []
 
 
+@pytest.mark.parametrize(
+    ("start", "end"), [(0.0, 1e12), (-1e300, 1e300), (0.0, float("inf")), (float("nan"), 1.0), (5.0, 5.0), (6.0, 5.0)]
+)
+def test_a_stretch_is_one_that_something_can_happen_in(site: Site, start: float, end: float) -> None:
+    fill(site, "gate")
+    with pytest.raises(UsageError):
+        Teaching([site]).mark_missed("gate", start, end)
+    assert Teaching([site]).marks() == []
+
+
 def test_the_threshold_that_holds_for_a_camera_counts(site: Site) -> None:
     class Limits:
         threshold, min_duration_s, cooldown_s = 0.999, 0.0, 0.0
