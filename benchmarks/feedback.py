@@ -24,7 +24,7 @@ import numpy as np
 from edge_runtime.bundle.calibration import Calibration
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.inference.engines import fitted_on, open_engine
-from edge_runtime.site.feedback import alarms
+from edge_runtime.site.feedback import Rule, alarms
 from edge_runtime.site.scorer import SiteScorer, refit
 from edge_runtime.stream.locator import LocatorSpec
 from models.loading import REFERENCE
@@ -72,7 +72,7 @@ class Judged:
         found = []
         for place, (one, scores) in enumerate(zip(self.videos, self.scores(weights), strict=True)):
             spans = one.spans.astype(np.float64)
-            for alarm in alarms("", spans[:, 0], spans[:, 1], scores, self.locator, threshold):
+            for alarm in alarms("", spans[:, 0], spans[:, 1], scores, Rule(self.locator, threshold)):
                 found.append((place, alarm.start, alarm.end))
         return found
 

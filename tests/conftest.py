@@ -24,6 +24,8 @@ extend_path()
 
 # What `auto` measures here is nobody's business but the tests'.
 os.environ["XDG_CACHE_HOME"] = str(CACHE / "home")
+# Nor is a device's key.
+os.environ["XDG_STATE_HOME"] = str(CACHE / "state")
 
 # Machines that run the tests are shared: how long an example takes says nothing of the code.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -15,6 +15,7 @@ from edge_runtime.errors import CameraUnavailable, HeadHuntError, one_line
 from edge_runtime.files import shown_path
 from edge_runtime.outputs.http_client import HttpServer
 from edge_runtime.outputs.mqtt_link import try_broker
+from edge_runtime.site.place import site_folder
 from edge_runtime.video.probe import probe
 from edge_runtime.video.sources import Source, check_file
 from edge_runtime.watch.config import PlannedCamera, read_plan
@@ -103,6 +104,9 @@ def _outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterator[F
         yield _tried("frigate", server.shown, partial(server.send, "GET", "/api/version", b"", {}))
     if configuration.mqtt or configuration.webhook or configuration.frigate:
         yield _writable("spool", spool_folder(configuration))
+    if configuration.feedback is not None and configuration.bundle is not None:
+        given = configuration.feedback.path
+        yield _writable("feedback", site_folder(configuration.bundle) if given is None else Path(given))
     if configuration.clips is not None:
         yield _writable("clips", Path(configuration.clips.path))
 

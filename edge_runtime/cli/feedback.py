@@ -10,11 +10,12 @@ import click
 
 from edge_runtime.cli.exit_codes import tell
 from edge_runtime.cli.options import AS_JSON, DEBUG, as_json_text
+from edge_runtime.files import shown_path
 
 if TYPE_CHECKING:
     from edge_runtime.site.feedback import Alarm, Proposal
     from edge_runtime.site.place import Site
-    from edge_runtime.site.store import Store
+    from edge_runtime.site.teaching import Teaching
 
 _SHOWN = 10
 
@@ -53,6 +54,10 @@ def command(**given: Any) -> None:
     same threshold; nothing changes before --accept. A run that is going on uses the new scorer within seconds. The
     bundle itself is never changed, and --undo leads back.
 
+    With the extra [sign] a scorer is signed with this device's key, in the state folder ($STATE_DIRECTORY, else
+    ~/.local/state/headhunt-edge), and a run takes no other: give the command as the user and with the state folder of
+    the run.
+
     \b
     Example:
       hh-edge feedback --bundle bundle/ 0185d179-20260131T221530123-gate-4 false_alarm
@@ -63,8 +68,8 @@ def command(**given: Any) -> None:
     """
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.errors import UsageError
-    from edge_runtime.site.learned import undo_learned
     from edge_runtime.site.place import Site
+    from edge_runtime.site.teaching import Teaching
 
     asked = [given["listed"], given["unmark"] is not None, given["propose"], given["accept"], given["undo"]]
     if sum(asked) + (given["verdict"] is not None) != 1:
@@ -72,29 +77,29 @@ def command(**given: Any) -> None:
             "mark an EVENT as false_alarm or missed, or say --list, --unmark, --propose, --accept, --undo"
         )
     site = Site.of(Bundle.open(given["bundle"]), given["site"])
+    teaching = Teaching([site], locator_of=lambda _: str(given["locator"]))
     as_json: bool = given["as_json"]
     if given["undo"]:
-        learned = undo_learned(site)
+        learned = teaching.undo()
         number = 0 if learned is None else learned.number
         told = "the bundle's own scorer is used" if learned is None else f"the site's scorer {number} is used"
         tell(as_json_text({"scorer": number}) if as_json else told)
         return
-    with site.open_store(create=False) as store:
-        if given["verdict"] is not None:
-            _mark(store, given, as_json)
-        elif given["listed"]:
-            _list(store, as_json)
-        elif given["unmark"] is not None:
-            if not store.unmark(given["unmark"]):
-                raise UsageError(f"there is no mark {given['unmark']}; --list shows them")
-            tell(as_json_text({"unmarked": given["unmark"]}) if as_json else f"mark {given['unmark']} is deleted")
-        else:
-            _propose(site, store, given, as_json)
+    if not site.store_path.is_file():
+        raise UsageError(f"{shown_path(site.store_path)}: no such store; hh-edge run with `feedback:` writes one")
+    if given["verdict"] is not None:
+        _mark(teaching, given, as_json)
+    elif given["listed"]:
+        _list(site, teaching, as_json)
+    elif given["unmark"] is not None:
+        if not teaching.unmark(given["unmark"]):
+            raise UsageError(f"there is no mark {given['unmark']}; --list shows them")
+        tell(as_json_text({"unmarked": given["unmark"]}) if as_json else f"mark {given['unmark']} is deleted")
+    else:
+        _propose(teaching, given["accept"], as_json)
 
 
-def _mark(store: Store, given: dict[str, Any], as_json: bool) -> None:
-    import time
-
+def _mark(teaching: Teaching, given: dict[str, Any], as_json: bool) -> None:
     from edge_runtime.errors import UsageError
     from edge_runtime.site.forget import parse_time, shown_time
 
@@ -103,10 +108,11 @@ def _mark(store: Store, given: dict[str, Any], as_json: bool) -> None:
     if (event is None) == (None in stretch) or (event is not None and any(part is not None for part in stretch)):
         raise UsageError("mark either an EVENT, or - with --camera, --from and --to")
     if event is not None:
-        mark = store.mark_event(event, given["verdict"], time.time())
+        mark = teaching.mark_event(event, given["verdict"])
+        assert mark is not None
     else:
         start, end = parse_time(given["start"]), parse_time(given["end"])
-        mark = store.mark(given["verdict"], given["camera"], start, end, time.time())
+        mark = teaching.mark_stretch(given["verdict"], given["camera"], start, end)
     if as_json:
         tell(as_json_text({"mark": mark.id, "camera": mark.camera, "start": mark.start, "end": mark.end}))
         return
@@ -116,10 +122,12 @@ def _mark(store: Store, given: dict[str, Any], as_json: bool) -> None:
     )
 
 
-def _list(store: Store, as_json: bool) -> None:
+def _list(site: Site, teaching: Teaching, as_json: bool) -> None:
     from edge_runtime.site.forget import shown_time
 
-    events, marks = store.events(), store.marks()
+    with site.open_store(create=False) as store:
+        events = store.events()
+    marks = teaching.marks()
     if as_json:
         fields = ("id", "camera", "start", "end", "peak")
         said = ("id", "verdict", "camera", "start", "end", "event", "at")
@@ -140,12 +148,10 @@ def _list(store: Store, as_json: bool) -> None:
         tell("no events and no marks")
 
 
-def _propose(site: Site, store: Store, given: dict[str, Any], as_json: bool) -> None:
-    from edge_runtime.site.feedback import accept, propose
-
-    proposal = propose(site, store, given["locator"])
-    learned = accept(site, proposal) if given["accept"] else None
-    number = None if learned is None else learned.number
+def _propose(teaching: Teaching, accept: bool, as_json: bool) -> None:
+    proposed = teaching.propose()
+    number = teaching.accept(proposed.id).number if accept else None
+    (proposal,) = proposed.parts
     tell(as_json_text(proposed_document(proposal, number)) if as_json else proposed_text(proposal, number))
 
 

@@ -12,7 +12,13 @@ from edge_runtime.cli.options import AS_JSON, DEBUG, as_json_text
 
 
 @click.command("forget")
-@click.option("--bundle", type=click.Path(path_type=Path), required=True, help="The bundle that the run uses.")
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    required=True,
+    multiple=True,
+    help="The bundle that the run uses; repeat it for cameras with bundles of their own.",
+)
 @click.option(
     "--site",
     type=click.Path(path_type=Path),
@@ -25,7 +31,9 @@ from edge_runtime.cli.options import AS_JSON, DEBUG, as_json_text
 @AS_JSON
 @DEBUG
 def command(**given: Any) -> None:
-    """Delete features, scores, events, marks, snapshots and clips of a stretch of time; a run may go on meanwhile.
+    """Delete features, scores, events, marks, snapshots, clips and what else shows a stretch of time.
+
+    A run may go on meanwhile; what it is writing at that moment stays, so name a stretch that is over.
 
     What is deleted is overwritten in the store, as far as file systems and flash memory let a program do that.
     Records that outputs have taken are not touched, nor is a scorer that learned from a deleted mark: --propose and
@@ -35,18 +43,17 @@ def command(**given: Any) -> None:
     Example:
       hh-edge forget --bundle bundle/ --clips clips/ --camera gate --from 2026-01-31T22:00 --to 2026-01-31T23:00
     """
+    from contextlib import ExitStack
+
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.site.forget import forget, parse_time
     from edge_runtime.site.place import Site
 
     start, end = parse_time(given["start"]), parse_time(given["end"])
-    site = Site.of(Bundle.open(given["bundle"]), given["site"])
-    store = site.open_store(create=False) if site.store_path.is_file() else None
-    try:
-        erased = forget(store, given["clips"], given["camera"], start, end)
-    finally:
-        if store is not None:
-            store.close()
+    with ExitStack() as stack:
+        sites = [Site.of(Bundle.open(path), given["site"]) for path in given["bundle"]]
+        stores = [stack.enter_context(site.open_store(create=False)) for site in sites if site.store_path.is_file()]
+        erased = forget(stores, given["clips"], given["camera"], start, end)
     kept = erased.kept
     if given["as_json"]:
         document = {"segments": kept.segments, "events": kept.events, "marks": kept.marks}

@@ -29,6 +29,7 @@ from edge_runtime.watch.config_outputs import check_outputs, open_outputs
 from edge_runtime.watch.config_settings import Configuration
 from edge_runtime.watch.detectors import Detectors
 from edge_runtime.watch.files import check_files
+from edge_runtime.watch.learning import Learning
 from edge_runtime.watch.notify import ServiceManager
 from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.run import Runner
@@ -119,7 +120,8 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
             options = _run_options(configuration, chosen, console, service.alive)
             sources = [camera.source for camera in plan.cameras if camera.enabled]
             check_files(sources)
-            supervisor = _supervisor(plan, chosen, asked, detectors)
+            learning = _learning(configuration)
+            supervisor = _supervisor(plan, chosen, asked, detectors, learning)
             bundle = bundles.open(Path(str(configuration.bundle)))
             # Refused before the graphs are loaded.
             bundle.manifest.segment.striding(configuration.stride)
@@ -131,11 +133,18 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
                     configuration,
                     [camera.source.name for camera in plan.cameras],
                     None if supervisor is None else supervisor.pause,
+                    None if learning is None else learning.teaching,
                 ) as others,
                 Outputs(
-                    [Output(lines, required=True), *others.outputs, *_feedback(configuration, bundle, detectors)]
+                    [
+                        Output(lines, required=True),
+                        *others.outputs,
+                        *([] if learning is None else [Output(learning.recorders)]),
+                    ]
                 ) as outputs,
             ):
+                if learning is not None:
+                    learning.take(Path(str(configuration.bundle)), detectors.open(bundle))
                 if supervisor is not None:
                     supervisor.board = others.board
                 runner = Runner(
@@ -197,22 +206,9 @@ def _lines(configuration: Configuration, live: bool) -> AbstractContextManager[J
     )
 
 
-def _feedback(configuration: Configuration, bundle: Bundle, detectors: Detectors) -> list[Output]:
-    """What keeps features for operators to mark, and uses the site's scorer; none where that was not asked for."""
-    settings = configuration.feedback
-    if settings is None:
-        return []
-    from edge_runtime.site.place import Site
-    from edge_runtime.site.recorder import Recorder
-
-    recorder = Recorder(
-        Site.of(bundle, None if settings.path is None else Path(settings.path)),
-        detectors.open(bundle),
-        retention_s=settings.retention_days * 86_400,
-        bytes_a_day=round(settings.max_mb_a_day * 1e6),
-        step_s=bundle.manifest.segment.striding(configuration.stride).step_s,
-    )
-    return [Output(recorder)]
+def _learning(configuration: Configuration) -> Learning | None:
+    """What keeps features for operators to mark, and uses the sites' scorers; None where that was not asked for."""
+    return None if configuration.feedback is None else Learning(configuration.feedback, configuration)
 
 
 def _unfinished(configuration: Configuration, others: Sequence[EventRecord]) -> list[EventRecord]:
@@ -222,7 +218,9 @@ def _unfinished(configuration: Configuration, others: Sequence[EventRecord]) -> 
     return list({event.id: event for event in (*others, *told)}.values())
 
 
-def _supervisor(plan: Plan, chosen: Chosen, asked: threading.Event, detectors: Detectors) -> Supervisor | None:
+def _supervisor(
+    plan: Plan, chosen: Chosen, asked: threading.Event, detectors: Detectors, learning: Learning | None
+) -> Supervisor | None:
     """What looks after the cameras of a configuration; None for files, and without one."""
     if chosen.wishes.config is None:
         return None
@@ -236,7 +234,10 @@ def _supervisor(plan: Plan, chosen: Chosen, asked: threading.Event, detectors: D
     def completed(camera: PlannedCamera) -> CameraOptions:
         if camera.bundle is None:
             return camera.options
-        return replace(camera.options, detector=detectors.open_at(camera.bundle))
+        detector = detectors.open_at(camera.bundle)
+        if learning is not None:
+            learning.take_if_possible(camera.bundle, detector)
+        return replace(camera.options, detector=detector)
 
     def read_again() -> Plan:
         return check_reloaded(chosen.wishes.plan())

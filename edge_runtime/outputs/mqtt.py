@@ -16,6 +16,7 @@ from edge_runtime.files import printable
 from edge_runtime.outputs.mqtt_camera import MqttCamera
 from edge_runtime.outputs.mqtt_discovery import birth_topic, device_description, discovery_topic
 from edge_runtime.outputs.mqtt_link import BrokerLink, Hear
+from edge_runtime.outputs.mqtt_marks import Marks, MarkTaker
 from edge_runtime.outputs.mqtt_onvif import onvif_message, onvif_topic
 from edge_runtime.outputs.mqtt_published import Published
 from edge_runtime.outputs.mqtt_settings import MqttSettings, TlsSettings
@@ -58,6 +59,7 @@ class MqttSink:
         on_pause: Pauses or resumes a camera when somebody asks for it over MQTT; without it there is no switch. The
             connection's thread calls it, and waits for it; what it raises is logged, and the switch stays as it was.
             It may call `publish_pause` itself.
+        marks: Takes what somebody says of events over MQTT; without it nobody can.
         published: Where the names of cameras that the broker was told of are kept, such as `Notes` of a spool. Those
             of earlier runs that are not among `cameras` are forgotten, as by `forget`.
         patience_s: Longest wait of a `write` for the broker, in seconds.
@@ -73,6 +75,7 @@ class MqttSink:
         cameras: Iterable[str] = (),
         *,
         on_pause: OnPause | None = None,
+        marks: Marks | None = None,
         published: MutableMapping[str, str] | None = None,
         patience_s: float = 5.0,
     ) -> None:
@@ -89,6 +92,9 @@ class MqttSink:
         known = list(dict.fromkeys(cameras))
         camera_topics(settings.prefix, known)
         hear: dict[str, Hear] = {f"{settings.prefix}/+/pause/set": self._asked_to_pause}
+        self._marks = None if marks is None else MarkTaker(self.name, marks, self._answer_mark)
+        if marks is not None:
+            hear[f"{settings.prefix}/+/feedback/set"] = self._asked_to_mark
         if settings.discovery:
             hear[birth_topic(settings.discovery_prefix)] = self._home_assistant_says
         self._link = BrokerLink(settings, self._available, hear)
@@ -124,6 +130,8 @@ class MqttSink:
 
     def close(self) -> None:
         """Say that the program is offline, and disconnect."""
+        if self._marks is not None:
+            self._marks.close()
         with self._lock:
             for camera in self._cameras.values():
                 if camera.late_score is not None:
@@ -219,6 +227,7 @@ class MqttSink:
             camera.open_events.discard(record.id)
         else:
             camera.open_events.add(record.id)
+            camera.newest_event = record.id
         # Before the event: whoever acts on the event finds the state as it is.
         if bool(camera.open_events) != was_open:
             self._link.keep(camera.topics.state, _OFF if was_open else _ON)
@@ -333,6 +342,7 @@ class MqttSink:
             device_id(self._settings.prefix, camera.name),
             self._available,
             pause=self._on_pause is not None,
+            feedback=self._marks is not None,
         )
         self._link.keep(self._description_topic(camera.name), description)
 
@@ -344,6 +354,21 @@ class MqttSink:
             with self._lock:
                 for camera in self._cameras.values():
                     self._describe(camera)
+
+    def _asked_to_mark(self, topic: str, payload: bytes) -> None:
+        with self._lock:
+            camera = next((one for one in self._cameras.values() if one.topics.feedback_set == topic), None)
+            newest = None if camera is None else camera.newest_event
+        if camera is None:
+            log.warning("%s: %s: there is no camera of that name", self.name, printable(topic))
+        elif self._marks is not None:
+            self._marks.ask(camera.name, payload, newest)
+
+    def _answer_mark(self, name: str, payload: str) -> None:
+        with self._lock:
+            camera = self._cameras.get(name)
+        if camera is not None:
+            self._link.hand_over(camera.topics.feedback, payload)
 
     def _asked_to_pause(self, topic: str, payload: bytes) -> None:
         wanted = payload.decode("utf-8", "replace").strip().upper()

@@ -24,6 +24,7 @@ class MqttCamera:
         scored_s: When its newest score was published.
         late_score: A newer one that was not.
         pauses_told: How often it was said whether it is paused.
+        newest_event: Id of the event of this run that began last.
     """
 
     name: str
@@ -35,6 +36,7 @@ class MqttCamera:
     scored_s: float | None = None
     late_score: str | None = None
     pauses_told: int = 0
+    newest_event: str | None = None
     _quality: list[Quality] = field(default_factory=list)
 
     def take(self, record: CameraRecord) -> str:

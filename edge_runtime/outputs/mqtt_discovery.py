@@ -24,7 +24,9 @@ def birth_topic(prefix: str) -> str:
     return f"{prefix}/status"
 
 
-def device_description(camera: str, topics: CameraTopics, device: str, available: str, *, pause: bool) -> str:
+def device_description(
+    camera: str, topics: CameraTopics, device: str, available: str, *, pause: bool, feedback: bool = False
+) -> str:
     """The description of one camera.
 
     Args:
@@ -33,6 +35,7 @@ def device_description(camera: str, topics: CameraTopics, device: str, available
         device: Its id, of letters, digits, `_` and `-`.
         available: Topic that says whether the program runs.
         pause: Whether it can be paused, for which there is a switch then.
+        feedback: Whether its events can be marked, for which there is a button then.
     """
     running = {"topic": available}
     parts: dict[str, dict[str, Any]] = {
@@ -98,6 +101,16 @@ def device_description(camera: str, topics: CameraTopics, device: str, available
             "state_topic": topics.pause,
             "payload_on": "ON",
             "payload_off": "OFF",
+            "availability": [running],
+        }
+    if feedback:
+        # A camera that has gone since may have given a false alarm.
+        parts["false_alarm"] = {
+            "platform": "button",
+            "name": "Last alarm was false",
+            "icon": "mdi:bell-off-outline",
+            "command_topic": topics.feedback_set,
+            "payload_press": "false_alarm",
             "availability": [running],
         }
     description: dict[str, Any] = {

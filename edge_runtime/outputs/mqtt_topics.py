@@ -70,6 +70,16 @@ class CameraTopics:
         return self._topic("pause/set")
 
     @property
+    def feedback(self) -> str:
+        """Not retained: what became of what somebody said of an event, JSON."""
+        return self._topic("feedback")
+
+    @property
+    def feedback_set(self) -> str:
+        """What somebody says of an event, from others."""
+        return self._topic("feedback/set")
+
+    @property
     def retained(self) -> tuple[str, ...]:
         """All that a broker keeps of this camera."""
         return self.status, self.state, self.score, self.rate, self.snapshot, self.pause

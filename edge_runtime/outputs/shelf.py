@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _PART = ".part"
 # An event's id is that of its run, its camera and a number; see `watch.cameras.run_id`.
-_NAME = re.compile(r"([0-9A-Za-z]{8}-\d{8}T\d{9}(?:\.\d+)?-(.+)-\d+)\.(mp4|jpg)(\.part)?")
+_NAME = re.compile(r"([0-9A-Za-z]{8}-\d{8}T\d{9}(?:\.\d+)?-(.+)-\d+)\.(mp4|seen\.jpg|jpg)(\.part)?")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 # When there is no room, what somebody else deleted is looked for at most this often.
 _RESCAN_S = 30.0

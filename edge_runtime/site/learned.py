@@ -1,38 +1,33 @@
 """The site's scorer on disk: one small file beside the bundle, written whole or not at all, and those before it.
 
-`{"format": 1, "payload": "…", "signature": "…"}`: the payload is a JSON text, of which the very bytes are signed.
-Each accepted scorer is kept in the folder `history` of the site; the current one says which was there before, so that
-one step leads back, and another one farther.
+What is in it is JSON, whose very bytes are signed with the device's key; see `seal`. Each accepted scorer is kept in
+the folder `history` of the site; the current one says which was there before, so that one step leads back, and
+another one farther.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
 
 from edge_runtime.bundle.calibration import Calibration
-from edge_runtime.errors import BundleRefused, UsageError, one_line
+from edge_runtime.errors import BundleRefused, Conflict, OutputFailed, one_line
 from edge_runtime.files import make_folder, printable, shown_path, write_atomic
 from edge_runtime.site.place import Site
 from edge_runtime.site.scorer import SiteScorer
 from edge_runtime.stream.clock import rfc3339
 from edge_runtime.strict_json import parse_json
 
-FORMAT = 1
 _MOST_BYTES = 2**22
 _KEPT = 20
-
-# Signs the payload's bytes with the device's key; None where scorers are not signed.
-Sign = Callable[[bytes], str]
-# verify(bundle_id, payload, signature): raises a HeadHuntError where it may not be used.
-Verify = Callable[[str, bytes, str | None], None]
+_WAY_OUT = "undo it with hh-edge feedback --undo, or remove the file"
 
 
 class Learned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,73 +60,91 @@ class Learned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return SiteScorer(np.array(self.weights, dtype=np.float64), calibration.mean, calibration.scale)
 
 
-class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    format: Literal[1]
-    payload: str
-    signature: str | UnsetType = UNSET
-
-
-def read_learned(site: Site, verify: Verify | None = None) -> Learned | None:
+def read_learned(site: Site) -> Learned | None:
     """The site's current scorer; None where the bundle's own is used.
 
-    Args:
-        site: Of the bundle.
-        verify: Asked before anything of the payload is parsed.
-
     Raises:
-        BundleRefused: The file is no scorer, or another bundle's.
-        HeadHuntError: What `verify` raises.
+        BundleRefused: The file is no scorer, another bundle's, or not signed by this device.
+        HeadHuntError: As of `Seal.open`.
     """
     if not site.scorer_path.exists():
         return None
-    return _read(site, site.scorer_path, verify)
+    return _read(site, site.scorer_path)
 
 
-def write_learned(site: Site, learned: Learned, sign: Sign | None = None) -> None:
+def write_learned(site: Site, learned: Learned) -> None:
     """Make a scorer the site's current one, and keep it.
 
     Raises:
         OutputFailed: It cannot be written; the one before stays.
+        UsageError: The device's key cannot be used.
     """
-    payload = json.dumps(msgspec.to_builtins(learned), allow_nan=False)
-    envelope = {"format": FORMAT, "payload": payload}
-    if sign is not None:
-        envelope["signature"] = sign(payload.encode())
-    content = (json.dumps(envelope) + "\n").encode()
+    content = site.seal.close(site.bundle_id, json.dumps(msgspec.to_builtins(learned), allow_nan=False))
     make_folder(site.folder / "history")
     # First where it is found again, then where it is used.
     write_atomic(_kept(site, learned.number), content)
     write_atomic(site.scorer_path, content)
     for old in sorted(_numbers(site))[:-_KEPT]:
-        _kept(site, old).unlink(missing_ok=True)
+        # The one before may be an old one that an operator went back to.
+        if old != learned.before:
+            with contextlib.suppress(OSError):
+                _kept(site, old).unlink(missing_ok=True)
 
 
-def undo_learned(site: Site, verify: Verify | None = None) -> Learned | None:
+def undo_learned(site: Site) -> Learned | None:
     """Go back to what was used before the current scorer; returns it, None for the bundle's own.
 
+    From a file that is refused the way leads to the bundle's own.
+
     Raises:
-        UsageError: The bundle's own is used already, or the one before is not kept any more.
-        BundleRefused: As of `read_learned`.
+        Conflict: The bundle's own is used already, or the one before is not kept any more.
+        HeadHuntError: As of `read_learned` for the one before, and where nothing can be checked.
         OutputFailed: The file cannot be written; the current one stays.
     """
-    current = read_learned(site, verify)
-    if current is None:
-        raise UsageError("the bundle's own scorer is used; there is nothing to undo")
-    if current.before == 0:
+    before = 0
+    with contextlib.suppress(BundleRefused):
+        if (current := read_learned(site)) is None:
+            raise Conflict("the bundle's own scorer is used; there is nothing to undo")
+        before = current.before
+    if before == 0:
         try:
             site.scorer_path.unlink(missing_ok=True)
         except OSError as error:
-            raise UsageError(f"{shown_path(site.scorer_path)}: cannot be removed ({error.strerror})") from error
+            raise OutputFailed(f"{shown_path(site.scorer_path)}: cannot be removed ({error.strerror})") from error
         return None
-    kept = _kept(site, current.before)
+    kept = _kept(site, before)
     if not kept.is_file():
-        raise UsageError(
-            f"the scorer {current.before} is not kept any more; remove {shown_path(site.scorer_path)} to use the "
-            "bundle's own"
+        raise Conflict(
+            f"the scorer {before} is not kept any more; remove {shown_path(site.scorer_path)} to use the bundle's own"
         )
-    before = _read(site, kept, verify)
+    learned = _read(site, kept)
     write_atomic(site.scorer_path, kept.read_bytes())
-    return before
+    return learned
+
+
+@contextlib.contextmanager
+def changing(site: Site) -> Iterator[None]:
+    """One process alone accepts or undoes a site's scorer at a time.
+
+    Raises:
+        OutputFailed: The site's folder cannot be written.
+    """
+    make_folder(site.folder)
+    path = site.folder / ".scorer.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OutputFailed(
+            f"{shown_path(path)}: cannot be written ({error.strerror}); give this user rights on the folder"
+        ) from error
+    try:
+        with contextlib.suppress(ImportError, OSError):  # systems and file systems without locks
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def next_number(site: Site) -> int:
@@ -163,22 +176,19 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _read(site: Site, path: Path, verify: Verify | None) -> Learned:
+def _read(site: Site, path: Path) -> Learned:
     shown = shown_path(path)
-    way_out = "undo it with hh-edge feedback --undo, or remove the file"
     try:
-        envelope = msgspec.convert(parse_json(_content(path)), _Envelope)
+        content = _content(path)
     except (OSError, ValueError) as error:
-        raise BundleRefused(f"{shown}: is no scorer of a site ({printable(one_line(error))}); {way_out}") from error
-    if verify is not None:
-        signature = None if envelope.signature is UNSET else envelope.signature
-        verify(site.bundle_id, envelope.payload.encode(), signature)
+        raise BundleRefused(f"{shown}: is no scorer of a site ({printable(one_line(error))}); {_WAY_OUT}") from error
+    payload = site.seal.open(site.bundle_id, content, shown)
     try:
-        learned = msgspec.convert(parse_json(envelope.payload.encode()), Learned)
+        learned = msgspec.convert(parse_json(payload), Learned)
     except ValueError as error:
-        raise BundleRefused(f"{shown}: is no scorer of a site ({printable(one_line(error))}); {way_out}") from error
+        raise BundleRefused(f"{shown}: is no scorer of a site ({printable(one_line(error))}); {_WAY_OUT}") from error
     if learned.bundle_id != site.bundle_id:
-        raise BundleRefused(f"{shown}: is a scorer for the bundle {printable(learned.bundle_id[:8])}; {way_out}")
+        raise BundleRefused(f"{shown}: is a scorer for the bundle {printable(learned.bundle_id[:8])}; {_WAY_OUT}")
     if len(learned.weights) != site.calibration.feature_size + 1 or not np.isfinite(learned.weights).all():
-        raise BundleRefused(f"{shown}: its weights are not those of this bundle; {way_out}")
+        raise BundleRefused(f"{shown}: its weights are not those of this bundle; {_WAY_OUT}")
     return learned

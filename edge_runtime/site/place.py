@@ -7,13 +7,19 @@ the id: a bundle of another id that takes the folder's place finds nothing of th
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_runtime.bundle.calibration import Calibration
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.bundle.reader import Bundle
+from edge_runtime.site.seal import Seal
 from edge_runtime.site.store import Store
+
+
+def site_folder(bundle: str | os.PathLike[str]) -> Path:
+    """The folder that belongs to a bundle's, as an operator names that: a verified copy of it lies elsewhere."""
+    return Path(f"{os.path.abspath(bundle)}.site")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,21 +30,28 @@ class Site:
         folder: Where the site's files lie.
         manifest: The bundle's.
         calibration: The bundle's.
+        seal: Says whose scorers are used.
     """
 
     folder: Path
     manifest: Manifest
     calibration: Calibration
+    seal: Seal = field(default_factory=Seal)
 
     @classmethod
-    def of(cls, bundle: Bundle, folder: Path | None = None) -> Site:
+    def of(cls, bundle: Bundle, folder: Path | None = None, seal: Seal | None = None) -> Site:
         """The site of a bundle, by default in `<bundle>.site`.
+
+        Args:
+            bundle: The bundle.
+            folder: Instead of that; see `site_folder`.
+            seal: By default that of this device.
 
         Raises:
             BundleRefused: The bundle has no `calibration.npz`.
         """
-        beside = Path(f"{os.path.abspath(bundle.path)}.site")
-        return cls(beside if folder is None else folder, bundle.manifest, bundle.calibration())
+        place = site_folder(bundle.path) if folder is None else folder
+        return cls(place, bundle.manifest, bundle.calibration(), Seal() if seal is None else seal)
 
     @property
     def bundle_id(self) -> str:
@@ -55,6 +68,6 @@ class Site:
         """The file of the site's scorer."""
         return self.folder / f"scorer-{self.bundle_id[:16]}.json"
 
-    def open_store(self, *, create: bool = True) -> Store:
+    def open_store(self, *, create: bool = True, durable: bool = False) -> Store:
         """As of Store."""
-        return Store(self.store_path, self.bundle_id, self.calibration, create=create)
+        return Store(self.store_path, self.bundle_id, self.calibration, create=create, durable=durable)

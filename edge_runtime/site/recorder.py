@@ -27,7 +27,7 @@ from edge_runtime.files import shown_path
 from edge_runtime.outputs.store import is_damage
 from edge_runtime.records import EventRecord, Record, RunRecord
 from edge_runtime.repeats import RepeatedTrouble
-from edge_runtime.site.learned import Verify, read_learned
+from edge_runtime.site.learned import read_learned
 from edge_runtime.site.place import Site
 from edge_runtime.site.store import BYTES_A_DAY, DAY_S, KnownEvent, Remembered, Store
 from edge_runtime.stream.segments import Segment
@@ -64,7 +64,6 @@ class Recorder:
         retention_s: How long features and events are kept, in seconds. Marks stay until they are deleted.
         bytes_a_day: Of one camera, at most.
         step_s: From one segment to the next.
-        verify: Says whether a site's scorer may be used; see `learned`.
 
     Attributes:
         name: What logs call it.
@@ -78,10 +77,9 @@ class Recorder:
         retention_s: float = 7 * DAY_S,
         bytes_a_day: int = BYTES_A_DAY,
         step_s: float | None = None,
-        verify: Verify | None = None,
     ) -> None:
         self.name = f"feedback in {shown_path(site.folder)}"
-        self._site, self._detector, self._verify = site, detector, verify
+        self._site, self._detector = site, detector
         self._retention_s = retention_s
         step_s = site.manifest.segment.step_s if step_s is None else step_s
         row = 2 * site.calibration.feature_size + 96
@@ -92,7 +90,7 @@ class Recorder:
         self._notable = min(locators.full.threshold, locators.low_latency.threshold) / 2
         self._queue: deque[_Scored | EventRecord] = deque()
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = self._urgent = False
         self._zero: float | None = None
         self._cameras: set[str] = set()
         self._today: Counter[tuple[str, int]] = Counter()
@@ -135,15 +133,19 @@ class Recorder:
             self._started = True
         self._thread.start()
 
-    def close(self) -> None:
-        """Write what waits, as far as there is time."""
+    def end(self) -> None:
+        """Take nothing more; what waits is still written."""
         with contextlib.suppress(ValueError):
             self._detector.seen.remove(self.seen)
         with self._changed:
             self._closing = True
             self._changed.notify()
+
+    def close(self, limit_s: float = _CLOSE_S) -> None:
+        """Write what waits, as far as there is time."""
+        self.end()
         if self._started:
-            self._thread.join(_CLOSE_S)
+            self._thread.join(limit_s)
         for trouble in (self._left_out, self._failures):
             trouble.sum_up(at_once=True)
 
@@ -159,7 +161,7 @@ class Recorder:
             return
         self._stamp = stamp
         try:
-            learned = None if stamp is None else read_learned(self._site, self._verify)
+            learned = None if stamp is None else read_learned(self._site)
         except HeadHuntError as error:
             # The one before stays: a scorer must not change because a file cannot be read.
             log.error("%s; it is not used", one_line(error))
@@ -178,13 +180,18 @@ class Recorder:
             if full := len(self._queue) >= _WAITING:
                 self._queue.popleft()
             self._queue.append(item)
+            if isinstance(item, EventRecord):
+                # Somebody may mark it at once.
+                self._urgent = True
+                self._changed.notify()
         if full:
             self._left_out.happened(f"{self.name}: is written too slowly; the oldest are left out")
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing, _TICK_S)
+                self._changed.wait_for(lambda: self._closing or self._urgent, _TICK_S)
+                self._urgent = False
                 closing, items = self._closing, list(self._queue) if self._zero is not None else []
                 if items:
                     self._queue.clear()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.calibration import Calibration, FloatArray
-from edge_runtime.detector import FeatureScorer
-from edge_runtime.errors import OutputFailed, UsageError
-from edge_runtime.files import shown_path
+from edge_runtime.errors import Conflict, OutputFailed, UsageError
+from edge_runtime.files import printable, shown_path
+from edge_runtime.site.scorer import logistic
 
 Verdict = Literal["false_alarm", "missed"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
@@ -125,13 +126,16 @@ class Store:
         bundle_id: Whose features it holds.
         calibration: Of that bundle.
         create: Whether it is made where it is not there.
+        durable: Whether what was written outlives a power cut, and not only the process: for what people said.
 
     Raises:
         UsageError: It is not there, is something else, or another bundle's.
         OutputFailed: It cannot be opened.
     """
 
-    def __init__(self, path: Path, bundle_id: str, calibration: Calibration, *, create: bool = True) -> None:
+    def __init__(
+        self, path: Path, bundle_id: str, calibration: Calibration, *, create: bool = True, durable: bool = False
+    ) -> None:
         self.path, self.bundle_id = path, bundle_id
         self._calibration = calibration
         if not create and not path.is_file():
@@ -142,7 +146,7 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             raise OutputFailed(f"{shown_path(path)}: cannot be opened ({error}); choose another folder") from error
         try:
-            self._prepare()
+            self._prepare(durable)
         except sqlite3.Error as error:
             self.close()
             raise OutputFailed(
@@ -152,7 +156,7 @@ class Store:
             self.close()
             raise
 
-    def _prepare(self) -> None:
+    def _prepare(self, durable: bool) -> None:
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (tables,) = self._db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
@@ -161,21 +165,26 @@ class Store:
             raise UsageError(f"{shown}: is no store of feedback; choose another folder")
         if version > _VERSION:
             raise UsageError(f"{shown}: was written by a later version; upgrade headhunt-edge")
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         self._db.execute("PRAGMA secure_delete=ON")
-        with self._transaction():
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA application_id={_APPLICATION}")
-            self._db.execute(f"PRAGMA user_version={_VERSION}")
-            self._db.execute("INSERT OR IGNORE INTO about VALUES ('bundle_id', ?)", (self.bundle_id,))
+        # One that is whole is opened without writing: others wait for no lock, and a full disk can be read.
+        if version != _VERSION:
+            self._make()
         (known,) = self._db.execute("SELECT value FROM about WHERE key = 'bundle_id'").fetchone()
         if known != self.bundle_id:
             raise UsageError(
                 f"{shown}: holds features of the bundle {known[:8]}, not of {self.bundle_id[:8]}; "
                 "choose another folder"
             )
+
+    def _make(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        with self._transaction():
+            for statement in _SCHEMA.split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA application_id={_APPLICATION}")
+            self._db.execute(f"PRAGMA user_version={_VERSION}")
+            self._db.execute("INSERT OR IGNORE INTO about VALUES ('bundle_id', ?)", (self.bundle_id,))
 
     def close(self) -> None:
         """Close it; it is not used after that."""
@@ -237,13 +246,13 @@ class Store:
         ]
 
     def score(
-        self, camera: str, scorers: Sequence[FeatureScorer], since: float = 0.0
+        self, camera: str, weights: Sequence[FloatArray], since: float = 0.0
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Score a camera's segments anew, a few thousand at a time: days of features do not fit into memory.
 
         Args:
             camera: The camera.
-            scorers: k of them.
+            weights: Of k scorers, on standardised features, each (D + 1) with the intercept last.
             since: What ended before is left out.
 
         Returns:
@@ -252,13 +261,14 @@ class Store:
         cursor = self._db.execute(
             "SELECT start, end, features FROM segments WHERE camera = ? AND end > ? ORDER BY start", (camera, since)
         )
-        times, scores = [np.empty((0, 2))], [np.empty((len(scorers), 0))]
+        both = np.stack(weights)
+        times, logits = [np.empty((0, 2))], [np.empty((len(weights), 0))]
         while rows := cursor.fetchmany(_CHUNK):
-            features = np.stack([self._unpack(blob) for _, _, blob in rows])
+            packed = np.frombuffer(b"".join(blob for _, _, blob in rows), "<f2").reshape(len(rows), -1)
             times.append(np.array([row[:2] for row in rows]))
-            scores.append(np.stack([scorer.probabilities(features) for scorer in scorers]).astype(np.float64))
-        both = np.concatenate(times)
-        return both[:, 0], both[:, 1], np.concatenate(scores, axis=1)
+            logits.append(both[:, :-1] @ packed.astype(np.float64).T + both[:, -1:])
+        ends = np.concatenate(times)
+        return ends[:, 0], ends[:, 1], logistic(np.concatenate(logits, axis=1))
 
     def events(self, camera: str | None = None) -> list[KnownEvent]:
         """The events of one camera or all, in order."""
@@ -267,6 +277,13 @@ class Store:
             (camera, camera),
         )
         return [KnownEvent(*row) for row in found]
+
+    def newest_event(self, camera: str) -> KnownEvent | None:
+        """The newest event of a camera; None where none is known."""
+        found = self._db.execute(
+            "SELECT id, camera, start, end, peak FROM events WHERE camera = ? ORDER BY start DESC LIMIT 1", (camera,)
+        ).fetchone()
+        return None if found is None else KnownEvent(*found)
 
     def event(self, event_id: str) -> KnownEvent | None:
         """One event; None where it is not known."""
@@ -280,25 +297,30 @@ class Store:
     def mark(
         self, verdict: Verdict, camera: str, start: float, end: float, at: float, event: str | None = None
     ) -> Mark:
-        """Note what an operator said of a stretch, with its features; said again, it takes the place of before.
+        """Note what an operator said of a stretch, with its features.
+
+        Said again of the same stretch, or of the same event, it takes the place of what was said before.
 
         Raises:
-            UsageError: No such verdict or stretch, or no features of it are there.
+            UsageError: No such verdict or stretch.
+            Conflict: No features of it are there.
         """
         if verdict not in VERDICTS:
             raise UsageError(f"unknown mark {verdict!r}; choose from {', '.join(VERDICTS)}")
         if not start < end:
             raise UsageError("a stretch ends after it starts")
-        segments = [one for one in self.segments(camera, start, end) if _mostly_in(one, start, end)]
-        if not segments:
-            known = self.cameras()
-            advice = f"cameras are {', '.join(known) or 'none'}" if camera not in known else "its retention is over"
-            raise UsageError(f"camera {camera}: no features of that time are kept; {advice}")
-        if len(segments) > SEGMENTS_A_MARK:
-            places = np.linspace(0, len(segments) - 1, SEGMENTS_A_MARK).round().astype(int)
-            segments = [segments[place] for place in places]
         with self._transaction():
-            self._delete_marks("camera = ? AND start = ? AND end = ?", (camera, start, end))
+            # Read within it: what is forgotten meanwhile must not come back as a mark.
+            segments = [one for one in self.segments(camera, start, end) if _mostly_in(one, start, end)]
+            if not segments:
+                known = self.cameras()
+                advice = "its retention is over" if camera in known else f"cameras are {', '.join(known) or 'none'}"
+                raise Conflict(f"camera {printable(camera)}: no features of that time are kept; {advice}")
+            if len(segments) > SEGMENTS_A_MARK:
+                places = np.linspace(0, len(segments) - 1, SEGMENTS_A_MARK).round().astype(int)
+                segments = [segments[place] for place in places]
+            # An event that was marked while it was open has grown since.
+            self._delete_marks("(camera = ? AND start = ? AND end = ?) OR event = ?", (camera, start, end, event))
             cursor = self._db.execute(
                 "INSERT INTO marks (verdict, camera, start, end, event, at) VALUES (?, ?, ?, ?, ?, ?)",
                 (verdict, camera, start, end, event, at),
@@ -314,11 +336,19 @@ class Store:
         """Note what an operator said of an event.
 
         Raises:
-            UsageError: There is no such event, or as of `mark`.
+            Conflict: There is no such event.
+            UsageError: As of `mark`.
         """
         if (event := self.event(event_id)) is None:
-            raise UsageError(f"event {event_id}: is not known here; hh-edge feedback --list shows those that are")
+            raise Conflict(
+                f"event {printable(event_id)}: is not known here, or not any more; features are kept for some days"
+            )
         return self.mark(verdict, event.camera, event.start, event.end, at, event_id)
+
+    def unmark_event(self, event_id: str, camera: str | None = None) -> bool:
+        """Delete what was said of an event, of this camera where one is given; whether something was."""
+        with self._transaction():
+            return self._delete_marks("event = ? AND (? IS NULL OR camera = ?)", (event_id, camera, camera)) > 0
 
     def unmark(self, mark_id: int) -> bool:
         """Delete a mark and its features; whether it was there."""
@@ -363,7 +393,7 @@ class Store:
                 events = self._db.execute(f"DELETE FROM events WHERE {where}", values).rowcount  # noqa: S608
                 marks = self._delete_marks(where, values)
             self._db.execute("VACUUM")
-            busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            busy = self._empty_log()
         except sqlite3.Error as error:
             raise OutputFailed(f"{shown_path(self.path)}: cannot be cleared ({error}); try again") from error
         if busy:
@@ -371,6 +401,16 @@ class Store:
                 f"{shown_path(self.path)}: all is deleted, but another process still reads the log; try again"
             )
         return Forgotten(segments, events, marks)
+
+    def _empty_log(self) -> bool:
+        """Write the log into the file and empty it; whether that could not be done."""
+        until_s = time.monotonic() + _WAIT_S
+        while True:
+            busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # SQLite waits for readers and writers, but not for one that is doing the same.
+            if not busy or time.monotonic() > until_s:
+                return bool(busy)
+            time.sleep(0.05)
 
     def _delete_marks(self, where: str, values: tuple[object, ...]) -> int:
         chosen = f"SELECT id FROM marks WHERE {where}"  # noqa: S608  only conditions of this file

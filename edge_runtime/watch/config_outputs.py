@@ -13,6 +13,7 @@ from edge_runtime.files import shown_path, state_folder
 from edge_runtime.outputs.frigate import Frigate
 from edge_runtime.outputs.http_client import tls_context
 from edge_runtime.outputs.mqtt import MqttSink, OnPause
+from edge_runtime.outputs.mqtt_marks import Marks
 from edge_runtime.outputs.mqtt_settings import MqttSettings as Broker
 from edge_runtime.outputs.mqtt_settings import TlsSettings
 from edge_runtime.outputs.mqtt_topics import camera_topics
@@ -74,7 +75,10 @@ def check_outputs(configuration: Configuration, cameras: Sequence[str] = ()) -> 
 
 @contextmanager
 def open_outputs(
-    configuration: Configuration, cameras: Sequence[str], on_pause: OnPause | None = None
+    configuration: Configuration,
+    cameras: Sequence[str],
+    on_pause: OnPause | None = None,
+    marks: Marks | None = None,
 ) -> Iterator[OtherOutputs]:
     """Open them; the spool is closed behind the context, and whatever uses it before.
 
@@ -82,6 +86,7 @@ def open_outputs(
         configuration: What an operator wants.
         cameras: Names of all cameras that are configured.
         on_pause: Pauses and resumes a camera; None where that cannot be done.
+        marks: Takes what somebody says of events; None where nobody can.
 
     Raises:
         MissingExtra: A library is not installed.
@@ -101,7 +106,7 @@ def open_outputs(
         sinks: list[SpooledSink] = []
         boards: list[MqttSink] = []
         if configuration.mqtt is not None:
-            mqtt = _mqtt(broker_of(configuration.mqtt), cameras, on_pause, spool)
+            mqtt = _mqtt(broker_of(configuration.mqtt), cameras, on_pause, marks, spool)
             boards.append(mqtt)
             if recording is not None:
                 recording.clips.on_snapshot.append(mqtt.publish_snapshot)
@@ -157,10 +162,12 @@ def broker_of(settings: MqttSettings) -> Broker:
     )
 
 
-def _mqtt(broker: Broker, cameras: Sequence[str], on_pause: OnPause | None, spool: Spool) -> MqttSink:
+def _mqtt(
+    broker: Broker, cameras: Sequence[str], on_pause: OnPause | None, marks: Marks | None, spool: Spool
+) -> MqttSink:
     # Another broker, or another prefix, knows nothing of what this one was told.
     told = Notes(spool, f"{broker.shown} {broker.prefix} {broker.discovery_prefix}")
-    return MqttSink(broker, cameras, on_pause=on_pause, published=told)
+    return MqttSink(broker, cameras, on_pause=on_pause, marks=marks, published=told)
 
 
 def tls_of(settings: WebhookSettings | FrigateSettings, place: str) -> ssl.SSLContext | None:

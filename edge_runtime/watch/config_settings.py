@@ -201,10 +201,10 @@ class ClipsSettings(Settings, frozen=True):
 
 
 class FeedbackSettings(Settings, frozen=True):
-    """What is kept for operators to mark, and the site's scorer that learns from it. Of the bundle above alone.
+    """What is kept for operators to mark, and the scorers that learn from it.
 
     Attributes:
-        path: A folder; by default the bundle's name with `.site`.
+        path: A folder for all bundles; by default each bundle's name with `.site`.
         retention_days: How long features and events are kept. Marks stay until they are deleted.
         max_mb_a_day: Megabytes of features of one camera a day, at most.
     """

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import HeadHuntError
 from models.loading import REFERENCE
 from offline.console import Console
@@ -18,6 +19,7 @@ from offline.explain.explain import ExplainOptions, explain
 from offline.extraction.model import ModelUse
 from offline.recipes.build import BuildOptions, build
 from offline.recipes.evaluate import EvaluateOptions, evaluate
+from offline.recipes.live_demo import LEFT_OUT, make_cameras
 from offline.recipes.report import ReportOptions, report_bundle
 from offline.scenes import SceneSet, generate
 
@@ -29,6 +31,8 @@ SHOWN_KINDS = ("fall", "fight", "panic", "crash", "fire")
 
 def run_demo(folder: Path, videos: int, seed: int, console: Console) -> str:
     """Make scenes, build a bundle, judge it on the test split, run `hh-edge` on a few test videos, and show it all.
+
+    At last three cameras are made up that play clips in a loop, for the page and for marking false alarms.
 
     Everything lies in `folder` afterwards, and what an earlier demo left there is used again.
 
@@ -44,34 +48,37 @@ def run_demo(folder: Path, videos: int, seed: int, console: Console) -> str:
     Raises:
         HeadHuntError: A step failed.
     """
-    console.say("1/6 Making labelled street scenes")
+    console.say("1/7 Making labelled street scenes")
     with console.bar("Scenes", "clip") as progress:
-        plan = SceneSet.of_videos(videos, kinds=SHOWN_KINDS)
+        plan = SceneSet.of_videos(videos, kinds=SHOWN_KINDS, without=(LEFT_OUT,))
         manifest = generate(folder / "scenes", seed=seed, scenes=plan, progress=progress)
-    console.say("2/6 Building a bundle")
+    console.say("2/7 Building a bundle")
     bundle = folder / "bundle"
     built = build(
         BuildOptions(model=REFERENCE, manifest=manifest, output=bundle, seed=seed, overwrite=True, frames_curve=True),
         console,
     )
-    console.say("3/6 Judging it on the test split")
+    console.say("3/7 Judging it on the test split")
     result = evaluate(EvaluateOptions(bundle=bundle, manifest=manifest, provider="cpu"), console)
     (folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
-    console.say("4/6 Running hh-edge on test videos")
+    console.say("4/7 Running hh-edge on test videos")
     records = folder / "records.jsonl"
     records.unlink(missing_ok=True)
     shown = _shown(list(read_dataset(manifest).split("test")))
     fps = built.bundle.manifest.segment.fps
     said = [_run_edge(bundle, video, records) for video in shown]
-    console.say("5/6 Asking the whole model what happened in the events")
+    console.say("5/7 Asking the whole model what happened in the events")
     words = _explain(records, shown, folder / "descriptions.jsonl", console)
-    console.say("6/6 Drawing the report")
+    console.say("6/7 Drawing the report")
     report = folder / "report.html"
     report_bundle(ReportOptions(bundle=bundle, manifest=manifest, output=report, provider="cpu"), console)
+    console.say("7/7 Making three cameras that play clips in a loop")
+    cameras = make_cameras(folder, Bundle.open(bundle), SHOWN_KINDS, seed, console)
     lines = [evaluation_text(result), "", "What hh-edge said about test videos that it was not built on:"]
     for video, events in zip(shown, said, strict=True):
         lines += _told(video, events, words, fps)
-    lines += ["", f"records  {records}", f"bundle   {bundle}", f"report   {report.resolve()}"]
+    lines += ["", f"records  {records}", f"bundle   {bundle}"]
+    lines += [f"cameras  {shlex.join(['hh-edge', 'run', '--config', str(cameras)])}", f"report   {report.resolve()}"]
     return "\n".join(lines)
 
 

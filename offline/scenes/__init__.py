@@ -4,11 +4,12 @@
 labelled set of clips. Deterministic: the same seed gives the same pixels and the same bytes.
 """
 
-from offline.scenes.dataset import Clip, SceneSet, SplitSize, generate, plan
+from offline.scenes.dataset import Clip, SceneSet, SplitSize, generate, make_clip, plan
 from offline.scenes.render import Scene, render
 from offline.scenes.sheet import contact_sheet
 from offline.scenes.spec import (
     ABNORMAL_ACTIONS,
+    ACTS,
     DISTURBANCES,
     FOOTAGE,
     KIND_ACTIONS,
@@ -33,6 +34,7 @@ from offline.scenes.video import Encoding, FootageLoop, write_mp4
 
 __all__ = [
     "ABNORMAL_ACTIONS",
+    "ACTS",
     "DISTURBANCES",
     "FOOTAGE",
     "KINDS",
@@ -58,6 +60,7 @@ __all__ = [
     "draw_spec",
     "event_ranges",
     "generate",
+    "make_clip",
     "plan",
     "render",
     "write_mp4",

@@ -20,7 +20,16 @@ import numpy as np
 from edge_runtime.errors import SourceUnavailable, UsageError
 from offline.console import Progress
 from offline.scenes.render import BackgroundPictures, render
-from offline.scenes.spec import ABNORMAL_ACTIONS, FOOTAGE, KIND_LAYOUTS, KINDS, SceneSpec, check_kinds, draw_spec
+from offline.scenes.spec import (
+    ABNORMAL_ACTIONS,
+    FOOTAGE,
+    KIND_LAYOUTS,
+    KINDS,
+    SceneSpec,
+    check_acts,
+    check_kinds,
+    draw_spec,
+)
 from offline.scenes.truth import BgrImage, RenderedFrame, event_ranges
 from offline.scenes.video import PRESETS, Encoding, FootageLoop, write_mp4
 
@@ -59,6 +68,7 @@ class SceneSet:
         seconds: Range of the videos' lengths.
         event_seconds: Range of the events' lengths.
         kinds: The kinds of anomaly, spread evenly over the anomalous videos of each split.
+        without: Kinds of normal life, some of `spec.ACTS`, that happen in none of the videos.
 
     Raises:
         UsageError: A kind is unknown, a width or height is odd or below 32, a range is empty, an event could fill
@@ -73,9 +83,11 @@ class SceneSet:
     seconds: tuple[float, float] = (8.0, 20.0)
     event_seconds: tuple[float, float] = (3.0, 6.0)
     kinds: tuple[str, ...] = KINDS
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_kinds(self.kinds)
+        check_acts(self.without)
         if not self.kinds and any(split.anomalous for _, split in self.splits()):
             raise UsageError("anomalous videos need at least one kind of anomaly")
         if not self.sizes:
@@ -102,6 +114,7 @@ class SceneSet:
         kinds: tuple[str, ...] = KINDS,
         seconds: tuple[float, float] = (8.0, 20.0),
         event_seconds: tuple[float, float] = (3.0, 6.0),
+        without: tuple[str, ...] = (),
     ) -> SceneSet:
         """Spread a number of videos over the splits: 40 % to calibration, 30 % to each other; half are normal.
 
@@ -110,6 +123,7 @@ class SceneSet:
             kinds: See SceneSet.
             seconds: See SceneSet.
             event_seconds: See SceneSet.
+            without: See SceneSet.
 
         Raises:
             UsageError: There are fewer than 6 videos, or SceneSet refuses the values.
@@ -125,6 +139,7 @@ class SceneSet:
             kinds=kinds,
             seconds=seconds,
             event_seconds=event_seconds,
+            without=without,
         )
 
     @property
@@ -184,6 +199,7 @@ def plan(scenes: SceneSet, *, seed: int, layout: str | None = None) -> list[Clip
                 fps=scenes.fps,
                 seconds=scenes.seconds,
                 event_seconds=scenes.event_seconds,
+                without=scenes.without,
             )
             encoding = Encoding(int(rng.integers(18, 33)), PRESETS[int(rng.integers(len(PRESETS)))])
             name = f"{split}_{number:03d}_{kind if kind is not None else 'normal'}.mp4"
@@ -272,6 +288,22 @@ def _footage(spec: SceneSpec, loop: FootageLoop | None) -> BackgroundPictures | 
         return loop.picture(index + offset)
 
     return picture
+
+
+def make_clip(folder: Path, clip: Clip) -> list[tuple[int, int]]:
+    """Write one clip by itself, with its record, unless it is there for the same spec.
+
+    Args:
+        folder: Where to; it is there.
+        clip: What to make; its split says nothing here.
+
+    Returns:
+        Its events as the ground truth shows them, in frames.
+
+    Raises:
+        OutputFailed: The disk is full.
+    """
+    return _make(folder, clip, None, "")
 
 
 def _make(folder: Path, clip: Clip, footage: BackgroundPictures | None, footage_digest: str) -> list[tuple[int, int]]:

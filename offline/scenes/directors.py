@@ -41,7 +41,11 @@ def _acts(world: World) -> list[Act]:
         acts += [life.crosser, life.crosser, life.crosser]
     if world.stage.road is None:
         acts += [life.players]
-    return acts
+    favoured: Act | None = None if world.spec.mostly is None else getattr(life, world.spec.mostly)
+    if favoured is not None and favoured in acts:
+        acts += [favoured] * (2 * len(acts))
+    # In their places others pass: scenes in which none of them would have happened stay the same to the pixel.
+    return [life.passer if act.__name__ in world.spec.without else act for act in acts]
 
 
 def people_director(world: World, most: int, pause: range = range(0)) -> Script:

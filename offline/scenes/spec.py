@@ -54,6 +54,21 @@ KIND_ACTIONS: Final[dict[str, frozenset[str]]] = {
 }
 """The actions in the ground truth that make a frame part of an event of that kind; normal life has none."""
 
+ACTS: Final = (
+    "pair",
+    "jogger",
+    "cyclist",
+    "sitter",
+    "bag_rest",
+    "greeting",
+    "crowd",
+    "players",
+    "crosser",
+    "sweeper",
+    "shoelace",
+)
+"""Kinds of normal life that a scene can be without, or mostly hold; people who just pass are always there."""
+
 ABNORMAL_ACTIONS: Final = frozenset[str]().union(*KIND_ACTIONS.values())
 
 
@@ -75,6 +90,20 @@ def check_kinds(kinds: Sequence[str], *, layout: str | None = None) -> None:
             raise UsageError(f"{kind!r} cannot happen in the layout {layout!r}; there {fitting} can")
 
 
+def check_acts(acts: Sequence[str]) -> None:
+    """Refuse a kind of normal life that does not exist.
+
+    Raises:
+        UsageError: It names the kind, and those that there are.
+    """
+    for act in acts:
+        if act not in ACTS:
+            raise UsageError(f"unknown kind of normal life {act!r}; there are {', '.join(ACTS)}")
+
+
+_OPTIONAL: Final = frozenset({"without", "mostly"})
+
+
 @dataclass(frozen=True, slots=True)
 class SceneSpec:
     """Everything one scene is made from.
@@ -94,6 +123,9 @@ class SceneSpec:
         fps: Frames per second.
         frames: Length of the scene.
         event: Planned half-open range of frames, present exactly when `kind` is.
+        without: Some of ACTS, which never happen.
+        mostly: One of ACTS, which happens twice as often as all others together where the place allows it; None
+            favours none.
 
     Raises:
         UsageError: A value is unknown or out of its range, or kind, layout and event do not go together.
@@ -110,6 +142,8 @@ class SceneSpec:
     fps: float
     frames: int
     event: tuple[int, int] | None
+    without: tuple[str, ...] = ()
+    mostly: str | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -122,6 +156,7 @@ class SceneSpec:
             raise UsageError(f"unknown weather {self.weather!r}; there are {', '.join(WEATHERS)}")
         if unknown := set(self.disturbances) - set(DISTURBANCES):
             raise UsageError(f"unknown disturbance {min(unknown)!r}; there are {', '.join(DISTURBANCES)}")
+        check_acts([*self.without, *([] if self.mostly is None else [self.mostly])])
         if min(self.size) < 32:
             raise UsageError(f"a scene needs at least 32x32 pixels, got {self.size[0]}x{self.size[1]}")
         if not (0 < self.fps <= 240 and self.frames > 0 and self.people >= 0):
@@ -140,7 +175,9 @@ class SceneSpec:
 
     def digest(self) -> str:
         """Compute the sha256 of this spec's canonical JSON, in lower-case hexadecimal."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        # What leaves the pictures as they are leaves the digest, too: clips need not be made again for it.
+        values = {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or value}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def draw_spec(
@@ -156,6 +193,8 @@ def draw_spec(
     fps: float = 15.0,
     seconds: float | tuple[float, float] = (8.0, 20.0),
     event_seconds: tuple[float, float] = (3.0, 6.0),
+    without: Sequence[str] = (),
+    mostly: str | None = None,
 ) -> SceneSpec:
     """Draw a scene from a seed: what is given is kept, the rest is drawn.
 
@@ -174,6 +213,8 @@ def draw_spec(
         fps: Frames per second.
         seconds: Length of the video, or the range it is drawn from.
         event_seconds: Range that the length of the event is drawn from.
+        without: See SceneSpec.
+        mostly: See SceneSpec.
 
     Raises:
         UsageError: A value is unknown or out of its range, or the kind cannot happen in the layout.
@@ -216,4 +257,6 @@ def draw_spec(
         fps=fps,
         frames=frames,
         event=None if kind is None else (start, min(frames, start + length)),
+        without=tuple(without),
+        mostly=mostly,
     )

@@ -18,8 +18,9 @@ from offline.cli.options import PATH, QUIET, SEED
 def demo(folder: Path, videos: int, seed: int, quiet: bool) -> None:
     """The whole story on the built-in model and generated scenes: data, build, evaluate, run.
 
-    FOLDER gets the clips, the bundle, its report and the records of a run. What is there already from an
-    earlier, interrupted demo is used again.
+    FOLDER gets the clips, the bundle, its report and the records of a run, and cameras.yaml with three cameras that
+    play clips in a loop: `hh-edge run --config FOLDER/cameras.yaml` shows them on a page. What is there already from
+    an earlier, interrupted demo is used again.
 
     \b
     Example:

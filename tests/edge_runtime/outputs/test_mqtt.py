@@ -15,6 +15,7 @@ from broker import Broker, Listener, broker, kept_by, listener, until
 
 from edge_runtime.errors import NotDelivered, UsageError
 from edge_runtime.outputs.mqtt import MqttSettings, MqttSink
+from edge_runtime.outputs.mqtt_marks import Marks
 from edge_runtime.records import CameraRecord, EventRecord, EventState, GapRecord, Record, RunRecord, SegmentRecord
 
 __all__ = ["broker", "listener"]
@@ -52,6 +53,7 @@ def make_sink(broker: Broker) -> Iterator[MakeSink]:
     def make(
         *cameras: str,
         on_pause: Callable[[str, bool], None] | None = None,
+        marks: Marks | None = None,
         published: dict[str, str] | None = None,
         **settings: object,
     ) -> MqttSink:
@@ -60,6 +62,7 @@ def make_sink(broker: Broker) -> Iterator[MakeSink]:
             MqttSettings("127.0.0.1", broker.port, **settings),  # type: ignore[arg-type]
             cameras,
             on_pause=on_pause,
+            marks=marks,
             published=published,
             patience_s=patience_s,  # type: ignore[arg-type]
         )
@@ -295,6 +298,101 @@ def test_a_command_that_the_broker_kept_pauses_nothing(listener: Listener, make_
     listener.say("headhunt/gate/pause/set", "OFF")
     until(lambda: asked)
     assert asked == [False]
+
+
+class Marked:
+    """Keeps what is marked; knows the events that it is told to know."""
+
+    def __init__(self, *known: str) -> None:
+        self.known, self.said = list(known), list[tuple[object, ...]]()
+
+    def mark_event(self, event_id: str, verdict: str | None, camera: str | None = None) -> Marked:
+        if event_id not in self.known:
+            raise UsageError(f"event {event_id}: is not known here")
+        self.said.append((event_id, verdict, camera))
+        return self
+
+    def mark_stretch(self, verdict: str, camera: str, start: float, end: float) -> Marked:
+        self.said.append((verdict, camera, start, end))
+        return self
+
+    def newest_event(self, camera: str) -> str | None:
+        return self.known[0] if self.known else None
+
+    @property
+    def id(self) -> int:
+        return len(self.said)
+
+
+def test_an_event_is_marked_and_answered(listener: Listener, make_sink: MakeSink) -> None:
+    marks = Marked("old-gate-1")
+    sink = make_sink("gate", marks=marks)
+    until(lambda: listener.last("headhunt/available") == "online")
+    answers = "headhunt/gate/feedback"
+
+    def said(payload: str) -> dict[str, object]:
+        before = len(listener.on(answers))
+        listener.say("headhunt/gate/feedback/set", payload)
+        until(lambda: len(listener.on(answers)) > before)
+        return listener.on(answers)[-1].json
+
+    # Of a run before this one.
+    assert said("false_alarm") == {"event": "old-gate-1", "verdict": "false_alarm", "mark": 1, "error": None}
+    # One that is not kept yet when somebody presses the button.
+    sink.write(event("new", 7))
+    threading.Timer(0.3, marks.known.append, ["e-7"]).start()
+    assert said("false_alarm")["event"] == "e-7"
+    assert said('{"event": "e-7", "verdict": "missed"}')["mark"] == 3
+    assert said("e-7 none")["verdict"] is None
+    stretch = '{"verdict": "missed", "start": "2026-01-31T12:00:00Z", "end": "2026-01-31T13:00:10+01:00"}'
+    assert said(stretch)["error"] is None
+    assert marks.said[-1] == ("missed", "gate", 1769860800.0, 1769860810.0)
+    assert marks.said[:-1] == [
+        ("old-gate-1", "false_alarm", "gate"),
+        ("e-7", "false_alarm", "gate"),
+        ("e-7", "missed", "gate"),
+        ("e-7", None, "gate"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ("", "the verdict is false_alarm or missed"),
+        ("e-7 maybe", "the verdict is false_alarm or missed"),
+        ("{", "Expecting"),
+        ('{"event": "e-7"}', "there is no verdict in it"),
+        ('{"event": 7, "verdict": "missed"}', "event is not the id of an event"),
+        ('{"verdict": ["missed"]}', "the verdict is false_alarm or missed"),
+        ('{"verdict": "missed", "start": "yesterday", "end": "now"}', "start is a time with its zone"),
+        ('{"verdict": "missed", "start": "2026-01-31T12:00:00", "end": 1}', "start is a time with its zone"),
+        ('{"verdict": null, "start": "2026-01-31T12:00:00Z", "end": "2026-01-31T12:00:01Z"}', "leave out event"),
+        ('{"verdict": "missed", "more": 1}', "unknown key 'more'"),
+        ("unknown-1 false_alarm", "event unknown-1: is not known here"),
+    ],
+)
+def test_what_cannot_be_marked_is_said_on_the_topic(
+    listener: Listener, make_sink: MakeSink, payload: str, reason: str
+) -> None:
+    marks = Marked("e-7")
+    make_sink("gate", marks=marks)
+    until(lambda: listener.last("headhunt/available") == "online")
+    listener.say("headhunt/gate/feedback/set", payload)
+    until(lambda: listener.on("headhunt/gate/feedback"))
+    (answer,) = listener.on("headhunt/gate/feedback")
+    assert answer.json["mark"] is None
+    assert reason in answer.json["error"]
+    assert marks.said == []
+
+
+def test_a_mark_that_the_broker_kept_is_passed_over(listener: Listener, make_sink: MakeSink) -> None:
+    listener.say("headhunt/gate/feedback/set", "e-7 false_alarm", retain=True)
+    marks = Marked("e-7")
+    make_sink("gate", marks=marks)
+    until(lambda: listener.last("headhunt/available") == "online")
+    listener.say("headhunt/gate/feedback/set", "e-7 missed")
+    until(lambda: marks.said)
+    assert marks.said == [("e-7", "missed", "gate")]
 
 
 @pytest.mark.parametrize("onvif", [False, True])

@@ -27,6 +27,7 @@ PLATFORMS: dict[str, tuple[set[str], set[str]]] = {
         {"device_class", "state_class", "unit_of_measurement", "value_template", "options"}
         | {"suggested_display_precision"},
     ),
+    "button": ({"command_topic"}, {"payload_press", "device_class"}),
     "switch": ({"command_topic"}, {"state_topic", "payload_on", "payload_off"}),
 }
 AVAILABILITY = {"topic", "payload_available", "payload_not_available", "value_template"}
@@ -74,10 +75,10 @@ def check(description: dict[str, Any]) -> None:
             assert not part.keys() & {"state_class", "unit_of_measurement"}
 
 
-def described(camera: str, *, pause: bool = True) -> dict[str, Any]:
+def described(camera: str, *, pause: bool = True, feedback: bool = False) -> dict[str, Any]:
     topics = camera_topics("headhunt", [camera])[camera]
     device = device_id("headhunt", camera)
-    text = device_description(camera, topics, device, available_topic("headhunt"), pause=pause)
+    text = device_description(camera, topics, device, available_topic("headhunt"), pause=pause, feedback=feedback)
     values: dict[str, Any] = json.loads(text)
     return values
 
@@ -85,10 +86,17 @@ def described(camera: str, *, pause: bool = True) -> dict[str, Any]:
 @pytest.mark.parametrize("camera", ["gate", "front door", "a/b", "前門", "clip\udcff.mp4", "x" * 300])
 @pytest.mark.parametrize("pause", [True, False])
 def test_home_assistant_takes_every_description(camera: str, pause: bool) -> None:
-    description = described(camera, pause=pause)
+    description = described(camera, pause=pause, feedback=pause)
     check(description)
     device = description["device"]["identifiers"][0]
     assert re.fullmatch(r"ha/device/[a-zA-Z0-9_-]+/config", discovery_topic("ha", device))
+
+
+def test_an_alarm_that_was_false_is_a_button_where_somebody_takes_marks() -> None:
+    assert "false_alarm" not in described("gate")["components"]
+    button = described("gate", feedback=True)["components"]["false_alarm"]
+    assert (button["platform"], button["payload_press"]) == ("button", "false_alarm")
+    assert button["command_topic"] == "headhunt/gate/feedback/set"
 
 
 def test_what_a_camera_consists_of() -> None:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.errors import BundleRefused, HeadHuntError, UsageError
+from edge_runtime.errors import BundleRefused, UsageError
 from edge_runtime.inference.scorer import ScorerGraph
-from edge_runtime.site.feedback import accept, propose
+from edge_runtime.site.feedback import Rule, accept, propose
 from edge_runtime.site.learned import read_learned, undo_learned
 from edge_runtime.site.place import Site
 from edge_runtime.site.scorer import SiteScorer
+from edge_runtime.site.seal import Seal
 from edge_runtime.site.store import KnownEvent, Remembered, Store
 
 
 @pytest.fixture
 def site(bundle: Bundle, tmp_path: Path) -> Site:
-    return Site.of(bundle, tmp_path / "site")
+    return Site.of(bundle, tmp_path / "site", Seal(tmp_path / "state"))
 
 
 def looking(site: Site, logit: float, *, alike: bool) -> NDArray[np.float32]:
@@ -115,12 +117,6 @@ def test_what_left_one_out_is_told(site: Site) -> None:
     assert proposal.wrong_left_out < proposal.wrong_before
 
 
-def spoilt(site: Site, change: dict[str, object]) -> None:
-    envelope = json.loads(site.scorer_path.read_text())
-    payload = json.loads(envelope["payload"]) | change
-    site.scorer_path.write_text(json.dumps(envelope | {"payload": json.dumps(payload)}))
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -133,38 +129,49 @@ def spoilt(site: Site, change: dict[str, object]) -> None:
 def test_a_file_that_is_not_this_bundles_scorer_is_refused(
     site: Site, change: dict[str, object], reason: str
 ) -> None:
+    """Also where this very device signed it."""
     with filled(site) as store:
         store.mark_event("first", "false_alarm", 1.0)
-        accept(site, propose(site, store))
-    spoilt(site, change)
+        learned = accept(site, propose(site, store))
+    payload = json.dumps(msgspec.to_builtins(learned) | change)
+    site.scorer_path.write_bytes(site.seal.close(site.bundle_id, payload))
     with pytest.raises(BundleRefused, match=reason):
         read_learned(site)
     site.scorer_path.write_bytes(b"\0")
     with pytest.raises(BundleRefused, match="is no scorer of a site"):
         read_learned(site)
+    # Undo leads out of it.
+    assert undo_learned(site) is None
+    assert read_learned(site) is None
 
 
-def test_a_signature_covers_the_very_bytes(site: Site) -> None:
-    """The hook for the device's key: asked before anything of the payload is parsed."""
-    import hashlib
-
-    def sign(payload: bytes) -> str:
-        return hashlib.sha256(b"secret" + payload).hexdigest()
-
-    def verify(bundle_id: str, payload: bytes, signature: str | None) -> None:
-        if bundle_id != site.bundle_id or signature != sign(payload):
-            raise HeadHuntError("wrongly signed")
-
+def test_one_that_was_gone_back_to_can_be_gone_back_to_again(site: Site) -> None:
+    """However many were accepted since: the way back is kept."""
     with filled(site) as store:
         store.mark_event("first", "false_alarm", 1.0)
-        learned = accept(site, propose(site, store), sign)
-        assert read_learned(site, verify) == learned
-        spoilt(site, {"marks": 2})
-        with pytest.raises(HeadHuntError, match="wrongly signed"):
-            read_learned(site, verify)
-        accept(site, propose(site, store))
-    with pytest.raises(HeadHuntError, match="wrongly signed"):
-        read_learned(site, verify)
+        first = accept(site, propose(site, store))
+        for _ in range(25):
+            accept(site, propose(site, store))
+            assert undo_learned(site) == first
+    assert read_learned(site) == first
+
+
+def test_what_an_alarm_is_decides_what_would_be_gone(site: Site) -> None:
+    with filled(site) as store:
+        store.mark_event("first", "false_alarm", 1.0)
+        spec = site.manifest.locators.full
+
+        def gone(**rule: float) -> int:
+            values = {"threshold": spec.threshold, **rule}
+            return len(propose(site, store, rule_of=lambda _: Rule(spec, **values)).gone)
+
+        assert gone() == 2
+        # Each lasts 18 seconds, 210 after the other.
+        assert gone(min_duration_s=18) == 2
+        assert gone(min_duration_s=19) == 0
+        assert gone(cooldown_s=100) == 2
+        assert gone(cooldown_s=1000) == 1
+        assert gone(threshold=1.0) == 0
 
 
 def test_the_bundle_is_untouched(site: Site, bundle: Bundle) -> None:

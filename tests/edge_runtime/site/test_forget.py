@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli import cli
-from edge_runtime.errors import UsageError
+from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.outputs.shelf import Shelf, event_files
 from edge_runtime.site.forget import forget, parse_time, shown_time
 from edge_runtime.site.place import Site
@@ -26,7 +26,7 @@ def event_id(camera: str, number: int) -> str:
 
 def filmed(folder: Path, camera: str, number: int, at: float) -> None:
     shelf = Shelf(folder, 10**9, 10**12, now=lambda: at)
-    for suffix in ("mp4", "jpg"):
+    for suffix in ("mp4", "jpg", "seen.jpg"):
         file = shelf.new_file(camera, event_id(camera, number), DAY, suffix)
         file.write(b"content")
         file.finish()
@@ -59,22 +59,22 @@ def site(bundle: Bundle, tmp_path: Path) -> Site:
 def test_one_cameras_stretch_goes_and_nothing_else(site: Site, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     with filled(site, clips) as store:
-        erased = forget(store, clips, "yard/2", ZERO + 999, ZERO + 1002)
-        assert (erased.kept.segments, erased.kept.events, erased.files, erased.writing) == (1, 1, 2, 0)
-        assert len(names(clips)) == 10
+        erased = forget([store], clips, "yard/2", ZERO + 999, ZERO + 1002)
+        assert (erased.kept.segments, erased.kept.events, erased.files, erased.writing) == (1, 1, 3, 0)
+        assert len(names(clips)) == 15
         assert not [one for one in event_files(clips, "yard/2") if one[1] == event_id("yard/2", 1)]
         assert {camera for camera, _, _, _ in event_files(clips)} == {"gate", "yard/2"}
-        again = forget(store, clips, "yard/2", ZERO + 999, ZERO + 1002)
+        again = forget([store], clips, "yard/2", ZERO + 999, ZERO + 1002)
         assert (again.kept.segments, again.files) == (0, 0)
-        assert forget(store, clips, None, ZERO - 1, ZERO + 10_000).files == 10
+        assert forget([store], clips, None, ZERO - 1, ZERO + 10_000).files == 15
         assert names(clips) == []
 
 
 def test_clips_of_events_that_nobody_knows_go_by_when_they_were_written(site: Site, tmp_path: Path) -> None:
     filmed(tmp_path, "gate", 1, ZERO)
     filmed(tmp_path, "gate", 2, ZERO + 50_000)
-    assert forget(None, tmp_path, None, ZERO - 60, ZERO - 1).files == 2
-    assert len(names(tmp_path)) == 2
+    assert forget([], tmp_path, None, ZERO - 60, ZERO - 1).files == 3
+    assert len(names(tmp_path)) == 3
 
 
 def test_strangers_and_files_that_are_written_stay(site: Site, tmp_path: Path) -> None:
@@ -83,9 +83,29 @@ def test_strangers_and_files_that_are_written_stay(site: Site, tmp_path: Path) -
     (place / f"{event_id('gate', 2)}.mp4.part").write_bytes(b"begun")
     os.utime(place / f"{event_id('gate', 2)}.mp4.part", (ZERO, ZERO))
     (place / "holiday.jpg").write_bytes(b"mine")
-    erased = forget(None, tmp_path, "gate", ZERO - 60, ZERO + 60)
-    assert (erased.files, erased.writing) == (2, 1)
+    erased = forget([], tmp_path, "gate", ZERO - 60, ZERO + 60)
+    assert (erased.files, erased.writing) == (3, 1)
     assert names(tmp_path) == [f"{event_id('gate', 2)}.mp4.part", "holiday.jpg"]
+
+
+def test_what_else_keeps_something_is_told_and_one_failure_stops_nothing(site: Site, tmp_path: Path) -> None:
+    told: list[tuple[str | None, float, float]] = []
+
+    class Stubborn:
+        def forget(self, camera: str | None, start: float, end: float) -> None:
+            told.append((camera, start, end))
+            raise OutputFailed("no room")
+
+    with filled(site, tmp_path / "clips") as store:
+        with pytest.raises(OutputFailed, match="no room"):
+            forget([store], tmp_path / "clips", "gate", ZERO - 1, ZERO + 5, others=[Stubborn(), Stubborn()])
+        assert told == [("gate", ZERO - 1, ZERO + 5)] * 2
+        assert [event.id for event in store.events("gate")] == [event_id("gate", 1), event_id("gate", 2)]
+        # A clip whose event the store has forgotten already is found by what a history knows of it.
+        known = KnownEvent("", "gate", ZERO + 1000, ZERO + 1003, 0.9)
+        store.forget("gate", ZERO + 999, ZERO + 1004)
+        args = (tmp_path / "clips", "gate", ZERO + 999, ZERO + 1004)
+        assert forget([store], *args, told={event_id("gate", 1): known}).files == 3
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "12:00"])
@@ -98,7 +118,7 @@ def test_times_are_read_as_they_are_shown() -> None:
     assert shown_time(ZERO) == "2026-01-31T12:00:00Z"
     assert parse_time("2026-01-31T13:00:00+01:00") == ZERO
     with pytest.raises(UsageError, match="--to must lie after --from"):
-        forget(None, None, None, 2.0, 2.0)
+        forget([], None, None, 2.0, 2.0)
 
 
 def test_the_commands_say_what_they_did(site: Site, bundle: Bundle, tmp_path: Path) -> None:
@@ -125,7 +145,7 @@ def test_the_commands_say_what_they_did(site: Site, bundle: Bundle, tmp_path: Pa
     assert "the bundle's own scorer is used" in said("feedback", "--undo")
     assert "mark 2 is deleted" in said("feedback", "--unmark", "2")
     span = ["--from", "2026-01-31T00:00Z", "--to", "2026-02-01T00:00Z", "--clips", str(clips)]
-    assert "6 segments with their features and scores, 6 events, 1 marks, 12 snapshots" in said("forget", *span)
+    assert "6 segments with their features and scores, 6 events, 1 marks, 18 snapshots" in said("forget", *span)
     assert "deleted: 0 segments" in said("forget", *span)
     for wrong in ([], ["--propose", "--undo"], ["only-an-event"], ["-", "missed"], ["e", "missed", "--camera", "c"]):
         with pytest.raises(UsageError):

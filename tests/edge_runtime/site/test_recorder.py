@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,6 +18,9 @@ from edge_runtime.site.feedback import accept, propose
 from edge_runtime.site.learned import undo_learned
 from edge_runtime.site.place import Site
 from edge_runtime.site.recorder import Recorder
+from edge_runtime.site.recorders import Kept, Recorders
+from edge_runtime.site.seal import Seal
+from edge_runtime.site.teaching import Teaching
 from edge_runtime.stream.clock import rfc3339
 from edge_runtime.stream.segments import Segment
 
@@ -34,7 +38,7 @@ def detector(bundle: Bundle, opened: Detector) -> Detector:
 
 @pytest.fixture
 def site(bundle: Bundle, tmp_path: Path) -> Site:
-    return Site.of(bundle, tmp_path / "site")
+    return Site.of(bundle, tmp_path / "site", Seal(tmp_path / "state"))
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -155,3 +159,51 @@ def test_a_camera_has_its_bytes_a_day(site: Site, detector: Detector) -> None:
         until(lambda: store.event("r-gate-1") is not None)
         assert len(store.segments("gate")) == 3
     recorder.close()
+
+
+def test_a_scorer_of_another_device_is_not_used_and_the_one_before_stays(site: Site, detector: Detector) -> None:
+    recorder = Recorder(site, detector)
+    recorder.write(begun(time.time() - 100))
+    score(detector)
+    with site.open_store() as store:
+        until(lambda: len(store.segments("gate")) == 2)
+        first = store.segments("gate")[0]
+        store.mark("missed", "gate", first.start, first.end, 1.0)
+        accept(site, propose(site, store))
+        until(lambda: detector.site_scorer is not None)
+        used, mine = detector.site_scorer, site.scorer_path.read_bytes()
+        other = Site(site.folder, site.manifest, site.calibration, Seal(site.folder / "other"))
+        site.scorer_path.unlink()
+        accept(other, propose(other, store))
+    recorder.use_learned()
+    assert detector.site_scorer is used
+    site.scorer_path.write_bytes(mine)
+    recorder.use_learned()
+    recorder.close()
+
+
+def test_a_bundle_that_comes_later_is_kept_too(site: Site, bundle: Bundle, opened: Detector, tmp_path: Path) -> None:
+    """Cameras with a bundle of their own: their features in their site, their events beside them."""
+    teaching = Teaching()
+    recorders = Recorders(teaching, Kept())
+    first, second = (Detector(bundle, engine=opened.engine, self_test=False) for _ in range(2))
+    twin = msgspec.structs.replace(site.manifest, bundle_id="ab" * 32)
+    later = Site(tmp_path / "later", twin, site.calibration, site.seal)
+    recorders.add(site, first)
+    recorders.add(site, second)
+    recorders.write(begun(float(int(time.time()) - 100)))
+    recorders.add(later, second)
+    assert [one.bundle_id for one in teaching.sites] == [site.bundle_id, twin.bundle_id]
+    score(first)
+    second.score_segment("yard", Segment(0, 0, 48, 0.0, 3.0, bundle.golden().frames[0]))
+    for camera in ("gate", "yard"):
+        recorders.write(EventRecord("end", f"r-{camera}-1", camera, 0.0, 3.0, 0, 48, 0.9, 0.8))
+    until(lambda: teaching.newest_event("yard") == "r-yard-1" and teaching.newest_event("gate") == "r-gate-1")
+    with site.open_store() as one, later.open_store() as other:
+        assert (one.cameras(), other.cameras()) == (["gate"], ["yard"])
+        assert ([event.camera for event in one.events()], [event.camera for event in other.events()]) == (
+            ["gate"],
+            ["yard"],
+        )
+    recorders.close()
+    assert (first.seen, second.seen) == ([], [])

@@ -61,7 +61,7 @@ def test_features_come_back_with_scores_that_hardly_differ(store: Store) -> None
     known = calibration()
     scorer = SiteScorer(known.prior_mean, known.mean, known.scale)
     exact = scorer.probabilities(np.stack([one.features for one in segments]))
-    starts, ends, (again,) = store.score("gate", [scorer])
+    starts, ends, (again,) = store.score("gate", [scorer.weights])
     assert starts.tolist() == [one.start for one in segments]
     assert ends.tolist() == [one.end for one in segments]
     assert np.abs(again - exact).max() < 0.001
