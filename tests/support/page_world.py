@@ -122,14 +122,15 @@ class Site:
         return at, np.clip(values, 0, 1)
 
     def binned(self, camera: str, start: float, end: float, points: int) -> Json:
-        """The highest score of each bin; null where there is none."""
+        """The highest score of each bin that has one; null where a line breaks."""
         at, values = self.scores(camera, start, end)
-        step = max(STEP_S, (end - start) / max(1, points))
-        bins = ((at - start) // step).astype(int)
+        step = (end - start) / points
         found: list[list[float | None]] = []
-        for index in range(int((min(end, time.time()) - start) // step) + 1):
-            inside = values[np.searchsorted(bins, index) : np.searchsorted(bins, index + 1)]
-            found.append([start + index * step, float(inside.max()) if len(inside) else None])
+        for index in np.unique(places := ((at - start) // step).astype(int)):
+            begun = start + float(index) * step
+            if found and begun - float(found[-1][0] or 0) > max(3 * STEP_S, 1.5 * step):
+                found.append([float(found[-1][0] or 0) + step, None])
+            found.append([begun, float(values[places == index].max())])
         return {"step_s": step, "scores": found}
 
     def alarms(self, camera: str, threshold: float, min_duration: float, days: float) -> list[Json]:

@@ -60,7 +60,7 @@ export async function ask(method, url, { body, signal, timeout = 15000 } = {}) {
   let message = `The edge answered ${response.status}.`;
   try {
     const told = await response.json();
-    if (typeof told.error === "string") message = told.error;
+    if (typeof told.error === "string" && told.error) message = told.error[0].toUpperCase() + told.error.slice(1);
   } catch {
     // An answer without a sentence of its own, of a proxy perhaps.
   }

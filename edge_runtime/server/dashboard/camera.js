@@ -69,7 +69,7 @@ export function camera({ root, args, query, signal }) {
       if (mine !== asked) return;
       bands = events.events.map((/** @type {import("./types.js").Event} */ one) => {
         const start = Date.parse(one.start) / 1000;
-        return { start, end: one.end ? Date.parse(one.end) / 1000 : to, kind: /** @type {const} */ ("event") };
+        return { start, end: one.end && one.state === "ended" ? Date.parse(one.end) / 1000 : to, kind: /** @type {const} */ ("event") };
       });
       line.show({ from, to, step: scores.step_s, scores: scores.scores, threshold: known().alarm.threshold, trial: tried.threshold(), bands });
       put(problem);

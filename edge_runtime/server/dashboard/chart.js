@@ -53,7 +53,7 @@ export function chart(signal, { label, chosen }) {
     context.beginPath();
     context.rect(LEFT, 0, width - LEFT, height - BOTTOM);
     context.clip();
-    scoreLine({ ...sheet, height: height - BOTTOM }, shown.scores, { x, y, threshold: shown.threshold, gap: Math.max(10, shown.step * 2.5), width: 1.5 });
+    scoreLine({ ...sheet, height: height - BOTTOM }, shown.scores, { x, y, threshold: shown.threshold, gap: Infinity, width: 1.5 });
     dashed(sheet, y(shown.threshold), ink.muted);
     if (shown.trial !== null) dashed(sheet, y(shown.trial), ink.accent, []);
     context.restore();
@@ -110,7 +110,11 @@ function told({ scores, threshold, step, bands }) {
   const known = scores.filter((one) => one[1] !== null);
   if (!known.length) return "No scores in this time.";
   const high = known.reduce((best, one) => (/** @type {number} */ (one[1]) > /** @type {number} */ (best[1]) ? one : best));
-  const above = known.filter((one) => /** @type {number} */ (one[1]) > threshold).length * step;
+  let above = 0;
+  scores.forEach(([time, value], at) => {
+    // A score holds until the next one; before a hole, for one step.
+    if (value !== null && value > threshold) above += scores[at + 1]?.[1] === null || !scores[at + 1] ? step : scores[at + 1][0] - time;
+  });
   const events = bands.filter((band) => band.kind === "event").length;
   return `Highest ${scored(/** @type {number} */ (high[1]))} at ${clock(high[0] * 1000)}; ${above ? `about ${duration(above)} above` : "never above"} the threshold ${scored(threshold)}${events > 1 ? `; ${events} alarms` : ""}.`;
 }

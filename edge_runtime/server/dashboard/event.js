@@ -94,7 +94,7 @@ function heading(box, one) {
   const steps = box.querySelector(".steps") ?? h("div", { class: "steps" });
   const facts = [
     ["Peak", scored(one.peak), one.p ? rarity(one.p) : ""], ["Mean", scored(one.mean), ""],
-    [one.state === "open" ? "So far" : "Length", duration(one.seconds), one.end ? `until ${clock(one.end)}` : ""],
+    [one.state === "open" ? "So far" : "Length", duration(one.seconds), one.end && one.state === "ended" ? `until ${clock(one.end)}` : ""],
   ];
   put(
     box,

@@ -4,7 +4,7 @@
  * and asks for everything again that it may have missed.
  */
 import { ask } from "./api.js";
-import { dropLines, emit, loadRecent, loadWall, on, store, takeCamera, takeEvent, takeScore } from "./store.js";
+import { dropCamera, dropLines, emit, loadRecent, loadWall, on, store, takeCamera, takeEvent, takeScore } from "./store.js";
 import { now } from "./words.js";
 
 const LONGEST_MS = 30000;
@@ -67,7 +67,8 @@ function open() {
     });
   take("camera", takeCamera);
   take("score", takeScore);
-  take("event", takeEvent);
+  take("event", (event) => takeEvent(event, false));
+  take("gone", ({ name }) => dropCamera(name));
 }
 
 function fail() {

@@ -101,9 +101,18 @@ export function takeScore(score) {
   emit("score", score);
 }
 
-/** @param {Event} event */
-export function takeEvent(event) {
-  const before = store.recent.get(event.id);
+/**
+ * @param {Event} told
+ * @param {boolean} [all] Whether everything is known of it; the stream says nothing of files, marks and descriptions.
+ */
+export function takeEvent(told, all = true) {
+  const before = store.recent.get(told.id);
+  let event = told;
+  if (!all) {
+    const { snapshot, clip, seen, mark, description } = before ?? told;
+    event = { ...told, snapshot, clip, seen, mark, description };
+    if (!before || before.state !== told.state) askAgain(told.id);
+  }
   store.recent.set(event.id, event);
   today = null;
   const camera = store.cameras.get(event.camera);
@@ -115,6 +124,19 @@ export function takeEvent(event) {
     }
   }
   emit("event", { event, isNew: !before });
+}
+
+/** Snapshot and clip are there a little after the stream tells of their event. @param {string} id */
+function askAgain(id) {
+  for (const wait of [2500, 15000]) {
+    setTimeout(async () => {
+      try {
+        takeEvent(await get(path("events", id)));
+      } catch {
+        // Forgotten meanwhile, or no connection: the next list tells.
+      }
+    }, wait);
+  }
 }
 
 /** Newest smoothed scores by camera, `[seconds since 1970, score or null]`. @type {Map<string, [number, number|null][]>} */

@@ -23,7 +23,7 @@
  * @typedef {{proposal: string, marks: number, false_alarms: number, days: number, wrong_before: number,
  *   wrong_left_out: number, loss_before: number|null, loss_left_out: number|null, kept: number, gone: Stretch[],
  *   new: Stretch[], replaces: number}} Proposal
- * @typedef {{run: string, started: string, time: string, version: string, bundle_id: string,
+ * @typedef {{run: string, started: string|null, time: string, version: string, bundle_id: string|null,
  *   role: "act"|"read", clips: boolean, feedback: boolean, days_of_scores: number}} Run
  * @typedef {{role: "act"|"read"|null, needs_token: boolean}} Session
  * @typedef {{root: HTMLElement, args: string[], query: URLSearchParams, signal: AbortSignal}} View

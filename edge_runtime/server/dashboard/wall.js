@@ -211,7 +211,7 @@ function addCamera() {
   const form = h("form", { class: "stack" },
     h("label", { for: "new-name" }, "Name"), name,
     h("label", { for: "new-source" }, "Address"), source,
-    h("p", { class: "muted small" }, "It is watched until the edge stops, and again when it was written to cameras.yaml."),
+    h("p", { class: "muted small" }, "It is watched from now on, also after a restart."),
     error, h("div", { class: "buttons" }, send));
   const made = sheet("Add a camera", form);
   form.addEventListener("submit", async (/** @type {Event} */ event) => {
