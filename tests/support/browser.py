@@ -84,11 +84,15 @@ def a_window(browser: Browser, address: str, size: tuple[int, int] = WIDE, schem
         # That a request failed is told to the operator; here it is what a script or a policy refused that matters.
         page.on(
             "console",
-            lambda told: made.wrong.append(told.text) if told.type == "error" and "Failed to load" not in told.text else None,
+            lambda told: (
+                made.wrong.append(told.text) if told.type == "error" and "Failed to load" not in told.text else None
+            ),
         )
         page.on(
             "request",
-            lambda asked: None if asked.url.startswith((address, "blob:", "data:")) else made.foreign.append(asked.url),
+            lambda asked: (
+                None if asked.url.startswith((address, "blob:", "data:")) else made.foreign.append(asked.url)
+            ),
         )
         yield made
     finally:

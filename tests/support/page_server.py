@@ -211,7 +211,10 @@ def application(own: Standing) -> Starlette:
         ]  # fmt: skip
         first = int(query.get("after", 0))
         limit = int(query.get("limit", 50))
-        return {"events": found[first : first + limit], "next": str(first + limit) if first + limit < len(found) else None}
+        return {
+            "events": found[first : first + limit],
+            "next": str(first + limit) if first + limit < len(found) else None,
+        }
 
     async def event(request: Request) -> Json:
         return event_of(request)
@@ -260,7 +263,9 @@ def application(own: Standing) -> Starlette:
     async def accept(request: Request) -> Json:
         if (await request.json())["proposal"] != site.proposal()["proposal"]:
             raise HTTPException(409, "marks were made since; look at what would change again")
-        site.scorers.append({"number": len(site.scorers) + 1, "accepted": stamp(time.time()), "marks": len(site.marks)})
+        site.scorers.append(
+            {"number": len(site.scorers) + 1, "accepted": stamp(time.time()), "marks": len(site.marks)}
+        )
         return site.scorers[-1]
 
     async def undo(request: Request) -> Json:
@@ -270,7 +275,9 @@ def application(own: Standing) -> Starlette:
     async def forget(request: Request) -> Json:
         told = await request.json()
         site.forgotten.append(told)
-        site.events[:] = [one for one in site.events if (one["camera"], one["start"]) != (told["camera"], told["start"])]
+        site.events[:] = [
+            one for one in site.events if (one["camera"], one["start"]) != (told["camera"], told["start"])
+        ]
         return {"events": 1}
 
     async def live(request: Request) -> Response:
@@ -309,7 +316,11 @@ def application(own: Standing) -> Starlette:
                 made = await handle(request)  # type: ignore[misc]
             except HTTPException as problem:
                 return JSONResponse({"error": problem.detail}, problem.status_code)
-            return made if isinstance(made, Response) else JSONResponse(made, 201 if request.method == "POST" and status == 201 else 200)
+            return (
+                made
+                if isinstance(made, Response)
+                else JSONResponse(made, 201 if request.method == "POST" and status == 201 else 200)
+            )
 
         return answer
 

@@ -142,7 +142,11 @@ class Site:
             start, end = float(at[first]), float(at[last - 1]) + STEP_S
             if end - start < min_duration:
                 continue
-            known = [one["id"] for one in self.events if one["camera"] == camera and abs(seconds_of(one["start"]) - start) < 15]
+            known = [
+                one["id"]
+                for one in self.events
+                if one["camera"] == camera and abs(seconds_of(one["start"]) - start) < 15
+            ]
             peak = float(values[first:last].max())
             found.append({"start": stamp(start), "end": stamp(end), "peak": peak, "event": next(iter(known), None)})
         return found[::-1]
@@ -195,7 +199,9 @@ class Pictures:
         if self._footage:
             frame = self._footage[(int(at) + shift) % len(self._footage)]
             frame = cv2.flip(frame, 1) if shift % 2 else frame
-            tint = np.array([1.0 - 0.25 * (shift % 3 == 0), 1.0, 1.0 - 0.25 * (shift % 5 == 0)]) * (0.7 + shift % 4 / 10)
+            tint = np.array([1.0 - 0.25 * (shift % 3 == 0), 1.0, 1.0 - 0.25 * (shift % 5 == 0)]) * (
+                0.7 + shift % 4 / 10
+            )
             return np.clip(frame * tint, 0, 255).astype(np.uint8)
         frame = np.empty((360, 640, 3), np.uint8)
         frame[:] = np.linspace(40 + shift % 40, 110, 360)[:, None, None].astype(np.uint8)

@@ -1,0 +1,367 @@
+"""What an operator does on the page, in a real browser against the stand-in."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+from browser import PATIENCE_MS, THUMB, Window, a_window
+from page_server import Standing, page_server
+from page_world import Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+SOUTH = "Tor Süd"
+
+
+@pytest.fixture
+def standing() -> Standing:
+    return Standing(Site(camera_count=6, event_count=120))
+
+
+@pytest.fixture
+def window(browser: Browser, standing: Standing) -> Iterator[Window]:
+    with page_server(standing, every_s=0.5) as address, a_window(browser, address) as made:
+        yield made
+        assert (made.wrong, made.foreign) == ([], [])
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what the server was told."""
+    limit = time.monotonic() + PATIENCE_MS / 1000
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def shows(page: Page, selector: str, text: str | re.Pattern[str]) -> None:
+    """Wait until an element says this."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector).first).to_contain_text(text)
+
+
+def focused(page: Page) -> str:
+    """What one is at: its label or text."""
+    told: str = page.evaluate("() => document.activeElement.ariaLabel || document.activeElement.textContent.trim()")
+    return told
+
+
+def test_the_wall_says_what_is_down_and_comes_alive(window: Window, standing: Standing) -> None:
+    window.go()
+    page = window.page
+    shows(page, "#now", "All 6 cameras are watched")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.tile img')].some(one => one.src.startsWith('blob:'))"
+    )
+    page.wait_for_function("() => /^0\\.\\d\\d$/.test(document.querySelector('.tile .score').textContent)")
+    standing.change(SOUTH, state="offline", reason="unreachable", detail="Check its cable and its address.")
+    shows(page, ".matter", "cannot be reached")
+    shows(page, ".matter", "Check its cable and its address.")
+    shows(page, "#said", f"Offline: {SOUTH}")
+    event = standing.begin_event("Kasse")
+    shows(page, ".matter.hot", "Kasse")
+    shows(page, "#said", "New alarm on Kasse")
+    assert page.title().startswith("(1)")
+    standing.end_event(event)
+    page.wait_for_function("() => !document.querySelector('.matter.hot')")
+
+
+def test_many_alarms_at_once_are_one_announcement(window: Window, standing: Standing) -> None:
+    window.go()
+    page = window.page
+    shows(page, ".link", "Live")
+    page.evaluate("""() => { window.heard = []; new MutationObserver(() => heard.push(document.querySelector('#said').textContent))
+        .observe(document.querySelector('#said'), { childList: true, characterData: true, subtree: true }) }""")
+    for name in standing.site.cameras:
+        standing.begin_event(name)
+    shows(page, "#said", "other alarms")
+    assert len(set(page.evaluate("heard"))) == 1
+
+
+def test_pictures_are_asked_for_while_they_are_seen(browser: Browser) -> None:
+    own = Standing(Site(camera_count=40, event_count=0), picture_s=0.15)
+    with page_server(own) as address, a_window(browser, address) as window:
+        window.go()
+        page = window.page
+        page.wait_for_function("() => document.querySelectorAll('.tile img[src^=blob]').length > 8")
+        last = quote(list(own.site.cameras)[-1])
+        assert not any(path.endswith(f"/{last}/picture") for _, path in own.asked)
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        until(lambda: ("GET", f"/api/cameras/{list(own.site.cameras)[-1]}/picture") in own.asked)
+        assert own.most_under_way <= 6
+        # Another tab is looked at.
+        page.evaluate("""() => { Object.defineProperty(document, "hidden", { value: true });
+            document.dispatchEvent(new Event("visibilitychange")) }""")
+        page.wait_for_timeout(1500)
+        before = sum(path.endswith("/picture") for _, path in own.asked)
+        page.wait_for_timeout(1500)
+        assert sum(path.endswith("/picture") for _, path in own.asked) == before
+
+
+def test_by_keyboard_from_the_wall_to_a_mark(window: Window, standing: Standing) -> None:
+    window.go()
+    page = window.page
+    press = page.keyboard.press
+    press("Tab")
+    assert focused(page) == "Skip to the content"
+    page.locator("[data-tile]").first.focus()
+    press("ArrowRight")
+    names = list(standing.site.cameras)
+    assert focused(page) == names[1]
+    press("End")
+    assert focused(page) == names[-1]
+    press("Home")
+    press("p")
+    until(lambda: standing.site.cameras[names[0]]["paused"])
+    shows(page, ".tile .state", "Paused")
+    press("Enter")
+    shows(page, "h1", names[0])
+    press("Escape")
+    shows(page, "#now", "watched")
+    press("?")
+    page.get_by_role("dialog").wait_for()
+    press("Escape")
+    page.wait_for_function("() => !document.querySelector('dialog')")
+    press("g")
+    press("e")
+    page.wait_for_selector(".event-row")
+    press("j")
+    page.wait_for_function("() => document.activeElement.matches('.event-row')")
+    press("ArrowDown")
+    press("Enter")
+    page.wait_for_selector("#verdict")
+    shown = page.url.rpartition("/")[2]
+    press("f")
+    until(lambda: [mark["event"] for mark in standing.site.marks] == [shown])
+    shows(page, "#verdict + .buttons .chosen", "False alarm")
+    page.wait_for_selector(".steps .button")
+    press("j")
+    page.wait_for_function("shown => !location.hash.endsWith(shown)", arg=shown)
+    # What a key would do is not done while one writes.
+    page.wait_for_selector("#words")
+    page.get_by_role("button", name=re.compile("Describe it|Change")).click()
+    page.keyboard.type("fr gw")
+    assert len(standing.site.marks) == 1
+    page.get_by_role("button", name="Save").click()
+    until(lambda: any(event["description"] == "fr gw" for event in standing.site.events))
+
+
+def test_names_and_descriptions_are_text_whatever_they_hold(browser: Browser) -> None:
+    bad = '<img src=x onerror="window.hit=1">"\'&lt;'
+    name = '"><script>window.hit=1</script> Ü/?#%'
+    own = Standing(Site(camera_count=2, event_count=20, names=(name, "javascript:window.hit=1")))
+    for event in own.site.events:
+        event["description"] = bad
+    own.site.cameras[name].update(detail=bad, state="offline", reason=bad, quality=[bad])
+    own.site.mark(next(one for one in own.site.events if one["camera"] == name), "false_alarm")
+    with page_server(own) as address, a_window(browser, address) as window:
+        page = window.page
+        event = own.begin_event(name)
+        event["description"] = bad
+        for where in ("#/", "#/events", f"#/event/{event['id']}", f"#/camera/{quote(name, safe='')}", "#/teach"):
+            window.go(where)
+            page.wait_for_function("name => document.body.textContent.includes(name)", arg=name)
+            assert page.evaluate("window.hit") is None
+        own.tell("camera", own.site.cameras[name])
+        window.go("#/events?camera=" + quote(name, safe=""))
+        shows(page, ".event-text", bad)
+        assert (page.evaluate("window.hit"), window.wrong, window.foreign) == (None, [], [])
+
+
+def test_tokens(browser: Browser) -> None:
+    own = Standing(Site(camera_count=2, event_count=10), {"hh_look": "read", "hh_do": "act"})
+    with page_server(own) as address, a_window(browser, address, THUMB) as window:
+        page = window.page
+        window.go()
+        page.get_by_label("Token").fill("hh_wrong")
+        page.keyboard.press("Enter")
+        shows(page, ".error", "This token is not known")
+        page.get_by_label("Token").fill("hh_look")
+        page.get_by_role("button", name="Sign in").click()
+        shows(page, "#now", "2 cameras")
+        shows(page, ".bar .chip", "May look")
+        window.turn(f"#/event/{own.site.events[0]['id']}")
+        mark = page.get_by_role("button", name="False alarm")
+        mark.wait_for()
+        assert mark.get_attribute("aria-disabled") == "true"
+        assert "may only look" in (mark.get_attribute("aria-description") or "")
+        mark.click(force=True)
+        page.keyboard.press("f")
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_label("Token").fill("hh_do")
+        page.keyboard.press("Enter")
+        mark = page.get_by_role("button", name="False alarm")
+        mark.click()
+        until(lambda: own.site.marks)
+        assert len(own.site.marks) == 1
+        # The token is taken away meanwhile.
+        own.tokens.clear()
+        own.tokens["hh_new"] = "act"
+        window.turn("#/teach")
+        page.get_by_label("Token").wait_for()
+        assert window.wrong == []
+
+
+def test_a_lost_connection_is_told_and_caught_up(browser: Browser) -> None:
+    own = Standing(Site(camera_count=3, event_count=5))
+    with page_server(own) as address:
+        port = int(address.rpartition(":")[2].strip("/"))
+    with page_server(own, port) as address, a_window(browser, address) as window:
+        window.go()
+        page = window.page
+        shows(page, ".link", "Live")
+        page.context.set_offline(True)
+        own.closing = True
+        shows(page, ".band", "No connection to the edge since")
+        shows(page, ".link", "No connection")
+        # What happens meanwhile is not told by the stream.
+        own.site.cameras["Kasse"].update(state="offline", reason="timeout", detail="It does not answer.")
+        own.begin_event(SOUTH)
+        own.closing = False
+        page.context.set_offline(False)
+        shows(page, ".link", "Live")
+        shows(page, ".matters", "does not answer in time")
+        shows(page, ".matter.hot", SOUTH)
+        page.wait_for_function("() => !document.querySelector('.band')")
+
+
+def test_a_threshold_is_tried_set_and_taken_back(window: Window, standing: Standing) -> None:
+    busiest = max(standing.site.cameras, key=lambda name: sum(one["camera"] == name for one in standing.site.events))
+    window.go(f"#/camera/{quote(busiest)}")
+    page = window.page
+    shows(page, ".trial-result", "alarms a day")
+    assert page.get_by_role("button", name="Set it").get_attribute("aria-disabled") == "true"
+    page.get_by_label("Threshold", exact=True).fill("0.9")
+    shows(page, ".trial-result", re.compile(r"At 0\.90: [\d.]+ alarms a day instead of [\d.]+"))
+    shows(page, ".trial-result", "These would be gone")
+    assert page.locator(".stretches a").count() > 0
+    standing.failing["PUT", f"/api/cameras/{busiest}/alarm"] = (409, "another one set it just now; look again")
+    page.get_by_role("button", name="Set it").click()
+    shows(page, ".trial .error", "Another one set it just now; look again")
+    standing.failing.clear()
+    page.get_by_label("Lasts at least").fill("5")
+    page.get_by_role("button", name="Set it").click()
+    shows(page, ".trial", "Now 0.90, set on this page, at least 5 s")
+    assert standing.site.cameras[busiest]["alarm"]["threshold"] == 0.9
+    page.get_by_role("button", name="Back to the configuration").click()
+    shows(page, ".trial", "Now 0.71, as calibrated")
+    page.get_by_role("button", name="Budget a day").click()
+    page.get_by_label("False alarms a day").fill("2")
+    page.get_by_role("button", name="Set it").click()
+    shows(page, ".trial", "3,410 quiet segments")
+
+
+def test_marks_teach_and_one_step_back(window: Window, standing: Standing) -> None:
+    page = window.page
+    window.go("#/teach")
+    shows(page, ".empty", "Nothing to learn yet")
+    for event in standing.site.events[:4]:
+        standing.site.mark(event, "false_alarm")
+    window.go("#/teach")
+    shows(page, ".big", re.compile(r"\d+ alarms? fewer, 0 new"))
+    shows(page, ".meters", "3 of 4")
+    standing.site.mark(standing.site.events[5], "missed")
+    page.get_by_role("button", name="Use it").click()
+    shows(page, ".error", "Marks were made since")
+    page.get_by_role("button", name="Try again").click()
+    shows(page, "#marks", "Your marks: 5")
+    page.get_by_role("button", name="Use it").click()
+    shows(page, "#in-use + p", "Scorer 1 of this site")
+    page.get_by_role("button", name="One step back").click()
+    shows(page, "#in-use + p", "own scorer")
+    page.get_by_role("button", name=re.compile("Take back: Was real")).click()
+    shows(page, "#marks", "Your marks: 4")
+
+
+def test_a_missed_stretch_is_marked_by_dragging(window: Window, standing: Standing) -> None:
+    window.go(f"#/camera/{quote('Kasse')}")
+    page = window.page
+    page.wait_for_function("() => /Highest/.test(document.querySelector('.chart-words').textContent)")
+    plot = page.locator(".plot")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 200, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 60, steps=4)
+    page.mouse.up()
+    page.get_by_role("button", name="Mark as missed").click()
+    until(lambda: [(mark["camera"], mark["verdict"]) for mark in standing.site.marks] == [("Kasse", "missed")])
+    plot.focus()
+    page.keyboard.press("ArrowLeft")
+    shows(page, ".readout", re.compile(r"\d\d:\d\d:\d\d · \d\.\d\d"))
+
+
+def test_an_event_is_forgotten(window: Window, standing: Standing) -> None:
+    event = standing.site.events[2]
+    window.go(f"#/event/{event['id']}")
+    page = window.page
+    page.get_by_role("button", name="Forget it…").click()
+    page.get_by_role("button", name="Forget it for good").click()
+    page.wait_for_selector(".event-row")
+    assert [one["camera"] for one in standing.site.forgotten] == [event["camera"]]
+
+
+def test_a_camera_is_added_and_removed(window: Window, standing: Standing) -> None:
+    window.go()
+    page = window.page
+    page.get_by_role("button", name="Add a camera").click()
+    page.get_by_label("Name", exact=True).fill("Kasse")
+    page.get_by_label("Address").fill("rtsp://127.0.0.1/kasse")
+    page.keyboard.press("Enter")
+    shows(page, "dialog .error", "There is a camera Kasse already")
+    page.get_by_label("Name", exact=True).fill("Garten")
+    page.keyboard.press("Enter")
+    page.locator(".tile", has_text="Garten").wait_for()
+    window.turn("#/camera/Garten")
+    page.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Remove it").click()
+    until(lambda: "Garten" not in standing.site.cameras)
+    shows(page, "#now", "6 cameras")
+
+
+def test_new_events_do_not_push_away_what_is_read(window: Window, standing: Standing) -> None:
+    window.go("#/events")
+    page = window.page
+    page.wait_for_selector(".event-row")
+    page.mouse.move(600, 500)
+    page.mouse.wheel(0, 1500)
+    page.wait_for_function("() => scrollY > 300")
+    event = standing.begin_event("Hof" if "Hof" in standing.site.cameras else SOUTH)
+    page.get_by_role("button", name="1 new alarm: show").click()
+    page.locator(f'a[href$="{event["id"]}"]').first.wait_for()
+
+
+def test_an_empty_site_says_what_to_do(browser: Browser) -> None:
+    own = Standing(Site(camera_count=0, event_count=0, feedback=False))
+    with page_server(own) as address, a_window(browser, address) as window:
+        window.go()
+        shows(window.page, ".empty", "hh-edge run --config cameras.yaml")
+        window.go("#/events")
+        shows(window.page, "main", "No alarm yet")
+        window.go("#/teach")
+        shows(window.page, ".empty", "feedback: {}")
+        assert window.wrong == []
+
+
+def test_ten_thousand_events_are_scrolled_through(browser: Browser) -> None:
+    own = Standing(Site(camera_count=40, event_count=10_000))
+    with page_server(own) as address, a_window(browser, address) as window:
+        window.go("#/events")
+        page = window.page
+        page.wait_for_selector(".event-row")
+        page.wait_for_function(
+            """() => { scrollTo(0, document.body.scrollHeight)
+                return document.querySelector(".long-foot").textContent === "That is all." }""",
+            polling=50,
+        )
+        assert page.locator(".long-row").count() < 60
+        oldest = own.site.events[-1]["id"]
+        page.locator(f'a[href$="{oldest}"]').wait_for()
+        assert window.wrong == []
