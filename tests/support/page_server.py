@@ -92,7 +92,7 @@ class Standing:
         for camera in list(self.site.cameras.values()):
             if camera["state"] != "online" or camera["paused"]:
                 continue
-            at, values = self.site.scores(camera["name"], time.time() - 10, time.time())
+            _, values = self.site.scores(camera["name"], time.time() - 10, time.time())
             value = float(values[-1]) if len(values) else 0.2
             high = value > camera["alarm"]["threshold"]
             score = {"time": stamp(time.time()), "score": value, "smoothed": value, "anomalous": high}
