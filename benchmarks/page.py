@@ -2,12 +2,12 @@
 
     python -m benchmarks.page --output benchmarks/page.txt
 
-The page is served by the tests' stand-in (tests/support/page_server.py) with 40 cameras that are scored once a second
-and 10,000 events; each trial is a fresh browser context without a cache. First paint is the browser's own
-`first-contentful-paint`; the wall is there when all tiles are, the list when its rows are, from the start of the
-navigation. Scrolling is done by the page itself, 4,000 pixels a second for some seconds: times between frames, and the
-browser's `longtask` entries (50 ms and more). Memory is the script's heap after a collection, when all 10,000 events
-have been scrolled through.
+The page is served by the tests' stand-in (tests/support/page_server.py) with 40 cameras that are scored once a
+second and 10,000 events; each trial is a fresh browser context without a cache. First paint is the browser's own
+`first-contentful-paint`; the wall is there when all tiles are, the list when its rows are, from the navigation's
+start. Scrolling is done by the page itself, 4,000 pixels a second for some seconds: times between frames, and the
+browser's `longtask` entries (50 ms and more). Memory is the script's heap after a collection, when all events have
+been scrolled through.
 """
 
 from __future__ import annotations
@@ -38,10 +38,16 @@ _WATCH = """() => {
   new PerformanceObserver(list => { for (const one of list.getEntries()) long.push([one.startTime, one.duration]) })
     .observe({ type: "longtask", buffered: true })
   const seen = (selector, count, name) => {
-    const look = () => document.querySelectorAll(selector).length >= count ? (window[name] = performance.now()) : requestAnimationFrame(look)
+    const look = () => {
+      if (document.querySelectorAll(selector).length < count) requestAnimationFrame(look)
+      else window[name] = performance.now()
+    }
     look()
   }
-  document.addEventListener("DOMContentLoaded", () => { seen(".tile", WALL, "wallAt"); seen(".event-row", 5, "listAt") })
+  document.addEventListener("DOMContentLoaded", () => {
+    seen(".tile", WALL, "wallAt")
+    seen(".event-row", 5, "listAt")
+  })
 }"""
 _SCROLL = """seconds => new Promise(done => {
   const times = [], begun = performance.now()
@@ -50,7 +56,8 @@ _SCROLL = """seconds => new Promise(done => {
     times.push(now - last); last = now
     scrollBy(0, 4000 / 60)
     if (now - begun < seconds * 1000) requestAnimationFrame(step)
-    else done({ times: times.slice(1), long: long.filter(one => one[0] > begun).map(one => one[1]), rows: document.querySelectorAll(".long-row").length })
+    else done({ times: times.slice(1), long: long.filter(one => one[0] > begun).map(one => one[1]),
+      rows: document.querySelectorAll(".long-row").length })
   }
   requestAnimationFrame(step)
 })"""
@@ -106,9 +113,17 @@ def _measured(
         fast &= max(paints) < _GOAL_MS
         say(f"  {name:12}{_median(paints):>14}{_median(walls):>14}{_median(lists):>14}")
     say("\nScrolling through the list of events, 4,000 pixels a second.\n")
-    say(
-        f"  {'':12}{'frames':>8}{'median ms':>11}{'95 %':>8}{'worst':>8}{'over 50 ms':>12}{'long tasks':>12}{'rows':>6}"
-    )
+    heads = {
+        "": 12,
+        "frames": 8,
+        "median ms": 11,
+        "95 %": 8,
+        "worst": 8,
+        "over 50 ms": 12,
+        "long tasks": 12,
+        "rows": 6,
+    }
+    say("  " + "".join(f"{head:>{wide}}" for head, wide in heads.items()))
     for name, size in _SIZES.items():
         with _opened(browser, size, cameras) as page:
             _first(page, f"{address}#/events", "listAt")
@@ -130,11 +145,11 @@ def _measured(
         page.wait_for_function(_TO_THE_END, polling=30)
         page.wait_for_timeout(1000)
         rows = page.locator(".long-row").count()
+        worst = max(tasks, default=0)
+        say(f"\nThe wall from its third second to its tenth: {len(tasks)} long tasks, worst {worst:.0f} ms.")
+        whole = _heap_mb(page)
         say(
-            f"\nThe wall from its third to its tenth second: {len(tasks)} long tasks, worst {max(tasks, default=0):.0f} ms."
-        )
-        say(
-            f"Script's heap: {wall:.1f} MB on the wall, {_heap_mb(page):.1f} MB with all events ({rows} rows in the document)."
+            f"Script's heap: {wall:.1f} MB on the wall, {whole:.1f} MB with all events ({rows} rows in the document)."
         )
     return fast
 
@@ -159,9 +174,8 @@ def page(cameras: int, events: int, trials: int, seconds: float, output: Path | 
 
     facts = machine()
     say("How soon the operator's page is there, and how smoothly it scrolls.")
-    say(
-        f"Command: python -m benchmarks.page --cameras {cameras} --events {events} --trials {trials} --output benchmarks/page.txt"
-    )
+    sizes = f"--cameras {cameras} --events {events} --trials {trials} --seconds {seconds:g}"
+    say(f"Command: python -m benchmarks.page {sizes} --output benchmarks/page.txt")
     with page_server(Standing(Site(cameras, events))) as address, a_browser() as browser:
         say(
             f"Machine: {facts['processor']}, {facts['cores']:g} cores, part of them for the server; Chromium "

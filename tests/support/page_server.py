@@ -329,13 +329,14 @@ def application(own: Standing) -> Starlette:
         ("GET", "/healthz", health), ("GET POST DELETE", "/api/session", session), ("GET", "/api/run", run),
         ("GET POST", "/api/cameras", cameras), ("GET DELETE", one, camera), ("POST", one + "/pause", pause),
         ("POST", one + "/resume", pause), ("GET", one + "/picture", picture), ("GET", one + "/scores", scores),
-        ("GET PUT DELETE", one + "/alarm", alarm), ("GET", one + "/alarm/try", attempt), ("GET", "/api/events", events),
-        ("GET", "/api/events/{id}", event), ("PUT", "/api/events/{id}/description", describe),
+        ("GET PUT DELETE", one + "/alarm", alarm), ("GET", one + "/alarm/try", attempt),
+        ("GET", "/api/events", events), ("GET", "/api/events/{id}", event),
+        ("PUT", "/api/events/{id}/description", describe),
         ("POST", "/api/events/{id}/feedback", judge), ("GET", "/api/events/{id}/{kind}", of_event),
         ("GET", "/api/feedback", feedback), ("POST", "/api/feedback/missed", missed),
         ("DELETE", "/api/feedback/marks/{id}", unmark), ("GET", "/api/feedback/proposal", proposal),
-        ("POST", "/api/feedback/accept", accept), ("POST", "/api/feedback/undo", undo), ("POST", "/api/forget", forget),
-        ("GET", "/api/live", live),
+        ("POST", "/api/feedback/accept", accept), ("POST", "/api/feedback/undo", undo),
+        ("POST", "/api/forget", forget), ("GET", "/api/live", live),
     ]  # fmt: skip
     routes = [Route(path, guarded(handle), methods=methods.split()) for methods, path, handle in table]
     made = Starlette(routes=[*routes, Route("/", page)])

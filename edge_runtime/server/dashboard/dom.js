@@ -72,13 +72,13 @@ export function icon(name) {
  *
  * @param {string} text
  * @param {(event: Event) => void} act
- * @param {{icon?: string, kind?: string, key?: string, reason?: string|null, label?: string}} [options]
+ * @param {{icon?: string, kind?: string, key?: string, reason?: string|null, label?: string, type?: string}} [options]
  */
 export function button(text, act, options = {}) {
-  const { kind = "", key, reason = null, label } = options;
+  const { kind = "", key, reason = null, label, type = "button" } = options;
   const made = h(
     "button",
-    { type: "button", class: `button ${kind}`, "aria-keyshortcuts": key, "aria-label": label, title: label },
+    { type, class: `button ${kind}`, "aria-keyshortcuts": key, "aria-label": label, title: label },
     options.icon && icon(options.icon),
     text && h("span", {}, text),
     key && h("kbd", { "aria-hidden": "true" }, key),

@@ -46,7 +46,8 @@ export async function events({ root, query, signal }) {
   const refresh = (/** @type {boolean} */ kept) => {
     items = withDays(feed.events);
     list.set(items, kept);
-    if (!feed.events.length && feed.next === null) put(problem, nothing(() => change(none())));
+    if (feed.events.length) put(problem);
+    else if (feed.next === null) put(problem, nothing(() => change(none())));
   };
   const change = (/** @type {import("./feed.js").Wanted} */ next) => {
     look(next);

@@ -42,7 +42,7 @@ export function shortcut(keys, does, act, signal) {
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || setting("keys", "on") === "off") return;
   const target = /** @type {HTMLElement} */ (event.target);
-  if (target.closest("input, textarea, select, dialog, video, [data-keys=own]") && event.key !== "Escape") return;
+  if (target.closest("input, textarea, select, dialog, video, [data-keys=own]")) return;
   const pressed = prefix ? `${prefix} ${event.key}` : event.key;
   prefix = "";
   clearTimeout(prefixTimer);

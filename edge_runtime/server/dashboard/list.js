@@ -63,7 +63,7 @@ export function longList(signal, { label, row, stops, height, more, hasMore }) {
       box.insertBefore(made, after);
       after = made;
     }
-    if (hasMore() && !loading && tops[items.length] - top < innerHeight * 2 + BEYOND) grow();
+    if (hasMore() && !loading && tops[items.length] - top < innerHeight * 2 + BEYOND) grow().catch(() => {});
   };
   const ask = () => {
     if (asked) return;

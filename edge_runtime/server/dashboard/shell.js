@@ -21,10 +21,15 @@ export function showTabs(kind) {
   );
 }
 
+let statusKey = "";
+
 function showStatus() {
   const { state, since } = linkState;
   const text = { live: "Live", connecting: "Connecting", lost: "No connection" }[state];
   const session = store.session;
+  const key = `${state} ${since} ${session?.role} ${session?.needs_token}`;
+  if (key === statusKey) return;
+  statusKey = key;
   put(
     element("status"),
     session?.role && h("span", { class: `link ${state}`, title: `${text} since ${clock(since)}` }, h("i", {}), h("span", {}, text)),
@@ -45,10 +50,10 @@ async function signOut() {
 
 /** The band that says that what is shown is old. */
 function showNotice() {
-  const box = element("notice");
+  const box = element("lost");
   const lost = linkState.state === "lost" && store.session?.role && now() - linkState.since > 1500;
   document.body.classList.toggle("lost", Boolean(lost));
-  if (!lost) return put(box);
+  if (!lost) return box.querySelector(".band") && put(box);
   const next = linkState.next ? `Next try in ${about(Math.max(0, linkState.next - now()) / 1000)}.` : "Trying…";
   const told = box.querySelector(".band-next");
   if (told) return say(told, next);
@@ -75,7 +80,7 @@ export function frame() {
   on("camera", remark);
   on("cameras", () => {
     for (const camera of store.cameras.values()) states.set(camera.name, camera.state);
-    if (version && store.run && version !== store.run.version) put(element("notice"), h("div", { class: "band" }, icon("warning"), h("p", {}, "The edge was updated. Load the page again."), button("Load again", () => location.reload())));
+    if (version && store.run && version !== store.run.version) put(element("updated"), h("div", { class: "band" }, icon("warning"), h("p", {}, "The edge was updated. Load the page again."), button("Load again", () => location.reload())));
     version = store.run?.version ?? "";
   });
   on("camera", title);

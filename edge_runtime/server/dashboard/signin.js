@@ -11,7 +11,7 @@ export function signin({ root }) {
   setTitle("Sign in");
   const token = h("input", { type: "password", id: "token", autocomplete: "current-password", required: true, spellcheck: "false", "aria-describedby": "token-help" });
   const problem = h("div", {});
-  const send = button("Sign in", () => form.requestSubmit(), { kind: "primary" });
+  const send = button("Sign in", () => {}, { kind: "primary", type: "submit" });
   const form = h("form", { class: "card signin" }, icon("key"), h("h1", {}, "Sign in"),
     h("label", { for: "token" }, "Token"), token,
     h("p", { class: "muted small", id: "token-help" }, "Whoever runs the edge makes one there: ", h("code", {}, "hh-edge token add --role act"), ", or ", h("code", {}, "--role read"), " for one that may only look."),

@@ -26,7 +26,9 @@ export function trial(name, signal, tried, set) {
   const cooldown = h("input", { type: "number", id: "cooldown", min: "0", max: "86400", step: "1", value: first.cooldown, inputmode: "decimal" });
   const budget = h("input", { type: "number", id: "budget", min: "0.1", max: "1000", step: "0.1", value: first.budget_per_day ?? 2, inputmode: "decimal" });
   const holds = h("p", { class: "muted" });
-  const result = h("div", { class: "trial-result", "aria-live": "polite" });
+  const headline = h("div", { "aria-live": "polite" });
+  const lists = h("div", { class: "stack" });
+  const result = h("div", { class: "trial-result" }, headline, lists);
   const problem = h("div", {});
   const budgetWords = h("p", { class: "small" });
   let byBudget = first.budget_per_day !== null;
@@ -91,10 +93,8 @@ export function trial(name, signal, tried, set) {
   let running = new AbortController();
   const ask = () => {
     clearTimeout(timer);
-    if (byBudget) {
-      put(result);
-      return;
-    }
+    result.hidden = byBudget;
+    if (byBudget) return;
     timer = setTimeout(async () => {
       running.abort();
       running = new AbortController();
@@ -102,9 +102,10 @@ export function trial(name, signal, tried, set) {
       try {
         const query = { threshold: slider.value, min_duration: duration.value, cooldown: cooldown.value, days: store.run?.days_of_scores ?? 7 };
         const found = await get(withQuery(path("cameras", name, "alarm", "try"), query), AbortSignal.any([signal, mine.signal]));
-        put(result, outcome(found, Number(slider.value), same()));
+        put(headline, outcome(found, Number(slider.value), same()));
+        put(lists, !same() && [stretches("These would be gone", found.gone, true), stretches("These would be new", found.new, false)]);
       } catch (error) {
-        if (!signal.aborted && !mine.signal.aborted) put(result, failure(error, ask));
+        if (!signal.aborted && !mine.signal.aborted) put(headline, failure(error, ask));
       }
     }, REST_MS);
   };
@@ -143,11 +144,7 @@ function outcome(found, threshold, same) {
   const days = found.days >= 1.5 ? `${perDay(found.days)} days` : `${about(found.days * 86400)}`;
   if (found.days * 24 < 0.1) return h("p", { class: "muted" }, "No scores are remembered yet. Come back in an hour to try a threshold against them.");
   if (same) return h("p", { class: "big" }, `${perDay(found.now.per_day)} alarms a day`, h("small", {}, `in the last ${days}, ${counted(found.now.alarms, "alarm")} in all. Move the slider to try another threshold.`));
-  return [
-    h("p", { class: "big" }, `At ${scored(threshold)}: ${perDay(found.then.per_day)} alarms a day instead of ${perDay(found.now.per_day)}`, h("small", {}, `by the scores of the last ${days}: ${found.then.alarms} instead of ${found.now.alarms}`)),
-    stretches("These would be gone", found.gone, true),
-    stretches("These would be new", found.new, false),
-  ];
+  return h("p", { class: "big" }, `At ${scored(threshold)}: ${perDay(found.then.per_day)} alarms a day instead of ${perDay(found.now.per_day)}`, h("small", {}, `by the scores of the last ${days}: ${found.then.alarms} instead of ${found.now.alarms}`));
 }
 
 /**

@@ -207,7 +207,7 @@ function addCamera() {
   const name = h("input", { id: "new-name", required: true, maxlength: 64, autocomplete: "off" });
   const source = h("input", { id: "new-source", required: true, autocomplete: "off", spellcheck: "false", placeholder: "rtsp://user:password@192.168.1.20/stream" });
   const error = h("div", {});
-  const send = button("Add", () => form.requestSubmit(), { kind: "primary" });
+  const send = button("Add", () => {}, { kind: "primary", type: "submit" });
   const form = h("form", { class: "stack" },
     h("label", { for: "new-name" }, "Name"), name,
     h("label", { for: "new-source" }, "Address"), source,
