@@ -9,7 +9,7 @@ import { empty, failure, setTitle, told } from "./shell.js";
 import { cannotAct, dropCamera, on, store } from "./store.js";
 import { badges, framed, stateIcon, togglePause } from "./tile.js";
 import { trial } from "./trial.js";
-import { condition, now, qualityWords, rarity, scored, since, stateWords } from "./words.js";
+import { condition, now, qualityWords, rarity, scored, sentence, since, stateWords } from "./words.js";
 
 /** @typedef {import("./types.js").Camera} Camera */
 
@@ -113,7 +113,7 @@ function state(box, one) {
     box,
     h("p", { class: "state" }, icon(stateIcon(what)), h("strong", {}, what === "alarm" ? "Alarm now" : stateWords(one)), one.since && h("span", { class: "muted" }, since(one.since))),
     one.open_event && h("p", {}, link(`#/event/${encodeURIComponent(one.open_event)}`, {}, "Look at the event")),
-    one.detail && one.state !== "online" && h("p", {}, one.detail),
+    one.detail && one.state !== "online" && h("p", {}, sentence(one.detail)),
     badges(one).map((badge, at) => h("p", { class: "quality" }, badge, " ", qualityWords(one.quality.filter((word) => word !== "ok")[at])[1])),
     score && h("p", {}, h("span", { class: `score${score.anomalous ? " high" : ""}` }, scored(score.smoothed)), score.p ? ` ${rarity(score.p)}` : " score now", one.fps ? h("span", { class: "muted" }, ` · ${one.fps.toFixed(0)} pictures a second`) : ""),
   );

@@ -56,6 +56,14 @@ export function chart(signal, { label, chosen }) {
     scoreLine({ ...sheet, height: height - BOTTOM }, shown.scores, { x, y, threshold: shown.threshold, gap: Infinity, width: 1.5 });
     dashed(sheet, y(shown.threshold), ink.muted);
     if (shown.trial !== null) dashed(sheet, y(shown.trial), ink.accent, []);
+    context.font = "11px system-ui, sans-serif";
+    context.textAlign = "right";
+    for (const [value, colour] of /** @type {[number|null, string][]} */ ([[shown.threshold, ink.muted], [shown.trial, ink.accent]])) {
+      context.fillStyle = colour;
+      // Where the two are close, each keeps to its own side.
+      const below = value !== null && (value === shown.trial ? value < shown.threshold : (shown.trial ?? 0) > value);
+      if (value !== null) context.fillText(scored(value), width - 4, y(value) + (below ? 13 : -5));
+    }
     context.restore();
     const at = nearest(shown.scores, cursor);
     if (at) {

@@ -32,7 +32,7 @@ export async function event({ root, args, signal }) {
   const words = h("section", { class: "card", "aria-labelledby": "words" });
   const line = chart(signal, { label: `Score of ${shown.camera} around the event` });
   const scores = h("section", { class: "card", "aria-labelledby": "around" }, h("h2", { id: "around" }, "Score"), line.element);
-  put(root, head, h("div", { class: "two" }, h("div", { class: "stack" }, seen, scores), h("div", { class: "stack" }, verdict, words)));
+  put(root, head, h("div", { class: "two" }, seen, h("div", { class: "stack" }, verdict, scores, words)));
 
   let media = "";
   const show = () => {
@@ -157,7 +157,7 @@ async function judge(box, one, take, to) {
   };
   put(
     box,
-    h("h2", { id: "verdict" }, "Was it one?"),
+    h("h2", { id: "verdict" }, "Was this real?"),
     h("div", { class: "buttons" }, choice("false_alarm", "False alarm", "f"), choice("missed", "Was real, keep", "r")),
     reason ? h("p", { class: "muted small" }, reason)
       : one.mark ? h("p", { class: "small" }, "Marked. Nothing changes yet: ", link("#/teach", {}, "see what would"), ".")

@@ -65,7 +65,7 @@ export async function events({ root, query, signal }) {
     change({ ...none(), camera, day: when, hour });
     list.element.scrollIntoView({ block: "start" });
   });
-  const details = h("details", { class: "card fold", open: setting("strips", "open") === "open" }, h("summary", {}, h("h2", {}, "The last 24 hours")), day24.element);
+  const details = h("details", { class: "card fold", open: setting("strips", narrow.matches ? "shut" : "open") === "open" }, h("summary", {}, h("h2", {}, "The last 24 hours")), day24.element);
   details.addEventListener("toggle", () => keep("strips", details.open ? "open" : "shut"));
   put(root, h("h1", {}, "Events"), details, bar.element, pill, problem, list.element);
   day24.show();

@@ -79,9 +79,10 @@ export function tile(name, signal) {
     "article",
     { class: "tile", "data-name": name },
     framed(name, signal),
+    marks,
     h("div", { class: "tile-head" }, h("h3", {}, head), number),
     spark(name, signal),
-    h("div", { class: "tile-foot" }, state, marks, today, pause),
+    h("div", { class: "tile-foot" }, state, today, pause),
   );
   let shown = "";
   const update = () => {

@@ -123,7 +123,7 @@ export function trial(name, signal, tried, set) {
     element: h("section", { class: "card trial", "aria-labelledby": "when" },
       h("div", { class: "card-head" }, h("h2", { id: "when" }, "When it alarms"), h("div", { class: "choices", role: "group", "aria-label": "By" }, choices)),
       holds, thresholdBox, budgetBox,
-      h("div", { class: "fields" }, h("label", { for: "min-duration" }, "Lasts at least, s"), duration, h("label", { for: "cooldown" }, "Then rests for, s"), cooldown),
+      h("div", { class: "pair" }, h("label", { for: "min-duration" }, "Lasts at least, seconds"), h("label", { for: "cooldown" }, "Then rests for, seconds"), duration, cooldown),
       result, problem, h("div", { class: "buttons" }, apply, back),
       cannotAct() && h("p", { class: "muted small" }, cannotAct())),
   };

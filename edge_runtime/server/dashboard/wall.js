@@ -6,7 +6,7 @@ import { keep, setting, sheet, shortcut } from "./keys.js";
 import { empty, failure, told } from "./shell.js";
 import { alarmsToday, cannotAct, on, store, takeCamera } from "./store.js";
 import { badges, stateIcon, tile, togglePause } from "./tile.js";
-import { condition, counted, scored, since, stateWords } from "./words.js";
+import { condition, counted, scored, sentence, since, stateWords } from "./words.js";
 
 /** @typedef {import("./types.js").Camera} Camera */
 
@@ -103,6 +103,16 @@ export function wall({ root, signal }) {
 }
 
 let summed = "";
+/** So many rows are seen at once; the rest is one click away. */
+const FEW = 6;
+let moreOpen = false;
+
+/** @param {HTMLElement[]} rows */
+function more(rows) {
+  const made = h("details", { class: "fold", open: moreOpen }, h("summary", {}, `${rows.length} more`), h("ul", { class: "matters" }, rows));
+  made.addEventListener("toggle", () => (moreOpen = made.open));
+  return made;
+}
 
 /** What to look at first, in words. @param {HTMLElement} box */
 function summarise(box) {
@@ -128,7 +138,8 @@ function summarise(box) {
   put(
     box,
     h("h2", { id: "now", class: `now ${down.length ? "bad" : alarms.length ? "hot" : "good"}` }, icon(down.length ? "offline" : alarms.length ? "alarm" : "online"), h("span", {}, line)),
-    rows.length > 0 && h("ul", { class: "matters" }, rows),
+    rows.length > 0 && h("ul", { class: "matters" }, rows.slice(0, FEW)),
+    rows.length > FEW && more(rows.slice(FEW)),
   );
   if (within) /** @type {HTMLElement|undefined} */ ([...box.querySelectorAll("a")].find((one) => one.getAttribute("href") === within))?.focus();
 }
@@ -145,7 +156,7 @@ function alarmRow(camera) {
 function downRow(camera) {
   return h("li", { class: "matter bad" }, icon(stateIcon(condition(camera))),
     link(route("camera", camera.name), { class: "matter-name" }, camera.name),
-    h("p", {}, h("strong", {}, stateWords(camera)), camera.since ? ` ${since(camera.since)}. ` : ". ", camera.detail ?? ""));
+    h("p", {}, h("strong", {}, camera.detail ? stateWords({ ...camera, reason: null }) : stateWords(camera)), camera.since ? ` ${since(camera.since)}. ` : ". ", sentence(camera.detail)));
 }
 
 /** @param {Camera} camera */

@@ -109,6 +109,9 @@ const QUALITY = {
   drifted: ["Looks different", "The view is not what was calibrated: camera turned, lens dirty, or another season."],
 };
 
+/** With a capital and a full stop. @param {string|null} text */
+export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "");
+
 /** What a camera is doing, in one key. @param {Camera} camera @returns {string} */
 export const condition = (camera) => (camera.paused ? "paused" : camera.open_event ? "alarm" : camera.state);
 
