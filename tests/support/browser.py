@@ -55,7 +55,8 @@ class Window:
     foreign: list[str] = field(default_factory=list)
 
     def go(self, where: str = "") -> None:
-        """To a view, such as `#/events`, once it is there."""
+        """To a view, such as `#/events`, loaded anew, once it is there."""
+        self.page.goto("about:blank")
         self.page.goto(self.address + where)
         self.page.wait_for_selector("main :is(h1, .empty)", state="attached")
 
@@ -91,7 +92,9 @@ def a_window(browser: Browser, address: str, size: tuple[int, int] = WIDE, schem
         page.on(
             "request",
             lambda asked: (
-                None if asked.url.startswith((address, "blob:", "data:")) else made.foreign.append(asked.url)
+                None
+                if asked.url.startswith((address, "blob:", "data:", "about:"))
+                else made.foreign.append(asked.url)
             ),
         )
         yield made

@@ -29,7 +29,7 @@ export function badges(camera) {
   return camera.quality.filter((one) => one !== "ok").map((quality) => {
     const [word, meaning] = qualityWords(quality);
     const begun = camera.quality_since?.[quality];
-    return h("span", { class: "badge", title: meaning }, icon("warning"), word, begun && ` for ${about(ago(begun))}`);
+    return h("span", { class: "badge", title: meaning }, icon("warning"), h("span", {}, word, begun && ` for ${about(ago(begun))}`));
   });
 }
 

@@ -15,6 +15,12 @@ from page_world import Site, stamp
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+# What is last to come in each view; others say that there is nothing.
+THERE = {
+    "wall": ".tile img[src^=blob]", "events": ".event-row img", "event": ".sheet-picture",
+    "open event": ".steps .button", "camera": ".trial-result .big", "camera down": ".chart-words:not(:empty)",
+    "teach": ".meters",
+}  # fmt: skip
 SIZES = {"desk": WIDE, "thumb": THUMB}
 
 
@@ -70,7 +76,7 @@ def test_every_view(browser: Browser, address: str, standing: Standing, size: st
     with a_window(browser, address, SIZES[size], scheme) as window:
         for name, where in views(standing).items():
             window.go(where)
-            window.page.wait_for_load_state("load")
+            window.page.wait_for_selector(THERE.get(name, ".empty"))
             assert (name, serious(window)) == (name, [])
             wide = window.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
             assert wide[0] <= wide[1], f"{name} is wider than the window"
