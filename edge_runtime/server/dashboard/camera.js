@@ -111,7 +111,7 @@ function state(box, one) {
   attribute(box, "data-state", what);
   put(
     box,
-    h("p", { class: "state" }, icon(stateIcon(what)), h("strong", {}, what === "alarm" ? "Alarm now" : stateWords(one)), one.since && h("span", { class: "muted" }, since(one.since))),
+    h("p", { class: "state" }, icon(stateIcon(what)), h("strong", {}, what === "alarm" ? "Alarm now" : stateWords(one.detail ? { ...one, reason: null } : one)), one.since && h("span", { class: "muted" }, since(one.since))),
     one.open_event && h("p", {}, link(`#/event/${encodeURIComponent(one.open_event)}`, {}, "Look at the event")),
     one.detail && one.state !== "online" && h("p", {}, sentence(one.detail)),
     badges(one).map((badge, at) => h("p", { class: "quality" }, badge, " ", qualityWords(one.quality.filter((word) => word !== "ok")[at])[1])),

@@ -5,7 +5,7 @@
  */
 import { h, say } from "./dom.js";
 import { dashed, drawn, scoreLine } from "./draw.js";
-import { clock, day, duration, minute, scored } from "./words.js";
+import { clock, day, duration, minute, scored, weekday } from "./words.js";
 
 /** @typedef {{start: number, end: number, kind: "event"|"chosen"|"gone"}} Band Seconds since 1970. */
 /**
@@ -156,7 +156,7 @@ function axes({ context, width, height, ink }, { from, to }, x, y) {
   context.textAlign = "center";
   context.textBaseline = "alphabetic";
   for (let time = Math.ceil((from - zone) / step) * step + zone; time <= to; time += step) {
-    const label = step >= 86400 ? day(time * 1000) : step < 60 ? clock(time * 1000) : minute(time * 1000);
+    const label = step >= 86400 ? weekday(time * 1000) : step < 60 ? clock(time * 1000) : minute(time * 1000);
     context.fillStyle = ink.line;
     context.fillRect(Math.round(x(time)), height - BOTTOM, 1, 4);
     if (x(time) < LEFT + 16 || x(time) > width - 18) continue;

@@ -49,7 +49,9 @@ export async function event({ root, args, signal }) {
     takeEvent(now);
     show();
   };
+  let loaded = 0;
   const load = async () => {
+    loaded = Date.now();
     const start = Date.parse(shown.start) / 1000;
     const end = shown.end ? Date.parse(shown.end) / 1000 : start + shown.seconds;
     const [from, to] = [start - AROUND_S, end + AROUND_S];
@@ -66,10 +68,10 @@ export async function event({ root, args, signal }) {
   load();
   on("event", ({ event: now }) => {
     if (now.id !== shown.id || now === shown) return;
-    const ended = shown.state !== now.state;
+    const due = shown.state !== now.state || Date.now() - loaded > 5000;
     shown = now;
     show();
-    if (ended) load();
+    if (due) load();
   }, signal);
 
   shortcut("f", "False alarm", () => mark("false_alarm"), signal);

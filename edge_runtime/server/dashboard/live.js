@@ -47,16 +47,16 @@ export function tryNow() {
   if (wanted && linkState.state === "lost") attempt();
 }
 
-function open() {
+/** @param {boolean} [missed] Whether something may have been missed before. */
+function open(missed = linkState.state === "lost") {
   source?.close();
   const opened = new EventSource("api/live");
   source = opened;
   heard = Date.now();
-  const lost = linkState.state === "lost";
   opened.addEventListener("open", () => {
     wait = 1000;
     heard = Date.now();
-    if (lost) catchUp().then(() => tell("live"), fail);
+    if (missed) catchUp().then(() => tell("live"), fail);
     else tell("live");
   });
   opened.addEventListener("error", () => opened === source && fail());
@@ -112,5 +112,27 @@ setInterval(async () => {
 }, 5000);
 addEventListener("offline", () => source && fail());
 addEventListener("online", tryNow);
-document.addEventListener("visibilitychange", () => !document.hidden && tryNow());
+
+/** A tab that nobody looks at gives its stream back after a while: a browser has six connections to a host for all its
+ * tabs. The title goes on counting alarms, by asking now and then. */
+const REST_MS = 60000;
+let restTimer = 0;
+let resting = false;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(restTimer);
+  if (document.hidden) {
+    restTimer = setTimeout(() => {
+      if (!wanted || linkState.state !== "live") return;
+      resting = true;
+      source?.close();
+      source = null;
+    }, REST_MS);
+  } else if (resting) {
+    resting = false;
+    if (wanted) open(true);
+  } else tryNow();
+});
+setInterval(() => {
+  if (resting && wanted) loadWall().catch(() => {});
+}, 20000);
 on("session", () => (store.session?.role ? start() : stop()));

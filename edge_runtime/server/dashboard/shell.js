@@ -17,7 +17,7 @@ export function showTabs(kind) {
   const of = { event: "events", camera: "" }[kind] ?? kind;
   put(
     element("tabs"),
-    TABS.map(([name, text, drawing]) => link(`#/${name}`, { "aria-current": of === name ? "page" : null }, icon(drawing), h("span", {}, text))),
+    store.session?.role && TABS.map(([name, text, drawing]) => link(`#/${name}`, { "aria-current": of === name ? "page" : null }, icon(drawing), h("span", {}, text))),
   );
 }
 

@@ -166,6 +166,12 @@ export async function loadLine(name) {
 /** Forget all lines, so that they are asked for again: some of them have a hole. */
 export const dropLines = () => lines.clear();
 
+setInterval(() => {
+  for (const [id, { start, state }] of store.recent) {
+    if (state === "ended" && Date.parse(start) < now() - DAY_MS) store.recent.delete(id);
+  }
+}, 600000);
+
 /** @type {{day: string, counts: Map<string, number>}|null} */
 let today = null;
 

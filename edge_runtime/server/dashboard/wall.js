@@ -94,7 +94,7 @@ export function wall({ root, signal }) {
   const timer = setInterval(sum, 10000);
   signal.addEventListener("abort", () => clearInterval(timer));
   shortcut("/", "Find a camera", () => bar.focus(), signal);
-  shortcut("p", "Pause the camera one is at, or watch it again", () => {
+  shortcut("p", "Pause the chosen camera, or watch it again", () => {
     const name = /** @type {HTMLElement|null} */ (document.activeElement?.closest(".tile"))?.dataset.name;
     const camera = name !== undefined && store.cameras.get(name);
     if (camera && !cannotAct()) togglePause(camera);

@@ -19,6 +19,7 @@ const part = (/** @type {Intl.DateTimeFormatOptions} */ options) => new Intl.Dat
 const CLOCK = part({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const SHORT = part({ hour: "2-digit", minute: "2-digit" });
 const DAY = part({ weekday: "short", day: "numeric", month: "short" });
+const WEEKDAY = part({ weekday: "short" });
 const WHOLE = part({ dateStyle: "full", timeStyle: "long" });
 
 /** `14:03:20` in this browser's zone. @param {string|number} time */
@@ -41,6 +42,9 @@ export function day(time) {
 
 /** `Today 14:03`. @param {string|number} time */
 export const dayAndTime = (time) => `${day(time)} ${minute(time)}`;
+
+/** `Mon 12`. @param {number} time */
+export const weekday = (time) => `${WEEKDAY.format(time)} ${new Date(time).getDate()}`;
 
 /** `2026-01-31` in this browser's zone. @param {number|Date} time */
 export function isoDay(time) {

@@ -233,6 +233,26 @@ def test_a_lost_connection_is_told_and_caught_up(browser: Browser) -> None:
         page.wait_for_function("() => !document.querySelector('.band')")
 
 
+def test_a_tab_that_nobody_looks_at_gives_its_stream_back(window: Window, standing: Standing) -> None:
+    page = window.page
+    page.clock.install()
+    window.go()
+    shows(page, ".link", "Live")
+    until(lambda: standing.listeners)
+    look = """hidden => { Object.defineProperty(document, "hidden", { value: hidden, configurable: true })
+        document.dispatchEvent(new Event("visibilitychange")) }"""
+    page.evaluate(look, True)
+    page.clock.fast_forward(61_000)
+    until(lambda: not standing.listeners)
+    standing.begin_event(SOUTH)
+    page.clock.fast_forward(21_000)
+    page.wait_for_function("() => document.title.startsWith('(1)')")
+    assert not standing.listeners
+    page.evaluate(look, False)
+    until(lambda: standing.listeners)
+    shows(page, ".matter.hot", SOUTH)
+
+
 def test_a_threshold_is_tried_set_and_taken_back(window: Window, standing: Standing) -> None:
     busiest = max(standing.site.cameras, key=lambda name: sum(one["camera"] == name for one in standing.site.events))
     window.go(f"#/camera/{quote(busiest)}")
