@@ -54,8 +54,8 @@ function propose(box, offer, again, feedback) {
   put(
     box,
     h("h2", { id: "would" }, "What would change"),
-    h("p", { class: "big" }, `${counted(offer.gone.length, "alarm")} fewer, ${offer.new.length} new`, h("small", {}, `of the last ${days}; ${counted(offer.kept, "alarm stays", "alarms stay")}`)),
-    feedback.scorer && feedback.scorer.marks === offer.marks && !offer.gone.length && !offer.new.length && h("p", {}, "The scorer in use has learned these marks already."),
+    h("p", { class: "big" }, `${counted(offer.gone_in_all ?? offer.gone.length, "alarm")} fewer, ${offer.new_in_all ?? offer.new.length} new`, h("small", {}, `of the last ${days}; ${counted(offer.kept, "alarm stays", "alarms stay")}`)),
+    (offer.changes === false || (feedback.scorer?.marks === offer.marks && !offer.gone.length && !offer.new.length)) && h("p", {}, "The scorer in use has learned these marks already."),
     h("div", { class: "meters" },
       meter("Right about your marks now", right(offer.wrong_before), offer.marks),
       meter("With the new scorer, about marks it had not seen", right(offer.wrong_left_out), offer.marks)),
@@ -101,7 +101,7 @@ function list(box, all, again) {
       mark.event ? link(route("event", mark.event), {}, words) : link(route("camera", mark.camera), {}, words),
       button("", async () => {
         try {
-          await change("DELETE", path("feedback", "marks", mark.id));
+          await change("DELETE", path("feedback", "marks", String(mark.id)));
           told("The mark is taken back.");
           await again();
         } catch (error) {

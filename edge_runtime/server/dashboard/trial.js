@@ -141,10 +141,13 @@ function budgetText(name, alarm) {
 
 /** @param {import("./types.js").Trial} found @param {number} threshold @param {boolean} same */
 function outcome(found, threshold, same) {
-  const days = found.days >= 1.5 ? `${perDay(found.days)} days` : `${about(found.days * 86400)}`;
+  const days = found.days >= 1.5 ? `${perDay(found.days)} days` : about(found.days * 86400);
+  // Of a few hours nothing can be said a day.
+  const [now, then] = [found.now, found.then].map((one) => (found.days < 1 ? one.alarms : perDay(one.per_day)));
+  const unit = found.days < 1 ? "alarms" : "alarms a day";
   if (found.days * 24 < 0.1) return h("p", { class: "muted" }, "No scores are remembered yet. Come back in an hour to try a threshold against them.");
-  if (same) return h("p", { class: "big" }, `${perDay(found.now.per_day)} alarms a day`, h("small", {}, `in the last ${days}, ${counted(found.now.alarms, "alarm")} in all. Move the slider to try another threshold.`));
-  return h("p", { class: "big" }, `At ${scored(threshold)}: ${perDay(found.then.per_day)} alarms a day instead of ${perDay(found.now.per_day)}`, h("small", {}, `by the scores of the last ${days}: ${found.then.alarms} instead of ${found.now.alarms}`));
+  if (same) return h("p", { class: "big" }, `${now} ${unit}`, h("small", {}, `in the last ${days}${found.days < 1 ? "" : `, ${counted(found.now.alarms, "alarm")} in all`}. Move the slider to try another threshold.`));
+  return h("p", { class: "big" }, `At ${scored(threshold)}: ${then} ${unit} instead of ${now}`, h("small", {}, `by the scores of the last ${days}: ${found.then.alarms} instead of ${found.now.alarms}`));
 }
 
 /**

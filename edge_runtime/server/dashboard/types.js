@@ -17,12 +17,13 @@
  * @typedef {{start: string, end: string, peak: number, event?: string|null, camera?: string}} Stretch
  * @typedef {{days: number, now: {alarms: number, per_day: number}, then: {alarms: number, per_day: number},
  *   gone: Stretch[], new: Stretch[]}} Trial
- * @typedef {{id: string, verdict: "false_alarm"|"missed", camera: string, start: string, end: string,
+ * @typedef {{id: string|number, verdict: "false_alarm"|"missed", camera: string, start: string, end: string,
  *   event: string|null, at: string}} Mark
  * @typedef {{marks: Mark[], scorer: null|{number: number, accepted: string, marks: number}, can_undo: boolean}} Feedback
  * @typedef {{proposal: string, marks: number, false_alarms: number, days: number, wrong_before: number,
  *   wrong_left_out: number, loss_before: number|null, loss_left_out: number|null, kept: number, gone: Stretch[],
- *   new: Stretch[], replaces: number}} Proposal
+ *   new: Stretch[], replaces: number, changes?: boolean, gone_in_all?: number, new_in_all?: number}} Proposal
+ *   `wrong_…` count marks.
  * @typedef {{run: string, started: string|null, time: string, version: string, bundle_id: string|null,
  *   role: "act"|"read", clips: boolean, feedback: boolean, days_of_scores: number}} Run
  * @typedef {{role: "act"|"read"|null, needs_token: boolean}} Session

@@ -213,14 +213,16 @@ function noCameras() {
     button("Add a camera", addCamera, { icon: "plus", kind: "primary", reason: cannotAct() }));
 }
 
+const NAME_HELP = "Letters A to Z, digits, dots, dashes and underscores.";
+
 /** Ask for a name and an address. */
 function addCamera() {
-  const name = h("input", { id: "new-name", required: true, maxlength: 64, autocomplete: "off" });
+  const name = h("input", { id: "new-name", required: true, maxlength: 64, pattern: "[A-Za-z0-9_.\\-]+", title: NAME_HELP, "aria-describedby": "name-help", autocomplete: "off" });
   const source = h("input", { id: "new-source", required: true, autocomplete: "off", spellcheck: "false", placeholder: "rtsp://user:password@192.168.1.20/stream" });
   const error = h("div", {});
   const send = button("Add", () => {}, { kind: "primary", type: "submit" });
   const form = h("form", { class: "stack" },
-    h("label", { for: "new-name" }, "Name"), name,
+    h("label", { for: "new-name" }, "Name"), name, h("p", { class: "muted small", id: "name-help" }, NAME_HELP),
     h("label", { for: "new-source" }, "Address"), source,
     h("p", { class: "muted small" }, "It is watched from now on, also after a restart."),
     error, h("div", { class: "buttons" }, send));
