@@ -2,7 +2,7 @@
 /** All events of all cameras, newest first, with what can be filtered by and the last day at a glance. */
 import { path } from "./api.js";
 import { button, h, icon, link, put, route, say } from "./dom.js";
-import { feed, fits, loadMore, look, none, renew } from "./feed.js";
+import { feed, fits, loadMore, look, newest, none, renew } from "./feed.js";
 import { keep, setting, shortcut } from "./keys.js";
 import { longList } from "./list.js";
 import { empty, failure } from "./shell.js";
@@ -21,13 +21,19 @@ export async function events({ root, query, signal }) {
   const wanted = { ...none(), ...Object.fromEntries(query) };
   if (JSON.stringify(wanted) !== JSON.stringify({ ...none(), ...feed.wanted })) look(wanted);
   const narrow = matchMedia("(max-width: 640px)");
+  // Asked once: a query of the window for every row of thousands is felt.
+  let high = narrow.matches ? 84 : 64;
+  narrow.addEventListener("change", () => {
+    high = narrow.matches ? 84 : 64;
+    list.set(items);
+  }, { signal });
   const problem = h("div", {});
   const pill = h("div", { class: "pill-place" });
   const list = longList(signal, {
     label: "Events, newest first",
     row: (/** @type {Item} */ item) => ("heading" in item ? h("h2", { class: "day" }, item.heading) : eventRow(item.event)),
     stops: (/** @type {Item} */ item) => "event" in item,
-    height: (/** @type {Item} */ item) => ("heading" in item ? 44 : narrow.matches ? 84 : 64),
+    height: (/** @type {Item} */ item) => ("heading" in item ? 44 : high),
     hasMore: () => feed.next !== null,
     more: async () => {
       try {
@@ -44,7 +50,7 @@ export async function events({ root, query, signal }) {
   /** @type {Item[]} */
   let items = [];
   const refresh = (/** @type {boolean} */ kept) => {
-    items = withDays(feed.events);
+    items = kept ? withDays(feed.events, items) : withDays(feed.events);
     list.set(items, kept);
     if (feed.events.length) put(problem);
     else if (feed.next === null) put(problem, nothing(() => change(none())));
@@ -55,7 +61,8 @@ export async function events({ root, query, signal }) {
     history.replaceState(null, "", `#/events${words.size ? `?${words}` : ""}`);
     put(problem);
     put(pill);
-    fresh = 0;
+    waiting = [];
+    items = [];
     bar.show();
     list.set([]);
     list.grow().catch(() => {});
@@ -71,26 +78,46 @@ export async function events({ root, query, signal }) {
   day24.show();
   on("recent", day24.show, signal);
 
-  let fresh = 0;
-  on("event", ({ event }) => {
-    day24.show();
-    if (renew(event)) {
+  /** @type {Event[]} New ones that are not in the list yet: what is read stays where it is. */
+  let waiting = [];
+  const takeWaiting = () => {
+    feed.events.unshift(...waiting);
+    waiting = [];
+    put(pill);
+  };
+  signal.addEventListener("abort", takeWaiting);
+  const take = (/** @type {Event} */ event) => {
+    const known = waiting.findIndex((one) => one.id === event.id);
+    if (known >= 0) waiting[known] = event;
+    else if (renew(event)) {
       const at = items.findIndex((item) => "event" in item && item.event.id === event.id);
+      if (at < 0) return;
       items[at] = { event };
       list.redo(at);
     } else if (feed.next !== undefined && fits(event)) {
-      feed.events.unshift(event);
-      if (scrollY < 200 && !list.element.contains(document.activeElement)) return refresh(false);
-      fresh++;
-      put(pill, button(`${counted(fresh, "new alarm")}: show`, () => {
-        fresh = 0;
-        put(pill);
+      waiting.unshift(event);
+      if (scrollY < 200 && !list.element.contains(document.activeElement)) {
+        takeWaiting();
+        refresh(false);
+        return;
+      }
+      put(pill, button(`${counted(waiting.length, "new alarm")}: show`, () => {
+        takeWaiting();
         refresh(false);
         scrollTo(0, 0);
       }, { kind: "primary" }));
     }
+  };
+  on("event", ({ event }) => {
+    day24.show();
+    take(event);
   }, signal);
-  on("fresh", () => change({ ...feed.wanted }), signal);
+  on("fresh", async () => {
+    const found = await newest(signal).catch(() => []);
+    // A whole page that is new: there is a hole between it and the list.
+    if (found.length && found.every((event) => !feed.events.some((one) => one.id === event.id))) change({ ...feed.wanted });
+    else for (const event of found.reverse()) take(event);
+  }, signal);
   shortcut("j", "Next event", () => list.go(1), signal);
   shortcut("k", "Event before", () => list.go(-1), signal);
   shortcut("/", "Filter by camera", () => bar.focus(), signal);
@@ -108,12 +135,11 @@ export async function events({ root, query, signal }) {
   }
 }
 
-/** A heading before the first event of each day. @param {Event[]} all */
-function withDays(all) {
-  /** @type {Item[]} */
-  const items = [];
-  let last = "";
-  for (const event of all) {
+/** A heading before the first event of each day. @param {Event[]} all @param {Item[]} [items] What there is of it. */
+function withDays(all, items = []) {
+  const done = items.filter((item) => "event" in item).length;
+  let last = done ? isoDay(new Date(all[done - 1].start)) : "";
+  for (const event of all.slice(done)) {
     const date = isoDay(new Date(event.start));
     if (date !== last) items.push({ heading: day(event.start) });
     last = date;

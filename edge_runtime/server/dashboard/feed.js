@@ -31,11 +31,20 @@ export function stretch({ day, hour }) {
   return Number.isNaN(begin.getTime()) ? { from: null, to: null } : { from: begin.toISOString(), to: end.toISOString() };
 }
 
+/** @param {string|null|undefined} after @param {AbortSignal} [signal] */
+function page(after, signal) {
+  const { wanted } = feed;
+  const query = { camera: wanted.camera, min_peak: wanted.peak, mark: wanted.mark, ...stretch(wanted), limit: PAGE, after };
+  return get(withQuery(path("events"), query), signal);
+}
+
+/** The newest page as it is now; the list stays. @param {AbortSignal} signal @returns {Promise<Event[]>} */
+export const newest = async (signal) => (await page(null, signal)).events;
+
 /** Ask for the next page. @param {AbortSignal} [signal] */
 export async function loadMore(signal) {
   const { wanted } = feed;
-  const query = { camera: wanted.camera, min_peak: wanted.peak, mark: wanted.mark, ...stretch(wanted), limit: PAGE, after: feed.next };
-  const told = await get(withQuery(path("events"), query), signal);
+  const told = await page(feed.next, signal);
   if (feed.wanted !== wanted) return;
   const known = new Set(feed.events.map((event) => event.id));
   feed.events.push(...told.events.filter((/** @type {Event} */ event) => !known.has(event.id)));

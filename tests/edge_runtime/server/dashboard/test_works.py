@@ -356,9 +356,41 @@ def test_new_events_do_not_push_away_what_is_read(window: Window, standing: Stan
     page.mouse.move(600, 500)
     page.mouse.wheel(0, 1500)
     page.wait_for_function("() => scrollY > 300")
-    event = standing.begin_event("Hof" if "Hof" in standing.site.cameras else SOUTH)
-    page.get_by_role("button", name="1 new alarm: show").click()
-    page.locator(f'a[href$="{event["id"]}"]').first.wait_for()
+    shown = "() => [...document.querySelectorAll('.long-row')].map(one => one.textContent)"
+    before = page.evaluate(shown)
+    first, second = standing.begin_event(SOUTH), standing.begin_event("Kasse")
+    page.get_by_role("button", name="2 new alarms: show").wait_for()
+    assert page.evaluate(shown) == before
+    # A page more is loaded beneath, and nothing is there twice.
+    page.wait_for_function(
+        """() => { scrollTo(0, document.body.scrollHeight)
+            return document.querySelector(".long-foot").textContent === "That is all." }"""
+    )
+    page.get_by_role("button", name="2 new alarms: show").click()
+    page.locator(f'a[href$="{second["id"]}"]').wait_for()
+    hrefs = page.evaluate("() => [...document.querySelectorAll('.event-row')].map(one => one.hash)")
+    assert [one.rpartition("/")[2] for one in hrefs[:2]] == [second["id"], first["id"]]
+    assert len(hrefs) == len(set(hrefs))
+    standing.end_event(second)
+    shows(page, f'a[href$="{second["id"]}"] .event-long', re.compile(r"\d s"))
+
+
+def test_back_from_an_event_the_list_is_where_it_was(window: Window, standing: Standing) -> None:
+    window.go("#/events")
+    page = window.page
+    page.wait_for_selector(".event-row")
+    page.mouse.move(600, 500)
+    page.mouse.wheel(0, 1500)
+    page.wait_for_function("() => scrollY > 1000")
+    row = page.locator(".event-row").nth(14)
+    href = row.get_attribute("href")
+    row.focus()
+    there = page.evaluate("scrollY")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#verdict")
+    page.keyboard.press("Escape")
+    page.wait_for_function("href => document.activeElement.getAttribute('href') === href", arg=href)
+    assert abs(page.evaluate("scrollY") - there) < 5
 
 
 def test_an_empty_site_says_what_to_do(browser: Browser) -> None:
