@@ -16,6 +16,8 @@ import { clock, day, duration, minute, scored, weekday } from "./words.js";
 const LEFT = 30;
 const BOTTOM = 18;
 const TOP = 6;
+/** Steps up to so many seconds are hardly longer than a segment. */
+const FINE_S = 15;
 /** Seconds between labels of the time axis. */
 const STEPS = [10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
 
@@ -114,7 +116,7 @@ export function chart(signal, { label, chosen }) {
 }
 
 /** The same in words. @param {Shown} shown */
-function told({ scores, threshold, step, bands }) {
+function told({ from, to, scores, threshold, step, bands }) {
   const known = scores.filter((one) => one[1] !== null);
   if (!known.length) return "No scores in this time.";
   const high = known.reduce((best, one) => (/** @type {number} */ (one[1]) > /** @type {number} */ (best[1]) ? one : best));
@@ -124,7 +126,10 @@ function told({ scores, threshold, step, bands }) {
     if (value !== null && value > threshold) above += scores[at + 1]?.[1] === null || !scores[at + 1] ? step : scores[at + 1][0] - time;
   });
   const events = bands.filter((band) => band.kind === "event").length;
-  return `Highest ${scored(/** @type {number} */ (high[1]))} at ${clock(high[0] * 1000)}; ${above ? `about ${duration(above)} above` : "never above"} the threshold ${scored(threshold)}${events > 1 ? `; ${events} alarms` : ""}.`;
+  // A wide step is as high as its highest score, so how long it was above cannot be told.
+  const time = !above ? "never above" : step > FINE_S ? "at times above" : `about ${duration(above)} above`;
+  const at = to - from > 90000 ? `${day(high[0] * 1000)}, ` : "";
+  return `Highest ${scored(/** @type {number} */ (high[1]))} at ${at}${clock(high[0] * 1000)}; ${time} the threshold ${scored(threshold)}${events > 1 ? `; ${events} alarms` : ""}.`;
 }
 
 /** @param {[number, number|null][]} scores By time. @param {number} time @returns {[number, number|null]|null} */

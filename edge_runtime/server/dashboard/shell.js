@@ -1,11 +1,11 @@
 // @ts-check
 /** The frame around every view: tabs, connection, what is said aloud, errors in their place. */
 import { change } from "./api.js";
-import { button, h, icon, link, put, say } from "./dom.js";
+import { button, h, icon, link, put, route, say } from "./dom.js";
 import { help } from "./keys.js";
 import { linkState, tryNow } from "./live.js";
 import { loadSession, on, store } from "./store.js";
-import { about, clock, counted, now } from "./words.js";
+import { about, clock, counted, isDown, now } from "./words.js";
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const TABS = [["", "Wall", "wall"], ["events", "Events", "events"], ["teach", "Teach", "teach"]];
@@ -27,11 +27,16 @@ function showStatus() {
   const { state, since } = linkState;
   const text = { live: "Live", connecting: "Connecting", lost: "No connection" }[state];
   const session = store.session;
-  const key = `${state} ${since} ${session?.role} ${session?.needs_token}`;
+  const all = session?.role ? [...store.cameras.values()] : [];
+  const open = all.filter((camera) => camera.open_event);
+  const down = all.filter(isDown);
+  const key = `${state} ${since} ${session?.role} ${session?.needs_token} ${open.map((camera) => camera.open_event)} ${down.length}`;
   if (key === statusKey) return;
   statusKey = key;
   put(
     element("status"),
+    open.length > 0 && link(open.length === 1 ? route("event", open[0].open_event ?? "") : "#/", { class: "chip alarms" }, icon("alarm"), `${open.length}`, h("span", {}, open.length === 1 ? " alarm now" : " alarms now")),
+    down.length > 0 && link("#/", { class: "chip alarms" }, icon("offline"), `${down.length}`, h("span", {}, " down")),
     session?.role && h("span", { class: `link ${state}`, title: `${text} since ${clock(since)}` }, h("i", {}), h("span", {}, text)),
     session?.role === "read" && h("span", { class: "chip", title: "This token may only look" }, icon("key"), "May look"),
     session?.needs_token && session.role && button("", signOut, { icon: "out", kind: "quiet", label: "Sign out" }),
@@ -71,7 +76,7 @@ let version = "";
 export function frame() {
   on("link", showStatus);
   on("link", showNotice);
-  on("session", showStatus);
+  for (const topic of ["session", "camera", "cameras"]) on(topic, showStatus);
   setInterval(showNotice, 1000);
   showStatus();
   on("event", ({ event, isNew }) => {

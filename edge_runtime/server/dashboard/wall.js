@@ -6,7 +6,7 @@ import { keep, setting, sheet, shortcut } from "./keys.js";
 import { empty, failure, told } from "./shell.js";
 import { alarmsToday, cannotAct, on, store, takeCamera } from "./store.js";
 import { badges, stateIcon, tile, togglePause } from "./tile.js";
-import { condition, counted, scored, sentence, since, stateWords } from "./words.js";
+import { condition, counted, isDown, scored, sentence, since, stateWords } from "./words.js";
 
 /** @typedef {import("./types.js").Camera} Camera */
 
@@ -20,11 +20,6 @@ const FILTERS = [
 ];
 /** What was filtered by, kept while the page is open. */
 const chosen = { filter: "all", text: "" };
-
-/** @param {Camera} camera */
-function isDown(camera) {
-  return !camera.paused && (camera.state === "offline" || camera.state === "stalled");
-}
 
 /** @param {import("./types.js").View} view */
 export function wall({ root, signal }) {

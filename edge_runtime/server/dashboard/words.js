@@ -119,6 +119,9 @@ export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) 
 /** What a camera is doing, in one key. @param {Camera} camera @returns {string} */
 export const condition = (camera) => (camera.paused ? "paused" : camera.open_event ? "alarm" : camera.state);
 
+/** Whether a camera that should be watched is not. @param {Camera} camera */
+export const isDown = (camera) => !camera.paused && (camera.state === "offline" || camera.state === "stalled");
+
 /** @param {Camera} camera */
 export function stateWords(camera) {
   if (camera.paused) return "Paused";

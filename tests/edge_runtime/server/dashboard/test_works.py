@@ -306,6 +306,10 @@ def test_a_missed_stretch_is_marked_by_dragging(window: Window, standing: Standi
     window.go(f"#/camera/{quote('Kasse')}")
     page = window.page
     page.wait_for_function("() => /Highest/.test(document.querySelector('.chart-words').textContent)")
+    page.get_by_role("button", name="Week").click()
+    shows(page, ".chart-words", re.compile("Highest .*; at times above the threshold"))
+    page.get_by_role("button", name="Hour").click()
+    shows(page, ".chart-words", re.compile("never above|about .* above the threshold"))
     plot = page.locator(".plot")
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
