@@ -72,18 +72,20 @@ def test_the_wall_says_what_is_down_and_comes_alive(window: Window, standing: St
     page.wait_for_function("() => !document.querySelector('.matter.hot')")
 
 
-def test_many_alarms_at_once_are_one_announcement(window: Window, standing: Standing) -> None:
+def test_many_alarms_at_once_are_few_announcements(window: Window, standing: Standing) -> None:
     window.go()
     page = window.page
     shows(page, ".link", "Live")
     page.evaluate(
-        """() => { window.heard = []; const said = document.querySelector("#said")
+        """() => { window.heard = []; window.begun = performance.now(); const said = document.querySelector("#said")
         new MutationObserver(() => heard.push(said.textContent)).observe(said, { childList: true }) }"""
     )
     for name in standing.site.cameras:
         standing.begin_event(name)
-    shows(page, "#said", "other alarms")
-    assert len(set(page.evaluate("heard"))) == 1
+    page.wait_for_function("() => document.title.startsWith('(6)') && heard.length")
+    times, seconds = page.evaluate("[heard.length, (performance.now() - begun) / 1000]")
+    assert times <= 1 + seconds / 6
+    shows(page, "#said", "New alarm on")
 
 
 def test_pictures_are_asked_for_while_they_are_seen(browser: Browser) -> None:
@@ -100,10 +102,10 @@ def test_pictures_are_asked_for_while_they_are_seen(browser: Browser) -> None:
         # Another tab is looked at.
         page.evaluate("""() => { Object.defineProperty(document, "hidden", { value: true });
             document.dispatchEvent(new Event("visibilitychange")) }""")
-        page.wait_for_timeout(1500)
         before = sum(path.endswith("/picture") for _, path in own.asked)
-        page.wait_for_timeout(1500)
-        assert sum(path.endswith("/picture") for _, path in own.asked) == before
+        page.wait_for_timeout(3000)
+        # Those that were under way.
+        assert sum(path.endswith("/picture") for _, path in own.asked) <= before + 6
 
 
 def test_by_keyboard_from_the_wall_to_a_mark(window: Window, standing: Standing) -> None:
@@ -357,8 +359,7 @@ def test_new_events_do_not_push_away_what_is_read(window: Window, standing: Stan
     window.go("#/events")
     page = window.page
     page.wait_for_selector(".event-row")
-    page.mouse.move(600, 500)
-    page.mouse.wheel(0, 1500)
+    page.evaluate("scrollTo(0, 1500)")
     page.wait_for_function("() => scrollY > 300")
     shown = "() => [...document.querySelectorAll('.long-row')].map(one => one.textContent)"
     before = page.evaluate(shown)
@@ -383,8 +384,7 @@ def test_back_from_an_event_the_list_is_where_it_was(window: Window, standing: S
     window.go("#/events")
     page = window.page
     page.wait_for_selector(".event-row")
-    page.mouse.move(600, 500)
-    page.mouse.wheel(0, 1500)
+    page.evaluate("scrollTo(0, 1500)")
     page.wait_for_function("() => scrollY > 1000")
     row = page.locator(".event-row").nth(14)
     href = row.get_attribute("href")
