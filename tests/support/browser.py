@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -100,3 +102,18 @@ def a_window(browser: Browser, address: str, size: tuple[int, int] = WIDE, schem
         yield made
     finally:
         context.close()
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what the server was told."""
+    limit = time.monotonic() + PATIENCE_MS / 1000
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def shows(page: Page, selector: str, text: str | re.Pattern[str]) -> None:
+    """Wait until an element says this."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector).first).to_contain_text(text)
