@@ -1,0 +1,88 @@
+"""The list of events: long, and still while it is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from browser import Window, a_window, shows
+from page_server import Standing, page_server
+from page_world import Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+SOUTH = "Tor Süd"
+
+
+@pytest.fixture
+def standing() -> Standing:
+    return Standing(Site(camera_count=6, event_count=120))
+
+
+@pytest.fixture
+def window(browser: Browser, standing: Standing) -> Iterator[Window]:
+    with page_server(standing, every_s=0.5) as address, a_window(browser, address) as made:
+        yield made
+        assert (made.wrong, made.foreign) == ([], [])
+
+
+def test_new_events_do_not_push_away_what_is_read(window: Window, standing: Standing) -> None:
+    window.go("#/events")
+    page = window.page
+    page.wait_for_selector(".event-row")
+    page.evaluate("scrollTo(0, 1500)")
+    page.wait_for_function("() => scrollY > 300")
+    shown = "() => [...document.querySelectorAll('.long-row')].map(one => one.textContent)"
+    before = page.evaluate(shown)
+    first, second = standing.begin_event(SOUTH), standing.begin_event("Kasse")
+    page.get_by_role("button", name="2 new alarms: show").wait_for()
+    assert page.evaluate(shown) == before
+    # A page more is loaded beneath, and nothing is there twice.
+    page.wait_for_function(
+        """() => { scrollTo(0, document.body.scrollHeight)
+            return document.querySelector(".long-foot").textContent === "That is all." }"""
+    )
+    page.get_by_role("button", name="2 new alarms: show").click()
+    page.locator(f'a[href$="{second["id"]}"]').wait_for()
+    hrefs = page.evaluate("() => [...document.querySelectorAll('.event-row')].map(one => one.hash)")
+    assert [one.rpartition("/")[2] for one in hrefs[:2]] == [second["id"], first["id"]]
+    assert len(hrefs) == len(set(hrefs))
+    standing.end_event(second)
+    shows(page, f'a[href$="{second["id"]}"] .event-long', re.compile(r"\d s"))
+
+
+def test_back_from_an_event_the_list_is_where_it_was(window: Window, standing: Standing) -> None:
+    window.go("#/events")
+    page = window.page
+    page.wait_for_selector(".event-row")
+    page.evaluate("scrollTo(0, 1500)")
+    page.wait_for_function("() => scrollY > 1000")
+    row = page.locator(".event-row").nth(14)
+    href = row.get_attribute("href")
+    row.focus()
+    there = page.evaluate("scrollY")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#verdict")
+    page.keyboard.press("Escape")
+    page.wait_for_function("href => document.activeElement.getAttribute('href') === href", arg=href)
+    assert abs(page.evaluate("scrollY") - there) < 5
+
+
+def test_ten_thousand_events_are_scrolled_through(browser: Browser) -> None:
+    own = Standing(Site(camera_count=40, event_count=10_000))
+    with page_server(own) as address, a_window(browser, address) as window:
+        window.go("#/events")
+        page = window.page
+        page.wait_for_selector(".event-row")
+        page.wait_for_function(
+            """() => { scrollTo(0, document.body.scrollHeight)
+                return document.querySelector(".long-foot").textContent === "That is all." }""",
+            polling=50,
+        )
+        assert page.locator(".long-row").count() < 60
+        oldest = own.site.events[-1]["id"]
+        page.locator(f'a[href$="{oldest}"]').wait_for()
+        assert window.wrong == []
