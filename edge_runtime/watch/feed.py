@@ -109,6 +109,9 @@ class CameraFeed:
         with self._lock:
             if not self._closed:
                 self.frames += 1
+                if frame.cut:
+                    # What was seen before the cut comes again, which is no frozen picture.
+                    self._watch.interrupt()
                 self._watch.pass_by(frame.key)
                 if self._watch.overdue(frame.seconds):
                     # Before the segmenter takes it: a frame that turns out to have no picture must not count.
