@@ -91,7 +91,11 @@ class CameraRun:
         self.feed = CameraFeed(
             source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock
         )
-        listener = self.feed if chosen.mask is None else MaskedFrames(self.feed, chosen.mask)
+        listener: CameraListener = self.feed
+        if options.glimpses is not None:
+            listener = options.glimpses.around(source.name, listener)
+        if chosen.mask is not None:
+            listener = MaskedFrames(listener, chosen.mask)
         self.reader = shared.open_reader(source, listener, shared.clock)
         # All segments that run at once end together where a camera's frames do.
         shared.backlog.add(source.name, chosen.priority, 1 + spec.overlap)
@@ -127,4 +131,6 @@ class CameraRun:
 
     def flush(self) -> list[Record]:
         """The camera has ended; returns the rest."""
+        if self._shared.options.glimpses is not None:
+            self._shared.options.glimpses.forget(self.name)
         return self._located.flush()
