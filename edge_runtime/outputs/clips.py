@@ -121,6 +121,11 @@ class Clips:
             # What begins later begins behind this.
             filmed.ring.keep_from(record.start_s - self._options.pre_roll_s)
 
+    @property
+    def failing(self) -> bool:
+        """Whether the folder cannot be written now."""
+        return self._trouble.since is not None
+
     def close(self) -> None:
         """Complete what is being written."""
         until_s = time.monotonic() + _CLOSE_S
@@ -209,12 +214,16 @@ def _day(event: EventRecord, filmed: Filmed) -> str:
 
 
 class _Trouble:
-    """Tells what is wrong with the folder: once when it begins, then as a sum, and when it is over."""
+    """Tells what is wrong with the folder: once when it begins, then as a sum, and when it is over.
+
+    Attributes:
+        since: When it could not be written first, as RFC 3339; None where it can.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._since: str | None = None
+        self.since: str | None = None
         self._missing = 0
         self._failures = RepeatedTrouble(log, logging.ERROR, self._more)
         # A disk that is full every other second fills no log.
@@ -227,19 +236,19 @@ class _Trouble:
 
     def works(self) -> None:
         """See Reports."""
-        if self._since is None:
+        if self.since is None:
             return
         self._failures.sum_up(at_once=True)
         with self._lock:
-            since, missing = self._since, self._missing
-            self._since, self._missing = None, 0
+            since, missing = self.since, self._missing
+            self.since, self._missing = None, 0
         told = f"{self._name}: can be written again; since {since} {missing} files are missing or cut"
         self._recoveries.happened(told)
 
     def failed(self, error: Exception, *, lost: bool = True) -> None:
         """See Reports."""
         with self._lock:
-            self._since = self._since or rfc3339(datetime.now(UTC))
+            self.since = self.since or rfc3339(datetime.now(UTC))
             self._missing += lost
         reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
         self._failures.happened(f"{self._name}: cannot be written ({reason}); detection goes on without")
@@ -260,4 +269,4 @@ class _Trouble:
                 trouble.sum_up(at_once=True)
 
     def _more(self, count: int, seconds: int) -> str:
-        return f"{self._name}: failed {count} more times in {seconds} s; cannot be written since {self._since}"
+        return f"{self._name}: failed {count} more times in {seconds} s; cannot be written since {self.since}"
