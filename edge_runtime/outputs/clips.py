@@ -20,6 +20,7 @@ from edge_runtime.errors import one_line
 from edge_runtime.files import shown_path
 from edge_runtime.outputs.clip import Clip, Filmed, Span
 from edge_runtime.outputs.mp4 import mend
+from edge_runtime.outputs.sheets import Sheets, SheetWanted
 from edge_runtime.outputs.shelf import NoRoom, Shelf
 from edge_runtime.outputs.snapshots import OnSnapshot, Snapshots, Wanted
 from edge_runtime.records import EventRecord, GapRecord, Record, SegmentRecord
@@ -77,6 +78,8 @@ class Clips:
         on_snapshot: Told of every snapshot, with its camera's name and the bytes of a JPEG, in a thread that makes
             snapshots. Append to it before the first event.
         shelf: The folder.
+        sheets: Makes contact sheets of what the model saw, once detectors tell its listeners of scored segments; None
+            where no pictures are kept.
     """
 
     def __init__(self, options: ClipOptions) -> None:
@@ -90,6 +93,7 @@ class Clips:
         self._open: dict[str, tuple[str, float, float]] = {}
         self._encoders = threading.Semaphore(_ENCODERS)
         self._snapshots = Snapshots(self._keep, self.on_snapshot)
+        self.sheets = Sheets(self._keep_sheet) if options.snapshots else None
         self._trouble = _Trouble(self.name)
         self._ended = threading.Event()
         self._said_files = False
@@ -105,6 +109,8 @@ class Clips:
         if not self._started:
             self._started = True
             self._snapshots.start()
+            if self.sheets is not None:
+                self.sheets.start()
             self._worker.start()
         if not isinstance(record, SegmentRecord | GapRecord | EventRecord):
             return
@@ -136,6 +142,8 @@ class Clips:
             clip.join(max(0.0, until_s - time.monotonic()))
         if self._started:
             self._snapshots.close(max(0.0, until_s - time.monotonic()))
+            if self.sheets is not None:
+                self.sheets.close(max(0.0, until_s - time.monotonic()))
         if late := sum(clip.alive for clip in self._clips.values()):
             log.warning("%s: %d clips are not complete; the next run keeps what there is of them", self.name, late)
         else:
@@ -150,6 +158,8 @@ class Clips:
         if event.peak > peak and event.state != "end" and self._options.snapshots:
             # Its last segment is the one with that score.
             self._snapshot(event, filmed, (end_s + event.end_s) / 2)
+            if self.sheets is not None:
+                self.sheets.ask(SheetWanted(event.camera, event.id, _day(event, filmed), event.end_s))
         self._open[event.camera] = event.id, max(event.peak, peak), event.end_s
         if not self._options.video:
             return
@@ -179,8 +189,14 @@ class Clips:
         self._snapshots.ask(wanted, first=event.state == "new")
 
     def _keep(self, wanted: Wanted, jpeg: bytes) -> None:
+        self._keep_picture(wanted, jpeg, "jpg")
+
+    def _keep_sheet(self, wanted: SheetWanted, jpeg: bytes) -> None:
+        self._keep_picture(wanted, jpeg, "seen.jpg")
+
+    def _keep_picture(self, wanted: Wanted | SheetWanted, jpeg: bytes, suffix: str) -> None:
         try:
-            file = self.shelf.new_file(wanted.camera, wanted.event, wanted.day, "jpg")
+            file = self.shelf.new_file(wanted.camera, wanted.event, wanted.day, suffix)
             try:
                 file.write(jpeg)
             except OSError:

@@ -1,6 +1,6 @@
 """A folder of files about events that never holds more bytes than it may, files that are being written included.
 
-`<folder>/<camera>/<day>/<event>.mp4` and `.jpg`; while a file is written it ends in `.part`. Room is made by
+`<folder>/<camera>/<day>/<event>.mp4`, `.jpg` and `.seen.jpg`; while a file is written it ends in `.part`. Room is made by
 deleting the files of the oldest event that is not being written. Whatever has another name is a stranger's: it is
 neither counted nor touched, and no link is followed.
 """
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _PART = ".part"
 # An event's id is that of its run, its camera and a number; see `watch.cameras.run_id`.
-_NAME = re.compile(r"([0-9A-Za-z]{8}-\d{8}T\d{9}(?:\.\d+)?-(.+)-\d+)\.(mp4|jpg)(\.part)?")
+_NAME = re.compile(r"([0-9A-Za-z]{8}-\d{8}T\d{9}(?:\.\d+)?-(.+)-\d+)\.(mp4|seen\.jpg|jpg)(\.part)?")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 # When there is no room, what somebody else deleted is looked for at most this often.
 _RESCAN_S = 30.0
@@ -135,7 +135,7 @@ class Shelf:
             camera: The camera's name.
             event: The event's id.
             day: When it began, as 2026-01-31.
-            suffix: `mp4` or `jpg`.
+            suffix: `mp4`, `jpg` or `seen.jpg`.
 
         Raises:
             OSError: It cannot be made, or an mp4 of that event is there.
@@ -157,7 +157,7 @@ class Shelf:
                     raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(place))
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
             descriptor = os.open(f"{final}{_PART}", flags, 0o666)
-            key = (folder, day, name.rsplit(".", 1)[0])
+            key = (folder, day, name.removesuffix(f".{suffix}"))
             entry = self._events.setdefault(key, _Event(self._now()))
             entry.writing += 1
             entry.sizes[f"{name}{_PART}"] = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge_runtime.detector import Detector
 from edge_runtime.outputs.clips import ClipOptions, Clips, Filmed
 from edge_runtime.stream.clock import RunClock
 from edge_runtime.stream.ring import PacketRing
@@ -56,3 +57,12 @@ def clip_options(settings: ClipsSettings) -> ClipOptions:
         most_bytes=round(settings.max_mb * _MB),
         most_s=settings.max_days * 86_400,
     )
+
+
+def show_what_is_seen(detector: Detector, clips: Clips | None) -> None:
+    """Keep with an event what a detector saw of it, where pictures are kept: segments of half the threshold and more."""
+    if clips is None or clips.sheets is None:
+        return
+    locators = detector.bundle.manifest.locators
+    half = min(locators.full.threshold, locators.low_latency.threshold) / 2
+    detector.seen.append(clips.sheets.listener(lambda camera: half))

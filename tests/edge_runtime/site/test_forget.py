@@ -26,7 +26,7 @@ def event_id(camera: str, number: int) -> str:
 
 def filmed(folder: Path, camera: str, number: int, at: float) -> None:
     shelf = Shelf(folder, 10**9, 10**12, now=lambda: at)
-    for suffix in ("mp4", "jpg"):
+    for suffix in ("mp4", "jpg", "seen.jpg"):
         file = shelf.new_file(camera, event_id(camera, number), DAY, suffix)
         file.write(b"content")
         file.finish()
@@ -60,21 +60,21 @@ def test_one_cameras_stretch_goes_and_nothing_else(site: Site, tmp_path: Path) -
     clips = tmp_path / "clips"
     with filled(site, clips) as store:
         erased = forget(store, clips, "yard/2", ZERO + 999, ZERO + 1002)
-        assert (erased.kept.segments, erased.kept.events, erased.files, erased.writing) == (1, 1, 2, 0)
-        assert len(names(clips)) == 10
+        assert (erased.kept.segments, erased.kept.events, erased.files, erased.writing) == (1, 1, 3, 0)
+        assert len(names(clips)) == 15
         assert not [one for one in event_files(clips, "yard/2") if one[1] == event_id("yard/2", 1)]
         assert {camera for camera, _, _, _ in event_files(clips)} == {"gate", "yard/2"}
         again = forget(store, clips, "yard/2", ZERO + 999, ZERO + 1002)
         assert (again.kept.segments, again.files) == (0, 0)
-        assert forget(store, clips, None, ZERO - 1, ZERO + 10_000).files == 10
+        assert forget(store, clips, None, ZERO - 1, ZERO + 10_000).files == 15
         assert names(clips) == []
 
 
 def test_clips_of_events_that_nobody_knows_go_by_when_they_were_written(site: Site, tmp_path: Path) -> None:
     filmed(tmp_path, "gate", 1, ZERO)
     filmed(tmp_path, "gate", 2, ZERO + 50_000)
-    assert forget(None, tmp_path, None, ZERO - 60, ZERO - 1).files == 2
-    assert len(names(tmp_path)) == 2
+    assert forget(None, tmp_path, None, ZERO - 60, ZERO - 1).files == 3
+    assert len(names(tmp_path)) == 3
 
 
 def test_strangers_and_files_that_are_written_stay(site: Site, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_strangers_and_files_that_are_written_stay(site: Site, tmp_path: Path) -
     os.utime(place / f"{event_id('gate', 2)}.mp4.part", (ZERO, ZERO))
     (place / "holiday.jpg").write_bytes(b"mine")
     erased = forget(None, tmp_path, "gate", ZERO - 60, ZERO + 60)
-    assert (erased.files, erased.writing) == (2, 1)
+    assert (erased.files, erased.writing) == (3, 1)
     assert names(tmp_path) == [f"{event_id('gate', 2)}.mp4.part", "holiday.jpg"]
 
 
@@ -125,7 +125,7 @@ def test_the_commands_say_what_they_did(site: Site, bundle: Bundle, tmp_path: Pa
     assert "the bundle's own scorer is used" in said("feedback", "--undo")
     assert "mark 2 is deleted" in said("feedback", "--unmark", "2")
     span = ["--from", "2026-01-31T00:00Z", "--to", "2026-02-01T00:00Z", "--clips", str(clips)]
-    assert "6 segments with their features and scores, 6 events, 1 marks, 12 snapshots" in said("forget", *span)
+    assert "6 segments with their features and scores, 6 events, 1 marks, 18 snapshots" in said("forget", *span)
     assert "deleted: 0 segments" in said("forget", *span)
     for wrong in ([], ["--propose", "--undo"], ["only-an-event"], ["-", "missed"], ["e", "missed", "--camera", "c"]):
         with pytest.raises(UsageError):
