@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from edge_runtime.errors import SourceUnavailable
+from edge_runtime.files import file_stamp
 from edge_runtime.stream.packets import PacketTap, VideoFormat
 from edge_runtime.stream.pixels import UInt8Array
 from edge_runtime.video.connection import Fault, Grabbed
@@ -69,6 +70,7 @@ class LoopConnection:
         self._ahead: _Ahead | None = None
         self._round: _Round | None = None
         self._turned = False
+        self._stamp = file_stamp(self._path)
         self._format = self._try_it()
         self._tap = None if self._turned else tap
         self._coming = self._rounds()
@@ -131,8 +133,9 @@ class LoopConnection:
         times = _Times(self._format.time_base)
         while True:
             self._round = current = _Round(self._path)
-            if current.format != self._format:
-                raise Fault("ended", "the file was replaced by another video, which is opened next")
+            if file_stamp(self._path) != self._stamp:
+                # Nothing of it can be relied on: neither its format nor whether it is shown turned.
+                raise Fault("ended", "the file was written anew, and is opened again")
             times.begin()
             cut, whole, seen = times.rounds > 1, True, False
             for packet, frames in current.steps():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,6 +145,7 @@ def test_a_gap_that_sums_up_counts_as_many_segments() -> None:
     assert scale._segments_of(gap | {"end_s": 10.1}, 3.2) == 1
 
 
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg to make footage with")
 def test_looking_gives_pictures_and_nobody_pays_for_it(
     clip_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from clips import ROOT
 
 from edge_runtime.outputs.clips import ClipOptions, Clips
@@ -237,7 +239,18 @@ def test_every_metric_is_documented_and_every_documented_one_is_there(scraped: C
     }
     assert told == there
     # Alerts and the dashboard ask for nothing else.
-    dashboard = ROOT / "deploy" / "grafana.json"
-    for asked in (text, dashboard.read_text() if dashboard.exists() else ""):
+    for asked in (text, (ROOT / "deploy" / "grafana.json").read_text()):
         for name in re.findall(r"\bheadhunt_\w+", asked):
             assert re.sub("_(bucket|count|sum)$", "", name) in there, name
+
+
+def test_what_the_page_and_the_dashboard_hold_can_be_read() -> None:
+    text = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    scrape, alerts = (yaml.safe_load(block) for block in re.findall("```yaml\n(.*?)```", text, re.DOTALL))
+    assert scrape["scrape_configs"][0]["job_name"] == "headhunt"
+    (group,) = alerts["groups"]
+    assert {"CameraDown", "FallingBehind", "DiskFull"} <= {rule["alert"] for rule in group["rules"]}
+    assert all(rule["expr"] for rule in group["rules"])
+    dashboard = json.loads((ROOT / "deploy" / "grafana.json").read_text())
+    assert all(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])

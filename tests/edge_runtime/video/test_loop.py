@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -46,6 +47,8 @@ class Kept:
 
 def made(path: Path, *options: str, seconds: float = 0.8, rate: int = 25) -> Path:
     """A test picture with a running clock, so that no two frames are the same."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("no ffmpeg to make footage with")
     source = ["-f", "lavfi", "-i", f"testsrc=size=160x120:rate={rate}:duration={seconds}"]
     subprocess.run(["ffmpeg", "-v", "error", *source, *options, str(path)], check=True)
     return path
@@ -150,6 +153,7 @@ def test_what_cannot_be_played_is_told_with_a_reason(tmp_path: Path, content: by
     assert ";" in failed.value.detail
 
 
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg to make footage with")
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=duration=0.2", str(path)], check=True)
