@@ -280,7 +280,7 @@ class LiveRun:
     def _tell(self, camera: CameraRun, records: Iterable[Record]) -> None:
         for record in records:
             if isinstance(record, SegmentRecord):
-                camera.decision.observe(self._clock.now_s() - record.end_s)
+                camera.decision.observe(max(0.0, self._clock.now_s() - record.end_s))
             self._emit(timed(record, self._clock))
             camera.tally.add(record)
 
