@@ -3,9 +3,9 @@
     python -m benchmarks.live.looked --cameras 40 --output benchmarks/live/looked.txt
 
 Cameras of 1280 x 720 and 25 frames a second are files that are played over and over, so that no other process is
-measured. They are read, decoded and cut as in a run, without a model. Stretches in which nobody looks and stretches in
-which every camera is looked at once a second take turns; the processor time of the whole process is compared. Where the
-machine decodes fewer frames than the cameras have, they play slower, and the frames that came are told.
+measured. They are read, decoded and cut as in a run, without a model. Stretches in which nobody looks and stretches
+in which every camera is looked at once a second take turns; the processor time of the whole process is compared.
+Where the machine decodes fewer frames than the cameras have, they play slower, and the frames that came are told.
 """
 
 from __future__ import annotations

@@ -49,9 +49,9 @@ _SETTINGS = (
     "cameras",
     multiple=True,
     metavar="SRC",
-    help="A video file, rtsp://…, http://… (MJPEG), a device number, or loop:FILE, which plays a file in real time over "
-    "and over as if it were a camera; name=SRC gives it a name. Repeat it for several cameras at once, or several files "
-    "one after another.",
+    help="A video file, rtsp://…, http://… (MJPEG), a device number, or loop:FILE, which plays a file in real time "
+    "over and over as if it were a camera; name=SRC gives it a name. Repeat it for several cameras at once, or "
+    "several files one after another.",
 )
 @click.option(
     "--locator",

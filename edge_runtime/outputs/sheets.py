@@ -1,7 +1,7 @@
 """Contact sheets of events: the frames that the model saw of the most anomalous segment, as one picture.
 
-A segment is scored before anybody knows whether it becomes part of an event, so the sheets of segments that nearly are
-an alarm are made ahead, in a thread of its own, and the newest of each camera are kept in memory.
+A segment is scored before anybody knows whether it becomes part of an event, so the sheets of segments that nearly
+are an alarm are made ahead, in a thread of its own, and the newest of each camera are kept in memory.
 """
 
 from __future__ import annotations

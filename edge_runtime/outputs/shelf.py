@@ -1,8 +1,8 @@
 """A folder of files about events that never holds more bytes than it may, files that are being written included.
 
-`<folder>/<camera>/<day>/<event>.mp4`, `.jpg` and `.seen.jpg`; while a file is written it ends in `.part`. Room is made by
-deleting the files of the oldest event that is not being written. Whatever has another name is a stranger's: it is
-neither counted nor touched, and no link is followed.
+`<folder>/<camera>/<day>/<event>.mp4`, `.jpg` and `.seen.jpg`; while a file is written it ends in `.part`. Room is
+made by deleting the files of the oldest event that is not being written. Whatever has another name is a stranger's:
+it is neither counted nor touched, and no link is followed.
 """
 
 from __future__ import annotations

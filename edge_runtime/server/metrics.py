@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -100,8 +101,12 @@ def _of_cameras(cameras: Sequence[CameraFigures]) -> Iterator[Metric]:
                 family.add_metric([camera.name], found)
         yield family
     yield from _of_gaps(cameras)
-    quality = _family("gauge", "headhunt_camera_quality", "Whether this is wrong with the picture (1) or not (0).",
-                      ["camera", "quality"])
+    quality = _family(
+        "gauge",
+        "headhunt_camera_quality",
+        "Whether this is wrong with the picture (1) or not (0).",
+        ["camera", "quality"],
+    )
     decision = _family(
         "histogram",
         "headhunt_camera_decision_seconds",
@@ -220,12 +225,22 @@ _CAMERAS: Sequence[tuple[str, str, str, Callable[[CameraFigures], float | None]]
         "How long ago the last frame came; since when the camera is watched where none has.",
         lambda one: one.last_frame_age_s,
     ),
-    ("counter", "headhunt_camera_segments_total", "Segments that have a score.", lambda one: one.tally.counts["segments"]),
+    (
+        "counter",
+        "headhunt_camera_segments_total",
+        "Segments that have a score.",
+        lambda one: one.tally.counts["segments"],
+    ),
     ("counter", "headhunt_camera_events_total", "Events that began.", lambda one: one.tally.counts["events"]),
     ("gauge", "headhunt_camera_score", "The score of the last segment, 0 to 1.", _score),
     ("gauge", "headhunt_camera_smoothed_score", "The same as the locator smooths it.", _smoothed),
     ("gauge", "headhunt_camera_anomalous", "Whether the last segment was anomalous (1) or not (0).", _anomalous),
-    ("counter", "headhunt_camera_reconnections_total", "How often the camera came back.", lambda one: one.reconnections),
+    (
+        "counter",
+        "headhunt_camera_reconnections_total",
+        "How often the camera came back.",
+        lambda one: one.reconnections,
+    ),
     (
         "gauge",
         "headhunt_camera_recent_reconnections",
@@ -249,6 +264,4 @@ def _family(kind: str, name: str, text: str, labels: Sequence[str]) -> Any:
 
 
 def _buckets(found: Distribution) -> list[tuple[str, int]]:
-    from prometheus_client.utils import floatToGoString
-
-    return [(floatToGoString(bound), count) for bound, count in found.up_to()]
+    return [("+Inf" if math.isinf(bound) else str(float(bound)), count) for bound, count in found.up_to()]

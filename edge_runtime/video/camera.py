@@ -87,7 +87,9 @@ class LiveCamera:
         connect: Connect = connect,
     ) -> None:
         if not source.live:
-            raise UsageError(f"{source.shown}: is a file, and a live camera has no end; read it as a video file, or write loop:FILE")
+            raise UsageError(
+                f"{source.shown}: is a file, and a live camera has no end; read it as a video, or write loop:FILE"
+            )
         limits = {
             "open_timeout_s": open_timeout_s,
             "read_timeout_s": read_timeout_s,

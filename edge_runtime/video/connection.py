@@ -22,8 +22,8 @@ class Fault(Exception):
         self.detail = detail
 
 
-# `cut`: whole, but it does not follow the one before. `damaged`: lost or damaged on the way, there is no picture of it.
-# `nothing`: no frame yet, though the source is there.
+# `cut`: whole, but it does not follow the one before. `damaged`: lost or damaged on the way, there is no picture of
+# it. `nothing`: no frame yet, though the source is there.
 Grabbed = Literal["whole", "cut", "damaged", "nothing"]
 
 

@@ -60,7 +60,7 @@ def clip_options(settings: ClipsSettings) -> ClipOptions:
 
 
 def show_what_is_seen(detector: Detector, clips: Clips | None) -> None:
-    """Keep with an event what a detector saw of it, where pictures are kept: segments of half the threshold and more."""
+    """Keep what a detector saw of an event, where pictures are kept: of segments of half the threshold and more."""
     if clips is None or clips.sheets is None:
         return
     locators = detector.bundle.manifest.locators

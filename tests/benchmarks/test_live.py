@@ -149,9 +149,26 @@ def test_a_gap_that_sums_up_counts_as_many_segments() -> None:
 def test_looking_gives_pictures_and_nobody_pays_for_it(
     clip_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"_SIZE": (320, 180), "_FPS": FPS, "_LOOP_S": SECONDS, "_SETTLE_S": 0.0, "_CALLS": 100}.items():
+    for name, value in {
+        "_SIZE": (320, 180),
+        "_FPS": FPS,
+        "_LOOP_S": SECONDS,
+        "_SETTLE_S": 0.0,
+        "_CALLS": 100,
+    }.items():
         monkeypatch.setattr(looked, name, value)
-    words = ["--cameras", "2", "--seconds", "3", "--rounds", "1", "--footage", str(clip_path), "--work", str(tmp_path)]
+    words = [
+        "--cameras",
+        "2",
+        "--seconds",
+        "3",
+        "--rounds",
+        "1",
+        "--footage",
+        str(clip_path),
+        "--work",
+        str(tmp_path),
+    ]
     done = CliRunner().invoke(looked.looked, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     (pictures,) = (line.split()[-2:] for line in done.stdout.splitlines() if line.startswith("pictures a second"))

@@ -22,12 +22,12 @@ from edge_runtime.watch.tally import Tally
 
 pytest.importorskip("prometheus_client", reason="the extra [http] is not installed")
 
-from prometheus_client.openmetrics.parser import (  # noqa: E402
+from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as openmetrics_families,
 )
-from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
+from prometheus_client.parser import text_string_to_metric_families
 
-from edge_runtime.server.metrics import Metrics  # noqa: E402
+from edge_runtime.server.metrics import Metrics
 
 ODD = 'gate "7"\\\n'
 

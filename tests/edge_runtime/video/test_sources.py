@@ -173,7 +173,9 @@ def test_no_password_is_ever_shown(password: str, encoded: bool, name: str) -> N
         assert len(part) < 4 or part not in said
 
 
-@pytest.mark.parametrize("text", ["admin:geheim@10.0.0.9/live", "rtsp:/admin:geheim@cam/x", "gate=rtsp:u:geheim@cam", "loop:u:geheim@cam"])
+@pytest.mark.parametrize(
+    "text", ["admin:geheim@10.0.0.9/live", "rtsp:/admin:geheim@cam/x", "gate=rtsp:u:geheim@cam", "loop:u:geheim@cam"]
+)
 def test_a_forgotten_scheme_is_not_quoted_as_a_file(folder: Path, text: str) -> None:
     with pytest.raises(UsageError, match="no such file, and no URL") as refused:
         parse_source(text)

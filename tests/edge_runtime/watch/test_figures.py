@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -249,7 +250,8 @@ def test_outputs_say_what_they_have_not_got() -> None:
 def test_the_process_is_measured_as_the_system_does() -> None:
     if not os.path.exists("/proc/self/status"):
         pytest.skip("the system does not say")
-    told = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines() if ":" in line)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    told = dict(line.split(":", 1) for line in lines if ":" in line)
     found = process_figures()
     assert found.resident_bytes is not None
     assert found.threads is not None

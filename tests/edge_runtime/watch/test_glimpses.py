@@ -152,7 +152,7 @@ def test_what_is_masked_is_black() -> None:
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_the_listener_is_told_the_same_whoever_looks(broken: bool) -> None:
-    """The same frames with the same pictures, converted once for both; a picture that is not there is only its own."""
+    """The same frames with the same pictures, converted once for both, whatever is wrong with one."""
 
     def run(looked_at: bool) -> list[tuple[int, float, bytes | None]]:
         hands, camera, listener = Hands(), Camera(), Passing(lambda index: index % 3 == 0)
