@@ -32,15 +32,16 @@ from edge_runtime.stream.segmenter import segmenter_for
 from edge_runtime.stream.segments import SegmentSpec
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.capture import DecodedFrame
+from edge_runtime.video.loop import LoopConnection
 from edge_runtime.video.sources import parse_source
 from edge_runtime.watch.backlog import Backlog
 from edge_runtime.watch.feed import CameraFeed
-from edge_runtime.watch.glimpses import WARM_S, Glimpses
+from edge_runtime.watch.glimpses import WARM_S, Glimpses, as_jpeg, shrunk
 
 _SIZE, _FPS, _LOOP_S = (1280, 720), 25, 40
 _SETTLE_S = 5.0
 _ASK_S = 1.0
-_CALLS = 200_000
+_CALLS, _TRIES = 200_000, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def looked(number: int, seconds: float, rounds: int, footage: Path | None, outpu
                 stretches[looking].append(stretch(glimpses, frames, number if looking else 0, seconds))
                 # Of what was asked for last, the next stretch should hold nothing.
                 time.sleep(WARM_S + _ASK_S)
-    text = told(stretches, number, nobody_ns())
+    text = told(stretches, number, nobody_ns(), alone_ms(sent))
     if output is None:
         click.echo(text)
     else:
@@ -156,10 +157,36 @@ def nobody_ns() -> float:
             on_frame(frame)
         return time.perf_counter() - begun_s
 
-    return min(seconds_of(glimpsed.on_frame) - seconds_of(plain.on_frame) for _ in range(5)) / _CALLS * 1e9
+    least = [min(seconds_of(on_frame) for _ in range(5)) for on_frame in (glimpsed.on_frame, plain.on_frame)]
+    return (least[0] - least[1]) / _CALLS * 1e9
 
 
-def told(stretches: dict[bool, list[Stretch]], number: int, nobody: float) -> str:
+def alone_ms(sent: Path) -> dict[str, float]:
+    """What the steps to one picture take by themselves, in milliseconds; the median of all tries."""
+    connection = LoopConnection(parse_source(f"loop:{sent}"))
+    try:
+        while connection.grab() != "whole":
+            pass
+        picture = connection.picture()
+        assert picture is not None
+        small = shrunk(picture)
+        steps: dict[str, Callable[[], object]] = {
+            "converting": connection.picture,
+            "shrinking": lambda: shrunk(picture),
+            "encoding": lambda: as_jpeg(small),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(_TRIES):
+            for name, step in steps.items():
+                begun_s = time.perf_counter()
+                step()
+                taken[name].append(1e3 * (time.perf_counter() - begun_s))
+        return {name: statistics.median(tries) for name, tries in taken.items()}
+    finally:
+        connection.close()
+
+
+def told(stretches: dict[bool, list[Stretch]], number: int, nobody: float, alone: dict[str, float]) -> str:
     """What was measured, for a person."""
     nobody_looks, all_look = (_median(stretches[looking]) for looking in (False, True))
     more = [after.spent - before.spent for before, after in zip(stretches[False], stretches[True], strict=True)]
@@ -181,6 +208,9 @@ def told(stretches: dict[bool, list[Stretch]], number: int, nobody: float) -> st
             "",
             f"Looking takes {statistics.median(more):.3f} cores more ({min(more):.3f} to {max(more):.3f} in "
             f"{len(more)} rounds): {1e3 * statistics.median(more) / looks:.2f} ms a picture.",
+            f"By itself a picture takes {sum(alone.values()):.2f} ms: "
+            + ", ".join(f"{name} {ms:.2f}" for name, ms in alone.items())
+            + f"; {number} a second are {number * sum(alone.values()) / 1e3:.3f} cores.",
             f"A frame of a camera that nobody looks at takes {nobody:.0f} ns more.",
             "",
         ]

@@ -95,7 +95,7 @@ class _View:
     def take(self, picture: UInt8Array) -> None:
         """Keep a picture, BGR uint8 (h, w, 3), smaller: its memory may be the decoder's."""
         self._taken_s = self._monotonic()
-        self._taken = _shrunk(picture)
+        self._taken = shrunk(picture)
 
     def asked(self) -> bytes | None:
         """Somebody wants to see it."""
@@ -103,7 +103,7 @@ class _View:
         self.awake = True
         with self._encoding:
             if (taken := self._taken) is not None:
-                self._jpeg = _encoded(taken)
+                self._jpeg = as_jpeg(taken)
                 # One that came meanwhile is the next.
                 if self._taken is taken:
                     self._taken = None
@@ -154,7 +154,8 @@ class _Once:
         return self._picture
 
 
-def _shrunk(picture: UInt8Array) -> UInt8Array:
+def shrunk(picture: UInt8Array) -> UInt8Array:
+    """A copy of a picture, uint8 (h, w, 3), that is at most 640 wide."""
     import cv2
 
     height, width = picture.shape[:2]
@@ -164,7 +165,8 @@ def _shrunk(picture: UInt8Array) -> UInt8Array:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _encoded(picture: UInt8Array) -> bytes | None:
+def as_jpeg(picture: UInt8Array) -> bytes | None:
+    """A picture, BGR uint8 (h, w, 3), as a JPEG; None where it has no size that JPEG takes."""
     import cv2
 
     good, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
