@@ -37,7 +37,8 @@ _PATIENCE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 # Behind by more than this it plays on later: a computer that was busy must not be given all at once.
 _BEHIND_S = 1.0
-_RATE = Fraction(25)
+# Of files that state none, or one that no camera has: some state that of their ticks.
+_RATE, _HIGHEST_RATE = Fraction(25), 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,8 @@ class _Round:
             raise
         time_base = self._stream.time_base or Fraction(1, 90_000)
         rate = self._stream.average_rate or _RATE
+        if not 0 < rate <= _HIGHEST_RATE:
+            rate = _RATE
         self.usual = max(1, round(1 / (rate * time_base)))
         extradata = bytes(self._decoder.extradata or b"")
         self._filter: BitStreamFilterContext | None = None
