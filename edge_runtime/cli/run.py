@@ -49,8 +49,9 @@ _SETTINGS = (
     "cameras",
     multiple=True,
     metavar="SRC",
-    help="A video file, rtsp://…, http://… (MJPEG) or a device number; name=SRC gives it a name. Repeat it for "
-    "several cameras at once, or several files one after another.",
+    help="A video file, rtsp://…, http://… (MJPEG), a device number, or loop:FILE, which plays a file in real time "
+    "over and over as if it were a camera; name=SRC gives it a name. Repeat it for several cameras at once, or "
+    "several files one after another.",
 )
 @click.option(
     "--locator",
@@ -162,6 +163,7 @@ def command(context: click.Context, /, **given: Any) -> int:
     Example:
       hh-edge run --bundle bundle/ --camera clip.mp4 --output records.jsonl
       hh-edge run --bundle bundle/ --camera gate=rtsp://user:password@10.0.0.7/stream --locator low_latency
+      hh-edge run --bundle bundle/ --camera gate=loop:gate.mp4 --camera yard=loop:yard.mp4
       hh-edge run --bundle bundle/ --camera yard=rtsp://10.0.0.8/stream --reuse-unchanged 4
       hh-edge run --bundle bundle/ --camera 0 --trusted-key builder.key.pub
       hh-edge run --config cameras.yaml --check-config

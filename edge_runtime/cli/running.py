@@ -28,10 +28,13 @@ from edge_runtime.watch.config import Plan, PlannedCamera
 from edge_runtime.watch.config_outputs import check_outputs, open_outputs
 from edge_runtime.watch.config_settings import Configuration
 from edge_runtime.watch.detectors import Detectors
+from edge_runtime.watch.figures import RunFigures
 from edge_runtime.watch.files import check_files
+from edge_runtime.watch.glimpses import Glimpses
 from edge_runtime.watch.learning import Learning
 from edge_runtime.watch.notify import ServiceManager
 from edge_runtime.watch.options import CameraOptions, RunOptions
+from edge_runtime.watch.recording import show_what_is_seen
 from edge_runtime.watch.run import Runner
 from edge_runtime.watch.stopping import StopRequest, any_of
 from edge_runtime.watch.supervisor import Supervisor, check_reloaded
@@ -95,13 +98,14 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
     share_heaps()
     runners: list[Runner] = []
     asked = threading.Event()
+    figures, glimpses = RunFigures(), Glimpses()
     service = ServiceManager()
 
     def opened(path: Path) -> Bundle:
         return bundles.open(path)
 
     def load(bundle: Bundle, engine: Engine | None) -> Detector:
-        return Detector(
+        detector = Detector(
             bundle,
             configuration.provider,
             configuration.threads,
@@ -109,6 +113,8 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
             self_test=False,
             growing=configuration.encode == "eager",
         )
+        show_what_is_seen(detector, others.clips)
+        return detector
 
     detectors = Detectors(load, self_test=not chosen.no_self_test, open_bundle=opened)
     hangup = None if chosen.wishes.config is None else asked.set
@@ -147,11 +153,12 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
                     learning.take(Path(str(configuration.bundle)), detectors.open(bundle))
                 if supervisor is not None:
                     supervisor.board = others.board
+                figures.outputs, figures.spool, figures.clips = outputs, others.spool, others.clips
                 runner = Runner(
                     detectors.open(bundle),
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
-                    options=replace(options, rate=others.board.publish_rate),
+                    options=replace(options, rate=others.board.publish_rate, figures=figures, glimpses=glimpses),
                     open_reader=others.open_reader,
                     unfinished=_unfinished(configuration, others.unfinished),
                 )

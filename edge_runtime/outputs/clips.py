@@ -20,6 +20,7 @@ from edge_runtime.errors import one_line
 from edge_runtime.files import shown_path
 from edge_runtime.outputs.clip import Clip, Filmed, Span
 from edge_runtime.outputs.mp4 import mend
+from edge_runtime.outputs.sheets import Sheets, SheetWanted
 from edge_runtime.outputs.shelf import NoRoom, Shelf
 from edge_runtime.outputs.snapshots import OnSnapshot, Snapshots, Wanted
 from edge_runtime.records import EventRecord, GapRecord, Record, SegmentRecord
@@ -77,6 +78,8 @@ class Clips:
         on_snapshot: Told of every snapshot, with its camera's name and the bytes of a JPEG, in a thread that makes
             snapshots. Append to it before the first event.
         shelf: The folder.
+        sheets: Makes contact sheets of what the model saw, once detectors tell its listeners of scored segments; None
+            where no pictures are kept.
     """
 
     def __init__(self, options: ClipOptions) -> None:
@@ -90,6 +93,7 @@ class Clips:
         self._open: dict[str, tuple[str, float, float]] = {}
         self._encoders = threading.Semaphore(_ENCODERS)
         self._snapshots = Snapshots(self._keep, self.on_snapshot)
+        self.sheets = Sheets(self._keep_sheet) if options.snapshots else None
         self._trouble = _Trouble(self.name)
         self._ended = threading.Event()
         self._said_files = False
@@ -105,6 +109,8 @@ class Clips:
         if not self._started:
             self._started = True
             self._snapshots.start()
+            if self.sheets is not None:
+                self.sheets.start()
             self._worker.start()
         if not isinstance(record, SegmentRecord | GapRecord | EventRecord):
             return
@@ -121,6 +127,11 @@ class Clips:
             # What begins later begins behind this.
             filmed.ring.keep_from(record.start_s - self._options.pre_roll_s)
 
+    @property
+    def failing(self) -> bool:
+        """Whether the folder cannot be written now."""
+        return self._trouble.since is not None
+
     def close(self) -> None:
         """Complete what is being written."""
         until_s = time.monotonic() + _CLOSE_S
@@ -131,6 +142,8 @@ class Clips:
             clip.join(max(0.0, until_s - time.monotonic()))
         if self._started:
             self._snapshots.close(max(0.0, until_s - time.monotonic()))
+            if self.sheets is not None:
+                self.sheets.close(max(0.0, until_s - time.monotonic()))
         if late := sum(clip.alive for clip in self._clips.values()):
             log.warning("%s: %d clips are not complete; the next run keeps what there is of them", self.name, late)
         else:
@@ -145,6 +158,8 @@ class Clips:
         if event.peak > peak and event.state != "end" and self._options.snapshots:
             # Its last segment is the one with that score.
             self._snapshot(event, filmed, (end_s + event.end_s) / 2)
+            if self.sheets is not None:
+                self.sheets.ask(SheetWanted(event.camera, event.id, _day(event, filmed), event.end_s))
         self._open[event.camera] = event.id, max(event.peak, peak), event.end_s
         if not self._options.video:
             return
@@ -174,8 +189,14 @@ class Clips:
         self._snapshots.ask(wanted, first=event.state == "new")
 
     def _keep(self, wanted: Wanted, jpeg: bytes) -> None:
+        self._keep_picture(wanted, jpeg, "jpg")
+
+    def _keep_sheet(self, wanted: SheetWanted, jpeg: bytes) -> None:
+        self._keep_picture(wanted, jpeg, "seen.jpg")
+
+    def _keep_picture(self, wanted: Wanted | SheetWanted, jpeg: bytes, suffix: str) -> None:
         try:
-            file = self.shelf.new_file(wanted.camera, wanted.event, wanted.day, "jpg")
+            file = self.shelf.new_file(wanted.camera, wanted.event, wanted.day, suffix)
             try:
                 file.write(jpeg)
             except OSError:
@@ -209,12 +230,16 @@ def _day(event: EventRecord, filmed: Filmed) -> str:
 
 
 class _Trouble:
-    """Tells what is wrong with the folder: once when it begins, then as a sum, and when it is over."""
+    """Tells what is wrong with the folder: once when it begins, then as a sum, and when it is over.
+
+    Attributes:
+        since: When it could not be written first, as RFC 3339; None where it can.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._since: str | None = None
+        self.since: str | None = None
         self._missing = 0
         self._failures = RepeatedTrouble(log, logging.ERROR, self._more)
         # A disk that is full every other second fills no log.
@@ -227,19 +252,19 @@ class _Trouble:
 
     def works(self) -> None:
         """See Reports."""
-        if self._since is None:
+        if self.since is None:
             return
         self._failures.sum_up(at_once=True)
         with self._lock:
-            since, missing = self._since, self._missing
-            self._since, self._missing = None, 0
+            since, missing = self.since, self._missing
+            self.since, self._missing = None, 0
         told = f"{self._name}: can be written again; since {since} {missing} files are missing or cut"
         self._recoveries.happened(told)
 
     def failed(self, error: Exception, *, lost: bool = True) -> None:
         """See Reports."""
         with self._lock:
-            self._since = self._since or rfc3339(datetime.now(UTC))
+            self.since = self.since or rfc3339(datetime.now(UTC))
             self._missing += lost
         reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
         self._failures.happened(f"{self._name}: cannot be written ({reason}); detection goes on without")
@@ -260,4 +285,4 @@ class _Trouble:
                 trouble.sum_up(at_once=True)
 
     def _more(self, count: int, seconds: int) -> str:
-        return f"{self._name}: failed {count} more times in {seconds} s; cannot be written since {self._since}"
+        return f"{self._name}: failed {count} more times in {seconds} s; cannot be written since {self.since}"

@@ -88,6 +88,11 @@ class DiskOrMemory:
         self._memory.close()
         return lost
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether rows wait in memory, because the disk takes none."""
+        return self._in_memory_since is not None
+
     def waiting(self) -> dict[str, tuple[int, float]]:
         """By sink: how many rows wait, and when the oldest was appended."""
         found: dict[str, tuple[int, float]] = {}

@@ -134,6 +134,9 @@ def _decoder(video: VideoFormat) -> VideoCodecContext:
     decoder = cast("VideoCodecContext", av.CodecContext.create(video.codec, "r"))
     if video.extradata:
         decoder.extradata = video.extradata
+    if video.width > 0 and video.height > 0:
+        # Old formats of files do not say it themselves.
+        decoder.width, decoder.height = video.width, video.height
     decoder.thread_count = 1
     return decoder
 

@@ -1,8 +1,8 @@
 """A folder of files about events that never holds more bytes than it may, files that are being written included.
 
-`<folder>/<camera>/<day>/<event>.mp4` and `.jpg`; while a file is written it ends in `.part`. Room is made by
-deleting the files of the oldest event that is not being written. Whatever has another name is a stranger's: it is
-neither counted nor touched, and no link is followed.
+`<folder>/<camera>/<day>/<event>.mp4`, `.jpg` and `.seen.jpg`; while a file is written it ends in `.part`. Room is
+made by deleting the files of the oldest event that is not being written. Whatever has another name is a stranger's:
+it is neither counted nor touched, and no link is followed.
 """
 
 from __future__ import annotations
@@ -64,6 +64,10 @@ class Shelf:
         most_s: Files that are older are deleted, in seconds.
         mend: Makes use of what a killed run left half-written; without it that is deleted.
         now: The time in seconds since 1970. For tests.
+
+    Attributes:
+        folder: As given.
+        most_bytes: As given.
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class Shelf:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.folder = folder
-        self._most_bytes, self._most_s, self._mend, self._now = most_bytes, most_s, mend, now
+        self.most_bytes, self._most_s, self._mend, self._now = most_bytes, most_s, mend, now
         self._lock = threading.RLock()
         self._events: dict[_Key, _Event] = {}
         self._used = 0
@@ -85,8 +89,8 @@ class Shelf:
     @property
     def used(self) -> int:
         """Bytes that are taken, those promised to files that are being written included."""
-        with self._lock:
-            return self._used
+        # Without the lock: who asks must not wait for a disk.
+        return self._used
 
     def open(self) -> None:
         """Make the folder and take it: what a killed run left is mended, and what is too old or too much deleted.
@@ -131,7 +135,7 @@ class Shelf:
             camera: The camera's name.
             event: The event's id.
             day: When it began, as 2026-01-31.
-            suffix: `mp4` or `jpg`.
+            suffix: `mp4`, `jpg` or `seen.jpg`.
 
         Raises:
             OSError: It cannot be made, or an mp4 of that event is there.
@@ -153,7 +157,7 @@ class Shelf:
                     raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(place))
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
             descriptor = os.open(f"{final}{_PART}", flags, 0o666)
-            key = (folder, day, name.rsplit(".", 1)[0])
+            key = (folder, day, name.removesuffix(f".{suffix}"))
             entry = self._events.setdefault(key, _Event(self._now()))
             entry.writing += 1
             entry.sizes[f"{name}{_PART}"] = 0
@@ -166,11 +170,11 @@ class Shelf:
         with self._lock:
             entry = self._events[key]
             more = size - entry.sizes[name]
-            if self._used + more > self._most_bytes and not self._make_room(more):
+            if self._used + more > self.most_bytes and not self._make_room(more):
                 if time.monotonic() - self._scanned_s >= _RESCAN_S:
                     self._scan()
                 if not self._make_room(more):
-                    limit = f"the limit of {self._most_bytes} bytes leaves no room"
+                    limit = f"the limit of {self.most_bytes} bytes leaves no room"
                     raise NoRoom(errno.EDQUOT, limit, str(self.folder))
             entry.sizes[name] += more
             self._used += more
@@ -237,13 +241,13 @@ class Shelf:
         oldest = self._now() - self._most_s
         for key in [key for key, entry in self._events.items() if entry.stamp < oldest and not entry.writing]:
             self._delete(key)
-        if self._used > self._most_bytes:
+        if self._used > self.most_bytes:
             self._make_room(0)
 
     def _make_room(self, more: int) -> bool:
         """Delete the oldest events until so many bytes fit in; whether they do."""
         stuck: set[_Key] = set()
-        while self._used + more > self._most_bytes:
+        while self._used + more > self.most_bytes:
             finished = [(entry.stamp, key) for key, entry in self._events.items() if not entry.writing]
             candidates = [one for one in finished if one[1] not in stuck]
             if not candidates:

@@ -72,6 +72,21 @@ class Output:
         return self.capacity or (_REQUIRED if self.required else _CAPACITY)
 
 
+@dataclass(frozen=True, slots=True)
+class OutputFigures:
+    """What one output has not got.
+
+    Attributes:
+        sink: Its name.
+        waiting: Records that wait for it in memory.
+        lost: Records that it will never get.
+    """
+
+    sink: str
+    waiting: int
+    lost: int
+
+
 class Outputs:
     """Hands every record to all sinks; a context manager that closes them. `emit` is called by one thread."""
 
@@ -98,6 +113,10 @@ class Outputs:
     def failed(self) -> bool:
         """Whether a required sink has failed: a run that has nothing to say must end for that, too."""
         return any(thread.failed for thread in self._threads)
+
+    def figures(self) -> tuple[OutputFigures, ...]:
+        """What each output has not got. Any thread may ask."""
+        return tuple(thread.figures() for thread in self._threads)
 
     def emit(self, record: Record) -> None:
         """Queue one record for every sink.
@@ -127,6 +146,11 @@ class _SinkThread:
     @property
     def failed(self) -> bool:
         return self._output.required and self._failure is not None
+
+    def figures(self) -> OutputFigures:
+        # What a file left out, or a server refused, got as far as the sink itself.
+        lost = sum(getattr(self._output.sink, name, 0) for name in ("missing", "refused"))
+        return OutputFigures(self._name, len(self._queue), self._lost + lost)
 
     def start(self) -> None:
         self._thread.start()

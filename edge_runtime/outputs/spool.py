@@ -147,6 +147,16 @@ class Spool:
         return self._lost
 
     @property
+    def sinks(self) -> frozenset[str]:
+        """Names of the sinks that use it."""
+        return frozenset(self._claimed)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the disk takes nothing, and records wait in memory."""
+        return self._rows.in_memory
+
+    @property
     def waiting(self) -> dict[str, Waiting]:
         """What waits, by the sinks' names; sinks for which nothing waits are left out."""
         with self._changed:

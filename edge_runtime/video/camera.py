@@ -52,7 +52,7 @@ class LiveCamera:
     connection is converted before `online` or `reconnected` is reported.
 
     Args:
-        source: A network camera or device.
+        source: A network camera, a device, or a file that is played over and over.
         listener: Who is told of frames, outages and states; of damaged pictures too, if it is a QualityListener.
         clock: Of the run. The times of frames and outages are its seconds, also of a camera that is started later.
         open_timeout_s: Limit for connecting, and once more for finding the video; devices have none. A camera that
@@ -87,7 +87,9 @@ class LiveCamera:
         connect: Connect = connect,
     ) -> None:
         if not source.live:
-            raise UsageError(f"{source.shown}: is a file, and a live camera has no end; read it as a video file")
+            raise UsageError(
+                f"{source.shown}: is a file, and a live camera has no end; read it as a video, or write loop:FILE"
+            )
         limits = {
             "open_timeout_s": open_timeout_s,
             "read_timeout_s": read_timeout_s,

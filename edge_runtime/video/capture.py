@@ -34,12 +34,14 @@ class DecodedFrame:
         retrieve: Converts it to BGR uint8 (h, w, 3), which costs time. Works until the next frame is read; after that
             it raises RuntimeError rather than return another frame's picture.
         key: Whether it was coded without any other frame; None where the backend does not say.
+        cut: Whether it shows something else than the one before: a file that is played over and over begins again.
     """
 
     index: int
     seconds: float
     retrieve: Callable[[], UInt8Array]
     key: bool | None = None
+    cut: bool = False
 
 
 def open_capture(target: str | int, backend: int, options: dict[int, int]) -> cv2.VideoCapture:

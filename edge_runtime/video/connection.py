@@ -22,8 +22,9 @@ class Fault(Exception):
         self.detail = detail
 
 
-# `damaged`: lost or damaged on the way, there is no picture of it. `nothing`: data came, but no frame yet.
-Grabbed = Literal["whole", "damaged", "nothing"]
+# `cut`: whole, but it does not follow the one before. `damaged`: lost or damaged on the way, there is no picture of
+# it. `nothing`: no frame yet, though the source is there.
+Grabbed = Literal["whole", "cut", "damaged", "nothing"]
 
 
 class Connection(Protocol):

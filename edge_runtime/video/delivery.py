@@ -90,7 +90,7 @@ class Delivery:
         lag = Lag()
         # Since when frames are left out, because there was no time to decode them.
         left_out_s: float | None = None
-        turn.opened(StreamPace(self._stall_s) if self._source.kind != "device" else None)
+        turn.opened(None if self._source.kind in ("device", "loop") else StreamPace(self._stall_s))
         while True:
             try:
                 with turn.native(self._read_limit_s):
@@ -102,7 +102,7 @@ class Delivery:
                 # A frame that comes after the stall was reported is old, and so is what follows it.
                 return Ended("stalled", "timeout", turn.stalled or "stopped", self._good_s(first_s))
             self._keep_pace(turn, connection, grabbed, seconds)
-            if grabbed != "whole":
+            if grabbed not in ("whole", "cut"):
                 if first_s is None and seconds - opened_s > _FIRST_WHOLE_S:
                     detail = f"no whole frame in {_FIRST_WHOLE_S:g} s; let the camera send key frames more often"
                     return Ended("undecodable", "no_video", detail)
@@ -114,7 +114,7 @@ class Delivery:
                 left_out_s = None
             # The first frame of a connection is converted before `online` is reported.
             doubtful = first_s is None or without_picture > 0 or not self._journal.flowing
-            if self._deliver(connection, seconds, doubtful):
+            if self._deliver(connection, seconds, doubtful, grabbed == "cut"):
                 self._damage.whole(seconds)
                 first_s = seconds if first_s is None else first_s
                 without_picture = 0
@@ -176,7 +176,7 @@ class Delivery:
             detail = f"no whole frame for {self._stall_s:g} s; check the network"
             self._journal.went("stalled", "undecodable", detail, self.last_s, seconds, "timeout")
 
-    def _deliver(self, connection: Connection, seconds: float, doubtful: bool) -> bool:
+    def _deliver(self, connection: Connection, seconds: float, doubtful: bool, cut: bool) -> bool:
         """Hand one frame to the listener; False when it turned out to have no picture."""
         current, failed = True, False
 
@@ -195,7 +195,7 @@ class Delivery:
             if first is None:
                 return False
             self._journal.came(f"frames of {first.shape[1]} x {first.shape[0]}", seconds)
-        frame = DecodedFrame(self.index, seconds, retrieve, connection.is_key())
+        frame = DecodedFrame(self.index, seconds, retrieve, connection.is_key(), cut)
         try:
             self._listener.on_frame(frame)
         except InvalidFrame:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.codeccontext import VideoCodecContext
+    from av.video.reformatter import VideoReformatter
 
 # Over TCP where the server offers it: over UDP lost packets damage pictures. No sound, which nobody listens to.
 # A short look at the stream: without `fpsprobesize` FFmpeg waits for twenty frames to guess a rate. `nobuffer` would
@@ -108,18 +109,7 @@ class NetworkConnection:
 
     def picture(self) -> UInt8Array | None:
         """See Connection. The pixels are those that OpenCV makes of the same file, to the bit."""
-        if self._frame is None:
-            return None
-        from av.error import FFmpegError
-
-        try:
-            # OpenCV's interpolation: what a bundle was calibrated with is read from files by OpenCV.
-            # One thread: else every camera has as many as there are cores, and a small picture costs more, not less.
-            converted = self._reformatter.reformat(self._frame, format="bgr24", interpolation="BICUBIC", threads=1)
-        except (FFmpegError, ValueError):
-            return None
-        picture = converted.to_ndarray()
-        return cast(UInt8Array, picture) if picture.size else None
+        return None if self._frame is None else bgr_of(self._frame, self._reformatter)
 
     def is_key(self) -> bool | None:
         """See Connection."""
@@ -227,6 +217,20 @@ class NetworkConnection:
 
     def _too_late(self, waited_s: float) -> Fault:
         return Fault("timeout", f"no frame within {waited_s:.1f} s; check the network and the camera")
+
+
+def bgr_of(frame: VideoFrame, reformatter: VideoReformatter) -> UInt8Array | None:
+    """A frame as BGR uint8 (h, w, 3), or None where it cannot be converted."""
+    from av.error import FFmpegError
+
+    try:
+        # OpenCV's interpolation: what a bundle was calibrated with is read from files by OpenCV.
+        # One thread: else every camera has as many as there are cores, and a small picture costs more, not less.
+        converted = reformatter.reformat(frame, format="bgr24", interpolation="BICUBIC", threads=1)
+    except (FFmpegError, ValueError):
+        return None
+    picture = converted.to_ndarray()
+    return cast(UInt8Array, picture) if picture.size else None
 
 
 def _open(source: Source, open_timeout_s: float, read_timeout_s: float) -> InputContainer:

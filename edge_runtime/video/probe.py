@@ -6,6 +6,7 @@ from edge_runtime.errors import CameraUnavailable
 from edge_runtime.stream.packets import PacketTap
 from edge_runtime.video.connection import Connection, Fault
 from edge_runtime.video.device import DeviceConnection
+from edge_runtime.video.loop import LoopConnection
 from edge_runtime.video.network import NetworkConnection
 from edge_runtime.video.sources import Source
 
@@ -17,9 +18,9 @@ def connect(source: Source, open_timeout_s: float, read_timeout_s: float, tap: P
     """Open a live source.
 
     Args:
-        source: A network camera or device.
-        open_timeout_s: Limit for connecting, and once more for finding the video; devices have none.
-        read_timeout_s: Limit for one frame; devices have none.
+        source: A network camera, a device or a file that is played over and over.
+        open_timeout_s: Limit for connecting, and once more for finding the video; of a network camera alone.
+        read_timeout_s: Limit for one frame; of a network camera alone.
         tap: Takes its video as it comes; of a device, which sends none, some JPEGs a second.
 
     Raises:
@@ -27,6 +28,8 @@ def connect(source: Source, open_timeout_s: float, read_timeout_s: float, tap: P
     """
     if source.kind == "device":
         return DeviceConnection(source, tap)
+    if source.kind == "loop":
+        return LoopConnection(source, tap)
     return NetworkConnection(source, open_timeout_s, read_timeout_s, tap)
 
 

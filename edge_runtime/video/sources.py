@@ -1,4 +1,5 @@
-"""Reads what an operator writes as a source: a file, a camera's URL or a device's number. Opens none of them.
+"""Reads what an operator writes as a source: a file, a camera's URL, a device's number, or a file that is played over
+and over as if it were a camera. Opens none of them.
 
 A password is in `Source.target` alone; logs, records and errors use `Source.shown`.
 """
@@ -14,13 +15,14 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from edge_runtime.errors import SourceUnavailable, UsageError
 from edge_runtime.files import printable, shown_path
 
-SourceKind = Literal["file", "rtsp", "http", "device"]
+SourceKind = Literal["file", "rtsp", "http", "device", "loop"]
 
 _KIND_OF_SCHEME: dict[str, SourceKind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http"}
 _NAMED = re.compile(r"([A-Za-z0-9_.-]+)=(.*)", re.DOTALL)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DEVICE = re.compile(r"(?:/dev/video)?([0-9]{1,4})", re.ASCII)
 _HIDDEN = "***"
+_LOOP = "loop:"
 
 # Parameters of a URL that are no secret. All others are hidden: makers have more names for a password (usr, pwd,
 # loginpas, sig, …) than a list of forbidden ones could hold.
@@ -63,17 +65,18 @@ class Source:
 
     @property
     def live(self) -> bool:
-        """Whether the source has no end: everything but a file."""
+        """Whether the source has no end: everything but a file that is read once."""
         return self.kind != "file"
 
 
 def parse_source(text: str) -> Source:
-    """Read `SRC` or `name=SRC`, where SRC is a file, an rtsp(s):// or http(s):// URL, or a device number.
+    """Read `SRC` or `name=SRC`: a file, an rtsp(s):// or http(s):// URL, a device number, or `loop:` and a file.
 
     A name is letters, digits, `_`, `.` and `-` before the first `=`; a file whose name is the whole text, with the
     `=`, is taken as that file. Without a name a file is called by its stem, a URL by its host, a device
-    `camera<N>`. A folder or file whose name is a bare number is written as `./0`. Whether a file is there is
-    checked when it is opened: of many files the others are still scored.
+    `camera<N>`. A folder or file whose name is a bare number is written as `./0`, one whose name begins with
+    `loop:` as `./loop:…`. Whether a file is there is checked when it is opened: of many files the others are still
+    scored, and one that is played over and over may come later.
 
     Args:
         text: What the operator wrote.
@@ -90,6 +93,8 @@ def parse_source(text: str) -> Source:
         name, rest = named[1], named[2]
     if not rest.strip():
         raise UsageError(f"a source is empty: {text!a}; give a file, a URL or a device number")
+    if rest.startswith(_LOOP):
+        return _loop_source(name, rest.removeprefix(_LOOP))
     device = _DEVICE.fullmatch(rest)
     if device is not None:
         number = str(int(device[1]))
@@ -144,6 +149,22 @@ def _file_source(name: str | None, text: str) -> Source:
         raise UsageError(f"{label}: no such file, and no URL either; write rtsp://user:password@host/path")
     # `.` has no stem; that it is a folder is told when it is opened.
     return Source(name or printable(path.stem) or "file", "file", text, shown_path(text))
+
+
+def _loop_source(name: str | None, text: str) -> Source:
+    if not text.strip():
+        raise UsageError("loop: names no file; write loop:clip.mp4")
+    if _SCHEME.match(text) is not None:
+        label = f"{name}={_LOOP}{_HIDDEN}" if name else f"{_LOOP}{_HIDDEN}"
+        raise UsageError(f"{label}: only a file can be played over and over; leave {_LOOP} out for a camera")
+    file = _file_source(name, text)
+    return Source(file.name, "loop", file.target, f"{_LOOP}{file.shown}")
+
+
+def file_at(source: Source, path: str) -> Source:
+    """A file that is played over and over, or is read once, at another path."""
+    prefix = _LOOP if source.kind == "loop" else ""
+    return Source(source.name, source.kind, path, f"{prefix}{shown_path(path)}")
 
 
 def _url_source(name: str | None, scheme: str, rest: str) -> Source:

@@ -142,6 +142,12 @@ class Backlog:
         """How many segments wait."""
         return sum(isinstance(item, Segment) for queue in self._waiting.values() for item in queue.items)
 
+    def waiting(self, camera: str) -> int:
+        """How many segments of `camera` wait."""
+        with self._changed:
+            queue = self._waiting.get(camera)
+            return 0 if queue is None else sum(isinstance(item, Segment) for item in queue.items)
+
     def is_empty(self, camera: str) -> bool:
         """Whether nothing waits from `camera`."""
         with self._changed:

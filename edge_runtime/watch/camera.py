@@ -15,6 +15,7 @@ from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import Source
 from edge_runtime.watch.backlog import Backlog
 from edge_runtime.watch.feed import CameraFeed
+from edge_runtime.watch.figures import DECISION_S, CameraFigures, Histogram, recent
 from edge_runtime.watch.mask import MaskedFrames
 from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.rate import FrameRate
@@ -73,6 +74,7 @@ class CameraRun:
 
     Attributes:
         detector: What scores it.
+        decision: From the end of each segment to its record, in seconds.
     """
 
     def __init__(self, source: Source, shared: Shared, run: str, chosen: CameraOptions) -> None:
@@ -83,6 +85,8 @@ class CameraRun:
         self.encoder = self.detector.encoder(options.encode, options.reuse_unchanged, spec.overlap)
         self.tally = Tally(None if options.reuse_unchanged is None else self.encoder)
         self.leaving = False
+        self.decision = Histogram(DECISION_S)
+        self._begun_s = shared.clock.now_s()
         self._rate = FrameRate()
         self._shared = shared
         self._step_s = spec.step_s
@@ -91,7 +95,11 @@ class CameraRun:
         self.feed = CameraFeed(
             source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock
         )
-        listener = self.feed if chosen.mask is None else MaskedFrames(self.feed, chosen.mask)
+        listener: CameraListener = self.feed
+        if options.glimpses is not None:
+            listener = options.glimpses.around(source.name, listener)
+        if chosen.mask is not None:
+            listener = MaskedFrames(listener, chosen.mask)
         self.reader = shared.open_reader(source, listener, shared.clock)
         # All segments that run at once end together where a camera's frames do.
         shared.backlog.add(source.name, chosen.priority, 1 + spec.overlap)
@@ -118,6 +126,22 @@ class CameraRun:
             return None
         return self._rate.look(self.feed.frames, self.feed.flowing, self._shared.clock.now_s())
 
+    def figures(self) -> CameraFigures:
+        """What is counted of it. Any thread may ask."""
+        feed, now_s = self.feed, self._shared.clock.now_s()
+        return CameraFigures(
+            name=self.name,
+            up=feed.flowing,
+            frames=feed.frames,
+            last_frame_age_s=max(0.0, now_s - (self._begun_s if feed.last_s is None else feed.last_s)),
+            tally=self.tally,
+            reconnections=feed.reconnections,
+            recent_reconnections=recent(feed.reconnected_s.copy(), now_s),
+            quality=feed.quality,
+            waiting=self._shared.backlog.waiting(self.name),
+            decision=self.decision.distribution(),
+        )
+
     def stop(self) -> bool:
         """Stop reading, and put what there is of the running segment into the backlog. False: left behind."""
         try:
@@ -127,4 +151,6 @@ class CameraRun:
 
     def flush(self) -> list[Record]:
         """The camera has ended; returns the rest."""
+        if self._shared.options.glimpses is not None:
+            self._shared.options.glimpses.forget(self.name)
         return self._located.flush()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import msgspec
 
@@ -26,6 +28,7 @@ from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.sources import Source
 from edge_runtime.watch.backlog import Backlog, CameraEnd, Item, SampledFrames
 from edge_runtime.watch.camera import CameraRun, OpenReader, Shared
+from edge_runtime.watch.figures import CameraFigures, ScoringCounts
 from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.pace import Pace
 from edge_runtime.watch.scoring import Waiting, score_together
@@ -81,6 +84,7 @@ class LiveRun:
 
     Attributes:
         run_id: What the ids of events begin with.
+        scoring: What the loop counts.
         left_behind: Names of cameras whose reader was still blocked when it was stopped. Its thread is a daemon
             in native code: the process should end without taking the interpreter apart.
     """
@@ -108,9 +112,12 @@ class LiveRun:
         self._times: Counter[str] = Counter()
         self._answered = self._ended = False
         self._gave_back_s = 0.0
+        self.scoring = ScoringCounts()
         self.left_behind: list[str] = []
         # Ids of events must differ from run to run: index and camera repeat, the moment of the start does not.
         self.run_id = run_id(detector.bundle.manifest, self._clock)
+        if options.figures is not None:
+            options.figures.follow(self)
         log.info("started at %s; start_s and end_s count from here", rfc3339(self._clock.started_at))
 
     @property
@@ -118,6 +125,20 @@ class LiveRun:
         """Names of the cameras, in the order in which they were added."""
         with self._changing:
             return list(self._cameras)
+
+    @property
+    def bundle_id(self) -> str:
+        """Of the bundle that scores cameras without one of their own."""
+        return self._detector.bundle.manifest.bundle_id
+
+    @property
+    def started_at(self) -> datetime:
+        """When it began, in UTC."""
+        return self._clock.started_at
+
+    def figures(self) -> list[CameraFigures]:
+        """What is counted of each camera, but of those that are leaving. Any thread may ask."""
+        return [camera.figures() for camera in self._running() if not camera.leaving]
 
     def add(self, source: Source, chosen: CameraOptions | None = None) -> None:
         """Start a camera. Its times are on the run's axis, whenever it comes.
@@ -202,10 +223,15 @@ class LiveRun:
                 self._end(camera)
             elif isinstance(item, SampledFrames):
                 if camera.encoder is not None:
+                    begun_s = time.perf_counter()
                     camera.detector.encode(name, item.pixels, camera.encoder)
+                    self.scoring.ahead_s += time.perf_counter() - begun_s
             elif isinstance(item, Segment) and camera.encoder is not None:
                 # Behind what of it was encoded ahead.
-                self._tell(camera, camera.take(item, camera.detector.score_segment(name, item, camera.encoder)))
+                begun_s = time.perf_counter()
+                score = camera.detector.score_segment(name, item, camera.encoder)
+                self.scoring.scored(1, time.perf_counter() - begun_s)
+                self._tell(camera, camera.take(item, score))
             else:
                 self._tell(camera, camera.take(item, scores.get(place)))
         if (segments := _segments(taken)) > 0:
@@ -231,7 +257,7 @@ class LiveRun:
             for place, (name, item) in enumerate(taken)
             if isinstance(item, Segment) and self._cameras[name].encoder is None
         }
-        return dict(zip(segments, score_together(list(segments.values())), strict=True))
+        return dict(zip(segments, score_together(list(segments.values()), self.scoring.scored), strict=True))
 
     def _look_after(self) -> None:
         cameras = self._running()
@@ -253,6 +279,8 @@ class LiveRun:
 
     def _tell(self, camera: CameraRun, records: Iterable[Record]) -> None:
         for record in records:
+            if isinstance(record, SegmentRecord):
+                camera.decision.observe(max(0.0, self._clock.now_s() - record.end_s))
             self._emit(timed(record, self._clock))
             camera.tally.add(record)
 

@@ -21,7 +21,7 @@ from edge_runtime.bundle.keys import is_key_line
 from edge_runtime.errors import UsageError
 from edge_runtime.files import printable, shown_path
 from edge_runtime.inference.providers import AUTO, find_provider
-from edge_runtime.video.sources import Source, parse_source
+from edge_runtime.video.sources import Source, file_at, parse_source
 from edge_runtime.watch.config_settings import VERSION, CameraSettings, Configuration
 from edge_runtime.watch.config_yaml import (
     Parsed,
@@ -251,9 +251,8 @@ class _Reader:
         camera = configuration.cameras[name]
         source = self._as_usage((*place, "source"), lambda: parse_source(f"{name}={camera.source}"))
         source = replace(source, name=name)
-        if source.kind == "file" and not os.path.isabs(source.target):
-            target = str(self._folder / source.target)
-            source = Source(name, "file", target, shown_path(target))
+        if source.kind in ("file", "loop") and not os.path.isabs(source.target):
+            source = file_at(source, str(self._folder / source.target))
         mask = None
         if (polygons := camera.mask) is not None:
             mask = self._as_usage((*place, "mask"), lambda: Mask.parse(polygons))
@@ -324,7 +323,7 @@ class _Reader:
         places += [
             ("cameras", camera.source.name, "source")
             for camera in cameras
-            if camera.source.kind != "file" and camera.source.shown != camera.source.target
+            if camera.source.kind not in ("file", "loop") and camera.source.shown != camera.source.target
         ]
         return any(place in literal for place in places)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.files import shown_path, state_folder
+from edge_runtime.outputs.clips import Clips
 from edge_runtime.outputs.frigate import Frigate
 from edge_runtime.outputs.http_client import tls_context
 from edge_runtime.outputs.mqtt import MqttSink, OnPause
@@ -47,12 +48,16 @@ class OtherOutputs:
         board: What shows which cameras there are, and what they are like.
         unfinished: Events that an earlier run told these outputs of and did not end.
         open_reader: Makes the readers of live cameras, so that the outputs get of them what they need.
+        spool: Where records wait; None where no output needs that.
+        clips: Snapshots and clips; None where none are kept.
     """
 
     outputs: Sequence[Output]
     board: Boards
     unfinished: Sequence[EventRecord]
     open_reader: OpenReader = LiveCamera
+    spool: Spool | None = None
+    clips: Clips | None = None
 
 
 def check_outputs(configuration: Configuration, cameras: Sequence[str] = ()) -> None:
@@ -96,8 +101,9 @@ def open_outputs(
     recording = None if configuration.clips is None else Recording(configuration.clips)
     made = [] if recording is None else [Output(recording.clips)]
     open_reader = LiveCamera if recording is None else recording.open_reader
+    clips = None if recording is None else recording.clips
     if not (configuration.mqtt or configuration.webhook or configuration.frigate):
-        yield OtherOutputs(made, Boards(), [], open_reader)
+        yield OtherOutputs(made, Boards(), [], open_reader, clips=clips)
         return
     check_outputs(configuration, cameras)
     with ExitStack() as stack:
@@ -117,7 +123,8 @@ def open_outputs(
         if configuration.frigate is not None:
             frigate = _frigate(configuration.frigate, Notes(spool, "frigate"))
             sinks.append(SpooledSink(frigate, spool, frigate.kinds, updates=False))
-        yield OtherOutputs([*made, *(Output(sink) for sink in sinks)], Boards(boards), unfinished, open_reader)
+        outputs = [*made, *(Output(sink) for sink in sinks)]
+        yield OtherOutputs(outputs, Boards(boards), unfinished, open_reader, spool, clips)
 
 
 def spool_folder(configuration: Configuration) -> Path:

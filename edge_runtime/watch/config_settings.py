@@ -218,7 +218,8 @@ class CameraSettings(Settings, frozen=True):
     """One camera.
 
     Attributes:
-        source: rtsp(s)://, http(s):// (MJPEG), a device's number or a file.
+        source: rtsp(s)://, http(s):// (MJPEG), a device's number, a file, or `loop:` and a file, which is played over
+            and over.
         enabled: Whether it is watched at all.
         locator: As the one of the same name above, for this camera.
         priority: Which cameras are scored first when the machine falls behind: the higher.

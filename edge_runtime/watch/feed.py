@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import get_args
@@ -21,6 +22,9 @@ from edge_runtime.video.capture import DecodedFrame
 from edge_runtime.watch.backlog import Backlog, SampledFrames
 
 log = logging.getLogger(__name__)
+
+# More often no camera comes back in an hour.
+_REMEMBERED = 3600
 
 
 class CameraFeed:
@@ -41,6 +45,9 @@ class CameraFeed:
 
     Attributes:
         frames: How many have arrived.
+        last_s: When the last one came, in seconds of the run; None before the first.
+        reconnections: How often the camera came back.
+        reconnected_s: When that was, of the last times, in seconds of the run.
     """
 
     def __init__(
@@ -55,6 +62,9 @@ class CameraFeed:
     ) -> None:
         self.camera = camera
         self.frames = 0
+        self.last_s: float | None = None
+        self.reconnections = 0
+        self.reconnected_s: deque[float] = deque(maxlen=_REMEMBERED)
         self._clock = clock
         self._segmenter = segmenter
         self._segment, self._pixels = segment, pixels
@@ -109,6 +119,10 @@ class CameraFeed:
         with self._lock:
             if not self._closed:
                 self.frames += 1
+                self.last_s = frame.seconds
+                if frame.cut:
+                    # What was seen before the cut comes again, which is no frozen picture.
+                    self._watch.interrupt()
                 self._watch.pass_by(frame.key)
                 if self._watch.overdue(frame.seconds):
                     # Before the segmenter takes it: a frame that turns out to have no picture must not count.
@@ -141,6 +155,9 @@ class CameraFeed:
                 self._watch.interrupt()
                 self._put(self._segmenter.interrupt(0))
             self._state = state
+            if state == "reconnected":
+                self.reconnections += 1
+                self.reconnected_s.append(seconds)
             self._answered = self._answered or not self.silent
             # Of records that wait too long the last one stays: it should say all.
             self._put_state(state, detail, seconds, reason, with_quality=self._judged and not self.silent)

@@ -10,6 +10,8 @@ from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
 from edge_runtime.stream.difference import check_levels
 from edge_runtime.stream.segments import Clock, Encode
+from edge_runtime.watch.figures import RunFigures
+from edge_runtime.watch.glimpses import Glimpses
 from edge_runtime.watch.mask import Mask
 
 # progress(camera, frames done, frames in all or None, frames a second of the file)
@@ -51,6 +53,8 @@ class RunOptions:
         progress: Told how far a file has got.
         alive: Called several times a second as long as live cameras are scored.
         rate: Told about every 10 seconds how many frames a second each live camera gives, and 0 when it stops.
+        figures: Told of the run, to look at what it counts.
+        glimpses: Shows the newest picture of each live camera to whoever asks.
 
     Raises:
         UsageError: No such grey levels, or no such batch.
@@ -66,6 +70,8 @@ class RunOptions:
     progress: FileProgress | None = None
     alive: Callable[[], None] | None = None
     rate: TellRate | None = None
+    figures: RunFigures | None = None
+    glimpses: Glimpses | None = None
 
     def __post_init__(self) -> None:
         if self.reuse_unchanged is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from edge_runtime.detector import Detector
 from edge_runtime.outputs.clips import ClipOptions, Clips, Filmed
 from edge_runtime.stream.clock import RunClock
 from edge_runtime.stream.ring import PacketRing
@@ -56,3 +58,19 @@ def clip_options(settings: ClipsSettings) -> ClipOptions:
         most_bytes=round(settings.max_mb * _MB),
         most_s=settings.max_days * 86_400,
     )
+
+
+def show_what_is_seen(detector: Detector, clips: Clips | None, notable: Callable[[str], float] | None = None) -> None:
+    """Keep what a detector saw of an event, where pictures are kept.
+
+    Args:
+        detector: What scores; its `seen` grows by one.
+        clips: Of the run; None where nothing is kept.
+        notable: From which score on a camera's segments may be part of an event; by default half of the lower
+            threshold of the bundle.
+    """
+    if clips is None or clips.sheets is None:
+        return
+    locators = detector.bundle.manifest.locators
+    half = min(locators.full.threshold, locators.low_latency.threshold) / 2
+    detector.seen.append(clips.sheets.listener(notable or (lambda camera: half)))

@@ -39,7 +39,7 @@ def check_sources(sources: Sequence[Source]) -> None:
     if twice:
         raise UsageError(f"two cameras are called {twice[0]!r}; name them: --camera gate=SRC --camera yard=SRC")
     if len({source.live for source in sources}) > 1:
-        raise UsageError("files end and live cameras do not; run them with two commands")
+        raise UsageError("files end and live cameras do not; run them with two commands, or write loop:FILE")
 
 
 def warn_of_unmeasured_reuse(levels: float | None, manifest: Manifest) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,10 +29,16 @@ class Waiting:
     detector: Detector
 
 
-def score_together(waiting: Sequence[Waiting]) -> list[float | None]:
+def score_together(
+    waiting: Sequence[Waiting], told: Callable[[int, float], None] = lambda segments, seconds: None
+) -> list[float | None]:
     """Score segments, those of one engine in one call: bundles that differ in scorer and locator may share one.
 
     A batch that fails is scored segment by segment: one that cannot be scored must not take others with it.
+
+    Args:
+        waiting: The segments.
+        told: Of every call, how many segments it had and how many seconds it took.
 
     Returns:
         A probability each, in their order; None where the graphs gave none.
@@ -45,12 +52,23 @@ def score_together(waiting: Sequence[Waiting]) -> list[float | None]:
     scores: list[float | None] = [None] * len(waiting)
     for places in by_engine.values():
         batch = [waiting[place] for place in places]
-        found: Sequence[float | None] | None = _in_one_call(batch) if len(batch) > 1 else None
+        found: Sequence[float | None] | None = None
+        if len(batch) > 1:
+            begun_s = time.perf_counter()
+            found = _in_one_call(batch)
+            told(len(batch), time.perf_counter() - begun_s)
         if found is None:
-            found = [one.detector.score_segment(one.camera, one.segment) for one in batch]
+            found = [_alone(one, told) for one in batch]
         for place, score in zip(places, found, strict=True):
             scores[place] = score
     return scores
+
+
+def _alone(one: Waiting, told: Callable[[int, float], None]) -> float | None:
+    begun_s = time.perf_counter()
+    score = one.detector.score_segment(one.camera, one.segment)
+    told(1, time.perf_counter() - begun_s)
+    return score
 
 
 def _in_one_call(batch: Sequence[Waiting]) -> list[float] | None:

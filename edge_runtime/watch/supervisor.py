@@ -301,6 +301,6 @@ def check_reloaded(plan: Plan) -> Plan:
         if not camera.source.live:
             raise UsageError(
                 f"{shown_path(plan.path)}: cameras.{camera.source.name}.source: {camera.source.shown} is a file; "
-                "it cannot run beside live cameras"
+                "it cannot run beside live cameras; write loop: in front of it to play it over and over"
             )
     return plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from rtsp import rtsp_missing
 
 from benchmarks.faults.watching import Read
-from benchmarks.live import opening, scale
+from benchmarks.live import looked, opening, scale
 from benchmarks.live.served import LoopServer, hanging, loop
 from benchmarks.live.spent import PARTS, Sample, between
 from edge_runtime.video.network import NetworkConnection
@@ -142,3 +143,35 @@ def test_a_gap_that_sums_up_counts_as_many_segments() -> None:
     gap = {"type": "gap", "camera": "gate", "start_s": 10.0, "end_s": 19.6, "reason": "dropped"}
     assert scale._segments_of(gap, 3.2) == 3
     assert scale._segments_of(gap | {"end_s": 10.1}, 3.2) == 1
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg to make footage with")
+def test_looking_gives_pictures_and_nobody_pays_for_it(
+    clip_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "_SIZE": (320, 180),
+        "_FPS": FPS,
+        "_LOOP_S": SECONDS,
+        "_SETTLE_S": 0.0,
+        "_CALLS": 100,
+    }.items():
+        monkeypatch.setattr(looked, name, value)
+    words = [
+        "--cameras",
+        "2",
+        "--seconds",
+        "3",
+        "--rounds",
+        "1",
+        "--footage",
+        str(clip_path),
+        "--work",
+        str(tmp_path),
+    ]
+    done = CliRunner().invoke(looked.looked, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    (pictures,) = (line.split()[-2:] for line in done.stdout.splitlines() if line.startswith("pictures a second"))
+    assert float(pictures[0]) == 0
+    # Of three seconds the first has none: whoever asks first gets the next.
+    assert 0 < float(pictures[1]) <= 2

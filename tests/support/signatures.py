@@ -28,6 +28,7 @@ NOT_PROMISED = {
         "self_test",
         "sum_up_unscored",
     },
+    "Outputs": {"figures"},
     "Stream": {"__init__", "push_lazy", "score_item"},
 }
 

@@ -71,7 +71,8 @@ def test_a_killed_run_leaves_clips_that_play_and_the_next_one_keeps_them(
     first = run(path)
     try:
         until(lambda: begun(tmp_path, "gate") and begun(tmp_path, "yard"), 120)
-        until(lambda: files(tmp_path, "gate", ".jpg") and files(tmp_path, "yard", ".jpg"), 60)
+        until(lambda: files(tmp_path, "gate", "[0-9].jpg") and files(tmp_path, "yard", "[0-9].jpg"), 60)
+        until(lambda: files(tmp_path, "gate", ".seen.jpg") and files(tmp_path, "yard", ".seen.jpg"), 60)
         until(lambda: kept_by(broker.port).get("headhunt/yard/snapshot", b"").startswith(b"\xff\xd8"), 60)
     finally:
         first.kill()
@@ -101,7 +102,11 @@ def test_a_killed_run_leaves_clips_that_play_and_the_next_one_keeps_them(
         for clip in clips:
             played(clip)
         shown = [picture for clip in clips for picture in pictures(clip)]
-        shown += [cv2.imread(str(jpeg)) for jpeg in files(tmp_path, camera, ".jpg")]
+        shown += [cv2.imread(str(jpeg)) for jpeg in files(tmp_path, camera, "[0-9].jpg")]
         assert len(shown) > 5
         assert camera == "gate" or all(is_black(picture) for picture in shown)
         assert max(int(picture.max()) for picture in shown) > 150
+        # What the model saw, 16 frames of it, is masked as well.
+        for sheet in (cv2.imread(str(jpeg)) for jpeg in files(tmp_path, camera, ".seen.jpg")):
+            tiles = [tile for row in np.split(sheet, 4) for tile in np.split(row, 4, axis=1)]
+            assert camera == "gate" or all(is_black(tile) for tile in tiles)

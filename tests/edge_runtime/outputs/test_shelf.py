@@ -70,7 +70,7 @@ class Oracle:
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("new"), st.integers(0, 5), st.sampled_from(["mp4", "jpg"])),
+        st.tuples(st.just("new"), st.integers(0, 5), st.sampled_from(["mp4", "jpg", "seen.jpg"])),
         st.tuples(st.just("write"), st.integers(0, 9), st.integers(1, 600)),
         st.tuples(st.just("finish"), st.integers(0, 9)),
         st.tuples(st.just("discard"), st.integers(0, 9)),
@@ -221,6 +221,7 @@ def test_what_a_killed_run_left_is_mended_or_deleted(tmp_path: Path) -> None:
         return path
 
     good, bad, picture = left(1, "mp4", b"good"), left(2, "mp4", b"bad"), left(3, "jpg", b"good")
+    sheet = left(3, "seen.jpg", b"good")
     stranger = left(4, "avi", b"good")
     shelf = Shelf(tmp_path, LIMIT, 1e12, lambda path: path.read_bytes() == b"good")
     shelf.open()
@@ -228,6 +229,7 @@ def test_what_a_killed_run_left_is_mended_or_deleted(tmp_path: Path) -> None:
     assert not good.exists()
     assert not bad.exists()
     assert not picture.exists()
+    assert not sheet.exists()
     assert stranger.exists()
     assert shelf.used == 4
 

@@ -42,6 +42,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("RTSP://CAM/Live", "cam", "rtsp", "rtsp://CAM/Live"),  # FFmpeg knows only lower-case schemes
         ("http://cam/video?channel=1&x=y", "cam", "http", "http://cam/video?channel=1&x=y"),
         ("https://cam/", "cam", "http", "https://cam/"),
+        ("loop:street.mp4", "street", "loop", "street.mp4"),
+        ("gate=loop:street.mp4", "gate", "loop", "street.mp4"),
+        ("loop:none.mp4", "none", "loop", "none.mp4"),  # it may come later
+        ("./loop:x", "loop:x", "file", "./loop:x"),
         ("Gate-1.a_b=rtsp://u:p@cam/x?a=b", "Gate-1.a_b", "rtsp", "rtsp://u:p@cam/x?a=b"),
     ],
 )
@@ -69,6 +73,9 @@ def test_sources_that_are_understood(folder: Path, text: str, name: str, kind: s
         "rtsp://cam/\nx",
         "http://[::1/",
         "name=ftp://x",
+        "loop:",
+        "gate=loop: ",
+        "loop:rtsp://cam/x",
     ],
 )
 def test_what_is_no_source_is_wrong_usage(folder: Path, text: str) -> None:
@@ -166,7 +173,9 @@ def test_no_password_is_ever_shown(password: str, encoded: bool, name: str) -> N
         assert len(part) < 4 or part not in said
 
 
-@pytest.mark.parametrize("text", ["admin:geheim@10.0.0.9/live", "rtsp:/admin:geheim@cam/x", "gate=rtsp:u:geheim@cam"])
+@pytest.mark.parametrize(
+    "text", ["admin:geheim@10.0.0.9/live", "rtsp:/admin:geheim@cam/x", "gate=rtsp:u:geheim@cam", "loop:u:geheim@cam"]
+)
 def test_a_forgotten_scheme_is_not_quoted_as_a_file(folder: Path, text: str) -> None:
     with pytest.raises(UsageError, match="no such file, and no URL") as refused:
         parse_source(text)

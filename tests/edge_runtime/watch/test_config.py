@@ -244,6 +244,7 @@ def test_secrets_that_others_can_read_are_refused(tmp_path: Path, mode: int) -> 
         ("cameras: {a: {source: rtsp://u:s3cret@h/s}}\n", True),
         ("cameras: {a: {source: 'rtsp://h/s?pwd=s3cret'}}\n", True),
         ("cameras: {a: {source: rtsp://h/s}}\n", False),
+        ("cameras: {a: {source: loop:clip.mp4}}\n", False),
         ("cameras: {a: {source: 'rtsp://u:${PW}@h/s'}}\n", False),
         ("mqtt: {host: h, user: u, password: s3cret}\n", True),
         ("mqtt: {host: h, user: u, password: !secret pw}\n", False),
@@ -345,3 +346,10 @@ def test_trusted_keys_are_lines_or_files_beside_the_configuration(tmp_path: Path
 def test_a_list_that_trusts_nobody_is_refused_rather_than_trusting_all(tmp_path: Path) -> None:
     assert refused(tmp_path, f"{HEAD}trusted_keys: []\n").startswith("line 2: trusted_keys: ")
     assert "trusted_keys" in refused(tmp_path, f"{HEAD}trusted_keys: key.pub\n")
+
+
+def test_a_file_that_is_played_over_and_over_is_relative_to_the_configuration(tmp_path: Path) -> None:
+    (camera,) = read(tmp_path, "version: 1\ncameras: {gate: {source: loop:clips/a.mp4}}\n").cameras
+    assert (camera.source.kind, camera.source.target) == ("loop", str(tmp_path / "clips/a.mp4"))
+    assert camera.source.shown == f"loop:{tmp_path / 'clips/a.mp4'}"
+    assert camera.source.live

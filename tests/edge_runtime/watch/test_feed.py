@@ -277,3 +277,17 @@ def test_a_state_that_follows_says_what_is_wrong_too() -> None:
     look(feed, 30, 37, scene)
     (record,), _ = told(backlog)
     assert (record.state, record.quality) == ("reconnected", ["ok"])
+
+
+@pytest.mark.parametrize("cuts", [True, False])
+def test_pictures_that_come_again_behind_a_cut_are_not_frozen(cuts: bool) -> None:
+    """A quiet place of five seconds, noise and all, over and over."""
+    backlog = backlog_of(segments=1000, items=10000)
+    feed = feed_of(backlog)
+    ground = np.random.default_rng(0).integers(60, 200, (9, 16, 3)).repeat(10, 0).repeat(10, 1)
+    noise = np.random.default_rng(1).integers(-2, 3, (50, 90, 160, 3))
+    for number in range(600):
+        shown = (ground + noise[number % 50]).astype(np.uint8)
+        cut = cuts and number > 0 and number % 50 == 0
+        feed.on_frame(DecodedFrame(number, number / 10, lambda shown=shown: shown, number % 50 == 0, cut))
+    assert ("frozen" in feed.quality) != cuts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -149,3 +150,20 @@ def test_a_camera_that_comes_back_with_another_size_gives_another_clip(
         third, _, _ = film_an_event(recording, recorder, tmp_path, 3)
     assert pictures(first)[0].shape == (240, 320, 3)
     assert {picture.shape for picture in pictures(third)} == {(360, 640, 3)}
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg to make footage with")
+def test_a_clip_of_a_file_that_is_played_over_and_over_goes_over_its_seam(tmp_path: Path) -> None:
+    """Two seconds of H.264 with B-frames: what is copied plays without a jump."""
+    path = tmp_path / "gate.mp4"
+    picture = ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=10:duration=2"]
+    coded = ["-c:v", "libx264", "-bf", "2", "-g", "5", "-pix_fmt", "yuv420p"]
+    subprocess.run(["ffmpeg", "-v", "error", *picture, *coded, str(path)], check=True)
+    with watching(tmp_path / "clips", f"loop:{path}") as (recording, recorder):
+        clip, snapshot, _ = film_an_event(recording, recorder, tmp_path / "clips")
+    codec, _, count, last_s = played(clip)
+    assert codec == "h264"
+    # From a second before an event of one to a second after it, and what is left to a key frame.
+    assert 25 <= count <= 45
+    assert last_s == pytest.approx((count - 1) / 10, abs=0.35)
+    assert pictures(snapshot)[0].shape == (240, 320, 3)
