@@ -46,6 +46,23 @@ class EventCounts:
     """
 
     def __init__(self, shortest: int = 1, cooldown: int = 0) -> None:
+        self._begin(shortest, cooldown)
+
+    def define(self, shortest: int, cooldown: int) -> None:
+        """Say what an event is from now on; where that is something else, counting begins anew.
+
+        Args:
+            shortest: As of the class.
+            cooldown: As of the class.
+        """
+        if (shortest, cooldown) != (self._shortest, self._cooldown):
+            self._begin(shortest, cooldown)
+
+    def restart(self) -> None:
+        """Count anew: scores mean something else from now on."""
+        self._begin(self._shortest, self._cooldown)
+
+    def _begin(self, shortest: int, cooldown: int) -> None:
         if shortest < 1 or cooldown < 0:
             raise UsageError(
                 f"an event has 1 segment or more and a cooldown of 0 or more, got {shortest} and {cooldown}"
@@ -168,11 +185,13 @@ class Budget:
         step_s: From one segment to the next.
         shortest: As of `EventCounts`.
         cooldown: As of `EventCounts`.
+        events: What has counted before, and goes on with it; by default it begins with nothing.
 
     Raises:
         UsageError: The budget is no number above 0.
 
     Attributes:
+        events: Counts them.
         threshold: What holds now.
     """
 
@@ -180,25 +199,31 @@ class Budget:
     EVERY = 1125
 
     def __init__(
-        self, per_day: float, calibrated: float, step_s: float, *, shortest: int = 1, cooldown: int = 0
+        self,
+        per_day: float,
+        calibrated: float,
+        step_s: float,
+        *,
+        shortest: int = 1,
+        cooldown: int = 0,
+        events: EventCounts | None = None,
     ) -> None:
         if not (math.isfinite(per_day) and per_day > 0):
             raise UsageError(f"a budget is a number of events a day above 0, such as 2, got {per_day}")
         self._per_day, self._calibrated, self._step_s = per_day, calibrated, step_s
-        self.events = EventCounts(shortest, cooldown)
+        self.events = EventCounts(shortest, cooldown) if events is None else events
         one_event = DAY_S / step_s / per_day
-        #: How many segments it takes. Where one event is due in a longer time, the first counts say nothing yet.
-        self.needed = max(LEAST_SEGMENTS, math.ceil(one_event / FACTOR))
-        self.threshold = Threshold(calibrated, self.needed)
+        #: How many segments it takes. Where one event is due in a longer time, the first counts say nothing yet; of
+        #: more than a generation it is not certain that they are remembered.
+        self.needed = min(max(LEAST_SEGMENTS, math.ceil(one_event / FACTOR)), GENERATION)
+        self.threshold = self._now()
 
     def push(self, index: int, smoothed: float) -> Threshold:
         """Take the next segment, which was decided with the threshold before; returns the one for those after it."""
         self.events.push(index, smoothed)
-        missing = max(0, self.needed - self.events.segments)
-        if missing:
-            self.threshold = Threshold(self._calibrated, missing)
-        elif not self.threshold.by_budget or self.events.segments % self.EVERY == 0:
-            self.threshold = self._set()
+        segments = self.events.segments
+        if segments < self.needed or not self.threshold.by_budget or segments % self.EVERY == 0:
+            self.threshold = self._now()
         return self.threshold
 
     def restore(self, arrays: Arrays) -> None:
@@ -209,8 +234,7 @@ class Budget:
             ValueError: As of `EventCounts.restore`.
         """
         self.events.restore(arrays)
-        missing = max(0, self.needed - self.events.segments)
-        self.threshold = Threshold(self._calibrated, missing) if missing else self._set()
+        self.threshold = self._now()
 
     def rate_at(self, threshold: float) -> float | None:
         """Events a day that a threshold would have given; None before the first segment."""
@@ -218,6 +242,10 @@ class Budget:
             return None
         level = min(int(np.searchsorted(LEVELS, threshold)), _LEVELS - 1)
         return float(self.events.counts[level]) * DAY_S / (self._step_s * self.events.segments)
+
+    def _now(self) -> Threshold:
+        missing = max(0, self.needed - self.events.segments)
+        return Threshold(self._calibrated, missing) if missing else self._set()
 
     def _set(self) -> Threshold:
         allowed = max(1, round(self._per_day * self.events.segments * self._step_s / DAY_S))

@@ -16,6 +16,11 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.site.store import Store
 
 
+def folder_beside(bundle: str | os.PathLike[str]) -> Path:
+    """Where the site of a bundle lies, where nothing else was said: `<bundle>.site`."""
+    return Path(f"{os.path.abspath(bundle)}.site")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Site:
     """A bundle at a site.
@@ -37,8 +42,7 @@ class Site:
         Raises:
             BundleRefused: The bundle has no `calibration.npz`.
         """
-        beside = Path(f"{os.path.abspath(bundle.path)}.site")
-        return cls(beside if folder is None else folder, bundle.manifest, bundle.calibration())
+        return cls(folder or folder_beside(bundle.path), bundle.manifest, bundle.calibration())
 
     @property
     def bundle_id(self) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
+from edge_runtime.site.sites import Sites
+from edge_runtime.site.wish import AlarmWish
 from edge_runtime.stream.difference import check_levels
 from edge_runtime.stream.segments import Clock, Encode
 from edge_runtime.watch.mask import Mask
@@ -27,12 +29,15 @@ class CameraOptions:
         priority: Cameras of a higher one are scored first; where time is short, the others' segments are left out.
         mask: What is made black before the model sees a frame.
         detector: Instead of the run's: another bundle.
+        alarm: Of a file: what makes an event, instead of the locator's threshold alone. Of live cameras `sites` of the
+            run says it, which may change meanwhile.
     """
 
     locator: str | None = None
     priority: int = 0
     mask: Mask | None = None
     detector: Detector | None = None
+    alarm: AlarmWish | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,7 @@ class RunOptions:
         progress: Told how far a file has got.
         alive: Called several times a second as long as live cameras are scored.
         rate: Told about every 10 seconds how many frames a second each live camera gives, and 0 when it stops.
+        sites: What makes events at live cameras, and what is usual there; None: the locator's threshold alone.
 
     Raises:
         UsageError: No such grey levels, or no such batch.
@@ -66,6 +72,7 @@ class RunOptions:
     progress: FileProgress | None = None
     alive: Callable[[], None] | None = None
     rate: TellRate | None = None
+    sites: Sites | None = None
 
     def __post_init__(self) -> None:
         if self.reuse_unchanged is not None:
