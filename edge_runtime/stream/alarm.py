@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 #: The longest duration or cooldown that makes sense, in seconds: a day.
 LONGEST_S = 86_400.0
-# Sums of times in binary fractions: three segments of 3.2 s last as long as 9.6 s.
-_ROUNDING_S = 1e-6
+# Three segments of 3.2 s last as long as 9.6 s, also where their times were rounded to milliseconds.
+_ROUNDING_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,6 +249,7 @@ def test_what_scoring_finds_is_told_with_what_is_seen() -> None:
         "its pictures are as they used to be",
     ]
     assert all("drifted" in segment.quality for segment in segments if 5 < segment.start_s < 8)
+    assert [record.since for record in records] == [UNSET] * 4
     assert segments[-1].quality == ()
 
 
