@@ -124,12 +124,12 @@ def _described(camera: PlannedCamera, moment: datetime) -> str:
         parts.append(f"{len(camera.options.mask.polygons)} masked")
     if camera.options.priority:
         parts.append(f"priority {camera.options.priority}")
-    if camera.alarm != AlarmWish():
-        parts.append(f"alarm {camera.alarm}")
     if not camera.enabled:
         parts.append("disabled")
     elif camera.schedule is not None:
         change = camera.schedule.next_change(moment)
         until = "" if change is None else f" until {rfc3339(change)}"
         parts.append(f"{'watched' if camera.wanted(moment) else 'not watched'}{until}")
+    if camera.alarm != AlarmWish():
+        parts.append(f"alarm {camera.alarm}")
     return ", ".join(parts)

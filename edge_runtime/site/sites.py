@@ -84,6 +84,14 @@ class Sites:
         else:
             watch.discount(camera, peak)
 
+    def accept(self, camera: str) -> None:
+        """The operator says that a camera's pictures are as they should be: it is not drifted any more.
+
+        It holds from its next segment. What lies far from the calibration stays so.
+        """
+        if (watch := self._of.get(camera)) is not None:
+            watch.accepted.add(camera)
+
     def close(self) -> None:
         """Write what is known, as far as there is time."""
         for watch, detector in self._watches.values():

@@ -187,6 +187,10 @@ class SiteStream:
     def seen(self, site: SiteCamera, segment: Segment, features: NDArray[np.floating]) -> None:
         """Take a scored segment's features; tells what changed."""
         change = site.seen(segment, features)
+        if site.drift is not None and self.camera in self._watch.accepted:
+            self._watch.accepted.discard(self.camera)
+            site.drift.accept()
+            change = DriftChange(False, "its pictures count as usual from now on, as was said", segment.end_s, None)
         if site.drift is None or site.drift.drifted == self._told_drifted:
             return
         # Also what an earlier stream of this camera was told, which went away meanwhile.
@@ -215,6 +219,9 @@ class SiteWatch:
         keeper: Writes it.
         scorer: Names what scores now: anything that changes with it; empty for the bundle's own scorer.
         learns: Whether p-values are told and anything is kept; without it alarms alone are looked after.
+
+    Attributes:
+        accepted: Cameras whose pictures were called usual, until their next segment. Any thread may add to it.
     """
 
     def __init__(
@@ -230,6 +237,7 @@ class SiteWatch:
     ) -> None:
         self._known, self._bundle_id, self._alarms, self._learns = known, bundle_id, alarms, learns
         self._folder, self._keeper, self._scorer = folder, keeper, scorer
+        self.accepted: set[str] = set()
         self._cameras: dict[str, SiteCamera] = {}
         self._streams: dict[str, SiteStream] = {}
         # Of each camera: what its scores come from, and how many came since it was kept.
