@@ -12,52 +12,22 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edge_runtime.errors import UsageError
 from edge_runtime.files import printable
 from edge_runtime.site.budget import Arrays, Budget, EventCounts
 from edge_runtime.site.page_alarms import PageAlarm, read_page_alarms, write_page_alarm
-from edge_runtime.site.trial import Counted, Tried, TriedAlarm, tried
-from edge_runtime.site.wish import AlarmWish
+from edge_runtime.site.trial import Counted, FloatArray, Tried, TriedAlarm, counted_at, tried
+from edge_runtime.site.wish import AlarmNow, AlarmWish, By
 from edge_runtime.stream.alarm import Alarm
 
 __all__ = ["AlarmNow", "AlarmWish", "Alarms", "By", "Counted", "Tried", "TriedAlarm", "tried"]
 
 log = logging.getLogger(__name__)
 
-By = Literal["bundle", "config", "page", "budget"]
-
 # Where nobody has said how long a segment is: 48 frames at 15 frames a second.
 _STEP_S = 3.2
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmNow:
-    """What holds for a camera.
-
-    Attributes:
-        threshold: A smoothed score above it is anomalous.
-        by: Who set the threshold; `bundle` too where a budget is wanted that is not in force yet.
-        min_duration_s: As of `Alarm`.
-        cooldown_s: As of `Alarm`.
-        budget_per_day: The budget that is wanted, where one is.
-        missing_segments: How many more segments that budget needs until it is in force; 0 where it is, or none is.
-        on_page: Whether something of it was set on the page, which `Alarms.reset` takes back.
-    """
-
-    threshold: float
-    by: By
-    min_duration_s: float
-    cooldown_s: float
-    budget_per_day: float | None
-    missing_segments: int
-    on_page: bool
-
-    @property
-    def alarm(self) -> Alarm:
-        """The same, as a stream takes it."""
-        return Alarm(self.threshold, self.min_duration_s, self.cooldown_s)
 
 
 @dataclass(slots=True, eq=False)
@@ -247,6 +217,29 @@ class Alarms:
         """
         with self._lock:
             self._known(camera).events.discount(peak)
+
+    def recount(self, camera: str, starts: FloatArray, ends: FloatArray, smoothed: FloatArray) -> AlarmNow:
+        """Count remembered segments, so that a budget need not wait where duration or cooldown were changed.
+
+        It takes one to two seconds for a week, during which nobody who scores waits. Nothing is changed where more
+        segments were counted already.
+
+        Args:
+            camera: The camera.
+            starts: (n,), in order.
+            ends: (n,).
+            smoothed: (n,), smoothed scores, all by what scores the camera now.
+        """
+        alarm = self.of(camera).alarm
+        counts = counted_at(starts, ends, smoothed, alarm)
+        with self._lock:
+            known = self._known(camera)
+            now = self._now(camera).alarm
+            same = (now.min_duration_s, now.cooldown_s) == (alarm.min_duration_s, alarm.cooldown_s)
+            if same and len(smoothed) > known.events.segments:
+                known.events.recount(counts, len(smoothed))
+                known.budget = None
+            return self._settle(camera)
 
     def restart(self, camera: str) -> None:
         """Scores mean something else from now on: count anew."""

@@ -116,6 +116,16 @@ class EventCounts:
             self._before, self._segments_before = self._now, self._segments_now
             self._now, self._segments_now = np.zeros(_LEVELS, dtype=np.int64), 0
 
+    def recount(self, counts: NDArray[np.int64], segments: int) -> None:
+        """Go on from counts of remembered segments instead of what was counted.
+
+        Args:
+            counts: By level, (levels,).
+            segments: How many segments they are from.
+        """
+        self._begin(self._shortest, self._cooldown)
+        self._now, self._segments_now = counts.astype(np.int64), segments
+
     def discount(self, peak: float) -> None:
         """Take an event out of the counts: the operator said that it was real.
 

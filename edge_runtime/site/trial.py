@@ -5,12 +5,13 @@ A day is 24 hours of remembered segments, as it is for a budget: hours in which 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.stream.alarm import Alarm
+from edge_runtime.site.budget import LEVELS
+from edge_runtime.stream.alarm import ROUNDING_S, Alarm
 
 FloatArray = NDArray[np.float64]
 
@@ -103,6 +104,20 @@ def tried(
     )
 
 
+def counted_at(starts: FloatArray, ends: FloatArray, smoothed: FloatArray, alarm: Alarm) -> NDArray[np.int64]:
+    """How many events each of a budget's thresholds would have given, with an alarm's duration and cooldown.
+
+    One to two seconds for a week of one camera.
+
+    Returns:
+        (levels,), as of `EventCounts.counts`.
+    """
+    return np.array(
+        [len(_alarms(starts, ends, smoothed, replace(alarm, threshold=float(level)))) for level in LEVELS],
+        dtype=np.int64,
+    )
+
+
 def _alarms(starts: FloatArray, ends: FloatArray, smoothed: FloatArray, alarm: Alarm) -> FloatArray:
     """Starts, ends and peaks of what is told, (a, 3), in order."""
     above = smoothed > alarm.threshold
@@ -119,13 +134,12 @@ def _alarms(starts: FloatArray, ends: FloatArray, smoothed: FloatArray, alarm: A
     # Every other slice is a run; the last bound may lie behind the end.
     padded = np.append(smoothed, -np.inf)
     peaks = np.maximum.reduceat(padded, bounds)[::2]
-    long = np.fromiter(map(alarm.lasts, begun, ended), np.bool_, len(begun))
-    rows = np.column_stack([begun, ended, peaks])[long]
+    # As `Alarm` says, of all of them at once.
+    rows = np.column_stack([begun, ended, peaks])[ended - begun >= alarm.min_duration_s - ROUNDING_S]
     if not len(rows):
         return rows
     before = np.concatenate([[-np.inf], rows[:-1, 1]])
-    quiet = np.fromiter(map(alarm.quiet_again, before, rows[:, 0]), np.bool_, len(rows))
-    told: FloatArray = rows[quiet]
+    told: FloatArray = rows[rows[:, 0] - before >= alarm.cooldown_s - ROUNDING_S]
     return told
 
 

@@ -1,15 +1,19 @@
-"""What somebody wants of a camera's alarms, as far as it was said."""
+"""What is wanted of a camera's alarms, as far as it was said, and what holds."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from edge_runtime.errors import UsageError
 from edge_runtime.stream.alarm import LONGEST_S, Alarm
 
 #: Budgets that can be kept: four weeks are remembered at most, in which one event in twenty days can be counted.
 LEAST_BUDGET, MOST_BUDGET = 0.05, 10_000.0
+
+#: Who set a threshold.
+By = Literal["bundle", "config", "page", "budget"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +71,31 @@ class AlarmWish:
             (self.cooldown_s, "cooldown {:g} s"),
         )
         return ", ".join(text.format(value) for value, text in said if value is not None) or "as the bundle says"
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmNow:
+    """What holds for a camera.
+
+    Attributes:
+        threshold: A smoothed score above it is anomalous.
+        by: Who set the threshold; `bundle` too where a budget is wanted that is not in force yet.
+        min_duration_s: As of `Alarm`.
+        cooldown_s: As of `Alarm`.
+        budget_per_day: The budget that is wanted, where one is.
+        missing_segments: How many more segments that budget needs until it is in force; 0 where it is, or none is.
+        on_page: Whether something of it was set on the page, which `Alarms.reset` takes back.
+    """
+
+    threshold: float
+    by: By
+    min_duration_s: float
+    cooldown_s: float
+    budget_per_day: float | None
+    missing_segments: int
+    on_page: bool
+
+    @property
+    def alarm(self) -> Alarm:
+        """The same, as a stream takes it."""
+        return Alarm(self.threshold, self.min_duration_s, self.cooldown_s)

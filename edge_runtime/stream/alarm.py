@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 #: The longest duration or cooldown that makes sense, in seconds: a day.
 LONGEST_S = 86_400.0
-# Three segments of 3.2 s last as long as 9.6 s, also where their times were rounded to milliseconds.
-_ROUNDING_S = 0.005
+#: Three segments of 3.2 s last as long as 9.6 s, also where their times were rounded to milliseconds.
+ROUNDING_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ class Alarm:
 
     def lasts(self, start_s: float, end_s: float) -> bool:
         """Whether anomalous segments from one time to another are long enough to be told."""
-        return self.min_duration_s == 0 or end_s - start_s >= self.min_duration_s - _ROUNDING_S
+        return self.min_duration_s == 0 or end_s - start_s >= self.min_duration_s - ROUNDING_S
 
     def quiet_again(self, ended_s: float, start_s: float) -> bool:
         """Whether what begins at `start_s` lies behind the cooldown of an event that ended at `ended_s`."""
-        return self.cooldown_s == 0 or start_s - ended_s >= self.cooldown_s - _ROUNDING_S
+        return self.cooldown_s == 0 or start_s - ended_s >= self.cooldown_s - ROUNDING_S
 
     def in_segments(self, step_s: float) -> tuple[int, int]:
         """Duration (1 or more) and cooldown in whole segments that follow each other every `step_s` seconds."""
-        shortest = math.ceil((self.min_duration_s - _ROUNDING_S) / step_s)
-        cooldown = math.ceil((self.cooldown_s - _ROUNDING_S) / step_s)
+        shortest = math.ceil((self.min_duration_s - ROUNDING_S) / step_s)
+        cooldown = math.ceil((self.cooldown_s - ROUNDING_S) / step_s)
         return max(1, shortest), max(0, cooldown)
