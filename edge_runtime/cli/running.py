@@ -194,9 +194,7 @@ def _own(cameras: Sequence[PlannedCamera]) -> dict[str, CameraOptions]:
     }
 
 
-def _sites(
-    plan: Plan, bundle: Bundle, supervisor: Supervisor | None
-) -> AbstractContextManager[Sites | None]:
+def _sites(plan: Plan, bundle: Bundle, supervisor: Supervisor | None) -> AbstractContextManager[Sites | None]:
     """Alarms and what is learned of live cameras; nothing for files, and where nothing of it was asked for."""
     if not plan.cameras[0].source.live:
         if any(camera.alarm.budget_per_day is not None for camera in plan.cameras):

@@ -96,7 +96,7 @@ class Alarms:
                 known = self._known(name)
                 known.configured = wish
                 if known.apply is None and calibrated is not None and name in calibrated:
-                    known.calibrated = calibrated[name]
+                    known.calibrated, known.budget = calibrated[name], None
             for name in self._cameras:
                 self._settle(name)
 
@@ -128,9 +128,7 @@ class Alarms:
         with self._writing:
             with self._lock:
                 bundle_id = self._known(camera).bundle_id
-            now = self._keep(
-                camera, PageAlarm.of(bundle_id, threshold, budget_per_day, min_duration_s, cooldown_s)
-            )
+            now = self._keep(camera, PageAlarm.of(bundle_id, threshold, budget_per_day, min_duration_s, cooldown_s))
         # A warning: who asks why alarms have changed should find it, --quiet or not.
         log.warning("camera %s: alarm set on the page: %s", printable(camera), wish)
         return now
@@ -145,7 +143,9 @@ class Alarms:
             if camera not in self._page:
                 return self.of(camera)
             now = self._keep(camera, None)
-        log.warning("camera %s: what was set on the page is taken back; the alarm is as configured", printable(camera))
+        log.warning(
+            "camera %s: what was set on the page is taken back; the alarm is as configured", printable(camera)
+        )
         return now
 
     def of(self, camera: str) -> AlarmNow:
@@ -310,72 +310,8 @@ class Alarms:
         """Let what is wanted hold, in the camera's stream too."""
         known = self._cameras[name]
         wish = self._page_wish(name, known).over(known.configured)
-        known.events.define(*wish.alarm(known.calibrated).in_segments(known.step_s))
-        per_day = wish.budget_per_day
-        if per_day is None:
+        if known.events.define(*wish.alarm(known.calibrated).in_segments(known.step_s)):
             known.budget = None
-        elif known.budget is None or known.budget[0] != per_day:
-            known.budget = per_day, Budget(per_day, known.calibrated, known.step_s, events=known.events)
-        now = self._now(name)
-        if known.apply is not None:
-            known.apply(now.alarm)
-        return now
-
-    def _now(self, name: str) -> AlarmNow:
-        known = self._cameras[name]
-        page = self._page_wish(name, known)
-        wish = page.over(known.configured)
-        threshold, missing = known.calibrated, 0
-        by: By = "bundle"
-        if wish.threshold is not None:
-            by = "config" if page.threshold is None else "page"
-        elif known.budget is not None:
-            kept = known.budget[1].threshold
-            threshold, missing = kept.value, kept.missing
-            by = "budget" if kept.by_budget else "bundle"
-        alarm = wish.alarm(threshold)
-        return AlarmNow(
-            alarm.threshold,
-            by,
-            alarm.min_duration_s,
-            alarm.cooldown_s,
-            wish.budget_per_day,
-            missing,
-            name in self._page,
-        )
-
-    # ---- under the lock
-
-    def _known(self, name: str) -> _Camera:
-        if (known := self._cameras.get(name)) is None:
-            known = self._cameras[name] = _Camera(self._calibrated, self._step_s, self._everybody)
-        return known
-
-    def _is_foreign(self, name: str, known: _Camera) -> bool:
-        """Whether the page's threshold was for another bundle's scores."""
-        page = self._page.get(name)
-        return (
-            page is not None
-            and page.threshold is not None
-            and bool(known.bundle_id and page.bundle_id)
-            and known.bundle_id != page.bundle_id
-        )
-
-    def _page_wish(self, name: str, known: _Camera) -> AlarmWish:
-        if (page := self._page.get(name)) is None:
-            return AlarmWish()
-        return AlarmWish(
-            threshold=None if self._is_foreign(name, known) else page.threshold,
-            budget_per_day=page.budget_per_day,
-            min_duration_s=page.min_duration_s,
-            cooldown_s=page.cooldown_s,
-        )
-
-    def _settle(self, name: str) -> AlarmNow:
-        """Let what is wanted hold, in the camera's stream too."""
-        known = self._cameras[name]
-        wish = self._page_wish(name, known).over(known.configured)
-        known.events.define(*wish.alarm(known.calibrated).in_segments(known.step_s))
         per_day = wish.budget_per_day
         if per_day is None:
             known.budget = None

@@ -48,15 +48,20 @@ class EventCounts:
     def __init__(self, shortest: int = 1, cooldown: int = 0) -> None:
         self._begin(shortest, cooldown)
 
-    def define(self, shortest: int, cooldown: int) -> None:
+    def define(self, shortest: int, cooldown: int) -> bool:
         """Say what an event is from now on; where that is something else, counting begins anew.
 
         Args:
             shortest: As of the class.
             cooldown: As of the class.
+
+        Returns:
+            Whether it is something else.
         """
-        if (shortest, cooldown) != (self._shortest, self._cooldown):
-            self._begin(shortest, cooldown)
+        if (shortest, cooldown) == (self._shortest, self._cooldown):
+            return False
+        self._begin(shortest, cooldown)
+        return True
 
     def restart(self) -> None:
         """Count anew: scores mean something else from now on."""

@@ -133,9 +133,10 @@ def _read(path: Path) -> dict[str, PageAlarm] | None:
             content = file.read(_MOST_BYTES + 1)
     except FileNotFoundError:
         return None
+    if len(content) > _MOST_BYTES:
+        _set_aside(path, f"it is larger than {_MOST_BYTES} bytes")
+        return None
     try:
-        if len(content) > _MOST_BYTES:
-            raise ValueError(f"it is larger than {_MOST_BYTES} bytes")
         return dict(msgspec.convert(parse_object(content), _File).cameras)
     except ValueError as error:  # msgspec's and json's errors are ValueErrors
         _set_aside(path, one_line(error))

@@ -1,4 +1,4 @@
-"""What other settings would have told: alarms of two settings on remembered scores, a week of a camera in milliseconds.
+"""What other settings would have told: alarms of two settings on remembered scores, a week of a camera in no time.
 
 A day is 24 hours of remembered segments, as it is for a budget: hours in which a camera was not watched do not count.
 """

@@ -29,8 +29,8 @@ class CameraOptions:
         priority: Cameras of a higher one are scored first; where time is short, the others' segments are left out.
         mask: What is made black before the model sees a frame.
         detector: Instead of the run's: another bundle.
-        alarm: Of a file: what makes an event, instead of the locator's threshold alone. Of live cameras `sites` of the
-            run says it, which may change meanwhile.
+        alarm: Of a file: what makes an event, instead of the locator's threshold alone. Of live cameras the run's
+            `sites` says it, and may change it meanwhile.
     """
 
     locator: str | None = None

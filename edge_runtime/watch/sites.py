@@ -71,7 +71,9 @@ def configure_alarms(alarms: Alarms, plan: Plan, manifest: Manifest) -> None:
         {camera.source.name: camera.alarm for camera in plan.cameras},
         wish(plan.configuration.alarm),
         {
-            camera.source.name: manifest.locators.named(camera.options.locator or plan.configuration.locator).threshold
+            camera.source.name: manifest.locators.named(
+                camera.options.locator or plan.configuration.locator
+            ).threshold
             for camera in plan.cameras
             if camera.bundle is None
         },

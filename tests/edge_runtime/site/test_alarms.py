@@ -183,7 +183,7 @@ def test_what_cannot_be_written_does_not_hold(tmp_path: Path) -> None:
 
 
 def test_a_run_that_keeps_nothing_says_how_to_set_alarms() -> None:
-    with pytest.raises(UsageError, match="site: {}"):
+    with pytest.raises(UsageError, match=r"site: \{\}"):
         Alarms().set("gate", threshold=0.9)
     assert Alarms().reset("gate").threshold == 0.5
 

@@ -82,10 +82,14 @@ class Live:
         def script(listener: CameraListener, stopping: threading.Event) -> None:
             listener.on_state("online", "frames come", 0.0)
             frames = round(STEP_S * FPS)
+
+            def scored(segments: int) -> None:
+                wait_for(lambda: len(self.of(name, SegmentRecord)) >= segments or stopping.is_set())
+
             for index in range(self.segments * frames + 1):
                 listener.on_frame(DecodedFrame(index, index / FPS, shown))
                 if index % frames == 0:
-                    wait_for(lambda: len(self.of(name, SegmentRecord)) >= index // frames or stopping.is_set())
+                    scored(index // frames)
             stopping.wait(LIMIT_S)
 
         return script
@@ -151,8 +155,9 @@ def test_a_turned_camera_is_told_with_since_when(bundle: Bundle, tmp_path: Path)
         seen("gate", Segment(index, 0, 1, index * STEP_S, (index + 1) * STEP_S, NO_PIXELS), features, 0.1)
     stream.end()
     sites.close()
-    turned, again = detector_of(bundle, usual(bundle) + np.float32(20) * noise.astype(np.float32)), Sites(
-        Alarms(), tmp_path
+    turned, again = (
+        detector_of(bundle, usual(bundle) + np.float32(20) * noise.astype(np.float32)),
+        Sites(Alarms(), tmp_path),
     )
     live = lived(turned, again, 45)
     again.close()
