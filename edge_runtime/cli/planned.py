@@ -21,7 +21,7 @@ from edge_runtime.watch.config import Plan, PlannedCamera, read_plan, wish
 from edge_runtime.watch.config_settings import ClipsSettings, Configuration, OutputSettings
 from edge_runtime.watch.options import CameraOptions
 from edge_runtime.watch.run import check_sources
-from edge_runtime.watch.sites import learns, site_folder
+from edge_runtime.watch.sites import folder_of, learns
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def described(plan: Plan, bundle: Bundle, now: Callable[[], datetime] = lambda: 
         ("output", shown_path("standard output" if output == "-" else output)),
         ("also", ", ".join(others) or "nothing"),
         *([] if configuration.clips is None else [("clips", _clips(configuration.clips))]),
-        *([("site", shown_path(site_folder(configuration)))] if learns(plan) else []),
+        *([("site", shown_path(folder_of(configuration)))] if learns(plan) else []),
         ("cameras", str(len(plan.cameras))),
     ]
     lines += [(f"  {camera.source.name}", _described(camera, moment)) for camera in plan.cameras]

@@ -33,7 +33,7 @@ from edge_runtime.watch.files import check_files
 from edge_runtime.watch.notify import ServiceManager
 from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.run import Runner
-from edge_runtime.watch.sites import learns, open_sites, site_folder
+from edge_runtime.watch.sites import learns, open_sites
 from edge_runtime.watch.stopping import StopRequest, any_of
 from edge_runtime.watch.supervisor import Supervisor, check_reloaded
 
@@ -228,7 +228,7 @@ def _feedback(configuration: Configuration, bundle: Bundle, detectors: Detectors
     from edge_runtime.site.recorder import Recorder
 
     recorder = Recorder(
-        Site.of(bundle, site_folder(configuration) if settings.path is None else Path(settings.path)),
+        Site.of(bundle, None if settings.path is None else Path(settings.path)),
         detectors.open(bundle),
         retention_s=settings.retention_days * 86_400,
         bytes_a_day=round(settings.max_mb_a_day * 1e6),

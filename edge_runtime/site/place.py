@@ -16,8 +16,8 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.site.store import Store
 
 
-def folder_beside(bundle: str | os.PathLike[str]) -> Path:
-    """Where the site of a bundle lies, where nothing else was said: `<bundle>.site`."""
+def site_folder(bundle: str | os.PathLike[str]) -> Path:
+    """The folder that belongs to a bundle's, as an operator names that: a verified copy of it lies elsewhere."""
     return Path(f"{os.path.abspath(bundle)}.site")
 
 
@@ -42,7 +42,7 @@ class Site:
         Raises:
             BundleRefused: The bundle has no `calibration.npz`.
         """
-        return cls(folder or folder_beside(bundle.path), bundle.manifest, bundle.calibration())
+        return cls(folder or site_folder(bundle.path), bundle.manifest, bundle.calibration())
 
     @property
     def bundle_id(self) -> str:

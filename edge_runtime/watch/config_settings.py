@@ -236,7 +236,7 @@ class FeedbackSettings(Settings, frozen=True):
     """What is kept for operators to mark, and the site's scorer that learns from it. Of the bundle above alone.
 
     Attributes:
-        path: A folder; by default that of `site`, or else the bundle's name with `.site`.
+        path: A folder; by default the bundle's name with `.site`.
         retention_days: How long features and events are kept. Marks stay until they are deleted.
         max_mb_a_day: Megabytes of features of one camera a day, at most.
     """

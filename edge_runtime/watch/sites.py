@@ -9,19 +9,19 @@ from pathlib import Path
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.site.alarms import Alarms
 from edge_runtime.site.page_alarms import ALARMS
-from edge_runtime.site.place import folder_beside
+from edge_runtime.site.place import site_folder
 from edge_runtime.site.sites import Sites
 from edge_runtime.watch.config import Plan, wish
 from edge_runtime.watch.config_settings import Configuration
 from edge_runtime.watch.supervisor import Supervisor
 
 
-def site_folder(configuration: Configuration) -> Path:
+def folder_of(configuration: Configuration) -> Path:
     """Where what is learned of a site lies: as `site` says, as `feedback` says, or beside the bundle."""
     for part in (configuration.site, configuration.feedback):
         if part is not None and part.path is not None:
             return Path(part.path)
-    return folder_beside(str(configuration.bundle))
+    return site_folder(str(configuration.bundle))
 
 
 def learns(plan: Plan) -> bool:
@@ -43,7 +43,7 @@ def open_sites(plan: Plan, manifest: Manifest, supervisor: Supervisor | None = N
         supervisor: Tells of other plans that take its place.
     """
     configuration = plan.configuration
-    folder = site_folder(configuration) if learns(plan) else None
+    folder = folder_of(configuration) if learns(plan) else None
     alarms = Alarms(
         None if folder is None else folder / ALARMS,
         calibrated=manifest.locators.named(configuration.locator).threshold,
@@ -67,9 +67,11 @@ def configure_alarms(alarms: Alarms, plan: Plan, manifest: Manifest) -> None:
         plan: The run's, now.
         manifest: Of its bundle.
     """
+    everybody, usual = wish(plan.configuration.alarm), plan.configuration.locator
     alarms.configure(
-        {camera.source.name: camera.alarm for camera in plan.cameras},
-        wish(plan.configuration.alarm),
+        # One that was added on the page has none of its own.
+        {camera.source.name: camera.alarm.over(everybody) for camera in plan.cameras},
+        everybody,
         {
             camera.source.name: manifest.locators.named(
                 camera.options.locator or plan.configuration.locator

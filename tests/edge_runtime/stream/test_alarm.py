@@ -62,9 +62,7 @@ def runs_of(scores: list[float | None], threshold: float) -> list[list[int]]:
 
 
 @given(series, st.floats(0, 1))
-def test_without_duration_and_cooldown_records_are_as_they_were(
-    scores: list[float | None], threshold: float
-) -> None:
+def test_without_duration_and_cooldown_records_are_as_they_were(scores: list[float | None], threshold: float) -> None:
     """As an earlier version grouped: byte for byte."""
     expected: list[str] = []
     run: list[tuple[int, float]] = []

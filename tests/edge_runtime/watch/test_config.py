@@ -15,7 +15,7 @@ from edge_runtime.site.wish import AlarmWish
 from edge_runtime.watch import config
 from edge_runtime.watch.config import Plan, read_plan
 from edge_runtime.watch.config_settings import json_schema
-from edge_runtime.watch.sites import learns, site_folder
+from edge_runtime.watch.sites import folder_of, learns
 
 SCHEMA = ROOT / "docs" / "cameras.schema.json"
 HEAD = "version: 1\n"
@@ -111,7 +111,7 @@ cameras:
         AlarmWish(threshold=0.8, min_duration_s=6.4, cooldown_s=60),
         AlarmWish(budget_per_day=0.5, cooldown_s=0),
     ]
-    assert site_folder(plan.configuration) == tmp_path / "learned"
+    assert folder_of(plan.configuration) == tmp_path / "learned"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_something_is_learned_and_written_where_that_is_asked_for(
     plan = read(tmp_path, f"version: 1\nbundle: bundle\n{parts}cameras: {{a: {{source: 1}}}}\n")
     assert learns(plan) == (folder is not None)
     if folder is not None:
-        assert site_folder(plan.configuration) == tmp_path / folder
+        assert folder_of(plan.configuration) == tmp_path / folder
 
 
 @pytest.mark.parametrize(
