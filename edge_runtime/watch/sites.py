@@ -73,9 +73,7 @@ def configure_alarms(alarms: Alarms, plan: Plan, manifest: Manifest) -> None:
         {camera.source.name: camera.alarm.over(everybody) for camera in plan.cameras},
         everybody,
         {
-            camera.source.name: manifest.locators.named(
-                camera.options.locator or plan.configuration.locator
-            ).threshold
+            camera.source.name: manifest.locators.named(camera.options.locator or usual).threshold
             for camera in plan.cameras
             if camera.bundle is None
         },
