@@ -11,12 +11,13 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import UsageError
 from edge_runtime.files import printable
-from edge_runtime.site.budget import Arrays, Budget, EventCounts
+from edge_runtime.site.budget import PART, Arrays, Budget, EventCounts
 from edge_runtime.site.page_alarms import PageAlarm, read_page_alarms, write_page_alarm
 from edge_runtime.site.trial import Counted, FloatArray, Tried, TriedAlarm, counted_at, tried
 from edge_runtime.site.wish import AlarmNow, AlarmWish, By
@@ -231,13 +232,18 @@ class Alarms:
             smoothed: (n,), smoothed scores, all by what scores the camera now.
         """
         alarm = self.of(camera).alarm
-        counts = counted_at(starts, ends, smoothed, alarm)
+        # The newest part is the one that is not full.
+        bounds = [*range(0, len(smoothed), PART), len(smoothed)]
+        parts = [
+            (counted_at(starts[first:last], ends[first:last], smoothed[first:last], alarm), last - first)
+            for first, last in pairwise(bounds)
+        ]
         with self._lock:
             known = self._known(camera)
             now = self._now(camera).alarm
             same = (now.min_duration_s, now.cooldown_s) == (alarm.min_duration_s, alarm.cooldown_s)
             if same and len(smoothed) > known.events.segments:
-                known.events.recount(counts, len(smoothed))
+                known.events.recount(parts)
                 known.budget = None
             return self._settle(camera)
 

@@ -250,7 +250,7 @@ def test_what_is_remembered_is_counted_where_an_event_became_something_else(path
     now = alarms.recount("gate", starts, starts + STEP_S, smoothed)
     assert now == alarms.of("gate")
     assert (now.by, now.missing_segments) == ("budget", 0)
-    assert (alarms.arrays("gate")["now"] == counted.arrays("gate")["now"]).all()
+    assert (alarms.arrays("gate")["parts"][0] == counted.arrays("gate")["parts"][0]).all()
     # Less is remembered than was counted.
     assert alarms.recount("gate", starts[:10], starts[:10] + STEP_S, smoothed[:10]) == now
 
@@ -285,13 +285,13 @@ def test_real_events_are_taken_out_of_the_count() -> None:
     begun(alarms)
     alarms.located("gate", 0, 0.9)
     alarms.discount("gate", 0.9)
-    assert not alarms.arrays("gate")["now"].any()
+    assert not alarms.arrays("gate")["parts"].any()
 
 
 def test_the_smallest_budget_comes_into_force_before_it_is_forgotten() -> None:
     alarms = Alarms(step_s=0.2)
     alarms.configure({"gate": AlarmWish(budget_per_day=0.05)})
-    assert alarms.of("gate").missing_segments <= budget.GENERATION
+    assert alarms.of("gate").missing_segments <= budget.PART * (budget.PARTS - 1)
 
 
 # ---- the configuration, again

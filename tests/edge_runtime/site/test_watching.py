@@ -292,4 +292,4 @@ def test_a_real_event_is_taken_out_of_the_count():
     site.begin("gate")
     site.streams["gate"].located([record("gate", 0, 0.9)])
     site.watch.discount("gate", 0.9)
-    assert not site.alarms.arrays("gate")["now"].any()
+    assert not site.alarms.arrays("gate")["parts"].any()
