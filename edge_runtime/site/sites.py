@@ -9,6 +9,7 @@ import threading
 from functools import partial
 from pathlib import Path
 
+from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.detector import Detector, FeatureScorer
 from edge_runtime.errors import HeadHuntError, one_line
 from edge_runtime.files import make_folder, shown_path
@@ -16,6 +17,7 @@ from edge_runtime.site.alarms import Alarms
 from edge_runtime.site.scorer import SiteScorer
 from edge_runtime.site.state import Keeper
 from edge_runtime.site.watching import Known, Scored, SiteStream, SiteWatch, TellDrift
+from edge_runtime.stream.segments import SegmentSpec
 from edge_runtime.stream.track import LocatedStream
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,21 @@ class Sites:
                 log.warning("%s; what is usual at the site is forgotten at the end of the run", one_line(error))
                 self._folder = None
 
+    def prepare(self, camera: str, detector: Detector, locator: str, stride: int | None) -> None:
+        """Read what is known of a camera and of its bundle, so that `begin` need not: a disk may take long.
+
+        Args:
+            camera: Its name.
+            detector: As of `begin`.
+            locator: As of `begin`.
+            stride: As of `begin`.
+        """
+        manifest = detector.bundle.manifest
+        spec = manifest.segment.striding(stride)
+        with self._lock:
+            watch = self._watch(detector, spec.overlap)
+        watch.prepare(camera, _scored(manifest, locator, spec).locator)
+
     def begin(
         self, detector: Detector, locator: str, stride: int | None, stream: LocatedStream, tell: TellDrift
     ) -> SiteStream:
@@ -61,13 +78,8 @@ class Sites:
             tell: Told of drift, in the thread that scores.
         """
         manifest = detector.bundle.manifest
-        spec, kind = manifest.segment.striding(stride), manifest.locators.named(locator)
-        apply = partial(setattr, stream, "alarm")
-        scored = Scored(
-            locator=f"sigma {kind.sigma:g}, lookahead {kind.lookahead}, stride {spec.step}",
-            threshold=kind.threshold,
-            step_s=spec.step_s,
-        )
+        spec = manifest.segment.striding(stride)
+        scored, apply = _scored(manifest, locator, spec), partial(setattr, stream, "alarm")
         with self._lock:
             watch = self._watch(detector, spec.overlap)
             before, self._of[stream.camera] = self._of.get(stream.camera), watch
@@ -116,6 +128,12 @@ class Sites:
             if self._learns:
                 detector.seen.append(watch.seen)
         return self._watches[key][0]
+
+
+def _scored(manifest: Manifest, locator: str, spec: SegmentSpec) -> Scored:
+    kind = manifest.locators.named(locator)
+    said = f"sigma {kind.sigma:g}, lookahead {kind.lookahead}, stride {spec.step}"
+    return Scored(locator=said, threshold=kind.threshold, step_s=spec.step_s)
 
 
 class _ScorerName:

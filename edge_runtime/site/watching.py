@@ -243,6 +243,17 @@ class SiteWatch:
         # Of each camera: what its scores come from, and how many came since it was kept.
         self._scores_of: dict[str, tuple[str, str]] = {}
         self._since: dict[str, int] = {}
+        self._ahead: dict[str, state.Parts] = {}
+
+    def prepare(self, camera: str, locator: str) -> None:
+        """Read what is known of a camera, so that `begin` need not: a disk may take long.
+
+        Args:
+            camera: Its name.
+            locator: As of `Scored`.
+        """
+        if self._folder is not None and camera not in self._cameras:
+            self._ahead[camera] = self._kept(camera, (self._scorer(), locator))
 
     def begin(self, camera: str, scored: Scored, apply: Callable[[Alarm], None], tell: TellDrift) -> SiteStream:
         """A stream of a camera begins; what is known of it is read where it comes for the first time.
@@ -308,11 +319,13 @@ class SiteWatch:
         """Another detector scores this camera from now on: nothing of it is kept any more."""
         self._streams.pop(camera, None)
         self._cameras.pop(camera, None)
+        self._ahead.pop(camera, None)
 
     def close(self) -> None:
         """Have what is known of all cameras written."""
         for name in self._cameras:
-            self._keep(name)
+            if self._since.get(name):
+                self._keep(name)
 
     def _score_anew(self, camera: str, of: tuple[str, str]) -> None:
         if of[0] != self._scores_of[camera][0]:
@@ -326,28 +339,34 @@ class SiteWatch:
         camera = SiteCamera(self._known, own_scorer)
         if self._folder is None:
             return camera
-        path = state.state_path(self._folder, name)
-        parts = state.read(path, self._bundle_id, name, self._said(name))
+        parts = self._ahead.pop(name, None)
+        if parts is None:
+            parts = self._kept(name, self._scores_of[name])
         try:
             camera.restore(parts)
             if "budget" in parts:
                 self._alarms.restore(name, parts["budget"])
         except (KeyError, ValueError) as error:
-            state.set_aside(path, name, one_line(error))
+            state.set_aside(state.state_path(self._folder, name), name, one_line(error))
             camera = SiteCamera(self._known, own_scorer)
         return camera
 
-    def _said(self, name: str) -> str:
-        scorer, locator = self._scores_of[name]
-        return f"{scorer or 'bundle'}, {locator}"
+    def _kept(self, name: str, of: tuple[str, str]) -> state.Parts:
+        assert self._folder is not None
+        return state.read(state.state_path(self._folder, name), self._bundle_id, name, _said(of))
 
     def _keep(self, name: str) -> None:
         self._since[name] = 0
         if self._folder is None or self._keeper is None or not self._learns or name not in self._cameras:
             return
         parts = _copied(self._cameras[name].parts()) | {"budget": self._alarms.arrays(name)}
-        content = partial(state.pack, self._bundle_id, name, self._said(name), parts)
+        content = partial(state.pack, self._bundle_id, name, _said(self._scores_of[name]), parts)
         self._keeper.put(state.state_path(self._folder, name), content)
+
+
+def _said(of: tuple[str, str]) -> str:
+    """What scores come from, as it stands in the file."""
+    return f"{of[0] or 'bundle'}, {of[1]}"
 
 
 def _copied(parts: Mapping[str, Mapping[str, NDArray[Any]]]) -> state.Parts:
