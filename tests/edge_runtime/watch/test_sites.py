@@ -147,19 +147,17 @@ def test_a_turned_camera_is_told_with_since_when(bundle: Bundle, tmp_path: Path)
     """A site that has lived for a day with usual pictures, and then shows other ones in a run."""
     known, rng = bundle.calibration(), np.random.default_rng(1)
     noise = known.scale * np.sqrt(known.covariance_diagonal)
-    before, sites = detector_of(bundle, usual(bundle)), Sites(Alarms(), tmp_path)
+    quiet = usual(bundle)
+    before, sites = detector_of(bundle, quiet), Sites(Alarms(), tmp_path)
     stream = sites.begin(before, "full", None, before.located("gate"), lambda *_: None)
     (seen,) = before.seen
     for index in range(LEARNING * BLOCK):
-        features = usual(bundle) + noise * rng.standard_normal(len(noise))
+        features = quiet + noise * rng.standard_normal(len(noise))
         seen("gate", Segment(index, 0, 1, index * STEP_S, (index + 1) * STEP_S, NO_PIXELS), features, 0.1)
     stream.end()
     sites.close()
-    turned, again = (
-        detector_of(bundle, usual(bundle) + np.float32(20) * noise.astype(np.float32)),
-        Sites(Alarms(), tmp_path),
-    )
-    live = lived(turned, again, 45)
+    again = Sites(Alarms(), tmp_path)
+    live = lived(detector_of(bundle, (quiet + 20 * noise).astype(np.float32)), again, 45)
     again.close()
     told = [one for one in live.of("gate", CameraRecord) if one.quality is not UNSET]
     assert [one.quality for one in told] == [["drifted"]]
