@@ -157,8 +157,10 @@ class Supervisor:
         try:
             while not (self._ended or stop.is_set()):
                 self._reconcile(run, stop)
-                asked = self._asked.wait(self._tick_s)
-                self._asked.clear()
+                self._asked.wait(self._tick_s)
+                # Looked at once: who asks behind that is heard the next time, and none is cleared unheard.
+                if asked := self._asked.is_set():
+                    self._asked.clear()
                 if not self._ended and (asked or self._has_changed()):
                     self._read_again()
         except BaseException as error:  # noqa: BLE001  raised where the run ends

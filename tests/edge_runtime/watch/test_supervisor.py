@@ -264,6 +264,28 @@ def test_a_wrong_configuration_is_one_line_and_the_old_one_stays(
     assert len(site.opened) == 1
 
 
+def test_who_asks_in_the_moment_after_a_wait_is_heard(site: Site) -> None:
+    class Late(threading.Event):
+        """Somebody sets it between the end of a wait without a result and what comes next."""
+
+        asking = False
+
+        def wait(self, timeout: float | None = None) -> bool:
+            found = super().wait(timeout)
+            if self.asking and not found:
+                self.asking = False
+                self.set()
+            return found
+
+    site.asked = late = Late()
+    site.write(GATE)
+    with site.running():
+        wait_for(lambda: site.segments("gate") == 1)
+        site.write(GATE + YARD)
+        late.asking = True
+        wait_for(lambda: site.segments("yard") == 1)
+
+
 def test_what_cannot_change_while_a_run_lasts_is_said(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.write(GATE)
     with site.running():
