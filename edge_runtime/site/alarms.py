@@ -222,7 +222,7 @@ class Alarms:
     def recount(self, camera: str, starts: FloatArray, ends: FloatArray, smoothed: FloatArray) -> AlarmNow:
         """Count remembered segments, so that a budget need not wait where duration or cooldown were changed.
 
-        It takes one to two seconds for a week, during which nobody who scores waits. Nothing is changed where more
+        It takes half a second for a week, or two, during which nobody who scores waits. Nothing is changed where more
         segments were counted already.
 
         Args:

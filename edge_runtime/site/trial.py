@@ -107,7 +107,7 @@ def tried(
 def counted_at(starts: FloatArray, ends: FloatArray, smoothed: FloatArray, alarm: Alarm) -> NDArray[np.int64]:
     """How many events each of a budget's thresholds would have given, with an alarm's duration and cooldown.
 
-    One to two seconds for a week of one camera.
+    Half a second for a week of one camera, and up to two where nearly all of it alarms.
 
     Returns:
         (levels,), as of `EventCounts.counts`.
