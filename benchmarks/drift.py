@@ -129,7 +129,7 @@ def cost(size: int) -> str:
     )
     known = Known(space, 1e9, rng.random(300))
     tracemalloc.start()
-    camera = SiteCamera(known, Budget(PER_DAY, 0.65, STEP_S))
+    camera, kept = SiteCamera(known), Budget(PER_DAY, 0.65, STEP_S)
     features = rng.standard_normal((2000, size)).astype(np.float32)
     before = tracemalloc.get_traced_memory()[0]
     took = []
@@ -145,9 +145,10 @@ def cost(size: int) -> str:
         start = time.perf_counter()
         camera.seen(segment, features[index % 2000])
         camera.located(record)
+        kept.push(record.index, record.smoothed)
         if not tracing:
             took.append(time.perf_counter() - start)
-    file = len(state.pack("0" * 64, "gate", "", camera.parts()))
+    file = len(state.pack("0" * 64, "gate", "", camera.parts() | {"budget": kept.events.arrays()}))
     return (
         f"D = {size}: {np.mean(took) * 1e3:.2f} ms a segment (99 % below {np.quantile(took, 0.99) * 1e3:.2f}), "
         f"{memory / 2**20:.2f} MiB a camera, file {file / 2**10:.0f} KiB"

@@ -25,10 +25,12 @@ from edge_runtime.errors import (
 )
 from edge_runtime.outputs.sink import Output, Outputs, Sink
 from edge_runtime.records import CameraRecord, EventRecord, GapRecord, Record, SegmentRecord
+from edge_runtime.stream.alarm import Alarm
 from edge_runtime.stream.planes import I420, Nv12
 
 __all__ = [
     "I420",
+    "Alarm",
     "Bundle",
     "BundleRefused",
     "CameraRecord",

@@ -24,6 +24,7 @@ from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.inference.selftest import check_engine
 from edge_runtime.records import GapReason, Record
 from edge_runtime.repeats import RepeatedTrouble
+from edge_runtime.stream.alarm import Alarm
 from edge_runtime.stream.locator import LOCATORS
 from edge_runtime.stream.pixels import Color, Picture, UInt8Array, check_picture, prepare
 from edge_runtime.stream.segmenter import Segmenter, interrupt, segmenter_for
@@ -73,6 +74,18 @@ class Stream:
         self._flushed = False
         self.encoder = detector.encoder(encode, reuse_unchanged, spec.overlap)
         self._ahead = self.encoder if encode == "eager" else None
+
+    @property
+    def alarm(self) -> Alarm:
+        """What makes events: the locator's threshold alone, unless another was set.
+
+        Any thread may set one; it holds from the next segment that becomes final.
+        """
+        return self._located.alarm
+
+    @alarm.setter
+    def alarm(self, alarm: Alarm) -> None:
+        self._located.alarm = alarm
 
     def push(self, frame: Picture, seconds: float, color: Color = "bgr") -> list[Record]:
         """Take one frame; returns the records that became final with it, most often none.

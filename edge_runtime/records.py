@@ -93,9 +93,11 @@ class SegmentRecord(Record, frozen=True, tag="segment"):
         end_s: End in seconds.
         score: The scorer's probability, 0 to 1; of a stride the mean over the segments that cover it.
         smoothed: The locator's score, 0 to 1.
-        anomalous: Whether `smoothed` is above the locator's threshold.
+        anomalous: Whether `smoothed` is above the threshold.
         quality: What is wrong with the picture, where something is.
         time: Of a live camera: when it ended, UTC, RFC 3339.
+        p: Of a live camera whose site is known: the share of normal segments that score at least as high, its
+            p-value; 0.0025 is one in 400.
     """
 
     type: ClassVar[str] = "segment"
@@ -110,6 +112,7 @@ class SegmentRecord(Record, frozen=True, tag="segment"):
     anomalous: bool
     quality: list[Quality] | UnsetType = UNSET
     time: str | UnsetType = UNSET
+    p: float | UnsetType = UNSET
 
 
 class EventRecord(Record, frozen=True, tag="event"):
@@ -173,6 +176,7 @@ class CameraRecord(Record, frozen=True, tag="camera"):
         reason: Why it gives no frames, where it does not.
         quality: What is wrong with its picture; `ok` alone where nothing is any more.
         time: When that was, UTC, RFC 3339.
+        since: When what `quality` tells first began, where it is told later than that, UTC, RFC 3339.
     """
 
     type: ClassVar[str] = "camera"
@@ -182,6 +186,7 @@ class CameraRecord(Record, frozen=True, tag="camera"):
     reason: CameraReason | UnsetType = UNSET
     quality: list[Quality] | UnsetType = UNSET
     time: str | UnsetType = UNSET
+    since: str | UnsetType = UNSET
 
 
 AnyRecord = RunRecord | SegmentRecord | EventRecord | GapRecord | CameraRecord

@@ -21,6 +21,7 @@ from edge_runtime.video.sources import Source, check_file
 from edge_runtime.watch.config import PlannedCamera, read_plan
 from edge_runtime.watch.config_outputs import broker_of, check_outputs, spool_folder, tls_of
 from edge_runtime.watch.config_settings import Configuration
+from edge_runtime.watch.sites import folder_of, learns
 
 # Cameras that hang take their timeouts, all at once.
 _AT_ONCE = 40
@@ -45,7 +46,8 @@ def examine_site(path: Path) -> list[Finding]:
     found += _bundles(plan.configuration, plan.cameras)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found += pool.map(_camera, plan.cameras)
-    return [*found, *_outputs(plan.configuration, [camera.source.name for camera in plan.cameras])]
+    names = [camera.source.name for camera in plan.cameras]
+    return [*found, *_outputs(plan.configuration, names, learned=learns(plan))]
 
 
 def _bundles(configuration: Configuration, cameras: tuple[PlannedCamera, ...]) -> Iterator[Finding]:
@@ -82,7 +84,7 @@ def _seen(source: Source) -> str:
     return f"pictures of {width} x {height}"
 
 
-def _outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterator[Finding]:
+def _outputs(configuration: Configuration, cameras: Sequence[str], learned: bool) -> Iterator[Finding]:
     try:
         check_outputs(configuration, cameras)
     except HeadHuntError as error:
@@ -109,6 +111,8 @@ def _outputs(configuration: Configuration, cameras: Sequence[str]) -> Iterator[F
         yield _writable("feedback", site_folder(configuration.bundle) if given is None else Path(given))
     if configuration.clips is not None:
         yield _writable("clips", Path(configuration.clips.path))
+    if learned:
+        yield _writable("site", folder_of(configuration))
 
 
 def _tried(subject: str, shown: str, attempt: Callable[[], object]) -> Finding:

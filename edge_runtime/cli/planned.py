@@ -14,12 +14,14 @@ import msgspec
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import UsageError
 from edge_runtime.files import shown_path
+from edge_runtime.site.wish import AlarmWish
 from edge_runtime.stream.clock import rfc3339
 from edge_runtime.video.sources import parse_source
-from edge_runtime.watch.config import Plan, PlannedCamera, read_plan
+from edge_runtime.watch.config import Plan, PlannedCamera, read_plan, wish
 from edge_runtime.watch.config_settings import ClipsSettings, Configuration, OutputSettings
 from edge_runtime.watch.options import CameraOptions
 from edge_runtime.watch.run import check_sources
+from edge_runtime.watch.sites import folder_of, learns
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,8 @@ class Wishes:
             output = msgspec.structs.replace(configuration.output or OutputSettings(), path=self.output)
             configuration = msgspec.structs.replace(configuration, output=output)
         options = CameraOptions(locator=configuration.locator)
-        added = [PlannedCamera(parse_source(text), options) for text in self.cameras]
+        alarm = wish(configuration.alarm)
+        added = [PlannedCamera(parse_source(text), options, alarm=alarm) for text in self.cameras]
         for camera in added:
             if camera.source.name in configuration.cameras:
                 raise UsageError(
@@ -98,6 +101,7 @@ def described(plan: Plan, bundle: Bundle, now: Callable[[], datetime] = lambda: 
         ("output", shown_path("standard output" if output == "-" else output)),
         ("also", ", ".join(others) or "nothing"),
         *([] if configuration.clips is None else [("clips", _clips(configuration.clips))]),
+        *([("site", shown_path(folder_of(configuration)))] if learns(plan) else []),
         ("cameras", str(len(plan.cameras))),
     ]
     lines += [(f"  {camera.source.name}", _described(camera, moment)) for camera in plan.cameras]
@@ -126,4 +130,6 @@ def _described(camera: PlannedCamera, moment: datetime) -> str:
         change = camera.schedule.next_change(moment)
         until = "" if change is None else f" until {rfc3339(change)}"
         parts.append(f"{'watched' if camera.wanted(moment) else 'not watched'}{until}")
+    if camera.alarm != AlarmWish():
+        parts.append(f"alarm {camera.alarm}")
     return ", ".join(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from edge_runtime.machine import share_heaps
 from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only, unfinished_events
 from edge_runtime.outputs.sink import Output, Outputs
 from edge_runtime.records import EventRecord
+from edge_runtime.site.sites import Sites
 from edge_runtime.stream.segments import Clock
 from edge_runtime.watch.bundles import Bundles
 from edge_runtime.watch.config import Plan, PlannedCamera
@@ -36,6 +37,7 @@ from edge_runtime.watch.notify import ServiceManager
 from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.recording import show_what_is_seen
 from edge_runtime.watch.run import Runner
+from edge_runtime.watch.sites import learns, open_sites
 from edge_runtime.watch.stopping import StopRequest, any_of
 from edge_runtime.watch.supervisor import Supervisor, check_reloaded
 
@@ -148,6 +150,7 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
                         *([] if learning is None else [Output(learning.recorders)]),
                     ]
                 ) as outputs,
+                _sites(plan, bundle, supervisor) as sites,
             ):
                 if learning is not None:
                     learning.take(Path(str(configuration.bundle)), detectors.open(bundle))
@@ -158,12 +161,14 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
                     detectors.open(bundle),
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
-                    options=replace(options, rate=others.board.publish_rate, figures=figures, glimpses=glimpses),
+                    options=replace(
+                        options, rate=others.board.publish_rate, figures=figures, glimpses=glimpses, sites=sites
+                    ),
                     open_reader=others.open_reader,
                     unfinished=_unfinished(configuration, others.unfinished),
                 )
                 runners.append(runner)
-                runner.run(sources, {camera.source.name: camera.options for camera in plan.cameras}, supervisor)
+                runner.run(sources, _own(plan.cameras), supervisor)
         except HeadHuntError as error:
             if stop.exit_code != INTERRUPTED:
                 raise
@@ -197,6 +202,25 @@ def _run_options(
         progress=None if console is None else console.progress,
         alive=alive,
     )
+
+
+def _own(cameras: Sequence[PlannedCamera]) -> dict[str, CameraOptions]:
+    """What is chosen for single sources; a live camera's alarm is looked after by what the site is to the run."""
+    return {
+        camera.source.name: camera.options if camera.source.live else replace(camera.options, alarm=camera.alarm)
+        for camera in cameras
+    }
+
+
+def _sites(plan: Plan, bundle: Bundle, supervisor: Supervisor | None) -> AbstractContextManager[Sites | None]:
+    """Alarms and what is learned of live cameras; nothing for files, and where nothing of it was asked for."""
+    if not plan.cameras[0].source.live:
+        if any(camera.alarm.budget_per_day is not None for camera in plan.cameras):
+            log.warning("budgets are for live cameras; files are run with the locator's threshold")
+        return nullcontext()
+    if supervisor is None and not learns(plan):
+        return nullcontext()
+    return open_sites(plan, bundle.manifest, supervisor)
 
 
 def _lines(configuration: Configuration, live: bool) -> AbstractContextManager[JsonLines]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -91,6 +92,8 @@ class Clips:
         self._clips: dict[str, Clip] = {}
         # Of each camera the event that was told last, its highest score, and the end of its last segment.
         self._open: dict[str, tuple[str, float, float]] = {}
+        # Where anomalous segments began that may yet be told as an event; behind everything where they were.
+        self._maybe: dict[str, float] = {}
         self._encoders = threading.Semaphore(_ENCODERS)
         self._snapshots = Snapshots(self._keep, self.on_snapshot)
         self.sheets = Sheets(self._keep_sheet) if options.snapshots else None
@@ -122,10 +125,16 @@ class Clips:
             return
         if isinstance(record, EventRecord):
             if record.reason is UNSET:
+                self._maybe[record.camera] = math.inf
                 self._event(record, filmed)
         else:
-            # What begins later begins behind this.
-            filmed.ring.keep_from(record.start_s - self._options.pre_roll_s)
+            # What begins later begins behind this, or with the anomalous segments that it goes on with.
+            start_s = record.start_s
+            if isinstance(record, SegmentRecord) and record.anomalous:
+                start_s = min(start_s, self._maybe.setdefault(record.camera, start_s))
+            else:
+                self._maybe.pop(record.camera, None)
+            filmed.ring.keep_from(start_s - self._options.pre_roll_s)
 
     @property
     def failing(self) -> bool:

@@ -3,12 +3,16 @@
 Counting needs no model of the scores. With T days watched and b events a day wanted, the threshold is the lowest one
 above which no threshold gave more than b T events. The next event of a stream whose events are exchangeable is above
 the k-th highest of n with probability k / (n + 1), so the budget is kept on average, from the first day on.
+
+Where a place becomes livelier, weeks know too little of it: the same is asked of the last days alone, and the higher
+of both thresholds holds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +25,12 @@ from edge_runtime.errors import UsageError
 LEAST_SEGMENTS = 10_000
 #: By how much the expected number of events may be above the budget when it comes into force.
 FACTOR = 1.5
-#: A generation of counts; two are kept, so what is remembered spans one to two of them (two weeks of 3.2 s).
-GENERATION = 378_000
+#: Counts are kept in parts of so many segments: two days of 3.2 s.
+PART = 54_000
+#: How many parts are remembered, the one that is being filled among them: four weeks.
+PARTS = 14
+#: How many of the newest parts are asked by themselves: two to four days.
+RECENT = 2
 DAY_S = 86_400.0
 
 _LEVELS = 1024
@@ -38,7 +46,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class EventCounts:
-    """How many events each threshold of `LEVELS` would have given. About 40 KiB; some 20 microseconds a segment.
+    """How many events each threshold of `LEVELS` would have given. About 130 KiB; some 20 microseconds a segment.
 
     Args:
         shortest: An event has at least so many consecutive segments.
@@ -46,6 +54,28 @@ class EventCounts:
     """
 
     def __init__(self, shortest: int = 1, cooldown: int = 0) -> None:
+        self._begin(shortest, cooldown)
+
+    def define(self, shortest: int, cooldown: int) -> bool:
+        """Say what an event is from now on; where that is something else, counting begins anew.
+
+        Args:
+            shortest: As of the class.
+            cooldown: As of the class.
+
+        Returns:
+            Whether it is something else.
+        """
+        if (shortest, cooldown) == (self._shortest, self._cooldown):
+            return False
+        self._begin(shortest, cooldown)
+        return True
+
+    def restart(self) -> None:
+        """Count anew: scores mean something else from now on."""
+        self._begin(self._shortest, self._cooldown)
+
+    def _begin(self, shortest: int, cooldown: int) -> None:
         if shortest < 1 or cooldown < 0:
             raise UsageError(
                 f"an event has 1 segment or more and a cooldown of 0 or more, got {shortest} and {cooldown}"
@@ -55,19 +85,24 @@ class EventCounts:
         # Index at which the last event of a level ended, the segment behind it.
         self._ended = np.full(_LEVELS, _NEVER, dtype=np.int64)
         self._last: int | None = None
-        self._now = np.zeros(_LEVELS, dtype=np.int64)
-        self._before = np.zeros(_LEVELS, dtype=np.int64)
-        self._segments_now = self._segments_before = 0
+        # By parts, the newest last: events of each level, and of how many segments they are.
+        self._parts: deque[NDArray[np.int64]] = deque([_none()], maxlen=PARTS)
+        self._sizes: deque[int] = deque([0], maxlen=PARTS)
 
     @property
     def segments(self) -> int:
         """How many segments the counts are from."""
-        return self._segments_now + self._segments_before
+        return sum(self._sizes)
 
     @property
     def counts(self) -> NDArray[np.int64]:
         """Events by level, (levels,)."""
-        return self._now + self._before
+        return self.newest(PARTS)[0]
+
+    def newest(self, parts: int) -> tuple[NDArray[np.int64], int]:
+        """Events by level, (levels,), of so many of the newest parts, and of how many segments they are."""
+        first = max(0, len(self._parts) - parts)
+        return np.sum(list(self._parts)[first:], axis=0), sum(list(self._sizes)[first:])
 
     def push(self, index: int, smoothed: float) -> None:
         """Take the next segment.
@@ -91,13 +126,25 @@ class EventCounts:
         if self._cooldown:
             first = index - self._shortest + 1
             begins &= first - ended >= self._cooldown
-        self._now[:reached] += begins
+        self._parts[-1][:reached] += begins
         # Also an event that the cooldown took goes on as part of the last one.
         ended[run >= self._shortest] = index + 1
-        self._segments_now += 1
-        if self._segments_now >= GENERATION:
-            self._before, self._segments_before = self._now, self._segments_now
-            self._now, self._segments_now = np.zeros(_LEVELS, dtype=np.int64), 0
+        self._sizes[-1] += 1
+        if self._sizes[-1] >= PART:
+            self._parts.append(_none())
+            self._sizes.append(0)
+
+    def recount(self, parts: Iterable[tuple[NDArray[np.int64], int]]) -> None:
+        """Go on from counts of remembered segments instead of what was counted.
+
+        Args:
+            parts: Events by level, (levels,), and of how many segments they are; of `PART` segments each, in order.
+        """
+        self._begin(self._shortest, self._cooldown)
+        for counts, segments in parts:
+            self._parts[-1][:], self._sizes[-1] = counts, segments
+            self._parts.append(_none())
+            self._sizes.append(0)
 
     def discount(self, peak: float) -> None:
         """Take an event out of the counts: the operator said that it was real.
@@ -106,7 +153,7 @@ class EventCounts:
             peak: Its highest smoothed score.
         """
         reached = int(np.searchsorted(LEVELS, peak))
-        self._now[:reached] -= 1
+        self._parts[-1][:reached] -= 1
 
     def interrupt(self) -> None:
         """The stream ends or begins anew: what comes next continues no event."""
@@ -116,8 +163,8 @@ class EventCounts:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What has to be kept over a restart."""
-        sizes = np.array([self._segments_now, self._segments_before, self._shortest, self._cooldown], dtype=np.int64)
-        return {"now": self._now, "before": self._before, "sizes": sizes}
+        sizes = np.array([self._shortest, self._cooldown, *self._sizes], dtype=np.int64)
+        return {"parts": np.stack(self._parts), "sizes": sizes}
 
     def restore(self, arrays: Arrays) -> None:
         """Go on from what `arrays` gave; counts of events that were defined otherwise are passed over.
@@ -126,16 +173,21 @@ class EventCounts:
             KeyError: An array is missing.
             ValueError: An array is not one of these; nothing has changed then.
         """
-        now, before, sizes = arrays["now"], arrays["before"], arrays["sizes"]
-        if any(array.shape != (_LEVELS,) or array.dtype != np.int64 for array in (now, before)):
+        parts, sizes = arrays["parts"], arrays["sizes"]
+        count = len(parts) if parts.ndim == 2 else 0
+        if parts.shape != (count, _LEVELS) or parts.dtype != np.int64 or not 1 <= count <= PARTS:
             raise ValueError("counts of events")
-        if sizes.shape != (4,) or sizes.dtype != np.int64 or sizes.min() < 0:
+        if sizes.shape != (count + 2,) or sizes.dtype != np.int64 or sizes.min() < 0:
             raise ValueError("sizes of counts of events")
-        if (int(sizes[2]), int(sizes[3])) != (self._shortest, self._cooldown):
+        if (int(sizes[0]), int(sizes[1])) != (self._shortest, self._cooldown):
             return
-        self._now, self._before = now.copy(), before.copy()
-        self._segments_now, self._segments_before = int(sizes[0]), int(sizes[1])
+        self._parts = deque((part.copy() for part in parts), maxlen=PARTS)
+        self._sizes = deque((int(size) for size in sizes[2:]), maxlen=PARTS)
         self.interrupt()
+
+
+def _none() -> NDArray[np.int64]:
+    return np.zeros(_LEVELS, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +220,13 @@ class Budget:
         step_s: From one segment to the next.
         shortest: As of `EventCounts`.
         cooldown: As of `EventCounts`.
+        events: What has counted before, and goes on with it; by default it begins with nothing.
 
     Raises:
         UsageError: The budget is no number above 0.
 
     Attributes:
+        events: Counts them.
         threshold: What holds now.
     """
 
@@ -180,25 +234,31 @@ class Budget:
     EVERY = 1125
 
     def __init__(
-        self, per_day: float, calibrated: float, step_s: float, *, shortest: int = 1, cooldown: int = 0
+        self,
+        per_day: float,
+        calibrated: float,
+        step_s: float,
+        *,
+        shortest: int = 1,
+        cooldown: int = 0,
+        events: EventCounts | None = None,
     ) -> None:
         if not (math.isfinite(per_day) and per_day > 0):
             raise UsageError(f"a budget is a number of events a day above 0, such as 2, got {per_day}")
         self._per_day, self._calibrated, self._step_s = per_day, calibrated, step_s
-        self.events = EventCounts(shortest, cooldown)
+        self.events = EventCounts(shortest, cooldown) if events is None else events
         one_event = DAY_S / step_s / per_day
-        #: How many segments it takes. Where one event is due in a longer time, the first counts say nothing yet.
-        self.needed = max(LEAST_SEGMENTS, math.ceil(one_event / FACTOR))
-        self.threshold = Threshold(calibrated, self.needed)
+        #: How many segments it takes. Where one event is due in a longer time, the first counts say nothing yet; more
+        #: than this are not remembered at any moment.
+        self.needed = min(max(LEAST_SEGMENTS, math.ceil(one_event / FACTOR)), PART * (PARTS - 1))
+        self.threshold = self._now()
 
     def push(self, index: int, smoothed: float) -> Threshold:
         """Take the next segment, which was decided with the threshold before; returns the one for those after it."""
         self.events.push(index, smoothed)
-        missing = max(0, self.needed - self.events.segments)
-        if missing:
-            self.threshold = Threshold(self._calibrated, missing)
-        elif not self.threshold.by_budget or self.events.segments % self.EVERY == 0:
-            self.threshold = self._set()
+        segments = self.events.segments
+        if segments < self.needed or not self.threshold.by_budget or segments % self.EVERY == 0:
+            self.threshold = self._now()
         return self.threshold
 
     def restore(self, arrays: Arrays) -> None:
@@ -209,8 +269,7 @@ class Budget:
             ValueError: As of `EventCounts.restore`.
         """
         self.events.restore(arrays)
-        missing = max(0, self.needed - self.events.segments)
-        self.threshold = Threshold(self._calibrated, missing) if missing else self._set()
+        self.threshold = self._now()
 
     def rate_at(self, threshold: float) -> float | None:
         """Events a day that a threshold would have given; None before the first segment."""
@@ -219,10 +278,17 @@ class Budget:
         level = min(int(np.searchsorted(LEVELS, threshold)), _LEVELS - 1)
         return float(self.events.counts[level]) * DAY_S / (self._step_s * self.events.segments)
 
+    def _now(self) -> Threshold:
+        missing = max(0, self.needed - self.events.segments)
+        return Threshold(self._calibrated, missing) if missing else self._set()
+
     def _set(self) -> Threshold:
-        allowed = max(1, round(self._per_day * self.events.segments * self._step_s / DAY_S))
-        # From above: at a low threshold all the day is one event, which is few.
-        too_many = np.flatnonzero(self.events.counts > allowed)
-        level = int(too_many[-1]) + 1 if len(too_many) else 0
+        level = max(self._level(*self.events.newest(parts)) for parts in (RECENT, PARTS))
         # Where even the highest level gives too many, nothing below 1 would keep the budget.
         return Threshold(float(LEVELS[level]) if level < _LEVELS else 1.0, 0)
+
+    def _level(self, counts: NDArray[np.int64], segments: int) -> int:
+        allowed = max(1, round(self._per_day * segments * self._step_s / DAY_S))
+        # From above: at a low threshold all the day is one event, which is few.
+        too_many = np.flatnonzero(counts > allowed)
+        return int(too_many[-1]) + 1 if len(too_many) else 0

@@ -11,15 +11,16 @@ import io
 import json
 import logging
 import re
+import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.errors import one_line
+from edge_runtime.errors import HeadHuntError, one_line
 from edge_runtime.files import printable, shown_path, write_atomic
 from edge_runtime.strict_json import parse_object
 
@@ -32,6 +33,64 @@ MOST_BYTES = 2**21
 
 _HEADER = "header"
 Parts = dict[str, dict[str, NDArray[Any]]]
+
+
+class Keeper:
+    """Writes files in a thread of its own, so that no disk delays who scores. Any thread may call anything.
+
+    What cannot be written is told once, until it works again.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[Path, Callable[[], bytes]] = {}
+        self._changed = threading.Condition()
+        self._closing = self._failing = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, path: Path, content: Callable[[], bytes]) -> None:
+        """Have a file written, soon; of several contents that wait for one file the newest is.
+
+        Args:
+            path: The file.
+            content: Makes it, in the other thread.
+        """
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="site", daemon=True)
+                self._thread.start()
+            self._waiting[path] = content
+            self._changed.notify()
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write what waits, as far as there is time: the run must end though a disk hangs."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is None:
+            return
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.warning("what was learned of the site could not be written in time; the next run knows less of it")
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._waiting)
+                if not self._waiting:
+                    return
+                path = next(iter(self._waiting))
+                content = self._waiting.pop(path)
+            self._write(path, content)
+
+    def _write(self, path: Path, content: Callable[[], bytes]) -> None:
+        try:
+            write(path, content())
+            self._failing = False
+        except (HeadHuntError, OSError) as error:
+            # The next attempt comes in minutes.
+            if not self._failing:
+                log.warning("%s; what is usual at the site is kept in memory meanwhile", one_line(error))
+            self._failing = True
 
 
 def state_path(folder: Path, camera: str) -> Path:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from edge_runtime.records import EventRecord, EventState, SegmentRecord
+from edge_runtime.stream.alarm import Alarm
 
 
 @dataclass(slots=True)
-class _Open:
+class _Run:
+    """Anomalous segments that follow each other, told or not."""
+
     number: int
     first: SegmentRecord
     last: SegmentRecord
     peak: float
     total: float
     count: int
+    #: When the event before it ended.
+    quiet_since_s: float
+    told: bool = False
 
 
 class EventGrouper:
@@ -24,6 +31,11 @@ class EventGrouper:
     segment, a gap or the end of the stream closes it. All of them have the same id, made of the prefix, the camera
     and the index of the first segment: running the same footage again gives the same ids.
 
+    With a least duration the segments before it is reached give no records; `new` then covers all of them. With a
+    cooldown, what begins within it gives none either, and what lasts long enough for an event begins the cooldown
+    anew: a camera that never is quiet for so long is told once. Both may change from segment to segment: an event
+    that was told goes on as it began, and what was not told yet is judged by what holds now.
+
     Args:
         camera: Name of the camera in records and ids.
         prefix: What ids begin with; tells runs apart.
@@ -32,27 +44,43 @@ class EventGrouper:
     def __init__(self, camera: str, prefix: str) -> None:
         self._camera = camera
         self._prefix = prefix
-        self._open: _Open | None = None
+        self._run: _Run | None = None
+        # The end of the last event, also of one that a cooldown took.
+        self._ended_s = -math.inf
 
-    def push(self, segment: SegmentRecord) -> list[EventRecord]:
+    def push(self, segment: SegmentRecord, alarm: Alarm | None = None) -> list[EventRecord]:
         """Take the next segment. One whose index does not follow the last one's ends the open event first.
+
+        Args:
+            segment: Its `anomalous` is decided already.
+            alarm: Its duration and cooldown hold from here on; None tells every event at once.
 
         Returns:
             The records that it causes.
         """
         records = []
-        if self._open is not None and segment.index != self._open.last.index + 1:
+        if self._run is not None and segment.index != self._run.last.index + 1:
             records += self.close()
         if not segment.anomalous:
             return records + self.close()
-        if self._open is None:
-            self._open = _Open(segment.index, segment, segment, segment.score, segment.score, 1)
-            return [*records, self._record("new", self._open)]
-        self._open.last = segment
-        self._open.peak = max(self._open.peak, segment.score)
-        self._open.total += segment.score
-        self._open.count += 1
-        return [*records, self._record("update", self._open)]
+        if (run := self._run) is None:
+            run = self._run = _Run(
+                segment.index, segment, segment, segment.score, segment.score, 1, quiet_since_s=self._ended_s
+            )
+        else:
+            run.last = segment
+            run.peak = max(run.peak, segment.score)
+            run.total += segment.score
+            run.count += 1
+        if run.told:
+            self._ended_s = segment.end_s
+            return [*records, self._record("update", run)]
+        if alarm is None or alarm.lasts(run.first.start_s, segment.end_s):
+            self._ended_s = segment.end_s
+            if alarm is None or alarm.quiet_again(run.quiet_since_s, run.first.start_s):
+                run.told = True
+                records.append(self._record("new", run))
+        return records
 
     def close(self) -> list[EventRecord]:
         """End the open event, if there is one, with its last segment: a gap follows or the end of the stream.
@@ -60,21 +88,18 @@ class EventGrouper:
         Returns:
             The record that ends it.
         """
-        if self._open is None:
-            return []
-        record = self._record("end", self._open)
-        self._open = None
-        return [record]
+        run, self._run = self._run, None
+        return [] if run is None or not run.told else [self._record("end", run)]
 
-    def _record(self, state: EventState, event: _Open) -> EventRecord:
+    def _record(self, state: EventState, run: _Run) -> EventRecord:
         return EventRecord(
             state=state,
-            id=f"{self._prefix}-{self._camera}-{event.number}",
+            id=f"{self._prefix}-{self._camera}-{run.number}",
             camera=self._camera,
-            start_s=event.first.start_s,
-            end_s=event.last.end_s,
-            start_frame=event.first.start_frame,
-            end_frame=event.last.end_frame,
-            peak=event.peak,
-            mean=event.total / event.count,
+            start_s=run.first.start_s,
+            end_s=run.last.end_s,
+            start_frame=run.first.start_frame,
+            end_frame=run.last.end_frame,
+            peak=run.peak,
+            mean=run.total / run.count,
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from msgspec import UNSET
 
 from edge_runtime.records import GapRecord, Quality, Record, SegmentRecord
+from edge_runtime.stream.alarm import Alarm
 from edge_runtime.stream.events import EventGrouper
 from edge_runtime.stream.locator import LocatorSpec, Smoother
 from edge_runtime.stream.overlap import CoveringMean
@@ -52,12 +53,16 @@ class LocatedStream:
         locator: How to smooth and decide.
         event_prefix: What the ids of events begin with.
         overlap: How many segments cover a frame.
+
+    Attributes:
+        alarm: What makes events: the locator's threshold alone, unless a site has its own. Any thread may set another
+            one; it holds from the next segment whose smoothed score becomes final. An event that was told goes on
+            with it, or ends there.
     """
 
     def __init__(self, camera: str, locator: LocatorSpec, event_prefix: str, overlap: int = 1) -> None:
         self._camera = camera
-        #: A smoothed score above it is anomalous: the locator's, unless a site has its own. Changed between segments.
-        self.threshold = locator.threshold
+        self.alarm = Alarm(locator.threshold)
         self._covering = CoveringMean(overlap)
         self._smoother = Smoother(locator.sigma, locator.lookahead)
         self._grouper = EventGrouper(camera, event_prefix)
@@ -70,6 +75,15 @@ class LocatedStream:
     def camera(self) -> str:
         """Name in the records."""
         return self._camera
+
+    @property
+    def threshold(self) -> float:
+        """The alarm's: a smoothed score above it is anomalous."""
+        return self.alarm.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.alarm = replace(self.alarm, threshold=value)
 
     def push(self, segment: SegmentTimes, score: float) -> list[Record]:
         """Take a segment and its score.
@@ -160,6 +174,8 @@ class LocatedStream:
         records: list[Record] = []
         for index, smoothed in final:
             segment, score = self._waiting.pop(index)
+            # Read once: another thread may change it.
+            alarm = self.alarm
             record = SegmentRecord(
                 camera=self._camera,
                 index=index,
@@ -169,10 +185,10 @@ class LocatedStream:
                 end_s=segment.end_s,
                 score=score,
                 smoothed=smoothed,
-                anomalous=smoothed > self.threshold,
+                anomalous=smoothed > alarm.threshold,
                 quality=list(segment.quality) or UNSET,
             )
-            records += [record, *self._grouper.push(record)]
+            records += [record, *self._grouper.push(record, alarm)]
         return records
 
 
@@ -181,6 +197,7 @@ def locate(
     scores: Sequence[float | None],
     locator: LocatorSpec,
     camera: str = "video",
+    alarm: Alarm | None = None,
 ) -> list[Record]:
     """Make the records of a whole video, as a stream of its segments would.
 
@@ -189,6 +206,7 @@ def locate(
         scores: One a segment; None is a gap.
         locator: How to smooth and decide.
         camera: Name in the records.
+        alarm: What makes events, instead of the locator's threshold alone.
 
     Returns:
         All records, in the order of a stream.
@@ -197,6 +215,7 @@ def locate(
         ValueError: `segments` and `scores` differ in length, indices do not grow, or a score is not finite.
     """
     stream = LocatedStream(camera, locator, "batch")
+    stream.alarm = alarm or stream.alarm
     records: list[Record] = []
     for segment, score in zip(segments, scores, strict=True):
         if score is None:

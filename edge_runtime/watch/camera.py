@@ -90,11 +90,17 @@ class CameraRun:
         self._rate = FrameRate()
         self._shared = shared
         self._step_s = spec.step_s
-        self._located = self.detector.located(source.name, chosen.locator or options.locator, run, options.stride)
+        locator = chosen.locator or options.locator
+        self._located = self.detector.located(source.name, locator, run, options.stride)
         segmenter = segmenter_for(spec, options.clock or "time", sparing=True)
         self.feed = CameraFeed(
             source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock
         )
+        self._site = None
+        if options.sites is not None:
+            self._site = options.sites.begin(
+                self.detector, locator, options.stride, self._located, self.feed.on_drift
+            )
         listener: CameraListener = self.feed
         if options.glimpses is not None:
             listener = options.glimpses.around(source.name, listener)
@@ -111,14 +117,14 @@ class CameraRun:
 
     def take(self, item: Segment | Gap | CameraRecord, score: float | None) -> list[Record]:
         """Take what comes next out of the backlog, a segment with its score; returns what became final."""
-        return [item] if isinstance(item, CameraRecord) else self._located.take(item, score)
+        return [item] if isinstance(item, CameraRecord) else self._final(self._located.take(item, score))
 
     def idle(self) -> list[Record]:
         """Ask a camera that gives no frames for what became final by that."""
         # Asked in this order: once silent, a feed puts nothing more in before it says otherwise.
         if not self.feed.silent or not self._shared.backlog.is_empty(self.name):
             return []
-        return self._located.idle(self._shared.clock.now_s(), self._step_s)
+        return self._final(self._located.idle(self._shared.clock.now_s(), self._step_s))
 
     def new_rate(self) -> float | None:
         """Its frames a second, where there is something new to tell; None where there is not, or it is leaving."""
@@ -153,4 +159,10 @@ class CameraRun:
         """The camera has ended; returns the rest."""
         if self._shared.options.glimpses is not None:
             self._shared.options.glimpses.forget(self.name)
-        return self._located.flush()
+        records = self._final(self._located.flush())
+        if self._site is not None:
+            self._site.end()
+        return records
+
+    def _final(self, records: list[Record]) -> list[Record]:
+        return records if self._site is None else self._site.located(records)

@@ -150,6 +150,11 @@ class LiveRun:
         Raises:
             UsageError: A camera of that name is there already, or the run has ended.
         """
+        chosen = chosen or CameraOptions()
+        if (sites := self._options.sites) is not None:
+            # Reads a file: outside the lock, which who scores waits for.
+            locator = chosen.locator or self._options.locator
+            sites.prepare(source.name, chosen.detector or self._detector, locator, self._options.stride)
         with self._changing:
             if self._ended:
                 raise UsageError(f"the run has ended; camera {source.name!r} needs a new one")
@@ -159,7 +164,7 @@ class LiveRun:
             self._times[source.name] += 1
             # A camera that comes a second time counts its segments from 0 again: its events need other ids.
             run = self.run_id if (times := self._times[source.name]) == 1 else f"{self.run_id}.{times}"
-            camera = CameraRun(source, self._shared, run, chosen or CameraOptions())
+            camera = CameraRun(source, self._shared, run, chosen)
             # There before its first frame is: the loop looks it up by its name.
             self._cameras[source.name] = camera
             try:

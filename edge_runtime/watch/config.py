@@ -21,8 +21,9 @@ from edge_runtime.bundle.keys import is_key_line
 from edge_runtime.errors import UsageError
 from edge_runtime.files import printable, shown_path
 from edge_runtime.inference.providers import AUTO, find_provider
+from edge_runtime.site.wish import AlarmWish
 from edge_runtime.video.sources import Source, file_at, parse_source
-from edge_runtime.watch.config_settings import VERSION, CameraSettings, Configuration
+from edge_runtime.watch.config_settings import VERSION, AlarmSettings, CameraSettings, Configuration
 from edge_runtime.watch.config_yaml import (
     Parsed,
     Place,
@@ -53,6 +54,7 @@ _PATHS = {
     "spool": ("path",),
     "clips": ("path",),
     "feedback": ("path",),
+    "site": ("path",),
 }
 
 
@@ -66,6 +68,7 @@ class PlannedCamera:
         schedule: When it is watched; None: always.
         enabled: Whether it is watched at all.
         bundle: Another than the run's.
+        alarm: What makes an event there. It can change while the camera goes on.
     """
 
     source: Source
@@ -73,6 +76,7 @@ class PlannedCamera:
     schedule: Schedule | None = None
     enabled: bool = True
     bundle: Path | None = None
+    alarm: AlarmWish = field(default_factory=AlarmWish)
 
     @property
     def watching(self) -> tuple[Source, CameraOptions, Path | None]:
@@ -101,6 +105,18 @@ class Plan:
     cameras: tuple[PlannedCamera, ...]
     warnings: tuple[str, ...]
     files: tuple[Path, ...] = field(default=())
+
+
+def wish(settings: AlarmSettings | None) -> AlarmWish:
+    """What a part of the configuration says of alarms."""
+    if settings is None:
+        return AlarmWish()
+    return AlarmWish(
+        threshold=settings.threshold,
+        budget_per_day=settings.budget_per_day,
+        min_duration_s=settings.min_duration,
+        cooldown_s=settings.cooldown,
+    )
 
 
 def read_plan(
@@ -261,7 +277,8 @@ class _Reader:
             schedule = self._as_usage((*place, "schedule"), lambda: Schedule.parse(hours, zone))
         options = CameraOptions(locator=camera.locator or configuration.locator, mask=mask, priority=camera.priority)
         bundle = None if camera.bundle is None else Path(camera.bundle)
-        return PlannedCamera(source, options, schedule, camera.enabled, bundle)
+        alarm = wish(camera.alarm).over(wish(configuration.alarm))
+        return PlannedCamera(source, options, schedule, camera.enabled, bundle, alarm)
 
     def _zone(self, name: str | None) -> tzinfo | None:
         if name is None:

@@ -18,6 +18,7 @@ VERSION = 1
 
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
+UpToADay = Annotated[float, Meta(ge=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Text = Annotated[str, Meta(min_length=1)]
 Locator = Literal["full", "low_latency"]
@@ -200,6 +201,37 @@ class ClipsSettings(Settings, frozen=True):
     buffer_mb: Annotated[float, Meta(ge=1, le=10_000)] = 32.0
 
 
+class AlarmSettings(Settings, frozen=True):
+    """What makes an event; what a camera's own `alarm` leaves out is as in the one at the top.
+
+    Attributes:
+        threshold: A smoothed score above it is anomalous, instead of above the locator's.
+        budget_per_day: Instead of a threshold: so many events in 24 hours of watching. The locator's threshold holds
+            until 10,000 segments were seen, and more for less than two a day.
+        min_duration: Seconds that an event lasts before it is told.
+        cooldown: What begins within so many seconds after an event's end is not told, and begins them anew.
+    """
+
+    threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
+    budget_per_day: Annotated[float, Meta(ge=0.05, le=10_000)] | None = None
+    min_duration: UpToADay | None = None
+    cooldown: UpToADay | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and self.budget_per_day is not None:
+            raise ValueError("threshold and budget_per_day exclude each other; leave one of them out")
+
+
+class SiteSettings(Settings, frozen=True):
+    """What is learned of live cameras: what is usual there, budgets, and the alarms that were set on the page.
+
+    Attributes:
+        path: A folder; by default that of `feedback`, or else the bundle's name with `.site`.
+    """
+
+    path: Text | None = None
+
+
 class FeedbackSettings(Settings, frozen=True):
     """What is kept for operators to mark, and the scorers that learn from it.
 
@@ -226,6 +258,7 @@ class CameraSettings(Settings, frozen=True):
         schedule: When it is watched: `mon-fri 22:00-06:00; sat-sun 00:00-24:00`, or a list of such.
         mask: What is blanked before the model sees it: polygons, each a list of points [x, y] or a text `x,y,x,y,…`,
             in fractions of the picture from its upper left corner.
+        alarm: What makes an event at this camera.
         bundle: Instead of the one above, for a live camera. Bundles that `hh-offline recalibrate` made of one another
             share their graphs.
     """
@@ -237,6 +270,7 @@ class CameraSettings(Settings, frozen=True):
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
     schedule: str | list[str] | None = None
     mask: str | list[str | list[Point]] | None = None
+    alarm: AlarmSettings | None = None
     bundle: Text | None = None
 
 
@@ -257,6 +291,7 @@ class Configuration(Settings, frozen=True):
         max_batch: How many segments are scored in one call, at most; by default 8 on a GPU and 1 elsewhere.
         max_wait_ms: How long a segment waits for others of its batch.
         timezone: Of all schedules, as `Europe/Berlin`; by default the system's.
+        alarm: What makes an event.
         output: Where records go.
         mqtt: A broker that takes them.
         webhook: Servers that they are posted to.
@@ -264,6 +299,8 @@ class Configuration(Settings, frozen=True):
         spool: Where records wait for outputs that are down.
         clips: Where snapshots and clips of events are kept.
         feedback: Keeps features, no pictures, so that false alarms and missed events can be marked; `{}` is enough.
+        site: Learns what is usual at live cameras and tells when it changes; `{}` is enough. A budget and `feedback`
+            bring it along.
         cameras: The cameras by name: letters, digits, `_`, `.` and `-`.
     """
 
@@ -279,6 +316,7 @@ class Configuration(Settings, frozen=True):
     max_batch: Count | None = None
     max_wait_ms: Annotated[float, Meta(ge=0, le=60_000)] = 0.0
     timezone: Text | None = None
+    alarm: AlarmSettings | None = None
     output: OutputSettings | None = None
     mqtt: MqttSettings | None = None
     webhook: list[WebhookSettings] = []
@@ -286,6 +324,7 @@ class Configuration(Settings, frozen=True):
     spool: SpoolSettings | None = None
     clips: ClipsSettings | None = None
     feedback: FeedbackSettings | None = None
+    site: SiteSettings | None = None
     cameras: dict[str, CameraSettings] = {}
 
 

@@ -169,13 +169,20 @@ class CameraFeed:
                 self._read = tuple(quality for quality in qualities if quality != "ok")
                 self._tell_quality(detail, seconds)
 
-    def on_drift(self, drifted: bool, detail: str, seconds: float) -> None:
-        """Take what is found in what the model sees of its segments; told together with what is seen here."""
+    def on_drift(self, drifted: bool, detail: str, seconds: float, since_s: float | None = None) -> None:
+        """Take what is found in what the model sees of its segments; told together with what is seen here.
+
+        Args:
+            drifted: Whether its pictures are strange from now on.
+            detail: A sentence that says it.
+            seconds: When that was found.
+            since_s: When it began, where that is known.
+        """
         with self._lock:
             if not self._closed:
                 self._drifted = drifted
                 # Segments are scored some time after they ended; what was told since then stays told.
-                self._tell_quality(detail, max(seconds, self._told_since[-1][0]))
+                self._tell_quality(detail, max(seconds, self._told_since[-1][0]), since_s if drifted else None)
 
     def finish(self) -> None:
         """The run ends: what there is of the running segment is put in the backlog, and nothing after it."""
@@ -194,7 +201,7 @@ class CameraFeed:
         if change is not None:
             self._tell_quality(change.detail, change.seconds)
 
-    def _tell_quality(self, detail: str, seconds: float) -> None:
+    def _tell_quality(self, detail: str, seconds: float, since_s: float | None = None) -> None:
         wrong = {*self._watch.qualities, *self._read, *(("drifted",) if self._drifted else ())}
         found: tuple[Quality, ...] = tuple(quality for quality in get_args(Quality) if quality in wrong)
         if found == self.quality:
@@ -202,10 +209,16 @@ class CameraFeed:
         log.log(logging.WARNING if found else logging.INFO, "camera %s: %s", self.camera, detail)
         self._told_since.append((seconds, found))
         self._judged = True
-        self._put_state(self._state or "online", detail, seconds, None, with_quality=True)
+        self._put_state(self._state or "online", detail, seconds, None, with_quality=True, since_s=since_s)
 
     def _put_state(
-        self, state: CameraState, detail: str, seconds: float, reason: CameraReason | None, with_quality: bool
+        self,
+        state: CameraState,
+        detail: str,
+        seconds: float,
+        reason: CameraReason | None,
+        with_quality: bool,
+        since_s: float | None = None,
     ) -> None:
         self._backlog.put(
             self.camera,
@@ -216,6 +229,7 @@ class CameraFeed:
                 reason=reason or UNSET,
                 quality=(list(self.quality) or ["ok"]) if with_quality else UNSET,
                 time=self._clock.utc(seconds) if self._clock else UNSET,
+                since=self._clock.utc(since_s) if self._clock and since_s is not None else UNSET,
             ),
         )
 

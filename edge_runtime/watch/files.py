@@ -183,6 +183,8 @@ class FileRun:
                 stride=self._options.stride,
                 reuse_unchanged=self._options.reuse_unchanged,
             )
+            if own.alarm is not None:
+                stream.alarm = own.alarm.alarm(stream.alarm.threshold)
             tally = Tally(None if self._options.reuse_unchanged is None else stream.encoder)
 
             def frames_done(frames: int) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
+from edge_runtime.site.sites import Sites
+from edge_runtime.site.wish import AlarmWish
 from edge_runtime.stream.difference import check_levels
 from edge_runtime.stream.segments import Clock, Encode
 from edge_runtime.watch.figures import RunFigures
@@ -29,12 +31,15 @@ class CameraOptions:
         priority: Cameras of a higher one are scored first; where time is short, the others' segments are left out.
         mask: What is made black before the model sees a frame.
         detector: Instead of the run's: another bundle.
+        alarm: Of a file: what makes an event, instead of the locator's threshold alone. Of live cameras the run's
+            `sites` says it, and may change it meanwhile.
     """
 
     locator: str | None = None
     priority: int = 0
     mask: Mask | None = None
     detector: Detector | None = None
+    alarm: AlarmWish | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,7 @@ class RunOptions:
         rate: Told about every 10 seconds how many frames a second each live camera gives, and 0 when it stops.
         figures: Told of the run, to look at what it counts.
         glimpses: Shows the newest picture of each live camera to whoever asks.
+        sites: What makes events at live cameras, and what is usual there; None: the locator's threshold alone.
 
     Raises:
         UsageError: No such grey levels, or no such batch.
@@ -72,6 +78,7 @@ class RunOptions:
     rate: TellRate | None = None
     figures: RunFigures | None = None
     glimpses: Glimpses | None = None
+    sites: Sites | None = None
 
     def __post_init__(self) -> None:
         if self.reuse_unchanged is not None:

@@ -22,7 +22,7 @@ from edge_runtime.watch.stopping import Stop
 log = logging.getLogger(__name__)
 
 # What can change while a run lasts; all else waits for the next one.
-_CHANGES = {"version", "cameras", "locator", "timezone"}
+_CHANGES = {"version", "cameras", "locator", "timezone", "alarm"}
 
 # Of the configuration's files, in order.
 _Stamps = tuple[FileStamp | None, ...]
@@ -62,6 +62,8 @@ class Supervisor:
     Attributes:
         plan: What holds now.
         board: Shows which cameras there are, whether they are paused, and why one is not watched. By default nothing.
+        planned: Told of every plan that takes the place of one before, in the supervisor's thread: alarms change
+            without their cameras being begun anew. By default nobody.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Supervisor:
         self._tick_s, self._now = tick_s, now
         self._asked = asked or threading.Event()
         self.board: CameraBoard = Boards()
+        self.planned: Callable[[Plan], None] = lambda _: None
         # Around what is paused and which cameras there are, and telling it, so that the newest is told last.
         self._lock = threading.RLock()
         self._paused: set[str] = set()
@@ -154,8 +157,10 @@ class Supervisor:
         try:
             while not (self._ended or stop.is_set()):
                 self._reconcile(run, stop)
-                asked = self._asked.wait(self._tick_s)
-                self._asked.clear()
+                self._asked.wait(self._tick_s)
+                # Looked at once: who asks behind that is heard the next time, and none is cleared unheard.
+                if asked := self._asked.is_set():
+                    self._asked.clear()
                 if not self._ended and (asked or self._has_changed()):
                     self._read_again()
         except BaseException as error:  # noqa: BLE001  raised where the run ends
@@ -282,6 +287,7 @@ class Supervisor:
                 self.board.forget(name)
             for name in after.keys() - before.keys():
                 self.board.announce(name)
+        self.planned(plan)
 
     @property
     def _shown(self) -> str:

@@ -17,13 +17,15 @@ import edge_runtime
 _BUILT_IN = (object, BaseException, ValueError, msgspec.Struct)
 # Public classes have methods that serve hh-edge's own loop: nothing is promised of them (docs/reference/api.md).
 NOT_PROMISED = {
-    "Bundle": {"__init__", "golden", "graph_hashes"},
+    "Alarm": {"in_segments", "lasts", "quiet_again"},
+    "Bundle": {"__init__", "calibration", "golden", "graph_hashes"},
     "Detector": {
         "cutting",
         "encode",
         "encoder",
         "located",
         "probabilities",
+        "score_features",
         "score_segment",
         "self_test",
         "sum_up_unscored",
@@ -71,9 +73,10 @@ def _inherited(value: type) -> dict[str, Any]:
 def _member(value: type, name: str) -> str | None:
     member = inspect.getattr_static(value, name)
     if isinstance(member, property):
-        return (
-            f"{name}: {_shown(member.fget.__annotations__.get('return', '?'))} (read only)" if member.fget else None
-        )
+        if member.fget is None:
+            return None
+        only = "" if member.fset else " (read only)"
+        return f"{name}: {_shown(member.fget.__annotations__.get('return', '?'))}{only}"
     if isinstance(member, classmethod | staticmethod):
         return f"{type(member).__name__} {name}{_parameters(member.__func__)}"
     if inspect.isfunction(member):

@@ -60,6 +60,8 @@ def test_the_example_can_be_run(bundle_dir: Path, tmp_path: Path) -> None:
     done = hh_edge("run", "--config", path, "--check-config", "--bundle", bundle_dir)
     assert done.returncode == 0, done.stderr
     assert "mqtt, webhook, frigate, spool" in done.stdout
+    assert "alarm at least 6 s, cooldown 60 s" in done.stdout
+    assert re.search(r"^site +\S+\.site$", done.stdout, re.MULTILINE)
     assert "s3cret" not in done.stdout + done.stderr
     assert sorted(os.listdir(tmp_path)) == ["cameras.yaml", "secrets.yaml"]
 
@@ -233,6 +235,30 @@ def test_a_camera_that_runs_is_not_touched_when_another_comes(
     run.wait_for(lambda: len(of_type(run.records, "segment")) >= 2)
     assert run.end(signal.SIGINT) == 130
     assert run.states("gate") == ["online"]
+
+
+def test_an_alarm_changes_while_its_camera_goes_on_and_what_was_learned_is_kept(
+    bundle_dir: Path, tmp_path: Path, rtsp_server: Callable[..., RtspServer]
+) -> None:
+    server = rtsp_server(size=(320, 240), fps=15)
+    path = tmp_path / "cameras.yaml"
+    head = f"version: 1\nbundle: {bundle_dir}\nsite: {{path: learned}}\n"
+    camera = f"cameras: {{gate: {{source: {server.url}}}}}\n"
+    run = Run("--config", write(path, f"{head}alarm: {{threshold: 1}}\n{camera}"))
+    run.wait_for(lambda: len(of_type(run.records, "segment")) >= 1)
+    write(path, f"{head}alarm: {{threshold: 0, min_duration: 4}}\n{camera}")
+    run.child.send_signal(signal.SIGHUP)
+    run.wait_for(lambda: len(of_type(run.records, "event")) >= 1)
+    assert run.end() == 0
+    segments, events = of_type(run.records, "segment"), of_type(run.records, "event")
+    assert [one["index"] for one in segments] == list(range(len(segments)))
+    assert segments[0]["anomalous"] is False
+    assert all(0 < one["p"] <= 1 for one in segments)
+    # Told with its second segment, of both.
+    assert events[0]["state"] == "new"
+    assert events[0]["end_s"] - events[0]["start_s"] > 4
+    assert run.states("gate") == ["online"]
+    assert [one.suffix for one in (tmp_path / "learned").iterdir()] == [".npz"]
 
 
 def test_an_error_is_json_too(bundle_dir: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ bundle: {bundle}
 output: {{path: {folder}/records.jsonl}}
 spool: {{path: {folder}/spool}}
 clips: {{path: {folder}/clips}}
+site: {{path: {folder}/learned}}
 mqtt: {{host: 127.0.0.1, port: {mqtt}}}
 webhook: [{{url: "http://127.0.0.1:{hook}/x", secret: {secret}}}]
 cameras:
@@ -60,6 +61,7 @@ def test_what_works_and_what_does_not(
         "webhook": "ok",
         "spool": "ok",
         "clips": "ok",
+        "site": "ok",
     }
     assert "pictures of 320 x 240" in found["camera gate"].found
     assert found["camera yard"].found.endswith(": refused")

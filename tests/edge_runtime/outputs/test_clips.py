@@ -347,6 +347,30 @@ def test_records_let_go_what_no_event_can_need_any_more(tmp_path: Path) -> None:
         assert film.filmed.ring.read(3.0, 10.0).start_s == pytest.approx(6.0)
 
 
+def test_what_may_yet_become_an_event_is_kept_from_its_first_segment_on(tmp_path: Path) -> None:
+    film = Film.of()
+    with clips_of(tmp_path, {"gate": film}, pre_roll_s=1.0, post_roll_s=0.0) as clips:
+        film.send(4.0)
+        clips.write(SegmentRecord("gate", 0, 0, 30, 1.0, 4.0, 0.1, 0.1, False))
+        # An event that is told once it has lasted for nine seconds.
+        for index, end_s in enumerate((7.0, 10.0, 13.0), start=1):
+            film.send(end_s)
+            clips.write(SegmentRecord("gate", index, 0, 30, end_s - 3.0, end_s, 0.9, 0.9, True))
+        clips.write(event("new", 4.0, 13.0))
+        film.send(16.0)
+        clips.write(SegmentRecord("gate", 4, 0, 30, 13.0, 16.0, 0.9, 0.9, True))
+        clips.write(event("update", 4.0, 16.0))
+        # Told, it is its clip's: memory holds what may begin later.
+        assert film.filmed.ring.read(3.0, 16.0).start_s == pytest.approx(12.0)
+        film.send(20.0)
+        clips.write(SegmentRecord("gate", 5, 0, 30, 16.0, 19.0, 0.1, 0.1, False))
+        clips.write(event("end", 4.0, 16.0))
+    _, first, count, _ = played(the_clip(tmp_path))
+    # Key frames are one second apart: from 3 s to 16 s.
+    assert first == 0.0
+    assert count == pytest.approx(13 * FPS + 1, abs=1)
+
+
 def test_of_files_no_clips_are_made_which_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with clips_of(tmp_path, {}) as clips:

@@ -110,6 +110,26 @@ def test_the_budget_is_kept_where_scores_are_drawn_alike(seed):
     assert 1 / 1.5 <= events / in_force_days / 20.0 <= 1.5
 
 
+@pytest.mark.parametrize(("recent", "kept_within"), [(budget.RECENT, True), (budget.PARTS, False)])
+def test_where_events_double_every_week_the_last_days_keep_the_budget(monkeypatch, recent, kept_within):
+    """Three weeks of segments of half a minute; without a word of the last days the budget is not kept."""
+    step_s, per_day, weeks = 32.0, 20.0, 3
+    monkeypatch.setattr(budget, "PART", 5400)
+    monkeypatch.setattr(budget, "RECENT", recent)
+    rng = np.random.default_rng(0)
+    count = int(weeks * 7 * DAY_S / step_s)
+    odds = rng.exponential(0.3, count) - 3 + 0.3 * np.log(2) * np.arange(count) / count * weeks
+    kept, events, anomalous, in_force = Budget(per_day, 0.5, step_s), 0, False, 0
+    for index, score in enumerate(1 / (1 + np.exp(-odds))):
+        above = score > kept.threshold.value
+        in_force += kept.threshold.by_budget
+        events += bool(kept.threshold.by_budget and above and not anomalous)
+        anomalous = above
+        kept.push(index, float(score))
+    factor = events / (in_force * step_s / DAY_S) / per_day
+    assert (1 / 1.5 <= factor <= 1.5) == kept_within
+
+
 @settings(max_examples=20)
 @given(st.lists(st.floats(0, 1), max_size=60))
 def test_what_was_kept_goes_on_as_before(scores):
@@ -130,7 +150,11 @@ def test_counts_of_other_events_are_not_taken_over():
 
 def test_arrays_of_something_else_are_refused():
     arrays = EventCounts().arrays()
-    for name, wrong in (("now", np.zeros(3)), ("sizes", np.array([-1, 0, 1, 0]))):
+    for name, wrong in (
+        ("parts", np.zeros(3)),
+        ("parts", np.zeros((99, 1024), np.int64)),
+        ("sizes", np.array([-1, 0, 1])),
+    ):
         with pytest.raises(ValueError):
             EventCounts().restore(arrays | {name: wrong})
 
@@ -143,11 +167,11 @@ def test_a_real_event_is_taken_out():
 
 
 def test_memory_stays_and_old_events_are_forgotten(monkeypatch):
-    monkeypatch.setattr(budget, "GENERATION", 50)
+    monkeypatch.setattr(budget, "PART", 10)
     counts = EventCounts()
     for index in range(0, 1000, 2):
         counts.push(index, 0.9 if index < 500 else 0.001)
-    assert 50 <= counts.segments <= 100
+    assert 10 * (budget.PARTS - 1) <= counts.segments <= 10 * budget.PARTS
     assert counts.counts[np.searchsorted(LEVELS, 0.5)] == 0
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from msgspec import UNSET
 
-from edge_runtime.records import SegmentRecord
-from edge_runtime.site.budget import LEAST_SEGMENTS, Budget
+from edge_runtime.records import Record, SegmentRecord
+from edge_runtime.site.alarms import Alarms, AlarmWish
+from edge_runtime.site.budget import LEAST_SEGMENTS
 from edge_runtime.site.drift import BLOCK, LEARNING, DriftSpace
-from edge_runtime.site.watching import Known, SiteWatch
+from edge_runtime.site.pvalues import OWN_FROM
+from edge_runtime.site.state import Keeper, state_path
+from edge_runtime.site.watching import Known, Scored, SiteStream, SiteWatch
 from edge_runtime.stream.segments import Segment
 
 SIZE, STEP_S = 4, 3.2
 NO_PIXELS = np.zeros((1, 1, 1, 3), np.uint8)
+SCORED = Scored(locator="sigma 0", threshold=0.65, step_s=STEP_S)
+
+Told = list[tuple[str, bool, str, float | None]]
 
 
 def known() -> Known:
@@ -40,22 +48,43 @@ def record(camera: str, index: int, score: float) -> SegmentRecord:
     )
 
 
-def watch(folder=None, told=None, scores_of="full") -> SiteWatch:
-    return SiteWatch(
-        known(),
-        "id",
-        folder,
-        scores_of=scores_of,
-        budget_of=lambda name: Budget(2.0, 0.65, STEP_S) if name == "gate" else None,
-        tell=lambda camera, change: None if told is None else told.append((camera, change)),
-    )
+class Run:
+    """One run over a site, whose gate has a budget."""
 
+    def __init__(self, folder: Path | None = None, bundle_id: str = "id", *, calibrated: bool = True) -> None:
+        self.told: Told = []
+        self.scorer = ""
+        self.alarms = Alarms()
+        self.alarms.configure({"gate": AlarmWish(budget_per_day=2.0)})
+        self.keeper = Keeper()
+        self.watch = SiteWatch(
+            known() if calibrated else None, bundle_id, self.alarms, folder, self.keeper, lambda: self.scorer
+        )
+        self.streams: dict[str, SiteStream] = {}
 
-def live(site: SiteWatch, camera: str, segments: range, view: float = 0.0) -> None:
-    rng = np.random.default_rng(segments.start)
-    for index in segments:
-        site.seen(camera, segment(index), view + rng.standard_normal(SIZE).astype(np.float32), 0.1)
-        site.located(record(camera, index, float(rng.uniform(0, 0.4))))
+    def begin(self, camera: str, scored: Scored = SCORED) -> None:
+        def tell(drifted: bool, detail: str, seconds: float, since_s: float | None) -> None:
+            assert since_s is None or since_s <= seconds
+            self.told.append((camera, drifted, detail, since_s))
+
+        self.streams[camera] = self.watch.begin(camera, scored, lambda alarm: None, tell)
+
+    def live(self, camera: str, segments: range, view: float = 0.0) -> list[Record]:
+        if camera not in self.streams:
+            self.begin(camera)
+        rng = np.random.default_rng(segments.start)
+        records: list[Record] = []
+        for index in segments:
+            self.watch.seen(camera, segment(index), view + rng.standard_normal(SIZE).astype(np.float32), 0.1)
+            records += self.streams[camera].located([record(camera, index, float(rng.uniform(0, 0.4)))])
+        return records
+
+    def end(self, camera: str) -> None:
+        self.streams.pop(camera).end()
+
+    def close(self) -> None:
+        self.watch.close()
+        self.keeper.close(60.0)
 
 
 def test_what_a_bundle_says_of_its_calibration_is_taken_as_it_stands():
@@ -79,69 +108,188 @@ def test_what_a_bundle_says_of_its_calibration_is_taken_as_it_stands():
 
 
 def test_two_cameras_are_two_sites():
-    told = []
-    site = watch(told=told)
+    site = Run()
     learned = LEARNING * BLOCK
-    live(site, "gate", range(learned))
-    live(site, "yard", range(500))
-    live(site, "gate", range(learned, learned + 40), view=4.0)
-    live(site, "yard", range(500, 540), view=4.0)
-    ((camera, change),) = told
-    assert (camera, change.drifted) == ("gate", True)
+    site.live("gate", range(learned))
+    site.live("yard", range(500))
+    site.live("gate", range(learned, learned + 40), view=4.0)
+    site.live("yard", range(500, 540), view=4.0)
+    ((camera, drifted, _, since_s),) = site.told
+    assert (camera, drifted) == ("gate", True)
+    # From a block before the first strange one on, at most.
+    assert learned - BLOCK <= since_s / STEP_S <= learned + BLOCK
     # Scores up to 0.4 were usual: the budget's threshold is below the calibrated one, and only the gate has a budget.
-    threshold = site.threshold("gate")
-    assert threshold is not None
-    assert threshold < 0.65
-    assert site.threshold("yard") is None
+    assert site.alarms.of("gate").by == "budget"
+    assert site.alarms.of("gate").threshold < 0.65
+    assert site.alarms.of("yard").by == "bundle"
+
+
+def test_a_camera_that_comes_back_still_drifted_is_told_again():
+    site = Run()
+    learned = LEARNING * BLOCK
+    site.live("gate", range(learned))
+    site.live("gate", range(learned, learned + 40), view=4.0)
+    site.end("gate")
+    site.live("gate", range(learned + 40, learned + 80), view=4.0)
+    assert [one[1] for one in site.told] == [True, True]
+    assert site.told[0][2:] == site.told[1][2:]
+    site.live("gate", range(learned + 80, learned + 140))
+    assert [one[1] for one in site.told] == [True, True, False]
+
+
+def test_an_operator_may_call_the_pictures_usual():
+    site = Run()
+    learned = LEARNING * BLOCK
+    site.live("gate", range(learned))
+    site.live("gate", range(learned, learned + 40), view=4.0)
+    site.watch.accepted.add("gate")
+    site.live("gate", range(learned + 40, learned + 200), view=4.0)
+    assert [one[1] for one in site.told] == [True, False]
+    assert "as was said" in site.told[1][2]
+
+
+def test_every_segment_says_how_rare_its_score_is():
+    site = Run()
+    first, *_ = site.live("gate", range(OWN_FROM + 50))
+    (high,) = site.streams["gate"].located([record("gate", OWN_FROM + 50, 0.99)])
+    assert first.p == pytest.approx((1 + np.sum(np.linspace(0, 0.5, 300) >= first.score)) / 301)
+    assert high.p == pytest.approx(1 / (1 + site.watch.camera("gate").pvalues.quiet))
+    assert high.p < 1 / OWN_FROM
+
+
+def test_a_bundle_that_says_nothing_of_its_calibration_goes_on_without():
+    site = Run(calibrated=False)
+    records = site.live("gate", range(OWN_FROM + 50))
+    assert records[0].p is UNSET
+    assert 0 < records[-1].p <= 1
+    assert site.watch.camera("gate").drift is None
+    assert site.told == []
+
+
+def test_another_scorer_begins_scores_anew_and_keeps_the_views():
+    site = Run()
+    site.live("gate", range(LEAST_SEGMENTS))
+    assert site.alarms.of("gate").by == "budget"
+    left = site.watch.camera("gate").drift.learning_left
+    site.scorer = "scorer of ten marks"
+    (later,) = site.live("gate", range(LEAST_SEGMENTS, LEAST_SEGMENTS + 1))
+    # The calibration's normals were scored by the bundle's own.
+    assert later.p is UNSET
+    assert site.alarms.of("gate").missing_segments == LEAST_SEGMENTS - 1
+    assert site.watch.camera("gate").drift.learning_left == left
+
+
+def test_another_locator_counts_anew_and_keeps_p_values():
+    site = Run()
+    site.live("gate", range(200))
+    quiet = site.watch.camera("gate").pvalues.quiet
+    site.end("gate")
+    site.begin("gate", Scored(locator="sigma 2", threshold=0.5, step_s=STEP_S))
+    assert site.alarms.of("gate").missing_segments == LEAST_SEGMENTS
+    assert site.alarms.of("gate").threshold == 0.5
+    assert site.watch.camera("gate").pvalues.quiet == quiet
 
 
 def test_the_next_run_goes_on_where_the_last_one_ended(tmp_path):
-    first = watch(tmp_path)
-    live(first, "gate", range(LEAST_SEGMENTS + 100))
+    first = Run(tmp_path)
+    first.live("gate", range(LEAST_SEGMENTS + 100))
     first.close()
-    second = watch(tmp_path)
-    assert second.threshold("gate") == first.threshold("gate") is not None
+    second = Run(tmp_path)
+    second.begin("gate")
+    assert second.alarms.of("gate") == first.alarms.of("gate")
+    assert second.alarms.of("gate").by == "budget"
     for score in (0.1, 0.39, 0.9):
-        assert second.camera("gate").pvalues.of(score) == first.camera("gate").pvalues.of(score)
-    assert second.camera("gate").drift.learning_left == first.camera("gate").drift.learning_left
-    other = watch(tmp_path, scores_of="another scorer")
-    assert other.threshold("gate") is None
-    assert other.camera("gate").drift.learning_left == first.camera("gate").drift.learning_left
+        assert second.watch.camera("gate").pvalues.of(score) == first.watch.camera("gate").pvalues.of(score)
+    assert second.watch.camera("gate").drift.learning_left == first.watch.camera("gate").drift.learning_left
+    other = Run(tmp_path)
+    other.begin("gate", Scored(locator="sigma 2", threshold=0.65, step_s=STEP_S))
+    assert other.alarms.of("gate").by == "bundle"
+    assert other.watch.camera("gate").drift.learning_left == first.watch.camera("gate").drift.learning_left
+    stranger = Run(tmp_path, bundle_id="another")
+    stranger.begin("gate")
+    assert stranger.watch.camera("gate").drift.learning_left == LEARNING
 
 
 def test_a_killed_run_loses_ten_minutes_at_most(tmp_path):
-    killed = watch(tmp_path)
-    live(killed, "gate", range(400))
-    killed._pool.shutdown()  # as written by then
-    assert watch(tmp_path).camera("gate").budget.events.segments >= 188
+    killed = Run(tmp_path)
+    killed.live("gate", range(400))
+    killed.keeper.close(60.0)  # as written by then
+    after = Run(tmp_path)
+    after.begin("gate")
+    assert after.alarms.of("gate").missing_segments <= LEAST_SEGMENTS - 188
+
+
+def test_a_camera_that_leaves_is_kept_at_once(tmp_path):
+    site = Run(tmp_path)
+    site.live("gate", range(50))
+    site.end("gate")
+    site.keeper.close(60.0)
+    assert state_path(tmp_path, "gate").is_file()
+
+
+def test_a_camera_that_another_detector_scores_now_is_left_to_that(tmp_path):
+    one, two = Run(tmp_path), Run(tmp_path, bundle_id="another")
+    one.live("gate", range(50))
+    one.watch.forget("gate")
+    two.live("gate", range(50))
+    two.close()
+    kept = state_path(tmp_path, "gate").read_bytes()
+    one.close()
+    assert state_path(tmp_path, "gate").read_bytes() == kept
 
 
 def test_a_state_whose_arrays_contradict_each_other_is_set_aside(tmp_path, caplog):
-    site = watch(tmp_path)
-    live(site, "gate", range(50))
-    site.camera("gate").parts()["pvalues"]["now_counts"][0] = -5
+    site = Run(tmp_path)
+    site.live("gate", range(50))
+    site.watch.camera("gate").pvalues.arrays()["now_counts"][0] = -5
     site.close()
-    assert watch(tmp_path).camera("gate").pvalues.quiet == 0
+    after = Run(tmp_path)
+    after.begin("gate")
+    assert after.watch.camera("gate").pvalues.quiet == 0
     assert "learned anew" in caplog.text
     assert list(tmp_path.glob("*.damaged"))
 
 
 def test_a_disk_that_fails_is_told_once_and_ends_nothing(tmp_path, caplog):
     folder = tmp_path / "sites"
-    site = watch(folder)
+    folder.mkdir()
+    site = Run(folder)
     folder.rmdir()
-    live(site, "gate", range(800))
+    site.live("gate", range(800))
     site.close()
-    assert [one.message for one in caplog.records if "kept in memory" in one.message]
     assert caplog.text.count("kept in memory") == 1
 
 
 def test_segments_whose_picture_is_known_to_be_wrong_teach_nothing():
-    site = watch()
+    site = Run()
+    site.begin("gate")
     for index in range(100):
-        site.seen("gate", segment(index, ("covered",)), np.full(SIZE, 9.0), 0.1)
-    assert site.camera("gate").drift.distance is None
+        site.watch.seen("gate", segment(index, ("covered",)), np.full(SIZE, 9.0), 0.1)
+    assert site.watch.camera("gate").drift.distance is None
     # What drift itself told does not keep it from seeing that end.
     for index in range(100):
-        site.seen("gate", segment(index, ("drifted",)), np.zeros(SIZE), 0.1)
-    assert site.camera("gate").drift.distance == pytest.approx(0.0)
+        site.watch.seen("gate", segment(index, ("drifted",)), np.zeros(SIZE), 0.1)
+    assert site.watch.camera("gate").drift.distance == pytest.approx(0.0)
+
+
+def test_a_run_that_learns_nothing_looks_after_alarms_alone(tmp_path):
+    alarms = Alarms()
+    alarms.configure({"gate": AlarmWish(threshold=0.8)})
+    keeper, given = Keeper(), []
+    watch = SiteWatch(None, "id", alarms, tmp_path, keeper, learns=False)
+    stream = watch.begin("gate", SCORED, given.append, lambda *_: None)
+    told = record("gate", 0, 0.2)
+    assert stream.located([told]) == [told]
+    stream.end()
+    watch.close()
+    keeper.close(60.0)
+    assert [alarm.threshold for alarm in given] == [0.8]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_real_event_is_taken_out_of_the_count():
+    site = Run()
+    site.begin("gate")
+    site.streams["gate"].located([record("gate", 0, 0.9)])
+    site.watch.discount("gate", 0.9)
+    assert not site.alarms.arrays("gate")["parts"].any()

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import UsageError
+from edge_runtime.site.wish import AlarmWish
 from edge_runtime.watch import config
 from edge_runtime.watch.config import Plan, read_plan
 from edge_runtime.watch.config_settings import json_schema
+from edge_runtime.watch.sites import folder_of, learns
 
 SCHEMA = ROOT / "docs" / "cameras.schema.json"
 HEAD = "version: 1\n"
@@ -89,6 +91,66 @@ cameras:
     assert desk.options.mask is not None
     assert len(desk.options.mask.polygons) == 2
     assert (on.source.name, on.source.target, on.options.priority) == ("on", str(tmp_path / "clips/a.mp4"), 5)
+
+
+def test_what_a_cameras_own_alarm_leaves_out_is_as_at_the_top(tmp_path: Path) -> None:
+    plan = read(
+        tmp_path,
+        """
+version: 1
+alarm: {budget_per_day: 2, cooldown: 60}
+site: {path: learned}
+cameras:
+  gate: {source: "rtsp://10.0.0.7/s"}
+  yard: {source: "rtsp://10.0.0.8/s", alarm: {threshold: 0.8, min_duration: 6.4}}
+  dock: {source: "rtsp://10.0.0.9/s", alarm: {budget_per_day: 0.5, cooldown: 0}}
+""",
+    )
+    assert [camera.alarm for camera in plan.cameras] == [
+        AlarmWish(budget_per_day=2, cooldown_s=60),
+        AlarmWish(threshold=0.8, min_duration_s=6.4, cooldown_s=60),
+        AlarmWish(budget_per_day=0.5, cooldown_s=0),
+    ]
+    assert folder_of(plan.configuration) == tmp_path / "learned"
+
+
+@pytest.mark.parametrize(
+    ("parts", "folder"),
+    [
+        ("", None),
+        ("alarm: {threshold: 0.8}\n", None),
+        ("site: {}\n", "bundle.site"),
+        ("feedback: {}\n", "bundle.site"),
+        ("feedback: {path: marks}\n", "marks"),
+        ("feedback: {path: marks}\nsite: {path: learned}\n", "learned"),
+        ("alarm: {budget_per_day: 2}\n", "bundle.site"),
+    ],
+)
+def test_something_is_learned_and_written_where_that_is_asked_for(
+    tmp_path: Path, parts: str, folder: str | None
+) -> None:
+    plan = read(tmp_path, f"version: 1\nbundle: bundle\n{parts}cameras: {{a: {{source: 1}}}}\n")
+    assert learns(plan) == (folder is not None)
+    if folder is not None:
+        assert folder_of(plan.configuration) == tmp_path / folder
+
+
+@pytest.mark.parametrize(
+    ("alarm", "words"),
+    [
+        ("{threshold: 1.5}", "alarm.threshold: expected `float` <= 1.0"),
+        ("{threshold: .nan}", "alarm.threshold"),
+        ("{budget_per_day: 0}", "alarm.budget_per_day: expected `float` >= 0.05"),
+        ("{threshold: 0.5, budget_per_day: 2}", "threshold and budget_per_day exclude each other"),
+        ("{min_duration: -1}", "alarm.min_duration"),
+        ("{cooldown: 100000}", "alarm.cooldown"),
+        ("{treshold: 0.5}", "alarm.treshold: unknown; did you mean threshold?"),
+    ],
+)
+def test_an_alarm_that_makes_no_sense_is_refused(tmp_path: Path, alarm: str, words: str) -> None:
+    assert words in refused(tmp_path, f"version: 1\nalarm: {alarm}\ncameras: {{a: {{source: 1}}}}\n")
+    found = refused(tmp_path, f"version: 1\ncameras: {{a: {{source: 1, alarm: {alarm}}}}}\n")
+    assert words.removeprefix("alarm.") in found
 
 
 def test_what_the_command_line_says_holds(tmp_path: Path) -> None:

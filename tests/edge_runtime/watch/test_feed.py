@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 
 import numpy as np
@@ -15,6 +16,7 @@ from msgspec import UNSET
 from edge_runtime.errors import InvalidFrame
 from edge_runtime.records import CameraRecord, Quality
 from edge_runtime.stream.by_time import TimeSegmenter
+from edge_runtime.stream.clock import RunClock
 from edge_runtime.stream.pixels import PixelSpec, UInt8Array
 from edge_runtime.stream.segments import Gap, Segment, SegmentSpec
 from edge_runtime.video.capture import DecodedFrame
@@ -250,6 +252,20 @@ def test_what_scoring_finds_is_told_with_what_is_seen() -> None:
     ]
     assert all("drifted" in segment.quality for segment in segments if 5 < segment.start_s < 8)
     assert segments[-1].quality == ()
+
+
+def test_drift_says_since_when_and_its_end_does_not() -> None:
+    backlog = backlog_of(segments=1000, items=10000)
+    clock = RunClock(monotonic=lambda: 0.0, date=lambda: datetime(2031, 5, 6, 12, tzinfo=UTC))
+    feed = CameraFeed("gate", TimeSegmenter(SEGMENT, sparing=True), SEGMENT, PIXELS, backlog, clock=clock)
+    look(feed, 0, 5, scene)
+    feed.on_drift(True, "its pictures are not what they used to be", 100.0, 40.0)
+    feed.on_drift(False, "its pictures are as they used to be", 200.0, 40.0)
+    records, _ = told(backlog)
+    assert [(record.time, record.since) for record in records] == [
+        ("2031-05-06T12:01:40.000Z", "2031-05-06T12:00:40.000Z"),
+        ("2031-05-06T12:03:20.000Z", UNSET),
+    ]
 
 
 def test_what_a_reader_finds_while_it_retrieves_a_frame() -> None:

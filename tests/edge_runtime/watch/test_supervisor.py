@@ -18,12 +18,16 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import BundleRefused, UsageError
 from edge_runtime.records import CameraRecord, Record, RunRecord, SegmentRecord
+from edge_runtime.site.alarms import Alarms
+from edge_runtime.site.sites import Sites
+from edge_runtime.stream.alarm import Alarm
 from edge_runtime.stream.clock import RunClock
 from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import Source
 from edge_runtime.watch.config import Plan, PlannedCamera, read_plan
 from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.run import Runner
+from edge_runtime.watch.sites import configure_alarms
 from edge_runtime.watch.supervisor import Supervisor, check_reloaded
 
 LIMIT_S = 60.0
@@ -91,6 +95,7 @@ class Site:
         self.asked = threading.Event()
         self.script = one_segment
         self.board = Board([])
+        self.options = RunOptions()
 
     def write(self, cameras: str, head: str = "") -> None:
         self.path.write_text(f"version: 1\ntimezone: UTC\n{head}cameras:\n{cameras}")
@@ -118,7 +123,7 @@ class Site:
         plan = self.read()
         supervisor = Supervisor(plan, self.read, self.asked, tick_s=0.05, now=lambda: self.now, **options)
         self.board = supervisor.board = Board([camera.source.name for camera in plan.cameras])
-        runner = Runner(self.detector, self.records.append, stop, options=RunOptions(), open_reader=self._open)
+        runner = Runner(self.detector, self.records.append, stop, options=self.options, open_reader=self._open)
 
         def run() -> None:
             try:
@@ -219,6 +224,23 @@ def test_a_new_schedule_alone_does_not_touch_a_camera_that_is_watched(site: Site
         wait_for(lambda: site.reading == [])
 
 
+def test_alarms_change_while_their_cameras_go_on(site: Site) -> None:
+    alarms, manifest = Alarms(), site.detector.bundle.manifest
+    site.options = RunOptions(sites=Sites(alarms, learns=False))
+    site.write(GATE + YARD, "alarm: {cooldown: 30}\n")
+    configure_alarms(alarms, site.read(), manifest)
+    with site.running() as supervisor:
+        supervisor.planned = lambda plan: configure_alarms(alarms, plan, manifest)
+        wait_for(lambda: site.segments("gate") == site.segments("yard") == 1)
+        assert alarms.of("gate").alarm == Alarm(manifest.locators.full.threshold, 0.0, 30.0)
+        site.write("  gate: {source: rtsp://camera/1, alarm: {threshold: 0.9, min_duration: 10}}\n" + YARD)
+        site.asked.set()
+        wait_for(lambda: alarms.of("gate").alarm == Alarm(0.9, 10.0))
+        assert alarms.of("yard").alarm == Alarm(manifest.locators.full.threshold)
+        assert site.reading == ["gate", "yard"]
+    assert len(site.opened) == 2
+
+
 def test_a_wrong_configuration_is_one_line_and_the_old_one_stays(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -240,6 +262,28 @@ def test_a_wrong_configuration_is_one_line_and_the_old_one_stays(
         assert supervisor.plan is before
         assert site.reading == ["gate"]
     assert len(site.opened) == 1
+
+
+def test_who_asks_in_the_moment_after_a_wait_is_heard(site: Site) -> None:
+    class Late(threading.Event):
+        """Somebody sets it between the end of a wait without a result and what comes next."""
+
+        asking = False
+
+        def wait(self, timeout: float | None = None) -> bool:
+            found = super().wait(timeout)
+            if self.asking and not found:
+                self.asking = False
+                self.set()
+            return found
+
+    site.asked = late = Late()
+    site.write(GATE)
+    with site.running():
+        wait_for(lambda: site.segments("gate") == 1)
+        site.write(GATE + YARD)
+        late.asking = True
+        wait_for(lambda: site.segments("yard") == 1)
 
 
 def test_what_cannot_change_while_a_run_lasts_is_said(site: Site, caplog: pytest.LogCaptureFixture) -> None:
