@@ -18,6 +18,10 @@ class UsageError(HeadHuntError):
     exit_code = 2
 
 
+class Conflict(UsageError):
+    """What is asked does not go with how things are now; after another step it may."""
+
+
 class MissingExtra(UsageError):
     """An optional dependency is not installed; the message holds the pip command."""
 
