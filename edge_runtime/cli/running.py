@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli.console import LogConsole
 from edge_runtime.cli.exit_codes import INTERRUPTED, tell, told
 from edge_runtime.cli.planned import Wishes, described
+from edge_runtime.cli.serving import serving
 from edge_runtime.detector import Detector
 from edge_runtime.errors import HeadHuntError, UsageError
 from edge_runtime.inference.engine import Engine
@@ -22,7 +23,10 @@ from edge_runtime.machine import share_heaps
 from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only, unfinished_events
 from edge_runtime.outputs.sink import Output, Outputs
 from edge_runtime.records import EventRecord
+from edge_runtime.server.serving import check_http
 from edge_runtime.stream.segments import Clock
+from edge_runtime.watch.added import AddedCameras
+from edge_runtime.watch.boards import Boards
 from edge_runtime.watch.bundles import Bundles
 from edge_runtime.watch.config import Plan, PlannedCamera
 from edge_runtime.watch.config_outputs import check_outputs, open_outputs
@@ -73,6 +77,8 @@ def check(chosen: Chosen) -> int:
         bundle = Bundle.open(str(configuration.bundle), keys)
         if configuration.feedback is not None:
             bundle.calibration()
+        if configuration.http is not None:
+            check_http(configuration.http)
         tell(described(plan, bundle))
     except HeadHuntError as error:
         raise UsageError(str(error)) from error
@@ -116,15 +122,15 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
             plan = chosen.wishes.plan()
             configuration = plan.configuration
             bundles = Bundles(configuration.trusted_keys)
-            options = _run_options(configuration, chosen, console, service.alive)
+            added = None if configuration.http is None else AddedCameras(chosen.wishes.config)
+            supervisor = _supervisor(plan, chosen, asked, detectors, added)
+            plan = plan if supervisor is None else supervisor.plan
             sources = [camera.source for camera in plan.cameras if camera.enabled]
             check_files(sources)
-            supervisor = _supervisor(plan, chosen, asked, detectors)
-            bundle = bundles.open(Path(str(configuration.bundle)))
-            # Refused before the graphs are loaded.
-            bundle.manifest.segment.striding(configuration.stride)
             live = any(camera.source.live for camera in plan.cameras)
             with (
+                serving(plan, supervisor, added) as http,
+                _opened(bundles, configuration) as bundle,
                 _lines(configuration, live) as lines,
                 detectors,
                 open_outputs(
@@ -133,18 +139,26 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
                     None if supervisor is None else supervisor.pause,
                 ) as others,
                 Outputs(
-                    [Output(lines, required=True), *others.outputs, *_feedback(configuration, bundle, detectors)]
+                    [
+                        Output(lines, required=True),
+                        *others.outputs,
+                        *http.outputs,
+                        *_feedback(configuration, bundle, detectors),
+                    ]
                 ) as outputs,
             ):
+                board = Boards([others.board, *http.boards])
                 if supervisor is not None:
-                    supervisor.board = others.board
+                    supervisor.board = board
+                    http.use_bundle(bundle, supervisor)
+                options = _run_options(configuration, chosen, console, _both(service.alive, http.beat))
                 runner = Runner(
                     detectors.open(bundle),
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
-                    options=replace(options, rate=others.board.publish_rate),
+                    options=replace(options, rate=board.publish_rate),
                     open_reader=others.open_reader,
-                    unfinished=_unfinished(configuration, others.unfinished),
+                    unfinished=_unfinished(configuration, [*http.unfinished, *others.unfinished]),
                 )
                 runners.append(runner)
                 runner.run(sources, {camera.source.name: camera.options for camera in plan.cameras}, supervisor)
@@ -162,6 +176,24 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
             console.close()
             left_behind += [name for runner in runners for name in runner.left_behind]
         return stop.exit_code
+
+
+@contextmanager
+def _opened(bundles: Bundles, configuration: Configuration) -> Iterator[Bundle]:
+    """The run's bundle; refused before its graphs are loaded, and before records are written."""
+    bundle = bundles.open(Path(str(configuration.bundle)))
+    bundle.manifest.segment.striding(configuration.stride)
+    yield bundle
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    """One after the other."""
+
+    def call() -> None:
+        first()
+        second()
+
+    return call
 
 
 def _run_options(
@@ -222,9 +254,11 @@ def _unfinished(configuration: Configuration, others: Sequence[EventRecord]) -> 
     return list({event.id: event for event in (*others, *told)}.values())
 
 
-def _supervisor(plan: Plan, chosen: Chosen, asked: threading.Event, detectors: Detectors) -> Supervisor | None:
-    """What looks after the cameras of a configuration; None for files, and without one."""
-    if chosen.wishes.config is None:
+def _supervisor(
+    plan: Plan, chosen: Chosen, asked: threading.Event, detectors: Detectors, added: AddedCameras | None
+) -> Supervisor | None:
+    """What looks after the cameras of a configuration or a page; None for files, and without either."""
+    if chosen.wishes.config is None and added is None:
         return None
     if not plan.cameras[0].source.live:
         if all(not camera.enabled for camera in plan.cameras):
@@ -241,4 +275,5 @@ def _supervisor(plan: Plan, chosen: Chosen, asked: threading.Event, detectors: D
     def read_again() -> Plan:
         return check_reloaded(chosen.wishes.plan())
 
-    return Supervisor(plan, read_again, asked, options_of=completed, follow=chosen.follow)
+    beside = [] if added is None else added.planned(plan.configuration)
+    return Supervisor(plan, read_again, asked, added=beside, options_of=completed, follow=chosen.follow)

@@ -154,6 +154,14 @@ class RunState:
         with self._lock:
             return self._events.get(event)
 
+    def forget_events(self, camera: str | None, start: float, end: float) -> None:
+        """Forget events that overlap a stretch, in seconds since 1970; of one camera or of all."""
+        begin, behind = utc(start), utc(end)
+        with self._lock:
+            for event in list(self._events.values()):
+                if camera in (None, event.camera) and event.end > begin and event.start < behind:
+                    del self._events[event.id]
+
     def beat(self) -> None:
         """The loop that scores goes on."""
         self._beat_s = self._monotonic()

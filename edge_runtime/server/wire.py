@@ -22,6 +22,12 @@ IDLE_S = 30.0
 #: Bytes of a request's header.
 HEADER_BYTES = 16_384
 
+_FULL = b'{"error":"too many connections are open; close some, or wait"}'
+_REFUSAL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n"
+    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(_FULL), _FULL)
+)
+
 # What strangers send is nothing for the log; what fails here is.
 _log = logging.getLogger(f"{__name__}.requests")
 _log.setLevel(logging.ERROR)
@@ -59,11 +65,7 @@ class Wire(H11Protocol):
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if peer else ""
         if not self._connections.open(address):
-            transport.write(
-                b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n"
-                b"content-type: application/json\r\ncontent-length: 62\r\n\r\n"
-                b'{"error":"too many connections are open; close some, or wait"}'
-            )
+            transport.write(_REFUSAL)
             transport.close()
             # Nothing of it is read.
             transport.set_protocol(asyncio.Protocol())

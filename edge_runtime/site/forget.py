@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.files import shown_path
 from edge_runtime.outputs.shelf import event_files
-from edge_runtime.site.store import Forgotten, Store
+from edge_runtime.site.history import PastEvent
+from edge_runtime.site.store import Forgotten, KnownEvent, Store
 
 # A file of an event that is not known any more was begun at most so long before it was written last.
 _LONGEST_S = 3600.0
@@ -32,7 +34,14 @@ class Erased:
     writing: int
 
 
-def forget(store: Store | None, clips: Path | None, camera: str | None, start: float, end: float) -> Erased:
+def forget(
+    store: Store | None,
+    clips: Path | None,
+    camera: str | None,
+    start: float,
+    end: float,
+    told: Mapping[str, PastEvent] | None = None,
+) -> Erased:
     """Delete everything that overlaps a stretch; done again, it finds nothing. A run may go on meanwhile.
 
     Files go first: which event they show is known from the store. A file whose event is not known there goes where it
@@ -44,6 +53,7 @@ def forget(store: Store | None, clips: Path | None, camera: str | None, start: f
         camera: Of which camera; None: of all.
         start: Seconds since 1970.
         end: Seconds since 1970.
+        told: Events that are known elsewhere, by their ids.
 
     Raises:
         UsageError: The stretch ends before it starts.
@@ -53,7 +63,9 @@ def forget(store: Store | None, clips: Path | None, camera: str | None, start: f
         raise UsageError("--to must lie after --from")
     files = writing = 0
     failed: OSError | None = None
-    known = {} if store is None else {event.id: event for event in store.events(camera)}
+    known: dict[str, PastEvent | KnownEvent] = dict(told or {})
+    if store is not None:
+        known |= {event.id: event for event in store.events(camera)}
     for _, name, path, written in [] if clips is None else list(event_files(clips, camera)):
         event = known.get(name)
         if event is None:

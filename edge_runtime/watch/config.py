@@ -53,6 +53,7 @@ _PATHS = {
     "spool": ("path",),
     "clips": ("path",),
     "feedback": ("path",),
+    "http": ("tls_cert", "tls_key"),
 }
 
 

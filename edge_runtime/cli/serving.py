@@ -1,0 +1,110 @@
+"""Puts the server of a run together: what it shows, and what it may change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_runtime.bundle.reader import Bundle
+from edge_runtime.outputs.sink import Output
+from edge_runtime.records import EventRecord
+from edge_runtime.server.parts import Parts
+from edge_runtime.server.serving import HttpServer, listen
+from edge_runtime.server.shapes import Alarm
+from edge_runtime.server.state import RunState
+from edge_runtime.site.history import DAY_S, History
+from edge_runtime.site.history_recorder import HistoryRecorder
+from edge_runtime.watch.added import AddedCameras, CameraDesk
+from edge_runtime.watch.boards import CameraBoard
+from edge_runtime.watch.config import Plan
+from edge_runtime.watch.config_settings import Configuration
+from edge_runtime.watch.supervisor import Supervisor
+
+_HISTORY = "history.sqlite"
+# Where no clips are kept, events are kept so long.
+_EVENT_DAYS = 30.0
+_SCORE_DAYS = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a run gives to its server.
+
+    Attributes:
+        parts: What the server asks; others are added to it as they come.
+        outputs: Take the run's records.
+        boards: Are told which cameras there are.
+        unfinished: Events that an earlier run left open, as the history tells.
+    """
+
+    parts: Parts | None = None
+    outputs: Sequence[Output] = ()
+    boards: Sequence[CameraBoard] = ()
+    unfinished: list[EventRecord] = field(default_factory=list)
+
+    def beat(self) -> None:
+        """The loop that scores goes on."""
+        if self.parts is not None:
+            self.parts.state.beat()
+
+    def use_bundle(self, bundle: Bundle, supervisor: Supervisor) -> None:
+        """Tell thresholds of a bundle, until something else tells them."""
+        if self.parts is None:
+            return
+        locators = bundle.manifest.locators
+
+        def alarm_of(camera: str) -> Alarm:
+            planned = next((one for one in supervisor.plan.cameras if one.source.name == camera), None)
+            locator = supervisor.plan.configuration.locator if planned is None else planned.options.locator
+            return Alarm(threshold=locators.named(locator or "full").threshold, by="bundle")
+
+        self.parts.state.alarm_of = alarm_of
+
+
+def site_folder(configuration: Configuration) -> Path:
+    """Where what is kept of a site lies: beside the bundle, or where `site:` says."""
+    settings = getattr(configuration, "site", None)
+    if settings is not None and settings.path is not None:
+        return Path(settings.path)
+    return Path(f"{os.path.abspath(str(configuration.bundle))}.site")
+
+
+@contextmanager
+def serving(plan: Plan, supervisor: Supervisor | None, added: AddedCameras | None) -> Iterator[Serving]:
+    """Serve while the body lasts, where the configuration says so.
+
+    The socket is bound, and answers are given, from the beginning: loading a bundle may take a minute.
+
+    Args:
+        plan: What the run does.
+        supervisor: Of its cameras.
+        added: Where cameras are kept that are added over the API.
+
+    Raises:
+        UsageError: As of `listen`.
+        OutputFailed: As of `listen`.
+    """
+    settings, configuration = plan.configuration.http, plan.configuration
+    if settings is None or supervisor is None or added is None:
+        yield Serving()
+        return
+    listening = listen(settings)
+    state = RunState([camera.source.name for camera in supervisor.plan.cameras])
+    state.is_added = supervisor.is_added
+    history = History(site_folder(configuration) / _HISTORY)
+    clips = configuration.clips
+    days = _EVENT_DAYS if clips is None else clips.max_days
+    recorder = HistoryRecorder(history, scores_s=_SCORE_DAYS * DAY_S, events_s=days * DAY_S)
+    parts = Parts(
+        state=state,
+        history=history,
+        days_of_scores=_SCORE_DAYS,
+        cameras=CameraDesk(supervisor, added),
+        clips=None if clips is None else Path(clips.path),
+    )
+    unfinished = recorder.unfinished()
+    with HttpServer(listening, parts):
+        yield Serving(parts, [Output(state), Output(recorder)], [state], unfinished)
