@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
+from pathlib import Path
 from typing import Protocol
 
 from edge_runtime.errors import Conflict, HeadHuntError, UsageError, one_line
@@ -341,7 +342,7 @@ class Supervisor:
 
     @property
     def _shown(self) -> str:
-        return shown_path(self.plan.path)
+        return "the command line" if self.plan.path == Path() else shown_path(self.plan.path)
 
     def _stamp(self) -> _Stamps:
         return tuple(file_stamp(path) for path in (self.plan.path, self.plan.path.parent / SECRETS))
