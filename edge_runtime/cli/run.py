@@ -103,8 +103,8 @@ _SETTINGS = (
     is_flag=False,
     flag_value="",
     metavar="[HOST:PORT]",
-    help="Serve the operator's page, its API and metrics [default: 127.0.0.1:8480]. Another address than that of this "
-    "computer alone needs a token: `hh-edge token add`.",
+    help="Serve the operator's page, its API and metrics [default: 127.0.0.1:8480]. Another address than that of "
+    "this computer alone needs a token: `hh-edge token add`.",
 )
 @click.option(
     "--max-batch",

@@ -33,7 +33,7 @@ def command() -> None:
 @click.option("--name", help="What to call it, a person or a device [default: the role and a number].")
 @AS_JSON
 @DEBUG
-def add(role: str, name: str | None, as_json: bool, debug: bool) -> None:  # noqa: ARG001
+def add(role: str, name: str | None, as_json: bool, debug: bool) -> None:
     """Make a token and print it, once: it cannot be shown again."""
     from edge_runtime.server.tokens import add_token, tokens_path
 
@@ -44,7 +44,7 @@ def add(role: str, name: str | None, as_json: bool, debug: bool) -> None:  # noq
 @command.command("list")
 @AS_JSON
 @DEBUG
-def listed(as_json: bool, debug: bool) -> None:  # noqa: ARG001
+def listed(as_json: bool, debug: bool) -> None:
     """List tokens: names, roles, and when each was made."""
     from edge_runtime.server.tokens import read_tokens, tokens_path
 
@@ -60,7 +60,7 @@ def listed(as_json: bool, debug: bool) -> None:  # noqa: ARG001
 @command.command("remove")
 @click.argument("name")
 @DEBUG
-def remove(name: str, debug: bool) -> None:  # noqa: ARG001
+def remove(name: str, debug: bool) -> None:
     """Remove a token; whoever has it is refused from then on."""
     from edge_runtime.server.tokens import remove_token, tokens_path
 

@@ -1,1 +1,1 @@
-"""What a run shows and takes over HTTP: the operator's page, its API, probes and metrics. Detection never waits for it."""
+"""What a run shows and takes over HTTP: a page, its API, probes and metrics. Detection never waits for it."""

@@ -39,7 +39,9 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
-_NO_PAGE = b"<!doctype html><title>HeadHunt-VAD</title><p>This build holds no page; /api/openapi.json says what there is."
+_NO_PAGE = (
+    b"<!doctype html><title>HeadHunt-VAD</title><p>This build holds no page; /api/openapi.json says what there is."
+)
 
 OPERATIONS: tuple[Operation, ...] = (
     *api_run.OPERATIONS,
@@ -89,7 +91,7 @@ def build_app(
     slow = asyncio.Semaphore(_SLOW)
     by_path = itertools.groupby(sorted(OPERATIONS, key=lambda one: one.path), key=lambda one: one.path)
     for path, operations in by_path:
-        methods = {operation.method: operation for operation in operations}
+        methods: dict[str, Operation] = {operation.method: operation for operation in operations}
         endpoint = Endpoint(methods, desk, workers, slow)
         router.routes.append(Route(path, endpoint, methods=sorted(methods), name=path))
     for path, reply in _page().items():

@@ -83,7 +83,7 @@ class Careful:
 
         try:
             await self._app(scope, receive, sent)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  told to the client in words, and to the log in full
             reply = _told(error, scope)
             if started:
                 # What was begun cannot be taken back: the connection ends without what was promised.
@@ -133,8 +133,13 @@ class OwnHost:
             raise Refused(421, f"{shown}: is not this server; write its name under `http: {{hosts: […]}}`")
         if scope["method"] not in _READING:
             origin = headers_of(scope).get("origin")
-            if origin is not None and origin.lower() not in (f"http://{found[0].lower()}", f"https://{found[0].lower()}"):
-                raise Refused(403, f"a page of {printable(origin[:100])} may not change anything here; open its own page")
+            if origin is not None and origin.lower() not in (
+                f"http://{found[0].lower()}",
+                f"https://{found[0].lower()}",
+            ):
+                raise Refused(
+                    403, f"a page of {printable(origin[:100])} may not change anything here; open its own page"
+                )
         await self._app(scope, receive, send)
 
     def _is_own(self, host: str, scope: Scope) -> bool:

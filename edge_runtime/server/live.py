@@ -65,7 +65,13 @@ async def _gone(receive: Receive) -> None:
 
 OPERATIONS = (
     Operation(
-        method="GET", path="/api/live", does="What changes, as server-sent events: camera, score, event, gone.",
-        tag="cameras", stream=_live, query=shapes.LiveQuery, gives="text/event-stream", refusals=(404,),
+        method="GET",
+        path="/api/live",
+        does="What changes, as server-sent events: camera, score, event, gone.",
+        tag="cameras",
+        stream=_live,
+        query=shapes.LiveQuery,
+        gives="text/event-stream",
+        refusals=(404,),
     ),
 )

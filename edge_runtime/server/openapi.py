@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the table of operations and their types. `docs/openapi.json` is written from here."""
+"""The OpenAPI 3.1 document, from the table of operations and their types; `docs/openapi.json` is written from it."""
 
 from __future__ import annotations
 
@@ -76,8 +76,10 @@ def openapi(operations: Sequence[Operation]) -> dict[str, Any]:
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "Made by `hh-edge token add`."},
                 "session": {
-                    "type": "apiKey", "in": "cookie", "name": "hh_session_8480",
-                    "description": "Set by `POST /api/session`; its name ends with the port that the server listens to.",
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "hh_session_8480",
+                    "description": "Set by `POST /api/session`; its name ends with the server's port.",
                 },
             },
         },
@@ -167,11 +169,17 @@ def _identifier(operation: Operation) -> str:
     return "_".join([operation.method.lower(), *words]).replace(".", "_")
 
 
+def _one_line(text: str) -> str:
+    return " ".join(inspect.cleandoc(text).split())
+
+
 def _clean(value: Any) -> Any:
     """Python 3.13 takes the indentation out of docstrings, which are the descriptions; earlier ones leave it in."""
     if isinstance(value, dict):
         return {
-            key: " ".join(inspect.cleandoc(inner).split()) if key == "description" and isinstance(inner, str) else _clean(inner)
+            key: " ".join(inspect.cleandoc(inner).split())
+            if key == "description" and isinstance(inner, str)
+            else _clean(inner)
             for key, inner in value.items()
         }
     return [_clean(inner) for inner in value] if isinstance(value, list) else value

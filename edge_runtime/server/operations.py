@@ -109,6 +109,7 @@ class Operation:
         role: What one must be allowed; None: anybody may.
         refusals: What else may be answered, beside what always may.
         slow: Whether it takes a second of computing: few of these are done at once.
+        quick: Whether it waits for nothing: it is answered even where every thread waits for a disk.
     """
 
     method: Method
@@ -124,3 +125,4 @@ class Operation:
     role: Role | None = "read"
     refusals: tuple[int, ...] = ()
     slow: bool = False
+    quick: bool = False

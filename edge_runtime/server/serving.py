@@ -83,7 +83,9 @@ def check_http(settings: HttpSettings) -> None:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise MissingExtra('starlette and uvicorn are not installed; run: pip install "headhunt-edge[http]"') from error
+        raise MissingExtra(
+            'starlette and uvicorn are not installed; run: pip install "headhunt-edge[http]"'
+        ) from error
     _needs_token(settings, _addresses(settings)[0][4][0])
     _tls(settings)
 

@@ -28,7 +28,7 @@ _MOST = 200
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A session: the hash of its cookie, and of the token that it stands for; it holds as long as that token is kept."""
+    """A session: the hash of its cookie, and of the token that it stands for and ends with."""
 
     cookie: str
     token: str

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Meta
 
 Time = Annotated[
-    str, Meta(description="UTC, RFC 3339, such as 2026-01-31T22:15:00.000Z.", extra_json_schema={"format": "date-time"})
+    str,
+    Meta(description="UTC, RFC 3339: 2026-01-31T22:15:00.000Z.", extra_json_schema={"format": "date-time"}),
 ]
 #: In a query or a body: with its time zone.
 Moment = Annotated[datetime, Meta(tz=True)]

@@ -1,4 +1,4 @@
-"""Finds the files of an event on the clips' shelf. No part of a path comes from a request: only the shelf names files."""
+"""Finds an event's files on the clips' shelf. No part of a path comes from a request: only the shelf names files."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ def has_event_files(folder: Path | None, event: Event) -> dict[str, bool]:
         return dict.fromkeys(suffixes, False)
     place, name = folder / camera_folder(event.camera), quote(os.fsencode(event.id), safe="")
     days = _days(event)
-    return {
-        suffix: any(os.path.lexists(place / day / f"{name}.{suffix}") for day in days) for suffix in suffixes
-    }
+    return {suffix: any(os.path.lexists(place / day / f"{name}.{suffix}") for day in days) for suffix in suffixes}
 
 
 def _step(steps: list[int], name: str, flags: int, inside: int | None = None) -> int | None:

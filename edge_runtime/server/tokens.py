@@ -93,7 +93,9 @@ def read_tokens(path: Path) -> list[Kept]:
     return kept.tokens
 
 
-def add_token(path: Path, role: Role, name: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:
+def add_token(
+    path: Path, role: Role, name: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> str:
     """Make a token, keep its hash, and return it: nobody can show it again.
 
     Args:
@@ -162,7 +164,7 @@ class Tokens:
         self._known: frozenset[str] = frozenset()
 
     def bearer(self, token: str) -> Bearer | None:
-        """Who shows a token; None where it is none. Takes as long whichever it is, and however much of it is right."""
+        """Who shows a token; None where it is none. How long that takes says nothing of the tokens."""
         digest, found = hashed(token), None
         for kept in self._current():
             if hmac.compare_digest(kept.sha256, digest):

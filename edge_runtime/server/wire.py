@@ -110,7 +110,7 @@ class Wire(H11Protocol):
         super().resume_writing()
 
     def _await_request(self) -> None:
-        """Set a limit to whatever of a request is still to come; one limit for all of its header, one for its body."""
+        """Set a limit to what of a request is still to come: one for all of its header, one for its body."""
         state = self.conn.their_state
         if state not in (h11.IDLE, h11.SEND_BODY) or self.timeout_keep_alive_task is not None:
             self._cancel()

@@ -196,7 +196,9 @@ class History:
     def unfinished(self) -> list[EventRecord]:
         """The records of events whose end was not told, as they were told last."""
         with self._reading() as db:
-            lines = db.execute("SELECT line FROM events WHERE open = 1 AND line IS NOT NULL ORDER BY start").fetchall()
+            lines = db.execute(
+                "SELECT line FROM events WHERE open = 1 AND line IS NOT NULL ORDER BY start"
+            ).fetchall()
         found: list[EventRecord] = []
         for (line,) in lines:
             with contextlib.suppress(ValueError):
@@ -369,10 +371,7 @@ class History:
             (application,) = db.execute("PRAGMA application_id").fetchone()
             (version,) = db.execute("PRAGMA user_version").fetchone()
             (tables,) = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-            if tables and application != _APPLICATION:
-                raise UsageError(f"{shown_path(self.path)}: is no history; choose another folder for `site:`")
-            if version > _VERSION:
-                raise UsageError(f"{shown_path(self.path)}: was written by a later version; upgrade headhunt-edge")
+            self._check(application if tables else _APPLICATION, version)
             for setting in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
                 db.execute(f"PRAGMA {setting}").fetchall()
             db.execute("BEGIN IMMEDIATE")
@@ -385,6 +384,13 @@ class History:
             db.close()
             raise
         return db
+
+    def _check(self, application: int, version: int) -> None:
+        shown = shown_path(self.path)
+        if application != _APPLICATION:
+            raise UsageError(f"{shown}: is no history; choose another folder for `site:`")
+        if version > _VERSION:
+            raise UsageError(f"{shown}: was written by a later version; upgrade headhunt-edge")
 
     def _failed(self, error: sqlite3.Error) -> None:
         """After an error of the file it is opened anew; a damaged one is then found to be so, and set aside."""

@@ -1,4 +1,4 @@
-"""Cameras that were added while a run lasted: kept over restarts in a file of passwords that its owner alone can read.
+"""Cameras that were added while a run lasted, kept over restarts in a file of passwords that only its owner can read.
 
 They are kept by configuration, so that two runs of one user do not watch each other's.
 """
@@ -215,9 +215,7 @@ class CameraDesk:
             UsageError: Something of it is wrong.
             OutputFailed: It cannot be kept, and is not watched.
         """
-        camera = AddedCamera(
-            source=wanted.source, locator=wanted.locator, schedule=wanted.schedule, mask=wanted.mask
-        )
+        camera = AddedCamera(source=wanted.source, locator=wanted.locator, schedule=wanted.schedule, mask=wanted.mask)
         with self._lock:
             planned = planned_camera(wanted.name, camera, self._supervisor.plan.configuration)
             self._supervisor.add(planned)

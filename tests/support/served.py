@@ -1,4 +1,4 @@
-"""A real HTTP server over a run without cameras: real state, history, supervisor and files, and a client of few words.
+"""A real HTTP server over a run without cameras: real state, history, supervisor and files; and a small client.
 
 What other parts of a run give (alarms, pictures, marks, metrics) is stood in for by dictionaries.
 """
@@ -130,10 +130,18 @@ class Teaching:
         if not self._marks:
             raise Conflict("nothing is marked yet")
         return shapes.Proposal(
-            proposal=f"of-{sorted(self._marks)}", marks=len(self._marks), false_alarms=1, days=2.0, wrong_before=3,
-            wrong_left_out=1, loss_before=0.4, loss_left_out=0.2, kept=1,
+            proposal=f"of-{sorted(self._marks)}",
+            marks=len(self._marks),
+            false_alarms=1,
+            days=2.0,
+            wrong_before=3,
+            wrong_left_out=1,
+            loss_before=0.4,
+            loss_left_out=0.2,
+            kept=1,
             gone=[shapes.CameraStretch(camera="gate", start=utc(NOW - 60), end=utc(NOW - 50), peak=0.8)],
-            new=[], replaces=len(self._scorers),
+            new=[],
+            replaces=len(self._scorers),
         )
 
     def accept(self, proposal: str) -> None:
@@ -195,7 +203,12 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def ask(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, token: str | None = ""
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        token: str | None = "",
     ) -> Answer:
         """One request on a connection of its own; `token` is the server's, another, or none (None)."""
         given = dict(headers or {})
@@ -221,26 +234,43 @@ def fill(parts: Parts, events: int = 12, hours: float = 1.0) -> list[str]:
     """Scores of a few hours, events, and files of the first event; returns the events' ids, the newest first."""
     state, history = parts.state, parts.history
     assert history is not None
-    state.write(RunRecord(run=RUN, started=utc(NOW - 3600), bundle_id="0185d179" * 8, version="0.1.0", cameras=["gate"]))
+    state.write(
+        RunRecord(run=RUN, started=utc(NOW - 3600), bundle_id="0185d179" * 8, version="0.1.0", cameras=["gate"])
+    )
     state.beat()
     for name in ("gate", "yard"):
         state.write(CameraRecord(camera=name, state="online", detail="gives pictures", time=utc(NOW - 3500)))
     state.write(
         SegmentRecord(
-            camera="gate", index=0, start_frame=0, end_frame=48, start_s=0.0, end_s=3.2, score=0.25, smoothed=0.3,
-            anomalous=False, time=utc(NOW),
+            camera="gate",
+            index=0,
+            start_frame=0,
+            end_frame=48,
+            start_s=0.0,
+            end_s=3.2,
+            score=0.25,
+            smoothed=0.3,
+            anomalous=False,
+            time=utc(NOW),
         )
     )
     count = int(hours * 3600 / 3.2)
     scores = [
-        PastScore("gate", NOW - (count - place) * 3.2, NOW - (count - place - 1) * 3.2, place % 100 / 100, place % 100 > 70)
+        PastScore(
+            "gate", NOW - (count - place) * 3.2, NOW - (count - place - 1) * 3.2, place % 100 / 100, place % 100 > 70
+        )
         for place in range(count)
     ]
     told = [
         ToldEvent(
             PastEvent(
-                f"{RUN}-gate-{number + 1}", "gate", NOW - 100 * (events - number), NOW - 100 * (events - number) + 10,
-                0.5 + 0.5 * number / events, 0.5, False,
+                f"{RUN}-gate-{number + 1}",
+                "gate",
+                NOW - 100 * (events - number),
+                NOW - 100 * (events - number) + 10,
+                0.5 + 0.5 * number / events,
+                0.5,
+                False,
             )
         )
         for number in range(events)
@@ -258,8 +288,13 @@ def fill(parts: Parts, events: int = 12, hours: float = 1.0) -> list[str]:
 
 @contextmanager
 def served(
-    folder: Path, *, others: bool = True, token: str | None = None, settings: HttpSettings | None = None,
-    connections: Connections | None = None, events: int = 12,
+    folder: Path,
+    *,
+    others: bool = True,
+    token: str | None = None,
+    settings: HttpSettings | None = None,
+    connections: Connections | None = None,
+    events: int = 12,
 ) -> Iterator[Served]:
     """Serve in this process. The state folder must be the test's own ($STATE_DIRECTORY).
 
@@ -316,6 +351,14 @@ def wait_until_answered(server: Served, limit_s: float = 60.0) -> None:
 def told(state: str, number: int = 1, camera: str = "gate", end_s: float = 10.0) -> EventRecord:
     """One record of an event."""
     return EventRecord(
-        state=state, id=f"{RUN}-{camera}-{number}", camera=camera, start_s=5.0, end_s=end_s, start_frame=0,
-        end_frame=48, peak=0.9, mean=0.8, time=utc(NOW + end_s),
+        state=state,
+        id=f"{RUN}-{camera}-{number}",
+        camera=camera,
+        start_s=5.0,
+        end_s=end_s,
+        start_frame=0,
+        end_frame=48,
+        peak=0.9,
+        mean=0.8,
+        time=utc(NOW + end_s),
     )

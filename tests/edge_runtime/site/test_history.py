@@ -139,7 +139,9 @@ def test_what_is_forgotten_is_gone_from_the_file_too(tmp_path: Path) -> None:
     assert past.starts.min() >= NOW + 99
     assert len(history.scores("yard", 0, 1e12).starts) == 200
     for suffix in ("", "-wal"):
-        content = path.with_name(path.name + suffix).read_bytes() if suffix == "" or Path(f"{path}-wal").exists() else b""
+        content = (
+            path.with_name(path.name + suffix).read_bytes() if suffix == "" or Path(f"{path}-wal").exists() else b""
+        )
         assert b"somebody-in-particular" not in content
     assert history.forget(None, 0, 1e12) == (368, 2)
 
@@ -181,8 +183,16 @@ def segment(index: int, camera: str = "gate", zero: float = NOW) -> SegmentRecor
 
     end = datetime.fromtimestamp(zero + 3.2 * (index + 1), UTC)
     return SegmentRecord(
-        camera=camera, index=index, start_frame=0, end_frame=48, start_s=3.2 * index, end_s=3.2 * (index + 1),
-        score=0.5, smoothed=0.25, anomalous=False, time=rfc3339(end),
+        camera=camera,
+        index=index,
+        start_frame=0,
+        end_frame=48,
+        start_s=3.2 * index,
+        end_s=3.2 * (index + 1),
+        score=0.5,
+        smoothed=0.25,
+        anomalous=False,
+        time=rfc3339(end),
     )
 
 
@@ -190,8 +200,16 @@ def told(state: str, number: int = 1, reason: str | None = None) -> EventRecord:
     from datetime import UTC, datetime
 
     record = EventRecord(
-        state=state, id=f"r-gate-{number}", camera="gate", start_s=1.0, end_s=4.0, start_frame=0, end_frame=48,
-        peak=0.9, mean=0.8, time=rfc3339(datetime.fromtimestamp(NOW + 4.0, UTC)),
+        state=state,
+        id=f"r-gate-{number}",
+        camera="gate",
+        start_s=1.0,
+        end_s=4.0,
+        start_frame=0,
+        end_frame=48,
+        peak=0.9,
+        mean=0.8,
+        time=rfc3339(datetime.fromtimestamp(NOW + 4.0, UTC)),
     )
     if reason is None:
         return record
