@@ -119,7 +119,7 @@ async def _received(receive: Receive) -> bytes:
             raise Refused(400, "the request was cut off", {"connection": "close"})
         text += message.get("body", b"")
         if len(text) > BODY_BYTES:
-            raise Refused(413, f"a request holds {BODY_BYTES} bytes at most", {"connection": "close"})
+            raise Refused(413, f"a request holds {BODY_BYTES} bytes at most")
         if not message.get("more_body", False):
             return bytes(text)
 

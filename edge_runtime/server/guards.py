@@ -170,7 +170,7 @@ class Small:
         """As of ASGI."""
         length = headers_of(scope).get("content-length", "0")
         if not length.isdecimal() or len(length) > 18 or int(length) > self._most:
-            raise Refused(413, f"a request holds {self._most} bytes at most", {"connection": "close"})
+            raise Refused(413, f"a request holds {self._most} bytes at most")
         await self._app(scope, receive, send)
 
 

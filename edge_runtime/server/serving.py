@@ -182,7 +182,7 @@ class HttpServer:
         self._listening = listening
         self._parts = parts
         self._sessions_path = sessions_path or state_folder() / _SESSIONS
-        self._connections = connections or Connections()
+        self._connections = Connections() if connections is None else connections
         self._workers = Workers()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

@@ -19,8 +19,11 @@ REQUEST_S = 10.0
 TAKE_S = 20.0
 #: Seconds that a connection may wait for its next request.
 IDLE_S = 30.0
-#: Bytes of a request's header.
+#: Bytes of a request's header, where it comes in pieces.
 HEADER_BYTES = 16_384
+# What a request may send in all. What is more than it may hold is read and left aside up to here: a connection that
+# is closed while bytes come is reset, and the answer that says why is lost.
+_MOST_BYTES = 2**20
 
 _FULL = b'{"error":"too many connections are open; close some, or wait"}'
 _REFUSAL = (
@@ -57,6 +60,7 @@ class Wire(H11Protocol):
         self.logger = _log
         self._connections, self._request_s, self._take_s = connections, request_s, take_s
         self._address: str | None = None
+        self._bytes = 0
         self._awaited: tuple[Any, asyncio.TimerHandle] | None = None
         self._stuck: asyncio.TimerHandle | None = None
 
@@ -87,7 +91,13 @@ class Wire(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """As of asyncio.Protocol."""
+        self._bytes += len(data)
+        if self._bytes > _MOST_BYTES:
+            self.transport.abort()
+            return
         super().data_received(data)
+        if self.conn.their_state is not h11.SEND_BODY:
+            self._bytes = 0
         if not self.transport.is_closing():
             self._await_request()
 

@@ -276,7 +276,7 @@ def fill(parts: Parts, events: int = 12, hours: float = 1.0) -> list[str]:
         for number in range(events)
     ]
     history.remember(scores, told)
-    if parts.clips is not None:
+    if parts.clips is not None and not parts.clips.exists():
         shelf = Shelf(parts.clips, 10**9, 10**9)
         for suffix, content in (("jpg", JPEG), ("mp4", CLIP)):
             file = shelf.new_file("gate", told[0].event.id, utc(told[0].event.start)[:10], suffix)
