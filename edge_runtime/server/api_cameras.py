@@ -109,12 +109,14 @@ def binned(past: Past, start: float, end: float, points: int) -> shapes.Scores:
     found = np.flatnonzero(highest > -np.inf)
     length_s = float(np.median(past.ends - past.starts)) if len(past.starts) else 0.0
     apart_s = max(_APART * length_s, 1.5 * step_s)
-    scores: list[tuple[float, float | None]] = []
+    scores: list[shapes.Pair] = []
+    before = None
     for place in found.tolist():
         at = round(start + place * step_s, 3)
-        if scores and at - scores[-1][0] > apart_s:
-            scores.append((round(scores[-1][0] + step_s, 3), None))
-        scores.append((at, round(float(highest[place]), 6)))
+        if before is not None and at - before > apart_s:
+            scores.append([round(before + step_s, 3), None])
+        scores.append([at, round(float(highest[place]), 6)])
+        before = at
     return shapes.Scores(step_s=round(step_s, 6), scores=scores)
 
 

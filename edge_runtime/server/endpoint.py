@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
+import msgspec.inspect
 from starlette.types import Receive, Scope, Send
 
 from edge_runtime.server.answers import OpenFile, Refused, Reply, json_reply, send_file, send_reply
@@ -18,6 +22,8 @@ from edge_runtime.server.wire import REQUEST_S
 from edge_runtime.server.workers import Workers
 
 _PAIRS = 32
+# As in JSON, and not endless.
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,308})(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?")
 
 
 class Endpoint:
@@ -124,17 +130,34 @@ async def _received(receive: Receive) -> bytes:
             return bytes(text)
 
 
-def _converted(values: Any, kind: Any, where: str) -> Any:
+def _converted(values: dict[str, str], kind: Any, where: str) -> Any:
+    """Texts as the fields of a type: a number is written as in JSON, everything else is the text itself."""
+    given: dict[str, Any] = dict(values)
+    for name in _numbers(kind) & values.keys():
+        if not _NUMBER.fullmatch(values[name]):
+            raise Refused(400, f"{where}: {name} must be a number")
+        given[name] = json.loads(values[name])
     try:
-        converted = msgspec.convert(values, kind, strict=False)
+        return msgspec.convert(given, kind)
     except (msgspec.ValidationError, OverflowError) as error:
         raise Refused(400, f"{where}: {_plain(str(error))}") from None
-    for name in kind.__struct_fields__:
-        value = getattr(converted, name)
-        # A text is read as a number with all that Python takes for one.
-        if isinstance(value, float) and value - value != 0:
-            raise Refused(400, f"{where}: {name} must be a finite number")
-    return converted
+
+
+@functools.cache
+def _numbers(kind: Any) -> frozenset[str]:
+    """Names of the fields of a type that are numbers."""
+    found = msgspec.inspect.type_info(kind)
+    assert isinstance(found, msgspec.inspect.StructType)
+    numbers = msgspec.inspect.IntType | msgspec.inspect.FloatType
+    return frozenset(
+        field.encode_name
+        for field in found.fields
+        if isinstance(field.type, numbers)
+        or (
+            isinstance(field.type, msgspec.inspect.UnionType)
+            and any(isinstance(option, numbers) for option in field.type.types)
+        )
+    )
 
 
 def _plain(message: str) -> str:

@@ -183,3 +183,11 @@ def _clean(value: Any) -> Any:
             for key, inner in value.items()
         }
     return [_clean(inner) for inner in value] if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    import sys
+
+    from edge_runtime.server.app import OPERATIONS
+
+    sys.stdout.buffer.write(document(OPERATIONS))

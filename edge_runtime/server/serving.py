@@ -45,6 +45,8 @@ class Listening:
 
     Attributes:
         socket: Nothing is accepted on it yet.
+        address: Where it listens.
+        port: The same.
         tls: How connections are encrypted; None: they are not.
         certificate: The files of `tls`.
         needs_token: Whether a token is needed.
@@ -52,20 +54,17 @@ class Listening:
     """
 
     socket: socket.socket
+    address: str
+    port: int
     tls: ssl.SSLContext | None
     certificate: tuple[Path, Path] | None
     needs_token: bool
     hosts: tuple[str, ...]
 
     @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self.socket.getsockname()[1])
-
-    @property
     def url(self) -> str:
         """What to open in a browser."""
-        host = str(self.socket.getsockname()[0])
+        host = self.address
         if ipaddress.ip_address(host).is_unspecified:
             host = self.hosts[0].strip("[]") if self.hosts else socket.gethostname()
         scheme = "http" if self.tls is None else "https"
@@ -121,8 +120,15 @@ def listen(settings: HttpSettings) -> Listening:
     certificate = None
     if settings.tls_cert is not None and settings.tls_key is not None:
         certificate = Path(settings.tls_cert), Path(settings.tls_key)
+    found, port = bound.getsockname()[:2]
     return Listening(
-        socket=bound, tls=tls, certificate=certificate, needs_token=needs_token, hosts=tuple(settings.hosts)
+        socket=bound,
+        address=str(found),
+        port=int(port),
+        tls=tls,
+        certificate=certificate,
+        needs_token=needs_token,
+        hosts=tuple(settings.hosts),
     )
 
 
@@ -191,9 +197,10 @@ class HttpServer:
         self._thread = threading.Thread(target=self._work, name="http", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
         token = "a token is needed" if self._listening.needs_token else "without a token, from this computer alone"
+        # Before the thread starts: where that fails at once, the socket is closed.
         log.info("page and API: %s (%s)", self._listening.url, token)
+        self._thread.start()
         return self
 
     def __exit__(

@@ -134,11 +134,14 @@ class Cameras(Shape, frozen=True):
     cameras: list[Camera]
 
 
+Pair = Annotated[list[float | None], Meta(min_length=2, max_length=2)]
+
+
 class Scores(Shape, frozen=True):
     """Smoothed scores of a stretch: `[seconds since 1970, highest score]` of each step, null where there is none."""
 
     step_s: float
-    scores: list[tuple[float, float | None]]
+    scores: list[Pair]
 
 
 class Stretch(Shape, frozen=True):

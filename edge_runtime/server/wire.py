@@ -104,7 +104,12 @@ class Wire(H11Protocol):
     def on_response_complete(self) -> None:
         """As of H11Protocol."""
         super().on_response_complete()
-        if not self.transport.is_closing() and self.timeout_keep_alive_task is None:
+        if self.transport.is_closing():
+            return
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            # The next request has begun to come: this is no connection that waits for one.
+            self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is None:
             self._await_request()
 
     def pause_writing(self) -> None:
