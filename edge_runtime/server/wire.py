@@ -34,6 +34,8 @@ _REFUSAL = (
 # What strangers send is nothing for the log; what fails here is.
 _log = logging.getLogger(f"{__name__}.requests")
 _log.setLevel(logging.ERROR)
+# Answers that are under way when the run ends are cancelled, which is no fault.
+_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)))
 
 
 class Wire(H11Protocol):
