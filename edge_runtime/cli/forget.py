@@ -43,7 +43,7 @@ def command(**given: Any) -> None:
     site = Site.of(Bundle.open(given["bundle"]), given["site"])
     store = site.open_store(create=False) if site.store_path.is_file() else None
     try:
-        erased = forget(store, given["clips"], given["camera"], start, end)
+        erased = forget([] if store is None else [store], given["clips"], given["camera"], start, end)
     finally:
         if store is not None:
             store.close()

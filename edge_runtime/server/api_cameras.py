@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from edge_runtime.server import shapes
 from edge_runtime.server.answers import Refused, Reply
 from edge_runtime.server.operations import Call, Operation
-from edge_runtime.server.parts import CameraControl, TriedAlarm
+from edge_runtime.server.parts import AlarmPart, CameraControl, Counted, TriedAlarm, shown_alarm
 from edge_runtime.server.state import utc
-from edge_runtime.site.history import DAY_S, EventFilter, Past
+from edge_runtime.site.history import DAY_S, EventFilter, History, Past, PastEvent
 
 _LISTED = 200
+# Events that alarms of the past are looked up among.
+_TOLD = 10_000
 _NO_HISTORY = "no history is kept of this run; see its log"
 _NO_ALARMS = "alarms cannot be set in this run; write `site: {}` into the configuration"
 _NO_CONTROL = "cameras of this run cannot be changed; run it with --config or --http"
@@ -127,45 +130,66 @@ def _alarm(call: Call) -> shapes.Alarm:
     return _known(call).alarm
 
 
+def _alarms(call: Call) -> AlarmPart:
+    alarms: AlarmPart = call.part("alarms", _NO_ALARMS)
+    return alarms
+
+
 def _set_alarm(call: Call) -> shapes.Alarm:
-    alarms, camera, wanted = call.part("alarms", _NO_ALARMS), named(call), call.body
-    if (wanted.threshold is None) == (wanted.budget_per_day is None):
-        raise Refused(400, "give either a threshold or a budget_per_day")
-    alarm: shapes.Alarm = alarms.set(camera, wanted)
+    part, camera, wanted = _alarms(call), named(call), call.body
+    if wanted.threshold is not None and wanted.budget_per_day is not None:
+        raise Refused(400, "a threshold and a budget exclude each other; give one of them")
+    now = part.alarms.set(
+        camera,
+        threshold=wanted.threshold,
+        budget_per_day=wanted.budget_per_day,
+        min_duration_s=wanted.min_duration,
+        cooldown_s=wanted.cooldown,
+    )
     call.parts.state.refresh(camera)
-    return alarm
+    return shown_alarm(now)
 
 
 def _reset_alarm(call: Call) -> shapes.Alarm:
-    alarms, camera = call.part("alarms", _NO_ALARMS), named(call)
-    alarm: shapes.Alarm = alarms.reset(camera)
+    part, camera = _alarms(call), named(call)
+    now = part.alarms.reset(camera)
     call.parts.state.refresh(camera)
-    return alarm
+    return shown_alarm(now)
 
 
 def _try(call: Call) -> shapes.Tried:
-    alarms, camera, query = call.part("alarms", _NO_ALARMS), named(call), call.query
-    now = time.time()
-    past = _past(call, camera, now - query.days * DAY_S, now)
-    tried = alarms.tried(camera, past, query)
-    days = float(past.ends[-1] - past.starts[0]) / DAY_S if len(past.starts) else 0.0
-    # Of minutes no number a day can be told.
-    a_day = max(days, 1 / 24)
-    history = call.parts.history
-    assert history is not None
-    told = history.events(EventFilter(camera=camera, start=now - query.days * DAY_S, limit=10_000)).events
-
-    def stretch(alarm: TriedAlarm) -> shapes.Stretch:
-        event = next((one.id for one in told if one.start < alarm.end and alarm.start < one.end), None)
-        return shapes.Stretch(start=utc(alarm.start), end=utc(alarm.end), peak=round(alarm.peak, 6), event=event)
-
-    return shapes.Tried(
-        days=round(days, 2),
-        now=shapes.Counted(alarms=tried.now, per_day=round(tried.now / a_day, 2)),
-        then=shapes.Counted(alarms=tried.then, per_day=round(tried.then / a_day, 2)),
-        gone=[stretch(alarm) for alarm in tried.gone[-_LISTED:]],
-        new=[stretch(alarm) for alarm in tried.new[-_LISTED:]],
+    part, camera, query = _alarms(call), named(call), call.query
+    end = time.time()
+    start = end - query.days * DAY_S
+    past = _past(call, camera, start, end)
+    holds = part.alarms.of(camera)
+    tried = part.tried(
+        past.starts,
+        past.ends,
+        past.smoothed,
+        part.alarm(holds.threshold, holds.min_duration_s, holds.cooldown_s),
+        part.alarm(query.threshold, query.min_duration, query.cooldown),
     )
+    history: History = call.part("history", _NO_HISTORY)
+    told = history.events(EventFilter(camera=camera, start=start, limit=_TOLD)).events
+    return shapes.Tried(
+        days=round(tried.days, 2),
+        now=_counted(tried.now),
+        then=_counted(tried.then),
+        gone_count=tried.gone_count,
+        new_count=tried.new_count,
+        gone=[_stretch(alarm, told) for alarm in tried.gone[-_LISTED:]],
+        new=[_stretch(alarm, told) for alarm in tried.new[-_LISTED:]],
+    )
+
+
+def _counted(counted: Counted) -> shapes.Counted:
+    return shapes.Counted(alarms=counted.alarms, per_day=round(counted.per_day, 2))
+
+
+def _stretch(alarm: TriedAlarm, told: Sequence[PastEvent]) -> shapes.Stretch:
+    event = next((one.id for one in told if one.start < alarm.end and alarm.start < one.end), None)
+    return shapes.Stretch(start=utc(alarm.start), end=utc(alarm.end), peak=round(alarm.peak, 6), event=event)
 
 
 _ONE = "/api/cameras/{name}"

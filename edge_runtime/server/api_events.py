@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import msgspec
 
@@ -10,6 +10,7 @@ from edge_runtime.server import shapes
 from edge_runtime.server.answers import OpenFile, Refused
 from edge_runtime.server.api_run import event_not_found
 from edge_runtime.server.operations import Call, Operation
+from edge_runtime.server.parts import Teaching
 from edge_runtime.server.shelf_files import has_event_files, open_event_file
 from edge_runtime.server.state import utc
 from edge_runtime.site.history import EventFilter, PastEvent
@@ -77,7 +78,7 @@ def _shape(event: PastEvent) -> shapes.Event:
     )
 
 
-def _whole(call: Call, event: shapes.Event, verdicts: dict[str, shapes.Verdict]) -> shapes.Event:
+def _whole(call: Call, event: shapes.Event, verdicts: Mapping[str, shapes.Verdict]) -> shapes.Event:
     """An event with what others know of it."""
     files = has_event_files(call.parts.clips, event)
     return msgspec.structs.replace(
@@ -85,7 +86,7 @@ def _whole(call: Call, event: shapes.Event, verdicts: dict[str, shapes.Verdict])
     )
 
 
-def _verdicts(call: Call) -> dict[str, shapes.Verdict]:
+def _verdicts(call: Call) -> Mapping[str, shapes.Verdict]:
     teaching = call.parts.teaching
     return {} if teaching is None else teaching.verdicts()
 
@@ -119,7 +120,7 @@ def _describe(call: Call) -> shapes.Event:
 
 
 def _mark(call: Call) -> shapes.Event:
-    teaching: Any = call.part("teaching", _NO_FEEDBACK)
+    teaching: Teaching = call.part("teaching", _NO_FEEDBACK)
     teaching.mark_event(found_event(call).id, call.body.verdict)
     return found_event(call)
 

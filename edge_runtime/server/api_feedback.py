@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-from edge_runtime.errors import OutputFailed
+import msgspec
+
 from edge_runtime.server import shapes
 from edge_runtime.server.answers import Refused, Reply
 from edge_runtime.server.operations import Call, Operation
+from edge_runtime.server.parts import Teaching
+from edge_runtime.server.state import utc
 from edge_runtime.site.forget import forget
 
 _NO_FEEDBACK = "this run takes no feedback; write `feedback: {}` into the configuration"
 
 
-def _teaching(call: Call) -> Any:
-    return call.part("teaching", _NO_FEEDBACK)
+def _teaching(call: Call) -> Teaching:
+    teaching: Teaching = call.part("teaching", _NO_FEEDBACK)
+    return teaching
 
 
 def _stretch(start: datetime, end: datetime) -> tuple[float, float]:
@@ -25,13 +28,20 @@ def _stretch(start: datetime, end: datetime) -> tuple[float, float]:
 
 
 def _feedback(call: Call) -> shapes.Feedback:
-    feedback: shapes.Feedback = _teaching(call).feedback()
-    return feedback
+    return msgspec.convert(_teaching(call).status().to_dict(), shapes.Feedback)
 
 
 def _missed(call: Call) -> shapes.Mark:
-    mark: shapes.Mark = _teaching(call).mark_missed(call.body.camera, *_stretch(call.body.start, call.body.end))
-    return mark
+    mark = _teaching(call).mark_missed(call.body.camera, *_stretch(call.body.start, call.body.end))
+    return shapes.Mark(
+        id=mark.id,
+        verdict=mark.verdict,
+        camera=mark.camera,
+        start=utc(mark.start),
+        end=utc(mark.end),
+        event=mark.event,
+        at=utc(mark.at),
+    )
 
 
 def _unmark(call: Call) -> Reply:
@@ -43,8 +53,7 @@ def _unmark(call: Call) -> Reply:
 
 
 def _propose(call: Call) -> shapes.Proposal:
-    proposal: shapes.Proposal = _teaching(call).propose()
-    return proposal
+    return msgspec.convert(_teaching(call).propose().to_dict(), shapes.Proposal)
 
 
 def _accept(call: Call) -> shapes.Feedback:
@@ -60,27 +69,26 @@ def _undo(call: Call) -> shapes.Feedback:
 def _forget(call: Call) -> shapes.Forgotten:
     parts, camera = call.parts, call.body.camera
     start, end = _stretch(call.body.start, call.body.end)
-    failed: OutputFailed | None = None
-    files = writing = 0
-    # Files first, while it is known which event they show.
-    if parts.clips is not None:
-        events = {} if parts.history is None else parts.history.spans(camera)
-        try:
-            erased = forget(None, parts.clips, camera, start, end, events)
-            files, writing = erased.files, erased.writing
-        except OutputFailed as error:
-            failed = error
-    segments = kept_events = marks = 0
-    if parts.teaching is not None:
-        kept = parts.teaching.forget(camera, start, end)
-        segments, kept_events, marks = kept.segments, kept.events, kept.marks
-    if parts.history is not None:
-        scores, events_gone = parts.history.forget(camera, start, end)
-        segments, kept_events = max(segments, scores), max(kept_events, events_gone)
-    parts.state.forget_events(camera, start, end)
-    if failed is not None:
-        raise failed
-    return shapes.Forgotten(segments=segments, events=kept_events, marks=marks, files=files, writing=writing)
+    # Which event a file shows is known from the history, until that forgets it.
+    told = {} if parts.history is None else parts.history.spans(camera)
+    scores = events = 0
+    try:
+        if parts.teaching is not None:
+            erased = parts.teaching.forget(camera, start, end, parts.clips, told, ())
+        else:
+            erased = forget([], parts.clips, camera, start, end, told)
+    finally:
+        # Whatever could not be deleted there.
+        if parts.history is not None:
+            scores, events = parts.history.forget(camera, start, end)
+        parts.state.forget_events(camera, start, end)
+    return shapes.Forgotten(
+        segments=max(erased.kept.segments, scores),
+        events=max(erased.kept.events, events),
+        marks=erased.kept.marks,
+        files=erased.files,
+        writing=erased.writing,
+    )
 
 
 OPERATIONS = (

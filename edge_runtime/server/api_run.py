@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from edge_runtime._version import __version__
 from edge_runtime.server import shapes
 from edge_runtime.server.answers import JSON, Refused, Reply, json_reply
+from edge_runtime.server.guards import headers_of
 from edge_runtime.server.operations import Call, Operation
 from edge_runtime.server.sessions import LASTS_S
 from edge_runtime.stream.clock import rfc3339
@@ -22,7 +23,9 @@ def _readiness(call: Call) -> Reply:
 
 
 def _metrics(call: Call) -> Reply:
-    content, media = call.part("figures", "no metrics are kept of this run").render()
+    content, media = call.part("figures", "no metrics are kept of this run").render(
+        headers_of(call.scope).get("accept", "")
+    )
     return Reply(content, media)
 
 

@@ -16,7 +16,7 @@ Time = Annotated[
 Moment = Annotated[datetime, Meta(tz=True)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
-Budget = Annotated[float, Meta(gt=0, le=10_000)]
+Budget = Annotated[float, Meta(ge=0.05, le=10_000)]
 Role = Literal["read", "act"]
 StateName = Literal["online", "stalled", "offline", "unwatched", "starting"]
 Verdict = Literal["false_alarm", "missed"]
@@ -85,7 +85,7 @@ class Run(Shape, frozen=True):
 
 
 class Alarm(Shape, frozen=True):
-    """When a camera's events are told, and who said so."""
+    """When a camera's events are told, and who said so. `on_page`: something of it was set over this API."""
 
     threshold: float
     by: Literal["bundle", "config", "page", "budget"]
@@ -93,6 +93,7 @@ class Alarm(Shape, frozen=True):
     cooldown: float = 0.0
     budget_per_day: float | None = None
     missing_segments: int = 0
+    on_page: bool = False
 
 
 class Score(Shape, frozen=True):
@@ -161,11 +162,13 @@ class Counted(Shape, frozen=True):
 
 
 class Tried(Shape, frozen=True):
-    """What another setting would have told. `gone` and `new` hold 200 at most."""
+    """What another setting would have told. `gone` and `new` hold the last 200 at most, the counts all."""
 
     days: float
     now: Counted
     then: Counted
+    gone_count: int
+    new_count: int
     gone: list[Stretch]
     new: list[Stretch]
 
@@ -181,12 +184,12 @@ class NewCamera(Body, frozen=True):
 
 
 class NewAlarm(Body, frozen=True):
-    """When a camera's events are told: a threshold, or a budget of false alarms a day."""
+    """When a camera's events are told: a threshold, or a budget of false alarms a day; null is as configured."""
 
     threshold: Probability | None = None
     budget_per_day: Budget | None = None
-    min_duration: Seconds = 0.0
-    cooldown: Seconds = 0.0
+    min_duration: Seconds | None = None
+    cooldown: Seconds | None = None
 
 
 class ScoresQuery(Query, frozen=True):
@@ -314,7 +317,10 @@ class CameraStretch(Shape, frozen=True):
 
 
 class Proposal(Shape, frozen=True):
-    """What a scorer that learns from all marks would change. `wrong_left_out`: on marks that it had not seen."""
+    """What a scorer that learns from all marks would change. `wrong_left_out`: on marks that it had not seen.
+
+    `gone` and `new` hold 200 at most, the counts all; `changes`: whether it is another scorer than that in use.
+    """
 
     proposal: str
     marks: int
@@ -327,6 +333,9 @@ class Proposal(Shape, frozen=True):
     kept: int
     gone: list[CameraStretch]
     new: list[CameraStretch]
+    gone_in_all: int
+    new_in_all: int
+    changes: bool
     replaces: int
 
 

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
 
-from edge_runtime.errors import OutputFailed, UsageError
+from edge_runtime.errors import HeadHuntError, OutputFailed, UsageError
 from edge_runtime.files import shown_path
 from edge_runtime.outputs.shelf import event_files
-from edge_runtime.site.history import PastEvent
-from edge_runtime.site.store import Forgotten, KnownEvent, Store
+from edge_runtime.site.store import Forgotten, Store
 
 # A file of an event that is not known any more was begun at most so long before it was written last.
 _LONGEST_S = 3600.0
+
+
+class Told(Protocol):
+    """An event, as a store or a history knows it."""
+
+    @property
+    def start(self) -> float:
+        """Seconds since 1970."""
+
+    @property
+    def end(self) -> float:
+        """Seconds since 1970."""
+
+
+class Forgets(Protocol):
+    """What else keeps something of cameras, such as a history of scores."""
+
+    def forget(self, camera: str | None, start: float, end: float) -> Any:
+        """Delete what overlaps a stretch, of one camera or of all; again: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +44,8 @@ class Erased:
     """How much was deleted.
 
     Attributes:
-        kept: From the store.
-        files: Snapshots and clips.
+        kept: From the stores.
+        files: Snapshots and clips, and sheets of what the model saw.
         writing: Files of that time that are being written, and stay.
     """
 
@@ -35,37 +55,84 @@ class Erased:
 
 
 def forget(
-    store: Store | None,
+    stores: Sequence[Store],
     clips: Path | None,
     camera: str | None,
     start: float,
     end: float,
-    told: Mapping[str, PastEvent] | None = None,
+    told: Mapping[str, Told] | None = None,
+    others: Sequence[Forgets] = (),
 ) -> Erased:
     """Delete everything that overlaps a stretch; done again, it finds nothing. A run may go on meanwhile.
 
-    Files go first: which event they show is known from the store. A file whose event is not known there goes where it
-    may show the stretch, judged by when it was written.
+    Files go first: which event they show is known from the stores. A file whose event is not known goes where it may
+    show the stretch, judged by when it was written.
 
     Args:
-        store: Features, scores, events and marks; None where there are none.
+        stores: Features, scores, events and marks, of each bundle.
         clips: The folder of snapshots and clips; None where there is none.
         camera: Of which camera; None: of all.
         start: Seconds since 1970.
         end: Seconds since 1970.
         told: Events that are known elsewhere, by their ids.
+        others: Whatever else keeps something.
 
     Raises:
         UsageError: The stretch ends before it starts.
-        OutputFailed: Something could not be deleted; what could be, is.
+        HeadHuntError: Something could not be deleted; what could be, is.
     """
     if not start < end:
         raise UsageError("--to must lie after --from")
+    failures: list[HeadHuntError] = []
     files = writing = 0
-    failed: OSError | None = None
-    known: dict[str, PastEvent | KnownEvent] = dict(told or {})
-    if store is not None:
-        known |= {event.id: event for event in store.events(camera)}
+    try:
+        shown = list(_shown(stores, told or {}, clips, camera, start, end))
+    except sqlite3.Error as error:
+        raise OutputFailed(f"the features cannot be read ({error}); nothing was deleted, try again") from error
+    for path in shown:
+        if path.suffix == ".part":
+            writing += 1
+            continue
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            failures.append(
+                OutputFailed(f"{shown_path(path)}: cannot be deleted ({error.strerror}); the rest is, try again")
+            )
+            continue
+        files += 1
+        for empty in (path.parent, path.parent.parent):
+            with contextlib.suppress(OSError):
+                empty.rmdir()
+    segments = events = marks = 0
+    for one in stores:
+        try:
+            found = one.forget(camera, start, end)
+        except HeadHuntError as error:
+            failures.append(error)
+            continue
+        segments, events, marks = segments + found.segments, events + found.events, marks + found.marks
+    for other in others:
+        try:
+            other.forget(camera, start, end)
+        except HeadHuntError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return Erased(Forgotten(segments, events, marks), files, writing)
+
+
+def _shown(
+    stores: Sequence[Store],
+    told: Mapping[str, Told],
+    clips: Path | None,
+    camera: str | None,
+    start: float,
+    end: float,
+) -> Iterator[Path]:
+    """The files that show a stretch."""
+    known: dict[str, Told] = dict(told)
+    known |= {event.id: event for store in stores for event in store.events(camera)}
     for _, name, path, written in [] if clips is None else list(event_files(clips, camera)):
         event = known.get(name)
         if event is None:
@@ -73,26 +140,8 @@ def forget(
         else:
             # A clip shows what was before and after it, too.
             shown = max(event.end, written) > start and event.start - _LONGEST_S / 60 < end
-        if not shown:
-            continue
-        if path.suffix == ".part":
-            writing += 1
-            continue
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            failed = error
-            continue
-        files += 1
-        for empty in (path.parent, path.parent.parent):
-            with contextlib.suppress(OSError):
-                empty.rmdir()
-    kept = Forgotten(0, 0, 0) if store is None else store.forget(camera, start, end)
-    if failed is not None:
-        raise OutputFailed(
-            f"{shown_path(str(failed.filename))}: cannot be deleted ({failed.strerror}); the rest is, try again"
-        )
-    return Erased(kept, files, writing)
+        if shown:
+            yield path
 
 
 def parse_time(text: str) -> float:

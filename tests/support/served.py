@@ -15,16 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.errors import Conflict, UsageError
+from edge_runtime.errors import Conflict
 from edge_runtime.outputs.shelf import Shelf
 from edge_runtime.records import CameraRecord, EventRecord, RunRecord, SegmentRecord
-from edge_runtime.server import shapes
 from edge_runtime.server.limits import Connections
-from edge_runtime.server.parts import Parts, Past, TriedAlarm, TriedAlarms
+from edge_runtime.server.parts import AlarmPart, Parts
 from edge_runtime.server.serving import HttpServer, listen
 from edge_runtime.server.state import RunState, utc
 from edge_runtime.server.tokens import add_token, tokens_path
+from edge_runtime.site.forget import Erased, forget
 from edge_runtime.site.history import History, PastEvent, PastScore, ToldEvent
+from edge_runtime.site.store import Mark, Verdict
 from edge_runtime.video.sources import Source, parse_source
 from edge_runtime.watch.added import AddedCameras, CameraDesk
 from edge_runtime.watch.boards import Boards
@@ -57,31 +58,87 @@ class NoCameras:
         del self._names[name]
 
 
+@dataclass(frozen=True)
+class Limits:
+    threshold: float = 0.5
+    by: str = "bundle"
+    min_duration_s: float = 0.0
+    cooldown_s: float = 0.0
+    budget_per_day: float | None = None
+    missing_segments: int = 0
+    on_page: bool = False
+
+
+@dataclass(frozen=True)
+class TriedAlarm:
+    start: float
+    end: float
+    peak: float
+
+
+@dataclass(frozen=True)
+class Counted:
+    alarms: int
+    per_day: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    days: float
+    now: Counted
+    then: Counted
+    gone_count: int
+    new_count: int
+    gone: list[TriedAlarm]
+    new: list[TriedAlarm]
+
+
 class Alarms:
     """Settings in a dictionary."""
 
     def __init__(self) -> None:
-        self.chosen: dict[str, shapes.Alarm] = {}
+        self.chosen: dict[str, Limits] = {}
 
-    def of(self, camera: str) -> shapes.Alarm:
-        return self.chosen.get(camera, shapes.Alarm(threshold=0.5, by="bundle"))
+    def of(self, camera: str) -> Limits:
+        return self.chosen.get(camera, Limits())
 
-    def set(self, camera: str, wanted: shapes.NewAlarm) -> shapes.Alarm:
-        self.chosen[camera] = shapes.Alarm(
-            threshold=0.5 if wanted.threshold is None else wanted.threshold,
-            by="page" if wanted.budget_per_day is None else "budget",
-            min_duration=wanted.min_duration,
-            cooldown=wanted.cooldown,
-            budget_per_day=wanted.budget_per_day,
+    def set(
+        self,
+        camera: str,
+        *,
+        threshold: float | None,
+        budget_per_day: float | None,
+        min_duration_s: float | None,
+        cooldown_s: float | None,
+    ) -> Limits:
+        self.chosen[camera] = Limits(
+            0.5 if threshold is None else threshold,
+            "page" if budget_per_day is None else "budget",
+            min_duration_s or 0.0,
+            cooldown_s or 0.0,
+            budget_per_day,
+            on_page=True,
         )
         return self.chosen[camera]
 
-    def reset(self, camera: str) -> shapes.Alarm:
+    def reset(self, camera: str) -> Limits:
         self.chosen.pop(camera, None)
         return self.of(camera)
 
-    def tried(self, camera: str, scores: Past, wanted: shapes.TryQuery) -> TriedAlarms:
-        return TriedAlarms(2, 1, [TriedAlarm(NOW - 600, NOW - 590, 0.9)], [])
+
+def tried(starts: Any, ends: Any, smoothed: Any, now: Any, then: Any) -> Tried:
+    """Counts segments, not events."""
+    above = [float(limits[0]) for limits in (now, then)]
+    counts = [int((smoothed > limit).sum()) for limit in above]
+    gone = [TriedAlarm(NOW - 600, NOW - 590, 0.9)] if counts[0] > counts[1] else []
+    return Tried(0.04, Counted(counts[0], 1.0), Counted(counts[1], 1.0), len(gone), 0, gone, [])
+
+
+class Plain(dict[str, Any]):
+    """Plain values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(self)
 
 
 class Teaching:
@@ -90,14 +147,14 @@ class Teaching:
     def __init__(self, history: History) -> None:
         self._history = history
         self._lock = threading.Lock()
-        self._marks: dict[int, shapes.Mark] = {}
+        self._marks: dict[int, Mark] = {}
         self._last = 0
-        self._scorers: list[shapes.Scorer] = []
+        self._scorers: list[dict[str, Any]] = []
 
-    def verdicts(self) -> dict[str, shapes.Verdict]:
+    def verdicts(self) -> dict[str, Verdict]:
         return {mark.event: mark.verdict for mark in self._marks.values() if mark.event is not None}
 
-    def mark_event(self, event: str, verdict: shapes.Verdict | None) -> None:
+    def mark_event(self, event: str, verdict: Verdict | None) -> None:
         with self._lock:
             self._marks = {key: mark for key, mark in self._marks.items() if mark.event != event}
             found = self._history.event(event)
@@ -106,41 +163,49 @@ class Teaching:
             if verdict is not None:
                 self._add(verdict, found.camera, found.start, found.end, event)
 
-    def feedback(self) -> shapes.Feedback:
-        marks = list(self._marks.values())
-        return shapes.Feedback(marks=marks, scorer=(self._scorers or [None])[-1], can_undo=bool(self._scorers))
+    def status(self) -> Plain:
+        marks = [
+            {"id": one.id, "verdict": one.verdict, "camera": one.camera, "start": utc(one.start), "end": utc(one.end)}
+            | {"event": one.event, "at": utc(one.at)}
+            for one in self._marks.values()
+        ]
+        return Plain(marks=marks, scorer=(self._scorers or [None])[-1], can_undo=bool(self._scorers))
 
-    def mark_missed(self, camera: str, start: float, end: float) -> shapes.Mark:
+    def mark_missed(self, camera: str, start: float, end: float) -> Mark:
         if camera != "gate":
-            raise UsageError(f"camera {camera[:20]!a}: no features of that time are kept")
+            raise Conflict(f"camera {camera[:20]!a}: no features of that time are kept")
         with self._lock:
             return self._add("missed", camera, start, end, None)
 
-    def _add(self, verdict: shapes.Verdict, camera: str, start: float, end: float, event: str | None) -> shapes.Mark:
+    def _add(self, verdict: Verdict, camera: str, start: float, end: float, event: str | None) -> Mark:
         self._last += 1
-        self._marks[self._last] = shapes.Mark(
-            id=self._last, verdict=verdict, camera=camera, start=utc(start), end=utc(end), event=event, at=utc(NOW)
-        )
+        self._marks[self._last] = Mark(self._last, verdict, camera, start, end, event, NOW)
         return self._marks[self._last]
 
-    def unmark(self, mark: int) -> bool:
-        return self._marks.pop(mark, None) is not None
+    def unmark(self, number: int) -> bool:
+        return self._marks.pop(number, None) is not None
 
-    def propose(self) -> shapes.Proposal:
+    def propose(self) -> Plain:
         if not self._marks:
             raise Conflict("nothing is marked yet")
-        return shapes.Proposal(
+        gone = [{"camera": "gate", "start": utc(NOW - 60), "end": utc(NOW - 50), "peak": 0.8}]
+        return Plain(
             proposal=f"of-{sorted(self._marks)}",
             marks=len(self._marks),
             false_alarms=1,
+            segments=5,
+            changes=True,
             days=2.0,
             wrong_before=3,
             wrong_left_out=1,
             loss_before=0.4,
-            loss_left_out=0.2,
+            loss_now=0.4,
+            loss_left_out=None,
             kept=1,
-            gone=[shapes.CameraStretch(camera="gate", start=utc(NOW - 60), end=utc(NOW - 50), peak=0.8)],
+            gone=gone,
+            gone_in_all=1,
             new=[],
+            new_in_all=0,
             replaces=len(self._scorers),
         )
 
@@ -148,15 +213,17 @@ class Teaching:
         if proposal != f"of-{sorted(self._marks)}":
             raise Conflict("the marks have changed since; look at the proposal again")
         number = len(self._scorers) + 1
-        self._scorers.append(shapes.Scorer(number=number, accepted=utc(NOW), marks=len(self._marks)))
+        self._scorers.append({"number": number, "accepted": utc(NOW), "marks": len(self._marks)})
 
     def undo(self) -> None:
         if not self._scorers:
             raise Conflict("the bundle's own scorer is in use")
         self._scorers.pop()
 
-    def forget(self, camera: str | None, start: float, end: float) -> shapes.Forgotten:
-        return shapes.Forgotten(segments=0, events=0, marks=0, files=0, writing=0)
+    def forget(
+        self, camera: str | None, start: float, end: float, clips: Path | None, told: Any, others: Any
+    ) -> Erased:
+        return forget([], clips, camera, start, end, told, others)
 
 
 class Pictures:
@@ -169,7 +236,7 @@ class Pictures:
 class Figures:
     """One number."""
 
-    def render(self) -> tuple[bytes, str]:
+    def render(self, accept: str = "") -> tuple[bytes, str]:
         return b"# HELP up Whether it is up.\n# TYPE up gauge\nup 1.0\n", "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -322,8 +389,9 @@ def served(
     parts = Parts(state=state, history=history, cameras=CameraDesk(supervisor, added))
     if others:
         alarms = Alarms()
-        state.alarm_of, state.has_picture = alarms.of, lambda _: True
-        parts.alarms, parts.pictures, parts.figures = alarms, Pictures(), Figures()
+        part = AlarmPart(alarms, tried, lambda *limits: limits)
+        state.alarm_of, state.has_picture = part.of, lambda _: True
+        parts.alarms, parts.pictures, parts.figures = part, Pictures(), Figures()
         parts.teaching, parts.clips = Teaching(history), folder / "clips"
     ids = fill(parts, events)
     listening = listen(settings)

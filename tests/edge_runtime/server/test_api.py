@@ -11,6 +11,7 @@ import pytest
 from served import CLIP, JPEG, NOW, RUN, Served, served, told
 
 from edge_runtime.server.state import utc
+from edge_runtime.site.history import PastScore
 
 
 def test_the_run_and_its_cameras(server: Served) -> None:
@@ -234,12 +235,20 @@ def test_descriptions_and_marks(server: Served) -> None:
 def test_alarms_are_tried_set_and_reset(server: Served) -> None:
     path = "/api/cameras/gate/alarm"
     tried = server.get(f"{path}/try?threshold=0.71&min_duration=5&days=3").json
-    assert (tried["now"]["alarms"], tried["then"]["alarms"], len(tried["gone"])) == (2, 1, 1)
+    # What is kept is older than three days.
+    assert (tried["now"]["alarms"], tried["gone_count"], tried["gone"]) == (0, 0, [])
+    now = time.time()
+    server.parts.history.remember(  # type: ignore[union-attr]
+        [PastScore("gate", now - 100 + place, now - 99 + place, place / 50, False) for place in range(50)]
+    )
+    tried = server.get(f"{path}/try?threshold=0.71&min_duration=5&days=3").json
+    assert (tried["now"]["alarms"], tried["then"]["alarms"], len(tried["gone"])) == (24, 14, 1)
     assert server.get(f"{path}/try").status == 400
     assert server.get(f"{path}/try?threshold=nan").status == 400
     assert server.ask("PUT", path, {"threshold": 0.71, "cooldown": 30}).json["by"] == "page"
     assert server.get("/api/cameras/gate").json["alarm"]["threshold"] == 0.71
-    assert server.ask("PUT", path, {}).status == 400
+    assert server.get("/api/cameras/gate").json["alarm"]["on_page"]
+    assert server.ask("PUT", path, {"min_duration": 3}).json["min_duration"] == 3
     assert server.ask("PUT", path, {"threshold": 0.5, "budget_per_day": 2}).status == 400
     assert server.ask("DELETE", path).json["by"] == "bundle"
 

@@ -59,21 +59,21 @@ def site(bundle: Bundle, tmp_path: Path) -> Site:
 def test_one_cameras_stretch_goes_and_nothing_else(site: Site, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     with filled(site, clips) as store:
-        erased = forget(store, clips, "yard/2", ZERO + 999, ZERO + 1002)
+        erased = forget([store], clips, "yard/2", ZERO + 999, ZERO + 1002)
         assert (erased.kept.segments, erased.kept.events, erased.files, erased.writing) == (1, 1, 2, 0)
         assert len(names(clips)) == 10
         assert not [one for one in event_files(clips, "yard/2") if one[1] == event_id("yard/2", 1)]
         assert {camera for camera, _, _, _ in event_files(clips)} == {"gate", "yard/2"}
-        again = forget(store, clips, "yard/2", ZERO + 999, ZERO + 1002)
+        again = forget([store], clips, "yard/2", ZERO + 999, ZERO + 1002)
         assert (again.kept.segments, again.files) == (0, 0)
-        assert forget(store, clips, None, ZERO - 1, ZERO + 10_000).files == 10
+        assert forget([store], clips, None, ZERO - 1, ZERO + 10_000).files == 10
         assert names(clips) == []
 
 
 def test_clips_of_events_that_nobody_knows_go_by_when_they_were_written(site: Site, tmp_path: Path) -> None:
     filmed(tmp_path, "gate", 1, ZERO)
     filmed(tmp_path, "gate", 2, ZERO + 50_000)
-    assert forget(None, tmp_path, None, ZERO - 60, ZERO - 1).files == 2
+    assert forget([], tmp_path, None, ZERO - 60, ZERO - 1).files == 2
     assert len(names(tmp_path)) == 2
 
 
@@ -83,7 +83,7 @@ def test_strangers_and_files_that_are_written_stay(site: Site, tmp_path: Path) -
     (place / f"{event_id('gate', 2)}.mp4.part").write_bytes(b"begun")
     os.utime(place / f"{event_id('gate', 2)}.mp4.part", (ZERO, ZERO))
     (place / "holiday.jpg").write_bytes(b"mine")
-    erased = forget(None, tmp_path, "gate", ZERO - 60, ZERO + 60)
+    erased = forget([], tmp_path, "gate", ZERO - 60, ZERO + 60)
     assert (erased.files, erased.writing) == (2, 1)
     assert names(tmp_path) == [f"{event_id('gate', 2)}.mp4.part", "holiday.jpg"]
 
@@ -98,7 +98,7 @@ def test_times_are_read_as_they_are_shown() -> None:
     assert shown_time(ZERO) == "2026-01-31T12:00:00Z"
     assert parse_time("2026-01-31T13:00:00+01:00") == ZERO
     with pytest.raises(UsageError, match="--to must lie after --from"):
-        forget(None, None, None, 2.0, 2.0)
+        forget([], None, None, 2.0, 2.0)
 
 
 def test_the_commands_say_what_they_did(site: Site, bundle: Bundle, tmp_path: Path) -> None:
