@@ -9,6 +9,7 @@ from edge_runtime.server import shapes
 from edge_runtime.server.answers import JSON, Refused, Reply, json_reply
 from edge_runtime.server.guards import headers_of
 from edge_runtime.server.operations import Call, Operation
+from edge_runtime.server.parts import Figures
 from edge_runtime.server.sessions import LASTS_S
 from edge_runtime.stream.clock import rfc3339
 
@@ -23,9 +24,8 @@ def _readiness(call: Call) -> Reply:
 
 
 def _metrics(call: Call) -> Reply:
-    content, media = call.part("figures", "no metrics are kept of this run").render(
-        headers_of(call.scope).get("accept", "")
-    )
+    figures: Figures = call.part("figures", "no metrics are kept of this run")
+    content, media = figures.render(headers_of(call.scope).get("accept", ""))
     return Reply(content, media)
 
 
