@@ -5,6 +5,7 @@ Its memory is bounded: one entry a camera, a few hundred events, and a short que
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict, deque
@@ -20,6 +21,8 @@ from edge_runtime.records import CameraRecord, EventRecord, Record, RunRecord, S
 from edge_runtime.server import shapes
 from edge_runtime.stream.clock import rfc3339
 
+log = logging.getLogger(__name__)
+
 # Messages that may wait for one who is told: some 20 seconds of 40 cameras.
 _WAITING = 500
 _EVENTS = 200
@@ -27,6 +30,8 @@ _EVENTS = 200
 _DECIMALS = 6
 # The loop that scores says several times a second that it goes on.
 _STUCK_S = 30.0
+
+_NO_ALARM = shapes.Alarm(threshold=0.5, by="bundle")
 
 Now = Callable[[], datetime]
 
@@ -110,7 +115,7 @@ class RunState:
     def __init__(
         self,
         cameras: Sequence[str] = (),
-        alarm_of: Callable[[str], shapes.Alarm] = lambda _: shapes.Alarm(threshold=0.5, by="bundle"),
+        alarm_of: Callable[[str], shapes.Alarm] = lambda _: _NO_ALARM,
         now: Now = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -206,7 +211,13 @@ class RunState:
     # ---- a sink
 
     def write(self, record: Record) -> None:
-        """Take one record."""
+        """Take one record. A fault here is logged: an output that fails is written to no more."""
+        try:
+            self._take(record)
+        except Exception:
+            log.exception("http: a %s record could not be shown", record.type)
+
+    def _take(self, record: Record) -> None:
         with self._lock:
             if isinstance(record, RunRecord):
                 self._run = record
@@ -323,6 +334,12 @@ class RunState:
 
     def _shape(self, name: str, seen: _Seen) -> shapes.Camera:
         watched = seen.unwatched is None
+        try:
+            alarm, added, picture = self.alarm_of(name), self.is_added(name), self.has_picture(name)
+        except Exception:
+            # Who tells of a camera must not fail for what others say of it.
+            log.exception("camera %s: what others say of it cannot be shown", name)
+            alarm, added, picture = _NO_ALARM, False, False
         return shapes.Camera(
             name=name,
             state=seen.state if watched else "unwatched",
@@ -332,12 +349,12 @@ class RunState:
             quality=list(seen.quality),
             quality_since=dict(seen.quality),
             paused=seen.paused,
-            added=self.is_added(name),
+            added=added,
             fps=seen.fps,
             score=seen.score,
             open_event=seen.open_event,
-            alarm=self.alarm_of(name),
-            picture=watched and self.has_picture(name),
+            alarm=alarm,
+            picture=watched and picture,
         )
 
     def _tell_camera(self, name: str, seen: _Seen) -> None:

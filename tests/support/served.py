@@ -264,6 +264,7 @@ class Served:
     token: str | None = None
     event: str = f"{RUN}-gate-1"
     events: list[str] = field(default_factory=list)
+    cookie: str = ""
 
     @property
     def url(self) -> str:
@@ -292,6 +293,12 @@ class Served:
             return Answer(reply.status, {k.lower(): v for k, v in reply.getheaders()}, reply.read())
         finally:
             connection.close()
+
+    def sign_in(self) -> str:
+        """A cookie that stands for the server's token."""
+        answer = self.ask("POST", "/api/session", {"token": self.token}, token=None)
+        assert answer.status == 200
+        return answer.headers["set-cookie"].split(";")[0]
 
     def get(self, path: str, **more: Any) -> Answer:
         return self.ask("GET", path, **more)

@@ -54,10 +54,24 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         folder = tmp_path_factory.mktemp("served")
         patch.setenv("STATE_DIRECTORY", str(folder / "state"))
         with served(folder, token="act") as server:
+            # Not the token itself: after ten wrong ones from here none is looked at.
+            server.cookie = server.sign_in()
             yield server
 
 
-whole = schemathesis.openapi.from_dict(openapi(OPERATIONS)).exclude(path=["/api/live"])
+@pytest.fixture(scope="module")
+def guarded_too(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Another one: who is signed out there is so for the tests after it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("served")
+        patch.setenv("STATE_DIRECTORY", str(folder / "state"))
+        with served(folder, token="act") as server:
+            server.cookie = server.sign_in()
+            yield server
+
+
+every = schemathesis.openapi.from_dict(openapi(OPERATIONS)).exclude(path=["/api/live"])
+whole = every.exclude(path=["/api/session"])
 
 
 few = settings(
@@ -84,11 +98,17 @@ def test_answers_about_what_is_there_are_so_too(case: schemathesis.Case, running
     ask(case, running)
 
 
+@every.include(path="/api/session").parametrize()
+@few
+def test_sessions_are_as_the_document_says(case: schemathesis.Case, guarded_too: Served) -> None:
+    ask(case, guarded_too)
+
+
 def ask(case: schemathesis.Case, running: Served) -> None:
     excluded = [schemathesis.checks.positive_data_acceptance] if case.operation.label in BETWEEN_FIELDS else []
     case.call_and_validate(
         base_url=running.url,
-        headers={"Authorization": f"Bearer {running.token}"},
+        headers={"Cookie": running.cookie},
         timeout=60,
         excluded_checks=excluded,
     )

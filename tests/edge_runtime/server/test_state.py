@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from served import NOW, RUN, told
 
 from edge_runtime.records import CameraRecord, RunRecord, SegmentRecord
@@ -184,3 +185,20 @@ def test_readiness_says_why_not() -> None:
     state.beat()
     state.publish_unwatched("gate", "is outside its schedule")
     assert state.readiness().ready
+
+
+def test_a_fault_of_what_others_say_is_logged_and_costs_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_: str) -> Alarm:
+        raise RuntimeError("a fault")
+
+    state = state_of("gate")
+    state.alarm_of = broken
+    listener = state.subscribe(None, lambda: None)
+    state.announce("yard")
+    state.publish_pause("gate", True)
+    state.write(camera("online", 1))
+    assert [kind for kind, _ in parsed(listener.take())] == ["camera"] * 4
+    seen = state.camera("gate")
+    assert seen is not None
+    assert seen.state == "online"
+    assert "a fault" in caplog.text
