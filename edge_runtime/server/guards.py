@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import re
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Bytes that a request may send.
 BODY_BYTES = 65_536
+#: Seconds that one waits for the answer that it was too much: 64 connections of an address get so few of them.
+TOO_MANY_S = 0.2
 _READING = ("GET", "HEAD", "OPTIONS", "TRACE")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
 _POLICY = (
@@ -85,6 +88,8 @@ class Careful:
             await self._app(scope, receive, sent)
         except Exception as error:  # noqa: BLE001  told to the client in words, and to the log in full
             reply = _told(error, scope)
+            if reply.status == 429:
+                await asyncio.sleep(TOO_MANY_S)
             if started:
                 # What was begun cannot be taken back: the connection ends without what was promised.
                 log.error("%s: broke off: %s", printable(scope["path"]), one_line(error))

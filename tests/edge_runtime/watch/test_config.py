@@ -373,7 +373,7 @@ def test_certificates_of_the_page_lie_beside_the_configuration(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "text",
-    ["listen: 127.0.0.1", 'listen: "::1:8480"', 'listen: ":80"', 'listen: "h:99999"', "tls_cert: a", "hosts: [a b]"],
+    ["listen: 127.0.0.1", 'listen: "::1:80"', 'listen: ":80"', 'listen: "h:99999"', "tls_cert: a", "hosts: [a b]"],
 )
 def test_a_page_that_cannot_be_served_is_refused(tmp_path: Path, text: str) -> None:
     assert "http" in refused(tmp_path, f"version: 1\nhttp: {{{text}}}\ncameras: {{gate: {{source: rtsp://h/1}}}}\n")
