@@ -11,7 +11,7 @@ from pathlib import Path
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.outputs.sink import Output
 from edge_runtime.records import EventRecord
-from edge_runtime.server.parts import Parts
+from edge_runtime.server.parts import AlarmPart, Figures, Parts, Pictures, Teaching
 from edge_runtime.server.serving import HttpServer, listen
 from edge_runtime.server.shapes import Alarm
 from edge_runtime.server.state import RunState
@@ -49,6 +49,24 @@ class Serving:
         """The loop that scores goes on."""
         if self.parts is not None:
             self.parts.state.beat()
+
+    def join(
+        self,
+        *,
+        alarms: AlarmPart | None = None,
+        pictures: Pictures | None = None,
+        teaching: Teaching | None = None,
+        figures: Figures | None = None,
+    ) -> None:
+        """Let the server ask further parts of the run, once they are there."""
+        if self.parts is None:
+            return
+        if alarms is not None:
+            self.parts.alarms, self.parts.state.alarm_of = alarms, alarms.of
+        if pictures is not None:
+            self.parts.pictures, self.parts.state.has_picture = pictures, lambda _: True
+        self.parts.teaching = teaching or self.parts.teaching
+        self.parts.figures = figures or self.parts.figures
 
     def use_bundle(self, bundle: Bundle, supervisor: Supervisor) -> None:
         """Tell thresholds of a bundle, until something else tells them."""
