@@ -37,16 +37,28 @@ def command(**given: Any) -> None:
     """
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.site.forget import forget, parse_time
+    from edge_runtime.site.history import History
     from edge_runtime.site.place import Site
 
     start, end = parse_time(given["start"]), parse_time(given["end"])
     site = Site.of(Bundle.open(given["bundle"]), given["site"])
     store = site.open_store(create=False) if site.store_path.is_file() else None
+    history = History.there(site.folder)
+    told = {} if history is None else history.spans(given["camera"])
     try:
-        erased = forget([] if store is None else [store], given["clips"], given["camera"], start, end)
+        erased = forget(
+            [] if store is None else [store],
+            given["clips"],
+            given["camera"],
+            start,
+            end,
+            told,
+            [] if history is None else [history],
+        )
     finally:
-        if store is not None:
-            store.close()
+        for opened in (store, history):
+            if opened is not None:
+                opened.close()
     kept = erased.kept
     if given["as_json"]:
         document = {"segments": kept.segments, "events": kept.events, "marks": kept.marks}

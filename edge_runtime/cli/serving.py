@@ -15,7 +15,7 @@ from edge_runtime.server.parts import AlarmPart, Figures, Parts, Pictures, Teach
 from edge_runtime.server.serving import HttpServer, listen
 from edge_runtime.server.shapes import Alarm
 from edge_runtime.server.state import RunState
-from edge_runtime.site.history import DAY_S, History
+from edge_runtime.site.history import DAY_S, HISTORY, History
 from edge_runtime.site.history_recorder import HistoryRecorder
 from edge_runtime.watch.added import AddedCameras, CameraDesk
 from edge_runtime.watch.boards import CameraBoard
@@ -23,7 +23,6 @@ from edge_runtime.watch.config import Plan
 from edge_runtime.watch.config_settings import Configuration
 from edge_runtime.watch.supervisor import Supervisor
 
-_HISTORY = "history.sqlite"
 # Where no clips are kept, events are kept so long.
 _EVENT_DAYS = 30.0
 _SCORE_DAYS = 7.0
@@ -112,7 +111,7 @@ def serving(plan: Plan, supervisor: Supervisor | None, added: AddedCameras | Non
     listening = listen(settings)
     state = RunState([camera.source.name for camera in supervisor.plan.cameras])
     state.is_added = supervisor.is_added
-    history = History(site_folder(configuration) / _HISTORY)
+    history = History(site_folder(configuration) / HISTORY)
     clips = configuration.clips
     days = _EVENT_DAYS if clips is None else clips.max_days
     recorder = HistoryRecorder(history, scores_s=_SCORE_DAYS * DAY_S, events_s=days * DAY_S)

@@ -24,6 +24,9 @@ from edge_runtime.files import shown_path
 from edge_runtime.outputs.store import is_damage, set_aside
 from edge_runtime.records import EventRecord, read_record
 
+#: Its name in the site's folder.
+HISTORY = "history.sqlite"
+
 DAY_S = 86_400.0
 #: Characters of a description.
 MOST_WORDS = 4000
@@ -136,14 +139,13 @@ class EventPage:
 class History:
     """The database. Any thread may call anything; opened with the first call that needs it.
 
-    Methods raise `sqlite3.Error` where the disk is full or does not answer, and change nothing then. A file that is
-    damaged is renamed, told, and a new one begun.
+    A file that is damaged is renamed, told, and a new one begun.
 
     Args:
         path: The file, made where there is none.
 
     Raises:
-        OutputFailed: From any method: it cannot be opened.
+        OutputFailed: From any method: it cannot be opened, read or written now; nothing has changed.
         UsageError: From any method: it is something else's.
     """
 
@@ -255,6 +257,12 @@ class History:
         events = tuple(_event(row) for row in found[: wanted.limit])
         return EventPage(events, _cursor(events[-1]) if len(found) > wanted.limit else None)
 
+    @classmethod
+    def there(cls, folder: Path) -> History | None:
+        """That of a site's folder; None where there is none."""
+        path = folder / HISTORY
+        return cls(path) if path.is_file() else None
+
     def spans(self, camera: str | None) -> dict[str, PastEvent]:
         """All events, of one camera or of all, by their ids."""
         with self._reading() as db:
@@ -328,7 +336,9 @@ class History:
                 yield db
             except sqlite3.Error as error:
                 self._failed(error)
-                raise
+                raise OutputFailed(
+                    f"{shown_path(self.path)}: cannot be read or written now ({error}); try again, or free some space"
+                ) from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

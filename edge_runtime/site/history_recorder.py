@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -70,7 +69,7 @@ class HistoryRecorder:
         """Events that an earlier run left open; none where that cannot be read."""
         try:
             return self._history.unfinished()
-        except (sqlite3.Error, HeadHuntError) as error:
+        except HeadHuntError as error:
             self._failures.happened(f"{self.name}: cannot be read ({one_line(error)})")
             return []
 
@@ -142,7 +141,7 @@ class HistoryRecorder:
                 self._queue.clear()
             try:
                 self._write(items)
-            except (sqlite3.Error, HeadHuntError) as error:
+            except HeadHuntError as error:
                 self._owe(items)
                 self._failures.happened(f"{self.name}: cannot be written ({one_line(error)}); scores are missing")
             except Exception:

@@ -296,7 +296,7 @@ def test_a_disk_that_takes_nothing_costs_scores_and_no_event(
 
     def full(*given: object) -> None:
         failed.append(1)
-        raise sqlite3.OperationalError("database or disk is full")
+        raise OutputFailed("database or disk is full")
 
     monkeypatch.setattr(history, "remember", full)
     recorder.write(run_record())
@@ -312,3 +312,18 @@ def test_a_disk_that_takes_nothing_costs_scores_and_no_event(
     assert history.event("r-gate-1") is not None
     assert len(history.scores("gate", 0, 1e12).starts) == 1
     assert "disk is full" in caplog.text
+
+
+def test_a_disk_that_is_full_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.sqlite")
+    history.remember(scores(10))
+    # As good as a full disk: no page can be added.
+    with history._reading() as db:
+        db.execute(f"PRAGMA max_page_count={db.execute('PRAGMA page_count').fetchone()[0]}")
+        with pytest.raises(OutputFailed, match="free some space"):
+            history.remember(scores(100_000, "yard"))
+    assert len(history.scores("gate", 0, 1e12).starts) == 10
+    assert len(history.scores("yard", 0, 1e12).starts) == 0
+    # It is opened anew, and takes what comes.
+    history.remember(scores(100, "yard"))
+    assert len(history.scores("yard", 0, 1e12).starts) == 100
