@@ -61,6 +61,27 @@ def write_atomic(path: Path, write: bytes | Callable[[IO[bytes]], object]) -> No
             temporary.unlink(missing_ok=True)
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, which nobody but its owner can read at any moment.
+
+    Raises:
+        OutputFailed: The disk is full or not writable; the message names the path.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputFailed(f"{shown_path(path)}: cannot be written ({error.strerror}); free some space") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
 def _fill(file: IO[bytes], write: bytes | Callable[[IO[bytes]], object]) -> None:
     if isinstance(write, bytes):
         file.write(write)

@@ -47,13 +47,21 @@ def command(**given: Any) -> None:
 
     from edge_runtime.bundle.reader import Bundle
     from edge_runtime.site.forget import forget, parse_time
+    from edge_runtime.site.history import History
     from edge_runtime.site.place import Site
 
     start, end = parse_time(given["start"]), parse_time(given["end"])
     with ExitStack() as stack:
         sites = [Site.of(Bundle.open(path), given["site"]) for path in given["bundle"]]
         stores = [stack.enter_context(site.open_store(create=False)) for site in sites if site.store_path.is_file()]
-        erased = forget(stores, given["clips"], given["camera"], start, end)
+        histories: list[History] = []
+        # One folder of a site may serve several bundles.
+        for folder in {site.folder for site in sites}:
+            if (history := History.there(folder)) is not None:
+                stack.callback(history.close)
+                histories.append(history)
+        told = {event: span for one in histories for event, span in one.spans(given["camera"]).items()}
+        erased = forget(stores, given["clips"], given["camera"], start, end, told, histories)
     kept = erased.kept
     if given["as_json"]:
         document = {"segments": kept.segments, "events": kept.events, "marks": kept.marks}

@@ -18,7 +18,13 @@ from edge_runtime.site.wish import AlarmWish
 from edge_runtime.stream.clock import rfc3339
 from edge_runtime.video.sources import parse_source
 from edge_runtime.watch.config import Plan, PlannedCamera, read_plan, wish
-from edge_runtime.watch.config_settings import ClipsSettings, Configuration, OutputSettings
+from edge_runtime.watch.config_settings import (
+    ClipsSettings,
+    Configuration,
+    HttpSettings,
+    OutputSettings,
+    parse_listen,
+)
 from edge_runtime.watch.options import CameraOptions
 from edge_runtime.watch.run import check_sources
 from edge_runtime.watch.sites import folder_of, learns
@@ -35,12 +41,14 @@ class Wishes:
         settings: Values of its keys that hold instead.
         output: Where records go instead.
         cameras: Sources in addition.
+        http: Where the server listens instead; an empty text: where the configuration or the default says.
     """
 
     config: Path | None
     settings: Mapping[str, Any]
     output: str | None
     cameras: tuple[str, ...]
+    http: str | None = None
 
     def plan(self) -> Plan:
         """Read the configuration, log its warnings, and put both together.
@@ -58,6 +66,8 @@ class Wishes:
         if self.output is not None:
             output = msgspec.structs.replace(configuration.output or OutputSettings(), path=self.output)
             configuration = msgspec.structs.replace(configuration, output=output)
+        if self.http is not None:
+            configuration = msgspec.structs.replace(configuration, http=self._listening(configuration.http))
         options = CameraOptions(locator=configuration.locator)
         alarm = wish(configuration.alarm)
         added = [PlannedCamera(parse_source(text), options, alarm=alarm) for text in self.cameras]
@@ -71,10 +81,22 @@ class Wishes:
         self._check(plan)
         return plan
 
+    def _listening(self, settings: HttpSettings | None) -> HttpSettings:
+        settings = settings or HttpSettings()
+        if not self.http:
+            return settings
+        try:
+            parse_listen(self.http)
+        except ValueError as error:
+            raise UsageError(f"--http {self.http}: {error}") from None
+        return msgspec.structs.replace(settings, listen=self.http)
+
     def _check(self, plan: Plan) -> None:
         if not plan.cameras and self.config is not None:
             raise UsageError(f"{shown_path(self.config)}: holds no camera; write one under `cameras:`")
         check_sources([camera.source for camera in plan.cameras])
+        if plan.configuration.http is not None and not plan.cameras[0].source.live:
+            raise UsageError("http: shows live cameras; run files without it")
         if plan.configuration.bundle is None:
             place = "" if self.config is None else f", or write `bundle:` into {shown_path(self.config)}"
             raise UsageError(f"no bundle was given; add --bundle DIR{place}")
@@ -102,6 +124,7 @@ def described(plan: Plan, bundle: Bundle, now: Callable[[], datetime] = lambda: 
         ("also", ", ".join(others) or "nothing"),
         *([] if configuration.clips is None else [("clips", _clips(configuration.clips))]),
         *([("site", shown_path(folder_of(configuration)))] if learns(plan) else []),
+        *([] if configuration.http is None else [("http", configuration.http.listen)]),
         ("cameras", str(len(plan.cameras))),
     ]
     lines += [(f"  {camera.source.name}", _described(camera, moment)) for camera in plan.cameras]

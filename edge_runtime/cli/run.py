@@ -100,6 +100,14 @@ _SETTINGS = (
     help="Write records to this file instead of stdout (`-`); a file that exists is appended to, with a warning.",
 )
 @click.option(
+    "--http",
+    is_flag=False,
+    flag_value="",
+    metavar="[HOST:PORT]",
+    help="Serve the operator's page, its API and metrics [default: 127.0.0.1:8480]. Another address than that of "
+    "this computer alone needs a token: `hh-edge token add`.",
+)
+@click.option(
     "--max-batch",
     type=click.IntRange(min=1),
     metavar="SEGMENTS",
@@ -150,6 +158,9 @@ def command(context: click.Context, /, **given: Any) -> int:
     configuration that is wrong is told in one line, and the one before stays. With a broker (`mqtt:`) each camera can
     be paused over MQTT; a new run watches all of them again.
 
+    With --http (or `http:` in the configuration) the run serves a page that shows its cameras and events. It goes on
+    where no camera answers then, too; cameras that are added on the page are watched again after a restart.
+
     \b
     Exit codes:
       0    done, or stopped by SIGTERM
@@ -168,6 +179,7 @@ def command(context: click.Context, /, **given: Any) -> int:
       hh-edge run --bundle bundle/ --camera 0 --trusted-key builder.key.pub
       hh-edge run --config cameras.yaml --check-config
       hh-edge run --config cameras.yaml --watch
+      hh-edge run --config cameras.yaml --http
     """
     from edge_runtime.cli.console import start_logging
 
@@ -205,5 +217,11 @@ def _chosen(context: click.Context, given: dict[str, Any]) -> Chosen:
         settings["bundle"] = str(settings["bundle"])
     if "trusted_keys" in settings:
         settings["trusted_keys"] = list(settings["trusted_keys"])
-    wishes = Wishes(config=given["config"], settings=settings, output=given["output"], cameras=given["cameras"])
+    wishes = Wishes(
+        config=given["config"],
+        settings=settings,
+        output=given["output"],
+        cameras=given["cameras"],
+        http=given["http"],
+    )
     return Chosen(wishes=wishes, follow=given["watch"], clock=given["clock"], no_self_test=given["no_self_test"])

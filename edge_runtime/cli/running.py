@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli.console import LogConsole
 from edge_runtime.cli.exit_codes import INTERRUPTED, tell, told
 from edge_runtime.cli.planned import Wishes, described
+from edge_runtime.cli.serving import serving
 from edge_runtime.detector import Detector
 from edge_runtime.errors import HeadHuntError, UsageError
 from edge_runtime.inference.engine import Engine
@@ -22,8 +23,15 @@ from edge_runtime.machine import share_heaps
 from edge_runtime.outputs.jsonlines import JsonLines, stdout_for_records_only, unfinished_events
 from edge_runtime.outputs.sink import Output, Outputs
 from edge_runtime.records import EventRecord
+from edge_runtime.server.parts import AlarmPart
+from edge_runtime.server.serving import check_http
+from edge_runtime.site.alarms import tried
 from edge_runtime.site.sites import Sites
+from edge_runtime.site.teaching import Limits
+from edge_runtime.stream.alarm import Alarm
 from edge_runtime.stream.segments import Clock
+from edge_runtime.watch.added import AddedCameras
+from edge_runtime.watch.boards import Boards
 from edge_runtime.watch.bundles import Bundles
 from edge_runtime.watch.config import Plan, PlannedCamera
 from edge_runtime.watch.config_outputs import check_outputs, open_outputs
@@ -79,6 +87,8 @@ def check(chosen: Chosen) -> int:
         bundle = Bundle.open(str(configuration.bundle), keys)
         if configuration.feedback is not None:
             bundle.calibration()
+        if configuration.http is not None:
+            check_http(configuration.http)
         tell(described(plan, bundle))
     except HeadHuntError as error:
         raise UsageError(str(error)) from error
@@ -102,6 +112,9 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
     asked = threading.Event()
     figures, glimpses = RunFigures(), Glimpses()
     service = ServiceManager()
+    # What makes events at live cameras, once the bundle is open.
+    sites: Sites | None = None
+    supervisor: Supervisor | None = None
 
     def opened(path: Path) -> Bundle:
         return bundles.open(path)
@@ -115,7 +128,7 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
             self_test=False,
             growing=configuration.encode == "eager",
         )
-        show_what_is_seen(detector, others.clips)
+        show_what_is_seen(detector, others.clips, None if sites is None else _half_of(sites))
         return detector
 
     detectors = Detectors(load, self_test=not chosen.no_self_test, open_bundle=opened)
@@ -125,16 +138,17 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
             plan = chosen.wishes.plan()
             configuration = plan.configuration
             bundles = Bundles(configuration.trusted_keys)
-            options = _run_options(configuration, chosen, console, service.alive)
+            added = None if configuration.http is None else AddedCameras(chosen.wishes.config)
+            learning = _learning(configuration, lambda: sites, lambda: supervisor)
+            supervisor = _supervisor(plan, chosen, asked, detectors, learning, added)
+            plan = plan if supervisor is None else supervisor.plan
             sources = [camera.source for camera in plan.cameras if camera.enabled]
             check_files(sources)
-            learning = _learning(configuration)
-            supervisor = _supervisor(plan, chosen, asked, detectors, learning)
-            bundle = bundles.open(Path(str(configuration.bundle)))
-            # Refused before the graphs are loaded.
-            bundle.manifest.segment.striding(configuration.stride)
             live = any(camera.source.live for camera in plan.cameras)
             with (
+                serving(plan, supervisor, added) as http,
+                _opened(bundles, configuration) as bundle,
+                _sites(plan, bundle, supervisor) as sites,
                 _lines(configuration, live) as lines,
                 detectors,
                 open_outputs(
@@ -148,41 +162,73 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
                         Output(lines, required=True),
                         *others.outputs,
                         *([] if learning is None else [Output(learning.recorders)]),
+                        *http.outputs,
                     ]
                 ) as outputs,
-                _sites(plan, bundle, supervisor) as sites,
             ):
                 if learning is not None:
                     learning.take(Path(str(configuration.bundle)), detectors.open(bundle))
+                board = Boards([others.board, *http.boards])
                 if supervisor is not None:
-                    supervisor.board = others.board
+                    supervisor.board = board
+                    http.use_bundle(bundle, supervisor)
                 figures.outputs, figures.spool, figures.clips = outputs, others.spool, others.clips
+                http.join(
+                    alarms=None if sites is None else AlarmPart(sites.alarms, tried, Alarm),
+                    pictures=glimpses,
+                    teaching=None if learning is None else learning.teaching,
+                    figures=figures,
+                )
+                options = _run_options(configuration, chosen, console, _both(service.alive, http.beat))
                 runner = Runner(
                     detectors.open(bundle),
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
                     options=replace(
-                        options, rate=others.board.publish_rate, figures=figures, glimpses=glimpses, sites=sites
+                        options, rate=board.publish_rate, figures=figures, glimpses=glimpses, sites=sites
                     ),
                     open_reader=others.open_reader,
-                    unfinished=_unfinished(configuration, others.unfinished),
+                    unfinished=_unfinished(configuration, [*http.unfinished, *others.unfinished]),
                 )
                 runners.append(runner)
                 runner.run(sources, _own(plan.cameras), supervisor)
         except HeadHuntError as error:
             if stop.exit_code != INTERRUPTED:
                 raise
-            text, _ = told(error)
-            if as_json:
-                log.error("%s", text)
-            else:
-                click.echo(f"error: {text}", err=True)
+            _tell_late(error, as_json)
         finally:
             # Told already where a signal asked for it.
             service.ending()
             console.close()
             left_behind += [name for runner in runners for name in runner.left_behind]
         return stop.exit_code
+
+
+def _tell_late(error: HeadHuntError, as_json: bool) -> None:
+    """Tell an error that does not decide about the exit code: the run was interrupted before it."""
+    text, _ = told(error)
+    if as_json:
+        log.error("%s", text)
+    else:
+        click.echo(f"error: {text}", err=True)
+
+
+@contextmanager
+def _opened(bundles: Bundles, configuration: Configuration) -> Iterator[Bundle]:
+    """The run's bundle; refused before its graphs are loaded, and before records are written."""
+    bundle = bundles.open(Path(str(configuration.bundle)))
+    bundle.manifest.segment.striding(configuration.stride)
+    yield bundle
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    """One after the other."""
+
+    def call() -> None:
+        first()
+        second()
+
+    return call
 
 
 def _run_options(
@@ -237,9 +283,34 @@ def _lines(configuration: Configuration, live: bool) -> AbstractContextManager[J
     )
 
 
-def _learning(configuration: Configuration) -> Learning | None:
-    """What keeps features for operators to mark, and uses the sites' scorers; None where that was not asked for."""
-    return None if configuration.feedback is None else Learning(configuration.feedback, configuration)
+def _half_of(sites: Sites) -> Callable[[str], float]:
+    """Half of a camera's threshold: segments that score as much may become part of an event."""
+    return lambda camera: sites.alarms.of(camera).threshold / 2
+
+
+def _learning(
+    configuration: Configuration, sites: Callable[[], Sites | None], supervisor: Callable[[], Supervisor | None]
+) -> Learning | None:
+    """What keeps features for operators to mark, and uses the sites' scorers; None where that was not asked for.
+
+    Args:
+        configuration: Of the run.
+        sites: Gives what makes events at its cameras, where that is there.
+        supervisor: Gives who looks after them, where somebody does.
+    """
+    if configuration.feedback is None:
+        return None
+
+    def alarm_of(camera: str) -> Limits | None:
+        there = sites()
+        return None if there is None else there.alarms.of(camera)
+
+    def locator_of(camera: str) -> str:
+        there = supervisor()
+        own = None if there is None else there.locator_of(camera)
+        return own or configuration.locator
+
+    return Learning(configuration.feedback, configuration, locator_of=locator_of, alarm_of=alarm_of)
 
 
 def _unfinished(configuration: Configuration, others: Sequence[EventRecord]) -> list[EventRecord]:
@@ -250,10 +321,15 @@ def _unfinished(configuration: Configuration, others: Sequence[EventRecord]) -> 
 
 
 def _supervisor(
-    plan: Plan, chosen: Chosen, asked: threading.Event, detectors: Detectors, learning: Learning | None
+    plan: Plan,
+    chosen: Chosen,
+    asked: threading.Event,
+    detectors: Detectors,
+    learning: Learning | None,
+    added: AddedCameras | None,
 ) -> Supervisor | None:
-    """What looks after the cameras of a configuration; None for files, and without one."""
-    if chosen.wishes.config is None:
+    """What looks after the cameras of a configuration or a page; None for files, and without either."""
+    if chosen.wishes.config is None and added is None:
         return None
     if not plan.cameras[0].source.live:
         if all(not camera.enabled for camera in plan.cameras):
@@ -273,4 +349,5 @@ def _supervisor(
     def read_again() -> Plan:
         return check_reloaded(chosen.wishes.plan())
 
-    return Supervisor(plan, read_again, asked, options_of=completed, follow=chosen.follow)
+    beside = [] if added is None else added.planned(plan.configuration)
+    return Supervisor(plan, read_again, asked, added=beside, options_of=completed, follow=chosen.follow)

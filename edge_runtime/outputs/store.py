@@ -304,8 +304,14 @@ def open_store(path: Path, max_bytes: int, now: float) -> Store:
         raise OutputFailed(f"{shown_path(path)}: {error}; choose another file for the spool") from error
 
 
-def set_aside(path: Path, why: str) -> None:
-    """Rename a damaged file and its log, and say so: nothing in them is delivered, and nobody's data is deleted.
+def set_aside(path: Path, why: str, lost: str = "what waited in it was not delivered", place: str = "spool") -> None:
+    """Rename a damaged file and its log, and say so: nothing in them is used, and nobody's data is deleted.
+
+    Args:
+        path: The file.
+        why: What is wrong with it.
+        lost: What that means.
+        place: What is configured with another path, where it cannot be renamed.
 
     Raises:
         OutputFailed: It cannot be renamed.
@@ -319,11 +325,12 @@ def set_aside(path: Path, why: str) -> None:
         except OSError as error:
             raise OutputFailed(
                 f"{shown}: is damaged ({why}) and cannot be renamed ({error.strerror}); "
-                "choose another file for the spool"
+                f"choose another place for the {place}"
             ) from error
     log.error(
-        "%s: is damaged (%s); it was renamed to %s and a new one begun, what waited in it was not delivered",
+        "%s: is damaged (%s); it was renamed to %s and a new one begun, %s",
         shown,
         why,
         shown_path(path.name + aside),
+        lost,
     )

@@ -55,6 +55,7 @@ _PATHS = {
     "clips": ("path",),
     "feedback": ("path",),
     "site": ("path",),
+    "http": ("tls_cert", "tls_key"),
 }
 
 

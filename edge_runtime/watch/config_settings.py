@@ -16,6 +16,9 @@ from edge_runtime.schema import schema_of
 #: The version of the configuration that is written today.
 VERSION = 1
 
+#: Where the server listens by default.
+LISTEN = "127.0.0.1:8480"
+
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
 UpToADay = Annotated[float, Meta(ge=0, le=86_400)]
@@ -274,6 +277,29 @@ class CameraSettings(Settings, frozen=True):
     bundle: Text | None = None
 
 
+class HttpSettings(Settings, frozen=True):
+    """The server of the page and its API.
+
+    Attributes:
+        listen: Address and port; another address than that of this computer alone needs a token.
+        hosts: Further names by which browsers reach it.
+        require_token: Whether a token is needed on this computer alone, too: behind a reverse proxy.
+        tls_cert: A file with the server's certificate, and those between it and its authority.
+        tls_key: A file with its key.
+    """
+
+    listen: Text = LISTEN
+    hosts: list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:\[\]-]{1,253}$")]] = []
+    require_token: bool = False
+    tls_cert: Text | None = None
+    tls_key: Text | None = None
+
+    def __post_init__(self) -> None:
+        parse_listen(self.listen)
+        if (self.tls_key is None) != (self.tls_cert is None):
+            raise ValueError("tls_cert and tls_key go together")
+
+
 class Configuration(Settings, frozen=True):
     """A whole cameras.yaml. Relative paths are relative to its folder.
 
@@ -301,6 +327,7 @@ class Configuration(Settings, frozen=True):
         feedback: Keeps features, no pictures, so that false alarms and missed events can be marked; `{}` is enough.
         site: Learns what is usual at live cameras and tells when it changes; `{}` is enough. A budget and `feedback`
             bring it along.
+        http: The operator's page, its API and metrics; `{}` is enough.
         cameras: The cameras by name: letters, digits, `_`, `.` and `-`.
     """
 
@@ -325,6 +352,7 @@ class Configuration(Settings, frozen=True):
     clips: ClipsSettings | None = None
     feedback: FeedbackSettings | None = None
     site: SiteSettings | None = None
+    http: HttpSettings | None = None
     cameras: dict[str, CameraSettings] = {}
 
 
@@ -333,6 +361,26 @@ def json_schema() -> dict[str, Any]:
     schema = schema_of(Configuration, "HeadHunt-VAD cameras.yaml")
     schema["$defs"]["Configuration"]["patternProperties"] = {"^x-": {}}
     return schema
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """An address and a port: `127.0.0.1:8480`, `[::1]:8480`, or a port alone, which is of this computer alone.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host = "127.0.0.1"
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) < 65_536):
+        raise ValueError("listen must be an address and a port, as in 127.0.0.1:8480")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("an IPv6 address stands in brackets, as in [::1]:8480")
+    if not host or not host.isprintable() or " " in host:
+        raise ValueError("listen must be an address and a port, as in 127.0.0.1:8480; 0.0.0.0 is all addresses")
+    return host, int(port)
 
 
 def _check_url(url: str) -> None:

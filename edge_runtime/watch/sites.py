@@ -27,7 +27,7 @@ def folder_of(configuration: Configuration) -> Path:
 def learns(plan: Plan) -> bool:
     """Whether something of the plan asks for what is learned of its cameras; else nothing is written."""
     configuration = plan.configuration
-    asked = (configuration.site, configuration.feedback, getattr(configuration, "http", None))
+    asked = (configuration.site, configuration.feedback, configuration.http)
     return any(part is not None for part in asked) or any(
         camera.alarm.budget_per_day is not None for camera in plan.cameras
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
+from pathlib import Path
 from typing import Protocol
 
-from edge_runtime.errors import HeadHuntError, UsageError, one_line
+from edge_runtime.errors import Conflict, HeadHuntError, UsageError, one_line
 from edge_runtime.files import FileStamp, file_stamp, printable, shown_path
 from edge_runtime.stream.clock import rfc3339
 from edge_runtime.video.sources import Source
@@ -53,6 +55,7 @@ class Supervisor:
         plan: What to begin with.
         read: Reads the configuration again. Raises HeadHuntError.
         asked: Set by anybody to have it read again, soon; by default an event of its own.
+        added: Cameras beside those of the plan.
         options_of: Completes a camera's options when it is added, by the detector of its own bundle, say; raises
             HeadHuntError where it cannot be watched. By default they are as planned.
         follow: Whether to read it again when its files have changed, and are the same for two looks.
@@ -62,7 +65,7 @@ class Supervisor:
     Attributes:
         plan: What holds now.
         board: Shows which cameras there are, whether they are paused, and why one is not watched. By default nothing.
-        planned: Told of every plan that takes the place of one before, in the supervisor's thread: alarms change
+        planned: Told of every plan that takes the place of one before, in any thread: alarms change
             without their cameras being begun anew. By default nobody.
     """
 
@@ -72,12 +75,14 @@ class Supervisor:
         read: Callable[[], Plan],
         asked: threading.Event | None = None,
         *,
+        added: Iterable[PlannedCamera] = (),
         options_of: Callable[[PlannedCamera], CameraOptions] = attrgetter("options"),
         follow: bool = False,
         tick_s: float = 0.5,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.plan = plan
+        self._added = {camera.source.name: camera for camera in added}
+        self.plan = self._joined(plan)
         self._first = plan
         self._read, self._follow = read, follow
         self._tick_s, self._now = tick_s, now
@@ -95,6 +100,64 @@ class Supervisor:
         self._told: dict[str, tuple[PlannedCamera, bool]] = {}
         self._options_of = options_of
         self._read_stamp = self._last_stamp = self._stamp() if follow else ()
+
+    def add(self, camera: PlannedCamera) -> None:
+        """Watch a camera beside those of the plan, within a second or two. Any thread may call it.
+
+        Raises:
+            Conflict: There is one of that name.
+        """
+        name = camera.source.name
+        with self._lock:
+            if self._planned(name) is not None:
+                raise Conflict(f"there is a camera called {name}; choose another name")
+            self._added = {**self._added, name: camera}
+            self.plan = replace(self.plan, cameras=(*self.plan.cameras, camera))
+            # Before the board shows what makes an event there.
+            self.planned(self.plan)
+            self.board.announce(name)
+        log.warning("camera %s: is added by request, %s", name, camera.source.shown)
+
+    def drop(self, name: str) -> None:
+        """Watch a camera that was added no more. Any thread may call it.
+
+        Raises:
+            Conflict: It is in the plan, and stays.
+            UsageError: There is none.
+        """
+        with self._lock:
+            if name not in self._added:
+                if self._planned(name) is None:
+                    raise UsageError(f"there is no camera called {printable(name)}")
+                raise Conflict(f"camera {name} is in {self._shown}; remove it there")
+            self._added = {other: camera for other, camera in self._added.items() if other != name}
+            self.plan = replace(
+                self.plan, cameras=tuple(camera for camera in self.plan.cameras if camera.source.name != name)
+            )
+            self.planned(self.plan)
+            self._paused.discard(name)
+            self._told.pop(name, None)
+            self.board.forget(name)
+        log.warning("camera %s: is removed by request", name)
+
+    def is_added(self, name: str) -> bool:
+        """Whether a camera is one of those beside the plan. Waits for nothing."""
+        return name in self._added
+
+    def _joined(self, plan: Plan) -> Plan:
+        """A plan with the cameras beside it; one whose name the plan has too is the plan's from then on."""
+        names = {camera.source.name for camera in plan.cameras}
+        for name in names & self._added.keys():
+            log.warning("camera %s: is configured now; the one that was added by request is left out", name)
+        self._added = {name: camera for name, camera in self._added.items() if name not in names}
+        return replace(plan, cameras=(*plan.cameras, *self._added.values()))
+
+    def locator_of(self, name: str) -> str | None:
+        """The locator that a camera's events are told with; None where there is no such camera."""
+        planned = self._planned(name)
+        if planned is None:
+            return None
+        return planned.options.locator or self.plan.configuration.locator
 
     @property
     def paused(self) -> frozenset[str]:
@@ -269,7 +332,12 @@ class Supervisor:
         ]
         if waits:
             log.warning("%s: changed, but held until the run is started again: %s", self._shown, ", ".join(waits))
-        before, after = ({camera.source.name: camera for camera in one.cameras} for one in (self.plan, plan))
+        with self._lock:
+            plan = self._joined(plan)
+            before, after = ({camera.source.name: camera for camera in one.cameras} for one in (self.plan, plan))
+            self._take_over(plan, before, after)
+
+    def _take_over(self, plan: Plan, before: dict[str, PlannedCamera], after: dict[str, PlannedCamera]) -> None:
         same = {name for name in before.keys() & after.keys() if before[name] == after[name]}
         log.info(
             "%s: read again; %d cameras added, %d removed, %d changed, %d as before",
@@ -279,19 +347,18 @@ class Supervisor:
             len(before.keys() & after.keys()) - len(same),
             len(same),
         )
-        with self._lock:
-            self.plan = plan
-            self._paused &= after.keys()
-            for name in before.keys() - after.keys():
-                self._told.pop(name, None)
-                self.board.forget(name)
-            for name in after.keys() - before.keys():
-                self.board.announce(name)
+        self.plan = plan
         self.planned(plan)
+        self._paused &= after.keys()
+        for name in before.keys() - after.keys():
+            self._told.pop(name, None)
+            self.board.forget(name)
+        for name in after.keys() - before.keys():
+            self.board.announce(name)
 
     @property
     def _shown(self) -> str:
-        return shown_path(self.plan.path)
+        return "the command line" if self.plan.path == Path() else shown_path(self.plan.path)
 
     def _stamp(self) -> _Stamps:
         return tuple(file_stamp(path) for path in (self.plan.path, self.plan.path.parent / SECRETS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from edge_runtime.cli import cli
 from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.outputs.shelf import Shelf, event_files
 from edge_runtime.site.forget import forget, parse_time, shown_time
+from edge_runtime.site.history import HISTORY, History, PastEvent, PastScore, ToldEvent
 from edge_runtime.site.place import Site
 from edge_runtime.site.store import KnownEvent, Remembered, Store
 
@@ -150,3 +152,16 @@ def test_the_commands_say_what_they_did(site: Site, bundle: Bundle, tmp_path: Pa
     for wrong in ([], ["--propose", "--undo"], ["only-an-event"], ["-", "missed"], ["e", "missed", "--camera", "c"]):
         with pytest.raises(UsageError):
             CliRunner().invoke(cli, ["feedback", *about, *wrong], catch_exceptions=False, standalone_mode=False)
+
+
+def test_the_command_forgets_the_history_too(site: Site, bundle: Bundle) -> None:
+    history = History(site.folder / HISTORY)
+    start = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
+    told = PastEvent("0185d179-20260131T115900000-gate-1", "gate", start, start + 5, 0.9, 0.8, open=False)
+    history.remember([PastScore("gate", start, start + 3, 0.5, anomalous=False)], [ToldEvent(told)])
+    history.close()
+    words = ["forget", "--bundle", str(bundle.path), "--site", str(site.folder)]
+    words += ["--from", "2026-01-31T00:00Z", "--to", "2026-02-01T00:00Z"]
+    assert CliRunner().invoke(cli, words, catch_exceptions=False).exit_code == 0
+    assert len(history.scores("gate", 0.0, 1e12).starts) == 0
+    assert history.event(told.id) is None

@@ -14,7 +14,7 @@ from edge_runtime.errors import UsageError
 from edge_runtime.site.wish import AlarmWish
 from edge_runtime.watch import config
 from edge_runtime.watch.config import Plan, read_plan
-from edge_runtime.watch.config_settings import json_schema
+from edge_runtime.watch.config_settings import json_schema, parse_listen
 from edge_runtime.watch.sites import folder_of, learns
 
 SCHEMA = ROOT / "docs" / "cameras.schema.json"
@@ -415,3 +415,35 @@ def test_a_file_that_is_played_over_and_over_is_relative_to_the_configuration(tm
     assert (camera.source.kind, camera.source.target) == ("loop", str(tmp_path / "clips/a.mp4"))
     assert camera.source.shown == f"loop:{tmp_path / 'clips/a.mp4'}"
     assert camera.source.live
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("{}", ("127.0.0.1", 8480)),
+        ('{listen: "0.0.0.0:80"}', ("0.0.0.0", 80)),
+        ('{listen: "[::1]:8480"}', ("::1", 8480)),
+        ('{listen: "9000"}', ("127.0.0.1", 9000)),
+        ('{listen: "nvr.local:0"}', ("nvr.local", 0)),
+    ],
+)
+def test_where_the_page_is_served(tmp_path: Path, written: str, meant: tuple[str, int]) -> None:
+    settings = read(tmp_path, f"http: {written}\ncameras: {{gate: {{source: rtsp://h/1}}}}\n").configuration.http
+    assert settings is not None
+    assert parse_listen(settings.listen) == meant
+
+
+def test_certificates_of_the_page_lie_beside_the_configuration(tmp_path: Path) -> None:
+    plan = read(
+        tmp_path, "http: {tls_cert: cert.pem, tls_key: keys/key.pem}\ncameras: {gate: {source: rtsp://h/1}}\n"
+    )
+    assert plan.configuration.http is not None
+    assert plan.configuration.http.tls_key == str(tmp_path / "keys/key.pem")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["listen: 127.0.0.1", 'listen: "::1:80"', 'listen: ":80"', 'listen: "h:99999"', "tls_cert: a", "hosts: [a b]"],
+)
+def test_a_page_that_cannot_be_served_is_refused(tmp_path: Path, text: str) -> None:
+    assert "http" in refused(tmp_path, f"version: 1\nhttp: {{{text}}}\ncameras: {{gate: {{source: rtsp://h/1}}}}\n")

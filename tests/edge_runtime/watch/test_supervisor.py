@@ -16,14 +16,14 @@ from scripted_camera import ScriptedCamera, flow
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
-from edge_runtime.errors import BundleRefused, UsageError
+from edge_runtime.errors import BundleRefused, Conflict, UsageError
 from edge_runtime.records import CameraRecord, Record, RunRecord, SegmentRecord
 from edge_runtime.site.alarms import Alarms
 from edge_runtime.site.sites import Sites
 from edge_runtime.stream.alarm import Alarm
 from edge_runtime.stream.clock import RunClock
 from edge_runtime.video.journal import CameraListener
-from edge_runtime.video.sources import Source
+from edge_runtime.video.sources import Source, parse_source
 from edge_runtime.watch.config import Plan, PlannedCamera, read_plan
 from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.run import Runner
@@ -450,3 +450,36 @@ def test_a_camera_that_is_not_there_or_disabled_cannot_be_paused(site: Site) -> 
     with pytest.raises(UsageError, match=r"camera yard is disabled; enable it in .*cameras\.yaml"):
         supervisor.pause("yard", True)
     assert supervisor.paused == frozenset()
+
+
+def test_cameras_are_added_and_removed_beside_the_configuration_and_stay_when_it_is_read_again(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    barn = PlannedCamera(parse_source("barn=rtsp://user:hunter2@camera/3"), CameraOptions())
+    site.write(GATE)
+    with site.running() as supervisor:
+        supervisor.add(barn)
+        assert supervisor.is_added("barn")
+        wait_for(lambda: site.reading == ["barn", "gate"])
+        with pytest.raises(Conflict, match="choose another name"):
+            supervisor.add(barn)
+        site.write(GATE + YARD)
+        site.asked.set()
+        wait_for(lambda: site.reading == ["barn", "gate", "yard"])
+        assert "barn" in site.board.paused
+        with pytest.raises(Conflict, match="remove it there"):
+            supervisor.drop("yard")
+        with pytest.raises(UsageError, match="no camera"):
+            supervisor.drop("nowhere")
+        supervisor.pause("barn", True)
+        wait_for(lambda: site.reading == ["gate", "yard"])
+        supervisor.drop("barn")
+        assert (supervisor.paused, "barn" in site.board.paused) == (frozenset(), False)
+        # One whose name the configuration gets is the configuration's from then on.
+        supervisor.add(barn)
+        wait_for(lambda: "barn" in site.reading)
+        site.write(GATE + "  barn: {source: rtsp://camera/4}\n")
+        site.asked.set()
+        wait_for(lambda: not supervisor.is_added("barn") and site.reading == ["barn", "gate"])
+        assert supervisor.plan.cameras[1].source.target == "rtsp://camera/4"
+    assert "hunter2" not in caplog.text
