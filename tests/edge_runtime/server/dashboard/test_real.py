@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import served
 from browser import a_window
-
-served = pytest.importorskip("served", reason="the HTTP server is not in this checkout")
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
