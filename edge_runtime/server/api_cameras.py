@@ -173,7 +173,7 @@ def _try(call: Call) -> shapes.Tried:
     history: History = call.part("history", _NO_HISTORY)
     told = history.events(EventFilter(camera=camera, start=start, limit=_TOLD)).events
     return shapes.Tried(
-        days=round(tried.days, 2),
+        days=round(tried.days, 5),
         now=_counted(tried.now),
         then=_counted(tried.then),
         gone_count=tried.gone_count,

@@ -145,7 +145,7 @@ function outcome(found, threshold, same) {
   // Of a few hours nothing can be said a day.
   const [now, then] = [found.now, found.then].map((one) => (found.days < 1 ? one.alarms : perDay(one.per_day)));
   const unit = found.days < 1 ? "alarms" : "alarms a day";
-  if (found.days * 24 < 0.1) return h("p", { class: "muted" }, "No scores are remembered yet. Come back in an hour to try a threshold against them.");
+  if (found.days * 86400 < 60) return h("p", { class: "muted" }, "No scores are remembered yet. Come back in some minutes to try a threshold against them.");
   if (same) return h("p", { class: "big" }, `${now} ${unit}`, h("small", {}, `in the last ${days}${found.days < 1 ? "" : `, ${counted(found.now.alarms, "alarm")} in all`}. Move the slider to try another threshold.`));
   return h("p", { class: "big" }, `At ${scored(threshold)}: ${then} ${unit} instead of ${now}`, h("small", {}, `by the scores of the last ${days}: ${found.then.alarms} instead of ${found.now.alarms}`));
 }
