@@ -21,14 +21,15 @@ from edge_runtime.bundle.calibration import Calibration
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import Conflict, HeadHuntError
-from edge_runtime.records import RunRecord, SegmentRecord
+from edge_runtime.records import RunRecord
+from edge_runtime.site.alarms import Alarms
 from edge_runtime.site.learned import read_learned
 from edge_runtime.site.place import Site
 from edge_runtime.site.recorders import Recorders
 from edge_runtime.site.scorer import SiteScorer
 from edge_runtime.site.seal import Seal
+from edge_runtime.site.sites import Sites
 from edge_runtime.site.teaching import Teaching
-from edge_runtime.site.watching import Known, SiteWatch
 from edge_runtime.stream.clock import rfc3339
 from edge_runtime.stream.segments import Segment
 
@@ -92,15 +93,15 @@ def run(path: Path, folder: Path, zero: float, first: int, segments: int, pace_s
         recorders = Recorders(Teaching())
         recorders.add(site, detector)
         drifted: list[str] = []
-        watch = SiteWatch(
-            Known.of(bundle.calibration()),
-            bundle.manifest.bundle_id,
-            folder / "cameras",
-            tell=lambda camera, change: drifted.append(f"{camera} {change}"),
-        )
+        alarms = Alarms(None, calibrated=bundle.manifest.locators.full.threshold, step_s=STEP_S)
+        sites = Sites(alarms, folder / "cameras")
         started = rfc3339(datetime.fromtimestamp(zero, UTC))
         recorders.write(RunRecord("r", started, bundle.manifest.bundle_id, "", list(CAMERAS)))
         located = {camera: detector.located(camera, run=f"{first:08d}") for camera in CAMERAS}
+        streams = {
+            camera: sites.begin(detector, "full", None, stream, lambda _, detail, *__: drifted.append(detail))
+            for camera, stream in located.items()
+        }
         nothing = np.empty((0, 0, 0, 3), np.uint8)
         for index in range(first, segments):
             start = index * STEP_S
@@ -108,11 +109,8 @@ def run(path: Path, folder: Path, zero: float, first: int, segments: int, pace_s
                 segment = Segment(index - first, index * 48, index * 48 + 48, start, start + STEP_S, nothing)
                 features = drawn.features(camera, index, segments)
                 score = detector.score_features(camera, segment, features[None])
-                watch.seen(camera, segment, features, score)
-                for record in located[camera].take(segment, score):
+                for record in streams[camera].located(located[camera].take(segment, score)):
                     recorders.write(record)
-                    if isinstance(record, SegmentRecord):
-                        watch.located(record)
             if index % _TOLD_EVERY == 0 or index + 1 == segments:
                 scorer = detector.site_scorer
                 used = scorer.weights if isinstance(scorer, SiteScorer) else None
@@ -123,7 +121,7 @@ def run(path: Path, folder: Path, zero: float, first: int, segments: int, pace_s
             scorer = detector.site_scorer
             _tell({"index": segments, "scorer": weights_name(getattr(scorer, "weights", None)), "rss": _rss()})
         recorders.close()
-        watch.close()
+        sites.close()
 
 
 def operate(path: Path, folder: Path) -> None:

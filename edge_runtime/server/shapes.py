@@ -15,7 +15,7 @@ Time = Annotated[
 #: In a query or a body: with its time zone.
 Moment = Annotated[datetime, Meta(tz=True)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
-Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+Seconds = Annotated[float, Meta(ge=0, le=86_400.0)]
 Budget = Annotated[float, Meta(ge=0.05, le=10_000)]
 Role = Literal["read", "act"]
 StateName = Literal["online", "stalled", "offline", "unwatched", "starting"]

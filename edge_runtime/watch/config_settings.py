@@ -21,7 +21,8 @@ LISTEN = "127.0.0.1:8480"
 
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
-UpToADay = Annotated[float, Meta(ge=0, le=86_400)]
+# As a float wherever it stands: of equal types the first one is what schemas show.
+UpToADay = Annotated[float, Meta(ge=0, le=86_400.0)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Text = Annotated[str, Meta(min_length=1)]
 Locator = Literal["full", "low_latency"]

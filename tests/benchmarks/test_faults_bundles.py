@@ -54,7 +54,9 @@ def test_none_that_differs_is_taken(forger: Forger, way: str, seed: int, kept: i
 
 def test_a_check_that_takes_everything_would_be_seen(forger: Forger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "check", lambda keys, *_: tuple(keys))
-    assert forger.tried("alter a file and seal anew", random.Random(1))[1] == ["accepted, and not what was signed"]
+    # Of some files other values are no values.
+    tried = [forger.tried("alter a file and seal anew", random.Random(seed))[1] for seed in range(20)]
+    assert ["accepted, and not what was signed"] in tried
 
 
 def test_a_traceback_would_be_seen(forger: Forger, monkeypatch: pytest.MonkeyPatch) -> None:
