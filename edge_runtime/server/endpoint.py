@@ -23,6 +23,8 @@ from edge_runtime.server.workers import Workers
 
 _PAIRS = 32
 # As in JSON, and not endless.
+_PATTERN = re.compile(r"Expected `str` matching regex '[^']*'")
+_PLACE = re.compile(r" - at `\$\.([^`]*)`")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,308})(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?")
 
 
@@ -161,5 +163,7 @@ def _numbers(kind: Any) -> frozenset[str]:
 
 
 def _plain(message: str) -> str:
-    """msgspec's words, with the place in ours."""
-    return message.replace(" - at `$.", " (`").replace("`$`", "the whole").replace("Object ", "the object ")
+    """msgspec's words, with the place in ours. Its one pattern is that of names."""
+    message = _PATTERN.sub("A camera's name has letters, digits, `_`, `.` and `-`, 64 at most", message)
+    message = _PLACE.sub(r" (`\1`)", message)
+    return message.replace(" - at `$`", "").replace("Object ", "the object ")

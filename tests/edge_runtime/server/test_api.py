@@ -49,6 +49,22 @@ def test_probes_need_no_token_and_say_why_not(guarded: Served) -> None:
     assert guarded.get("/metrics", token=None).status == 401
 
 
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"name": "a b", "source": "rtsp://h/"}, "letters, digits, `_`, `.` and `-`, 64 at most (`name`)"),
+        ({"name": "barn", "source": 1}, "Expected `str`, got `int` (`source`)"),
+        ({"name": "barn", "source": "rtsp://h/", "colour": "red"}, "unknown field `colour`"),
+        ({"name": "barn", "source": "loop:/etc/passwd"}, "is no address of a camera"),
+        ({"name": "barn", "source": "/etc/passwd"}, "is no address of a camera"),
+    ],
+)
+def test_what_is_wrong_with_a_camera_is_said_in_words(server: Served, wanted: dict[str, object], words: str) -> None:
+    refused = server.ask("POST", "/api/cameras", wanted)
+    assert refused.status == 400
+    assert words in refused.json["error"]
+
+
 def test_pausing_and_resuming(server: Served) -> None:
     assert server.ask("POST", "/api/cameras/gate/pause").json["paused"]
     assert server.supervisor.paused == {"gate"}
