@@ -24,12 +24,18 @@ import click
 
 from benchmarks.bundles import built
 from benchmarks.commanding import BUNDLE, PATH, WORK
-from benchmarks.faults.configured import Edge
+from benchmarks.faults.configured import Edge, Settings
 from benchmarks.faults.soaking import KINDS, LASTS_S, Sample, Samples, Soak
 from benchmarks.measuring import machine
 from models.loading import REFERENCE
 
 _MOST_GROWTH = 0.05
+_PAGE: Settings = {
+    "http": {"listen": "127.0.0.1:0"},
+    "feedback": {},
+    "site": {},
+    "clips": {"path": "clips", "max_mb": 50},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +109,12 @@ def soaked(
     quiet_s: float,
     seed: int = 0,
     kinds: Sequence[str] = (),
+    more: Settings | None = None,
 ) -> Soaked:
     """Faults until a pause before `settled` minutes, the pause, faults until a pause before the end, the pause."""
     with ExitStack() as stack:
         chosen = [fault for name, fault in KINDS.items() if not kinds or name in kinds]
-        soak = Soak(stack, folder, bundle, cameras, chosen, seed)
+        soak = Soak(stack, folder, bundle, cameras, chosen, seed, more=more)
         edge, names = soak.edge, [one.name for one in soak.cameras]
         edge.start()
         edge.until(lambda: all(edge.of("segment", name) for name in names), "every camera is scored")
@@ -158,6 +165,7 @@ def _overlaps(edge: Edge) -> int:
     "--settled", type=float, default=5.0, show_default=True, help="Minutes after which memory may not grow."
 )
 @click.option("--quiet", type=float, default=60.0, show_default=True, help="Seconds of each pause.")
+@click.option("--page", is_flag=True, help="With all that the page needs: http, feedback, clips and site.")
 @BUNDLE
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=PATH, help="Where the table goes; else it is printed.")
@@ -169,6 +177,7 @@ def soak(
     every: float,
     settled: float,
     quiet: float,
+    page: bool,
     path: Path | None,
     seed: int,
     output: Path | None,
@@ -182,7 +191,7 @@ def soak(
     """
     bundle = path or built(REFERENCE, REFERENCE, work)
     place = work / "faults" / f"soak-{int(time.time())}"
-    result = soaked(place, bundle, cameras, minutes, settled, every, quiet, seed, names)
+    result = soaked(place, bundle, cameras, minutes, settled, every, quiet, seed, names, _PAGE if page else None)
     text = _table(result, every)
     if output is None:
         click.echo(text)

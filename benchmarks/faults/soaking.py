@@ -52,7 +52,7 @@ class Sample:
 
 
 class Soak:
-    """The faults, and what they are done to."""
+    """The faults, and what they are done to: `more` is what its configuration has besides outputs and cameras."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Soak:
         kinds: Sequence[Fault],
         seed: int = 0,
         frames: int | None = None,
+        more: Settings | None = None,
     ) -> None:
         folder.mkdir(parents=True)
         self._chance, self._kinds = random.Random(seed), kinds
@@ -75,6 +76,7 @@ class Soak:
             **outputs(self._broker, self._receiver, ["event", "camera"]),
             "output": {"path": "records.jsonl", "rotate_mb": 0.2, "keep": 1000},
             "spool": {"path": "spool"},
+            **(more or {}),
         }
         self.edge = stack.enter_context(Edge(folder / "edge", self._settings))
         self.done: Counter[str] = Counter()
