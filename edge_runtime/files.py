@@ -160,3 +160,13 @@ def process_runs(number: str) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def move_aside(path: Path) -> str:
+    """Move a small file that cannot be used out of the way, to `….damaged`; returns in words where it is now."""
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        path.replace(aside)
+    except OSError as error:
+        return f"it cannot be moved ({error.strerror}) and will be written over"
+    return f"it was moved to {shown_path(aside)}"

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from edge_runtime.errors import OutputFailed, one_line
-from edge_runtime.files import make_folder, printable, shown_path, write_atomic
+from edge_runtime.files import make_folder, move_aside, printable, shown_path, write_atomic
 from edge_runtime.site.wish import LEAST_BUDGET, MOST_BUDGET
 from edge_runtime.stream.alarm import LONGEST_S
 from edge_runtime.stream.clock import rfc3339
@@ -151,15 +151,9 @@ def _plain(cameras: Mapping[str, PageAlarm]) -> dict[str, Any]:
 
 
 def _set_aside(path: Path, reason: str) -> None:
-    aside = path.with_name(f"{path.name}.damaged")
-    try:
-        path.replace(aside)
-        where = f"it was moved to {shown_path(aside)}"
-    except OSError as error:
-        where = f"it cannot be moved ({error.strerror}) and will be written over"
     log.warning(
         "%s: cannot be used (%s); %s, and alarms that were set on the page do not hold",
         shown_path(path),
         printable(reason),
-        where,
+        move_aside(path),
     )

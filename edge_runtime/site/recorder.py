@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 from msgspec import UNSET
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from edge_runtime.detector import Detector
 from edge_runtime.errors import HeadHuntError, OutputFailed, UsageError, one_line
 from edge_runtime.files import shown_path
-from edge_runtime.outputs.store import is_damage
+from edge_runtime.outputs.store import is_damage, set_aside
 from edge_runtime.records import EventRecord, Record, RunRecord
 from edge_runtime.repeats import RepeatedTrouble
 from edge_runtime.site.learned import read_learned
@@ -250,10 +250,8 @@ class Recorder:
             self._store = None
         told = f"{self.name}: cannot be written ({error}); feedback misses {items} segments and events"
         if is_damage(error):
-            aside = f".corrupt-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-            for suffix in ("", "-wal", "-shm"):
-                path = self._site.store_path.with_name(self._site.store_path.name + suffix)
-                with contextlib.suppress(OSError):
-                    path.rename(f"{path}{aside}")
-            told += f"; it is damaged, was renamed to {aside[1:]} and a new one is begun"
+            try:
+                set_aside(self._site.store_path, str(error), "features and marks of before are missing", "site")
+            except OutputFailed as failure:
+                told = one_line(failure)
         self._failures.happened(told)

@@ -9,6 +9,7 @@ separated do not explode.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ BoolArray = NDArray[np.bool_]
 # What |y - p - a| may be at the end. Newton's steps double its digits: it takes some ten.
 _TOLERANCE = 1e-11
 _STEPS = 100
+_LEAST_SHARE = 1e-6
+_STRONGER = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +147,20 @@ def solve_marks(
     Returns:
         (m,), in -1..1.
     """
-    moves: FloatArray = np.zeros(len(logits)) if start is None else start
+    moves, found = _newton(kernel, logits, labels, np.zeros(len(logits)) if start is None else start)
+    if found:
+        return moves
+    # Rows far out: all probabilities are 0 or 1 to the last digit, and Newton's steps say little. With a weaker prior
+    # covariance they do; its solution leads to that of a stronger one, and so on.
+    moves = np.zeros(len(logits))
+    weakest = -math.ceil(math.log(max(float(np.abs(kernel).max()), 1.0), _STRONGER)) - 1
+    for power in range(weakest, 1):
+        moves, found = _newton(kernel * _STRONGER**power, logits, labels, moves)
+    return moves
+
+
+def _newton(kernel: FloatArray, logits: FloatArray, labels: BoolArray, moves: FloatArray) -> tuple[FloatArray, bool]:
+    """Newton's method from `moves` on; the best it comes to, and whether that is the minimum."""
     signs = np.where(labels, 1.0, -1.0)
 
     def objective(tried: FloatArray) -> float:
@@ -156,16 +172,16 @@ def solve_marks(
         probabilities = logistic(logits + kernel @ moves)
         apart = moves - (labels - probabilities)
         if not len(apart) or np.abs(apart).max() < _TOLERANCE:
-            break
+            return moves, True
         curvature = probabilities * (1 - probabilities)
         step = -np.linalg.solve(np.eye(len(moves)) + curvature[:, None] * kernel, apart)
         share = 1.0
         # A full step may overshoot far from the minimum; the objective is convex, so that a shorter one helps.
-        while (new := objective(moves + share * step)) > value + 1e-13 * abs(value) and share > 1e-6:
+        while (new := objective(moves + share * step)) > value + 1e-13 * abs(value) and share > _LEAST_SHARE:
             share /= 2
         moves = np.asarray(moves + share * step, dtype=np.float64)
         value = new
-    return moves
+    return moves, False
 
 
 def logistic(logits: FloatArray) -> FloatArray:

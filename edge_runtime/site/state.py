@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import HeadHuntError, one_line
-from edge_runtime.files import printable, shown_path, write_atomic
+from edge_runtime.files import move_aside, printable, shown_path, write_atomic
 from edge_runtime.strict_json import parse_object
 
 log = logging.getLogger(__name__)
@@ -178,18 +178,12 @@ def read(path: Path, bundle_id: str, camera: str, scores_of: str) -> Parts:
 
 def set_aside(path: Path, camera: str, reason: str) -> None:
     """Move a file that cannot be used out of the way, and say so."""
-    aside = path.with_name(f"{path.name}.damaged")
-    try:
-        path.replace(aside)
-        where = f"it was moved to {shown_path(aside)}"
-    except OSError as error:
-        where = f"it cannot be moved ({error.strerror}) and will be written over"
     log.warning(
         "%s: %s: cannot be read (%s); %s, and what is usual at the site is learned anew",
         printable(camera),
         shown_path(path),
         printable(reason),
-        where,
+        move_aside(path),
     )
 
 

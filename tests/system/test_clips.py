@@ -9,9 +9,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 from broker import Broker, broker, kept_by, until
-from edge_command import STOP_S, start, with_manifest
+from edge_command import STOP_S, start
 from filmed import pictures, played
 from rtsp import RtspServer
 
@@ -31,16 +30,6 @@ cameras:
   gate: {{source: "{gate}"}}
   yard: {{source: "{yard}", mask: "0,0,0.5,0,0.5,0.5,0,0.5"}}
 """
-
-
-@pytest.fixture
-def always(bundle_dir: Path, tmp_path: Path) -> Path:
-    """A bundle to which everything is an event."""
-    spec = {"sigma": 0.0, "threshold": 0.0, "lookahead": 0, "calibrated": True, "f1": None}
-    target = tmp_path / "bundle"
-    return with_manifest(
-        bundle_dir, target, locators={"full": spec, "low_latency": spec}, segment={"frames": 8, "sampled": 16}
-    )
 
 
 def run(path: Path) -> subprocess.Popen[str]:

@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from broker import until as until_within
-from edge_command import STOP_S, hh_edge, start, with_manifest
+from edge_command import STOP_S, hh_edge, start
 from rtsp import RtspServer, free_port
 
 LIMIT_S = 120.0
@@ -29,16 +28,6 @@ http: {{listen: "127.0.0.1:{port}"}}
 cameras:
   gate: {{source: "{gate}"}}
 """
-
-
-@pytest.fixture
-def always(bundle_dir: Path, tmp_path: Path) -> Path:
-    """A bundle to which everything is an event."""
-    spec = {"sigma": 0.0, "threshold": 0.0, "lookahead": 0, "calibrated": True, "f1": None}
-    target = tmp_path / "bundle"
-    return with_manifest(
-        bundle_dir, target, locators={"full": spec, "low_latency": spec}, segment={"frames": 8, "sampled": 16}
-    )
 
 
 def until(true: Callable[[], Any]) -> Any:

@@ -9,9 +9,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from broker import Broker, broker, kept_by, until
-from edge_command import STOP_S, of_type, parsed, start, with_manifest
+from edge_command import STOP_S, of_type, parsed, start
 from http_servers import Reply, Request, http_server
 from rtsp import RtspServer
 
@@ -28,16 +27,6 @@ webhook: [{{url: "http://127.0.0.1:{hook}/x", secret: whsec_czNjcmV0czNjcmV0czNj
 cameras:
   gate: {{source: "{gate}"}}
 """
-
-
-@pytest.fixture
-def always(bundle_dir: Path, tmp_path: Path) -> Path:
-    """A bundle to which everything is an event."""
-    spec = {"sigma": 0.0, "threshold": 0.0, "lookahead": 0, "calibrated": True, "f1": None}
-    target = tmp_path / "bundle"
-    return with_manifest(
-        bundle_dir, target, locators={"full": spec, "low_latency": spec}, segment={"frames": 8, "sampled": 16}
-    )
 
 
 def run(path: Path) -> subprocess.Popen[str]:

@@ -11,20 +11,12 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from served import Served, served
 
+from benchmarks.http.fuzz import BETWEEN_FIELDS
 from edge_runtime.server.app import OPERATIONS
 from edge_runtime.server.openapi import document, openapi
 
 DOCUMENT = Path(__file__).parents[3] / "docs/openapi.json"
 EXAMPLES = 8
-# Their rules hold between fields, or say what a source, a mask or a cursor is: no schema does.
-BETWEEN_FIELDS = (
-    "POST /api/feedback/missed",
-    "POST /api/forget",
-    "POST /api/cameras",
-    "GET /api/events",
-    "GET /api/cameras/{name}/scores",
-    "PUT /api/cameras/{name}/alarm",
-)
 
 
 def test_the_committed_document_is_todays() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
@@ -104,6 +104,9 @@ def test_without_marks_it_is_the_bundles_scorer_to_the_bit() -> None:
     assert log_loss(found.before, np.empty(0, bool)) is None
 
 
+@example(seed=30, count=8, spread=1e3, one_class=False)
+@example(seed=120, count=10, spread=1e3, one_class=None)
+@example(seed=178, count=12, spread=1e3, one_class=True)
 @given(
     seed=st.integers(0, 10_000),
     count=st.integers(1, 12),

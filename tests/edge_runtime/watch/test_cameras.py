@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from edge_command import with_manifest
 from scripted_camera import ScriptedCamera, flow
+from served_run import LIMIT_S, serving, wait_for
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
@@ -25,8 +24,6 @@ from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import parse_source
 from edge_runtime.watch.cameras import LiveRun
 from edge_runtime.watch.options import CameraOptions, RunOptions
-
-LIMIT_S = 60.0
 
 
 @pytest.fixture
@@ -42,36 +39,6 @@ def one_segment(listener: CameraListener, stopping: threading.Event) -> None:
     stopping.wait(LIMIT_S)
 
 
-@contextmanager
-def served(run: LiveRun) -> Iterator[threading.Event]:
-    """The loop in a thread of its own, as in a recorder that adds and removes cameras meanwhile."""
-    stop, failed = threading.Event(), []
-
-    def serve() -> None:
-        try:
-            run.serve(stop)
-        except BaseException as error:  # noqa: BLE001
-            failed.append(error)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield stop
-    finally:
-        stop.set()
-        thread.join(LIMIT_S)
-    assert not thread.is_alive()
-    if failed:
-        raise failed[0]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def segments(records: list[Record], camera: str) -> list[tuple[int, int]]:
     return [(r.start_frame, r.end_frame) for r in records if isinstance(r, SegmentRecord) and r.camera == camera]
 
@@ -80,7 +47,7 @@ def test_a_camera_is_added_and_removed_while_running(detector: Detector) -> None
     records: list[Record] = []
     run = LiveRun(detector, records.append, RunOptions(), open_reader=ScriptedCamera.of(one_segment))
     run.add(parse_source("gate=rtsp://camera/1"))
-    with served(run):
+    with serving(run):
         wait_for(lambda: len(segments(records, "gate")) == 1)
         run.add(parse_source("yard=rtsp://camera/2"))
         wait_for(lambda: len(segments(records, "yard")) == 1)
@@ -154,7 +121,7 @@ def test_events_of_a_camera_that_comes_back_have_other_ids(
     records: list[Record] = []
     run = LiveRun(detector, records.append, RunOptions(), open_reader=ScriptedCamera.of(one_segment))
     run.add(parse_source("gate=rtsp://camera/1"))
-    with served(run):
+    with serving(run):
         for times in (1, 2):
             wait_for(lambda times=times: sum(isinstance(r, SegmentRecord) for r in records) >= 2 * times - 1)
             run.remove("gate")
@@ -176,7 +143,7 @@ def test_a_run_says_which_cameras_it_had_to_leave_behind(detector: Detector) -> 
     run = LiveRun(detector, records.append, RunOptions(), open_reader=ScriptedCamera.of(script))
     run.add(parse_source("gate=rtsp://camera/1"))
     run.add(parse_source("hung=rtsp://camera/2"))
-    with served(run):
+    with serving(run):
         wait_for(lambda: len(segments(records, "gate")) == 1)
     assert run.left_behind == ["hung"]
     never.set()
@@ -197,7 +164,7 @@ def test_nothing_of_a_camera_comes_after_its_end(detector: Detector) -> None:
     run = LiveRun(detector, records.append, RunOptions(), open_reader=ScriptedCamera.of(script))
     run.add(parse_source("gate=rtsp://camera/1"))
     run.add(parse_source("yard=rtsp://camera/2"))
-    with served(run):
+    with serving(run):
         wait_for(lambda: len(segments(records, "gate")) == 1)
         run.remove("gate")
         wait_for(lambda: run.names == ["yard"])
@@ -227,7 +194,7 @@ def test_a_reader_that_fails_to_stop_leaves_the_run_all_the_same(detector: Detec
     )
     for name in ("bad", "gate"):
         run.add(parse_source(f"{name}=rtsp://camera/{name}"))
-    with served(run):
+    with serving(run):
         wait_for(lambda: len(segments(records, "bad")) == 1)
         with pytest.raises(RuntimeError, match="the listener failed"):
             run.remove("bad")
@@ -319,7 +286,7 @@ def test_the_rate_of_a_camera_is_told_while_it_gives_frames_and_0_when_it_goes(d
     (camera,) = run._running()
     wait_for(lambda: camera.feed.frames == 1)
     looked = threading.Event()
-    with served(run):
+    with serving(run):
         wait_for(lambda: camera._rate._since is not None)
         frames.release()
         wait_for(lambda: camera.feed.frames == 101)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 from scripted_camera import ScriptedCamera, flow
+from served_run import LIMIT_S, serving, wait_for
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
@@ -31,42 +30,11 @@ from edge_runtime.watch.figures import Histogram, RunFigures, process_figures
 from edge_runtime.watch.glimpses import Glimpses
 from edge_runtime.watch.options import RunOptions
 
-LIMIT_S = 60.0
-
 
 @pytest.fixture
 def detector(bundle: Bundle) -> Iterator[Detector]:
     with Detector(bundle, "cpu", threads=1) as opened:
         yield opened
-
-
-@contextmanager
-def served(run: LiveRun) -> Iterator[None]:
-    stop, failed = threading.Event(), []
-
-    def serve() -> None:
-        try:
-            run.serve(stop)
-        except BaseException as error:  # noqa: BLE001
-            failed.append(error)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(LIMIT_S)
-    assert not thread.is_alive()
-    if failed:
-        raise failed[0]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @given(st.lists(st.floats(0, 200)), st.lists(st.floats(0.001, 100), min_size=1, unique=True).map(sorted))
@@ -102,7 +70,7 @@ def test_cameras_are_counted_as_their_records_say(detector: Detector) -> None:
     run = LiveRun(detector, records.append, RunOptions(figures=figures), open_reader=ScriptedCamera.of(a_life))
     run.add(parse_source("gate=rtsp://camera/1"))
     run.add(parse_source("yard=rtsp://camera/2"))
-    with served(run):
+    with serving(run):
         wait_for(
             lambda: all(
                 camera.up and camera.frames == 146 and camera.gaps("stalled")[0] for camera in figures.take().cameras
@@ -149,7 +117,7 @@ def test_segments_that_wait_are_counted_and_those_that_had_to_go_are_gaps(detect
     options = RunOptions(figures=figures, locator="low_latency")
     run = LiveRun(detector, emit, options, open_reader=ScriptedCamera.of(much))
     run.add(parse_source("gate=rtsp://camera/1"))
-    with served(run):
+    with serving(run):
         wait_for(lambda: figures.take().cameras[0].frames == 481 and bool(records))
         assert figures.take().cameras[0].waiting == 2
         let_go.set()
@@ -205,7 +173,7 @@ def test_records_are_the_same_to_the_byte_whoever_looks(
             thread.start()
         else:
             go.set()
-        with served(live):
+        with serving(live):
             wait_for(lambda: sum(isinstance(one, SegmentRecord | GapRecord) for one in records) == 2)
         over.set()
         if looked_at:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -16,6 +13,7 @@ import pytest
 from edge_command import with_manifest
 from msgspec import UNSET
 from scripted_camera import Script, ScriptedCamera
+from served_run import LIMIT_S, serving, wait_for
 from table_engine import TableEngine
 
 from edge_runtime.bundle.calibration import CALIBRATION
@@ -38,16 +36,8 @@ from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.run import Runner
 from edge_runtime.watch.sites import open_sites
 
-LIMIT_S = 60.0
 STEP_S, FPS = 3.2, 15.0
 NO_PIXELS = np.zeros((1, 1, 1, 3), np.uint8)
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def usual(bundle: Bundle) -> np.ndarray:
@@ -94,33 +84,13 @@ class Live:
 
         return script
 
-    @contextmanager
-    def served(self) -> Iterator[None]:
-        stop, failed = threading.Event(), []
-
-        def serve() -> None:
-            try:
-                self.run.serve(stop)
-            except BaseException as error:  # noqa: BLE001
-                failed.append(error)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(LIMIT_S)
-        assert not thread.is_alive()
-        assert not failed
-
 
 def lived(detector: Detector, sites: Sites, segments: int, camera: str = "gate") -> Live:
     """One camera for so many segments, and the rest of one."""
     live = Live(detector, sites)
     live.segments = segments
     live.run.add(parse_source(f"{camera}=rtsp://camera/1"))
-    with live.served():
+    with serving(live.run):
         wait_for(lambda: len(live.of(camera, SegmentRecord)) >= segments)
     return live
 
@@ -198,7 +168,7 @@ def test_a_camera_with_a_bundle_of_its_own_has_its_own_site(bundle: Bundle, tmp_
     live = Live(one, sites)
     live.run.add(parse_source("gate=rtsp://camera/1"))
     live.run.add(parse_source("yard=rtsp://camera/2"), CameraOptions(detector=two))
-    with live.served():
+    with serving(live.run):
         wait_for(lambda: all(len(live.of(name, SegmentRecord)) >= 5 for name in ("gate", "yard")))
         assert sites.alarms.of("gate").threshold == bundle.manifest.locators.full.threshold
         assert sites.alarms.of("yard").threshold == 0.25
@@ -216,7 +186,7 @@ def test_a_bundle_without_calibration_is_told_once_and_goes_on(
     live = Live(detector, sites)
     for name in ("gate", "yard"):
         live.run.add(parse_source(f"{name}=rtsp://camera/{name}"))
-    with live.served():
+    with serving(live.run):
         wait_for(lambda: all(len(live.of(name, SegmentRecord)) >= 3 for name in ("gate", "yard")))
     sites.close()
     assert caplog.text.count("drift is not told") == 1

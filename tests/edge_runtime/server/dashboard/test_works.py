@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import pytest
 from browser import THUMB, Window, a_window, shows, until
 from page_server import Standing, page_server
 from page_world import Site
@@ -16,18 +14,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 SOUTH = "Tor Süd"
-
-
-@pytest.fixture
-def standing() -> Standing:
-    return Standing(Site(camera_count=6, event_count=120))
-
-
-@pytest.fixture
-def window(browser: Browser, standing: Standing) -> Iterator[Window]:
-    with page_server(standing, every_s=0.5) as address, a_window(browser, address) as made:
-        yield made
-        assert (made.wrong, made.foreign) == ([], [])
 
 
 def focused(page: Page) -> str:
