@@ -128,7 +128,9 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
             self_test=False,
             growing=configuration.encode == "eager",
         )
-        show_what_is_seen(detector, others.clips, None if sites is None else _half_of(sites))
+        # Recordings have no clips, and nothing that makes events of live cameras.
+        if sites is not None:
+            show_what_is_seen(detector, others.clips, _half_of(sites))
         return detector
 
     detectors = Detectors(load, self_test=not chosen.no_self_test, open_bundle=opened)

@@ -94,6 +94,8 @@ class Clips:
         self._open: dict[str, tuple[str, float, float]] = {}
         # Where anomalous segments began that may yet be told as an event; behind everything where they were.
         self._maybe: dict[str, float] = {}
+        # Of the anomalous segments that follow each other there, the one with the highest score.
+        self._best: dict[str, SegmentRecord] = {}
         self._encoders = threading.Semaphore(_ENCODERS)
         self._snapshots = Snapshots(self._keep, self.on_snapshot)
         self.sheets = Sheets(self._keep_sheet) if options.snapshots else None
@@ -125,15 +127,20 @@ class Clips:
             return
         if isinstance(record, EventRecord):
             if record.reason is UNSET:
-                self._maybe[record.camera] = math.inf
+                if record.state != "end":
+                    self._maybe[record.camera] = math.inf
                 self._event(record, filmed)
         else:
             # What begins later begins behind this, or with the anomalous segments that it goes on with.
             start_s = record.start_s
             if isinstance(record, SegmentRecord) and record.anomalous:
                 start_s = min(start_s, self._maybe.setdefault(record.camera, start_s))
+                best = self._best.get(record.camera)
+                if best is None or record.score > best.score:
+                    self._best[record.camera] = record
             else:
                 self._maybe.pop(record.camera, None)
+                self._best.pop(record.camera, None)
             filmed.ring.keep_from(start_s - self._options.pre_roll_s)
 
     @property
@@ -165,10 +172,14 @@ class Clips:
         if told != event.id:
             peak, end_s = -1.0, event.start_s
         if event.peak > peak and event.state != "end" and self._options.snapshots:
-            # Its last segment is the one with that score.
-            self._snapshot(event, filmed, (end_s + event.end_s) / 2)
+            # Its last segment is the one with that score, but of an event that was told late.
+            at_s, seen_s = (end_s + event.end_s) / 2, event.end_s
+            best = self._best.get(event.camera)
+            if first and best is not None and best.score == event.peak and best.start_s >= event.start_s:
+                at_s, seen_s = (best.start_s + best.end_s) / 2, best.end_s
+            self._snapshot(event, filmed, at_s)
             if self.sheets is not None:
-                self.sheets.ask(SheetWanted(event.camera, event.id, _day(event, filmed), event.end_s))
+                self.sheets.ask(SheetWanted(event.camera, event.id, _day(event, filmed), seen_s))
         self._open[event.camera] = event.id, max(event.peak, peak), event.end_s
         if not self._options.video:
             return

@@ -60,17 +60,13 @@ def clip_options(settings: ClipsSettings) -> ClipOptions:
     )
 
 
-def show_what_is_seen(detector: Detector, clips: Clips | None, notable: Callable[[str], float] | None = None) -> None:
+def show_what_is_seen(detector: Detector, clips: Clips | None, notable: Callable[[str], float]) -> None:
     """Keep what a detector saw of an event, where pictures are kept.
 
     Args:
         detector: What scores; its `seen` grows by one.
         clips: Of the run; None where nothing is kept.
-        notable: From which score on a camera's segments may be part of an event; by default half of the lower
-            threshold of the bundle.
+        notable: From which score on a camera's segments may be part of an event.
     """
-    if clips is None or clips.sheets is None:
-        return
-    locators = detector.bundle.manifest.locators
-    half = min(locators.full.threshold, locators.low_latency.threshold) / 2
-    detector.seen.append(clips.sheets.listener(notable or (lambda camera: half)))
+    if clips is not None and clips.sheets is not None:
+        detector.seen.append(clips.sheets.listener(notable))

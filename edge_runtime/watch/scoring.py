@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.detector import Detector
 from edge_runtime.errors import InferenceFailed
@@ -71,16 +72,21 @@ def _alone(one: Waiting, told: Callable[[int, float], None]) -> float | None:
     return score
 
 
-def _in_one_call(batch: Sequence[Waiting]) -> list[float] | None:
-    """Probabilities of segments with one engine; None where it fails."""
+def _in_one_call(batch: Sequence[Waiting]) -> list[float | None] | None:
+    """Probabilities of segments with one engine; None where it fails. Who sees segments is told of each once."""
     engine = batch[0].detector.engine
     if engine is None:
         return None
     try:
         features = engine.features(np.stack([one.segment.pixels for one in batch]))
-        rows = np.split(features, len(batch))
-        return [
-            one.detector.score_features(one.camera, one.segment, row) for one, row in zip(batch, rows, strict=True)
-        ]
     except InferenceFailed:
         return None
+    return [_of_features(one, row) for one, row in zip(batch, np.split(features, len(batch)), strict=True)]
+
+
+def _of_features(one: Waiting, features: NDArray[np.float32]) -> float | None:
+    try:
+        return one.detector.score_features(one.camera, one.segment, features)
+    except InferenceFailed:
+        # Its scorer fails, and no other segment's: by itself it is told why.
+        return one.detector.score_segment(one.camera, one.segment)
