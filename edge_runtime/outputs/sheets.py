@@ -44,7 +44,7 @@ Listener = Callable[[str, Segment, NDArray[np.float32], float], None]
 
 @dataclass(frozen=True, slots=True)
 class SheetWanted:
-    """An event was told, and the last of its segments so far is its most anomalous one.
+    """An event was told whose most anomalous segment so far has a sheet, perhaps.
 
     Attributes:
         camera: The camera's name.

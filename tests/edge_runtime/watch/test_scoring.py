@@ -102,6 +102,24 @@ def test_one_segment_that_fails_takes_no_other_with_it(bundle: Bundle, opened: D
     assert engine.batches == [5, 1, 1, 1, 1, 1]
 
 
+def test_a_scorer_that_fails_fails_for_its_segments_alone_and_all_are_seen_once(
+    bundle: Bundle, opened: Detector
+) -> None:
+    class Failing:
+        def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+            raise InferenceFailed("its values are not finite")
+
+    good, bad = (Detector(bundle, engine=opened.engine, self_test=False) for _ in range(2))
+    bad.site_scorer = Failing()
+    seen: list[str] = []
+    for detector in (good, bad):
+        detector.seen.append(lambda camera, *_: seen.append(camera))
+    first, second, third = waiting(bundle, good)[:3]
+    scores = score_together([first, Waiting(second.camera, second.segment, bad), third])
+    assert [score is None for score in scores] == [False, True, False]
+    assert seen == [first.camera, third.camera]
+
+
 @pytest.mark.parametrize(("most", "wait_ms"), [(1, 0.0), (4, 0.0), (4, 500.0)])
 def test_cameras_are_scored_together_and_each_in_its_order(
     bundle: Bundle, opened: Detector, most: int, wait_ms: float
