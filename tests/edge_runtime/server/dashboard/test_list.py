@@ -10,9 +10,15 @@ from page_server import Standing, page_server
 from page_world import Site
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 SOUTH = "Tor Süd"
+
+
+def drawn(page: Page) -> None:
+    """Until the list is drawn for where it is now: rows follow a scroll in the next frame."""
+    for _ in range(3):
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(done))")
 
 
 def test_new_events_do_not_push_away_what_is_read(window: Window, standing: Standing) -> None:
@@ -21,10 +27,7 @@ def test_new_events_do_not_push_away_what_is_read(window: Window, standing: Stan
     page.wait_for_selector(".event-row")
     page.evaluate("scrollTo(0, 1500)")
     page.wait_for_function("() => scrollY > 300")
-    # The list is drawn for where it is now: rows follow a scroll in the next frame.
-    frame = "() => new Promise((done) => requestAnimationFrame(done))"
-    for _ in range(3):
-        page.evaluate(frame)
+    drawn(page)
     shown = "() => [...document.querySelectorAll('.long-row')].map(one => one.textContent)"
     before = page.evaluate(shown)
     first, second = standing.begin_event(SOUTH), standing.begin_event("Kasse")
@@ -50,6 +53,7 @@ def test_back_from_an_event_the_list_is_where_it_was(window: Window, standing: S
     page.wait_for_selector(".event-row")
     page.evaluate("scrollTo(0, 1500)")
     page.wait_for_function("() => scrollY > 1000")
+    drawn(page)
     row = page.locator(".event-row").nth(14)
     href = row.get_attribute("href")
     row.focus()
