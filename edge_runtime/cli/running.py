@@ -173,7 +173,6 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
                 board = Boards([others.board, *http.boards])
                 if supervisor is not None:
                     supervisor.board = board
-                    http.use_bundle(bundle, supervisor)
                 figures.outputs, figures.spool, figures.clips = outputs, others.spool, others.clips
                 http.join(
                     alarms=None if sites is None else AlarmPart(sites.alarms, tried, Alarm),

@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_runtime.bundle.reader import Bundle
 from edge_runtime.outputs.sink import Output
 from edge_runtime.records import EventRecord
 from edge_runtime.server.parts import AlarmPart, Parts, Pictures, Teaching
 from edge_runtime.server.serving import HttpServer, listen
-from edge_runtime.server.shapes import Alarm
 from edge_runtime.server.state import RunState
 from edge_runtime.site.history import DAY_S, HISTORY, History
 from edge_runtime.site.history_recorder import HistoryRecorder
@@ -70,18 +68,6 @@ class Serving:
         self.parts.teaching = teaching or self.parts.teaching
         if figures is not None:
             self.parts.figures = Metrics(figures)
-
-    def use_bundle(self, bundle: Bundle, supervisor: Supervisor) -> None:
-        """Tell thresholds of a bundle, until something else tells them."""
-        if self.parts is None:
-            return
-        locators = bundle.manifest.locators
-
-        def alarm_of(camera: str) -> Alarm:
-            locator = supervisor.locator_of(camera) or supervisor.plan.configuration.locator
-            return Alarm(threshold=locators.named(locator).threshold, by="bundle")
-
-        self.parts.state.alarm_of = alarm_of
 
 
 @contextmanager

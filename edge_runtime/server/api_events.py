@@ -46,18 +46,23 @@ def _events(call: Call) -> shapes.Events:
 
 
 def found_event(call: Call) -> shapes.Event:
-    """The event in the path.
+    """The event in the path, with what others know of it.
 
     Raises:
         Refused: There is none.
     """
+    return _whole(call, _known(call), _verdicts(call))
+
+
+def _known(call: Call) -> shapes.Event:
+    """The event in the path, as it was told."""
     event, history = call.path["id"], call.parts.history
     past = None if history is None else history.event(event)
     # One that has just begun may not be written yet.
     shape = call.parts.state.event(event) if past is None else _shape(past)
     if shape is None:
         raise event_not_found(event)
-    return _whole(call, shape, _verdicts(call))
+    return shape
 
 
 def _shape(event: PastEvent) -> shapes.Event:
@@ -93,7 +98,7 @@ def _verdicts(call: Call) -> Mapping[str, shapes.Verdict]:
 
 def _file(call: Call, suffix: str, media: str) -> OpenFile:
     folder = call.part("clips", _NO_CLIPS)
-    event = found_event(call)
+    event = _known(call)
     descriptor = open_event_file(folder, event, suffix)
     if descriptor is None:
         raise Refused(404, "there is no such file of this event; it may be too old, or still being written")
@@ -113,7 +118,7 @@ def _seen(call: Call) -> OpenFile:
 
 
 def _describe(call: Call) -> shapes.Event:
-    event = found_event(call)
+    event = _known(call)
     if not call.part("history", _NO_HISTORY).describe(event.id, call.body.text):
         raise Refused(409, "this event is not written down yet; try again in a second")
     return found_event(call)
@@ -121,7 +126,7 @@ def _describe(call: Call) -> shapes.Event:
 
 def _mark(call: Call) -> shapes.Event:
     teaching: Teaching = call.part("teaching", _NO_FEEDBACK)
-    teaching.mark_event(found_event(call).id, call.body.verdict)
+    teaching.mark_event(_known(call).id, call.body.verdict)
     return found_event(call)
 
 

@@ -71,20 +71,18 @@ def _forget(call: Call) -> shapes.Forgotten:
     start, end = _stretch(call.body.start, call.body.end)
     # Which event a file shows is known from the history, until that forgets it.
     told = {} if parts.history is None else parts.history.spans(camera)
-    scores = events = 0
+    others = [] if parts.history is None else [parts.history]
     try:
         if parts.teaching is not None:
-            erased = parts.teaching.forget(camera, start, end, parts.clips, told, ())
+            erased = parts.teaching.forget(camera, start, end, parts.clips, told, others)
         else:
-            erased = forget([], parts.clips, camera, start, end, told)
+            erased = forget([], parts.clips, camera, start, end, told, others)
     finally:
-        # Whatever could not be deleted there.
-        if parts.history is not None:
-            scores, events = parts.history.forget(camera, start, end)
+        # Whatever could not be deleted.
         parts.state.forget_events(camera, start, end)
     return shapes.Forgotten(
-        segments=max(erased.kept.segments, scores),
-        events=max(erased.kept.events, events),
+        segments=erased.kept.segments,
+        events=erased.kept.events,
         marks=erased.kept.marks,
         files=erased.files,
         writing=erased.writing,

@@ -107,7 +107,11 @@ def _told(error: Exception, scope: Scope) -> Reply:
         return problem(404, "there is nothing at this address; /api/openapi.json says what there is")
     if isinstance(error, sqlite3.Error | OutputFailed):
         log.error("http: %s: %s", printable(scope["path"]), one_line(error))
-        return problem(503, f"what is kept cannot be read or written now ({printable(one_line(error))}); try again")
+        return problem(
+            503,
+            f"what is kept cannot be read or written now ({printable(one_line(error))}); try again",
+            {"retry-after": "5"},
+        )
     if isinstance(error, HeadHuntError):
         status = 400 if isinstance(error, UsageError) and not isinstance(error, Conflict) else 409
         return problem(status, printable(one_line(error)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -26,7 +27,8 @@ def group_of(address: str) -> str:
 
 
 class WrongTokens:
-    """A bucket for each address: every wrong token takes one out, and it fills up again slowly. For one thread.
+    """A bucket for each address: every wrong token takes one out, and it fills up again slowly. Any thread may call
+    anything.
 
     Args:
         most: Wrong tokens in a row.
@@ -38,19 +40,23 @@ class WrongTokens:
         self._most, self._every_s, self._monotonic = most, every_s, monotonic
         # Of each address how many are left, and when that was so.
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def wait_s(self, address: str) -> int:
         """Seconds until an address may try again; 0: now."""
-        left = self._now_left(group_of(address))
+        group = group_of(address)
+        with self._lock:
+            left = self._now_left(group)
         return 0 if left >= 1 else math.ceil((1 - left) * self._every_s)
 
     def failed(self, address: str) -> None:
         """An address has shown a wrong token."""
         group = group_of(address)
-        self._left[group] = (max(0.0, self._now_left(group) - 1), self._monotonic())
-        self._left.move_to_end(group)
-        while len(self._left) > _ADDRESSES:
-            self._left.popitem(last=False)
+        with self._lock:
+            self._left[group] = (max(0.0, self._now_left(group) - 1), self._monotonic())
+            self._left.move_to_end(group)
+            while len(self._left) > _ADDRESSES:
+                self._left.popitem(last=False)
 
     def _now_left(self, group: str) -> float:
         left, at_s = self._left.get(group, (self._most, 0.0))

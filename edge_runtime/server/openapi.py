@@ -169,10 +169,6 @@ def _identifier(operation: Operation) -> str:
     return "_".join([operation.method.lower(), *words]).replace(".", "_")
 
 
-def _one_line(text: str) -> str:
-    return " ".join(inspect.cleandoc(text).split())
-
-
 def _clean(value: Any) -> Any:
     """Python 3.13 takes the indentation out of docstrings, which are the descriptions; earlier ones leave it in."""
     if isinstance(value, dict):

@@ -36,7 +36,6 @@ _BACKLOG = 128
 _HANDSHAKE_S = 10.0
 _STOP_S = 0.9
 _TICK_S = 1.0
-_SESSIONS = "sessions.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +78,12 @@ def check_http(settings: HttpSettings) -> None:
         UsageError: There is no token where one is needed, or the certificate cannot be used.
     """
     try:
+        import prometheus_client  # noqa: F401
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingExtra(
-            'starlette and uvicorn are not installed; run: pip install "headhunt-edge[http]"'
+            'starlette, uvicorn and prometheus-client are not all installed; run: pip install "headhunt-edge[http]"'
         ) from error
     _needs_token(settings, _addresses(settings)[0][4][0])
     _tls(settings)
@@ -187,7 +187,8 @@ class HttpServer:
     ) -> None:
         self._listening = listening
         self._parts = parts
-        self._sessions_path = sessions_path or state_folder() / _SESSIONS
+        # Of each port, as cookies are: two runs would write over each other's.
+        self._sessions_path = sessions_path or state_folder() / f"sessions-{listening.port}.json"
         self._connections = Connections() if connections is None else connections
         self._workers = Workers()
         self._loop: asyncio.AbstractEventLoop | None = None

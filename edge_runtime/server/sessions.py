@@ -53,7 +53,8 @@ class Sessions:
 
     def __init__(self, path: Path | None, tokens: Tokens, now: Callable[[], float] = time.time) -> None:
         self._path, self._tokens, self._now = path, tokens, now
-        self._lock = threading.Lock()
+        # Around the sessions, and around changing and writing them: who asks for one waits for no disk.
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._open: OrderedDict[str, _Kept] = OrderedDict()
         if path is not None:
             try:
@@ -69,13 +70,19 @@ class Sessions:
         """Begin a session for who shows a token; returns its cookie."""
         cookie = secrets.token_urlsafe(32)
         digest = _hashed(cookie)
-        with self._lock:
-            self._open[digest] = _Kept(
-                cookie=digest, token=bearer.sha256, name=bearer.name, role=bearer.role, until=self._now() + LASTS_S
-            )
-            while len(self._open) > _MOST:
-                self._open.popitem(last=False)
-            self._keep()
+        with self._writing:
+            with self._lock:
+                self._open[digest] = _Kept(
+                    cookie=digest,
+                    token=bearer.sha256,
+                    name=bearer.name,
+                    role=bearer.role,
+                    until=self._now() + LASTS_S,
+                )
+                while len(self._open) > _MOST:
+                    self._open.popitem(last=False)
+                kept = list(self._open.values())
+            self._keep(kept)
         return cookie
 
     def bearer(self, cookie: str) -> Bearer | None:
@@ -90,15 +97,18 @@ class Sessions:
 
     def close(self, cookie: str) -> None:
         """End a session."""
-        with self._lock:
-            if self._open.pop(_hashed(cookie), None) is not None:
-                self._keep()
+        with self._writing:
+            with self._lock:
+                if self._open.pop(_hashed(cookie), None) is None:
+                    return
+                kept = list(self._open.values())
+            self._keep(kept)
 
-    def _keep(self) -> None:
+    def _keep(self, sessions: list[_Kept]) -> None:
         if self._path is None:
             return
         now = self._now()
-        kept = [one for one in self._open.values() if now < one.until]
+        kept = [one for one in sessions if now < one.until]
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_private(self._path, msgspec.json.encode(_File(version=1, sessions=kept)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -380,8 +380,3 @@ class LiveScore(Shape, frozen=True):
     score: float
     smoothed: float
     anomalous: bool
-
-
-def document(shape: Any) -> bytes:
-    """A shape as JSON."""
-    return msgspec.json.encode(shape)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from edge_runtime.errors import HeadHuntError, OutputFailed, UsageError
 from edge_runtime.files import shown_path
@@ -35,8 +35,8 @@ class Told(Protocol):
 class Forgets(Protocol):
     """What else keeps something of cameras, such as a history of scores."""
 
-    def forget(self, camera: str | None, start: float, end: float) -> Any:
-        """Delete what overlaps a stretch, of one camera or of all; again: nothing."""
+    def forget(self, camera: str | None, start: float, end: float) -> tuple[int, int]:
+        """Delete what overlaps a stretch, of one camera or of all; again: nothing. How many scores and events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Erased:
     """How much was deleted.
 
     Attributes:
-        kept: From the stores.
+        kept: From the stores and others.
         files: Snapshots and clips, and sheets of what the model saw.
         writing: Files of that time that are being written, and stay.
     """
@@ -112,14 +112,18 @@ def forget(
             failures.append(error)
             continue
         segments, events, marks = segments + found.segments, events + found.events, marks + found.marks
+    scores = told_events = 0
     for other in others:
         try:
-            other.forget(camera, start, end)
+            found_scores, found_events = other.forget(camera, start, end)
         except HeadHuntError as error:
             failures.append(error)
+            continue
+        scores, told_events = scores + found_scores, told_events + found_events
     if failures:
         raise failures[0]
-    return Erased(Forgotten(segments, events, marks), files, writing)
+    # Those that both keep are the same ones.
+    return Erased(Forgotten(max(segments, scores), max(events, told_events), marks), files, writing)
 
 
 def _shown(

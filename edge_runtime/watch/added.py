@@ -231,12 +231,10 @@ class CameraDesk:
         Raises:
             Conflict: It is configured.
             UsageError: There is none.
-            OutputFailed: That cannot be kept; it is watched again after a restart.
+            OutputFailed: That cannot be kept; it is watched as before.
         """
         with self._lock:
+            # First: what cannot be kept can be asked for again.
+            if self._supervisor.is_added(name):
+                self._added.drop(name)
             self._supervisor.drop(name)
-            self._added.drop(name)
-
-    def is_added(self, name: str) -> bool:
-        """As of Supervisor."""
-        return self._supervisor.is_added(name)

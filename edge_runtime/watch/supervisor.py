@@ -98,6 +98,7 @@ class Supervisor:
         self._refused: dict[str, tuple[PlannedCamera, str]] = {}
         # Of each camera that is not watched: what was so when that was told.
         self._told: dict[str, tuple[PlannedCamera, bool]] = {}
+        self._dropped: set[str] = set()
         self._options_of = options_of
         self._read_stamp = self._last_stamp = self._stamp() if follow else ()
 
@@ -135,6 +136,8 @@ class Supervisor:
                 self.plan, cameras=tuple(camera for camera in self.plan.cameras if camera.source.name != name)
             )
             self.planned(self.plan)
+            # One that is added under its name before that is looked at is another one.
+            self._dropped.add(name)
             self._paused.discard(name)
             self._told.pop(name, None)
             self.board.forget(name)
@@ -235,6 +238,7 @@ class Supervisor:
         moment = self._now()
         with self._lock:
             plan, paused = self.plan, set(self._paused)
+            dropped, self._dropped = self._dropped, set()
         wanted = {
             camera.source.name: camera
             for camera in plan.cameras
@@ -242,7 +246,7 @@ class Supervisor:
         }
         for name, camera in list(self._watched.items()):
             new = wanted.get(name)
-            if new is not None and new.watching == camera.watching:
+            if new is not None and new.watching == camera.watching and name not in dropped:
                 continue
             why = self._why_not(name, moment, paused) or "is configured otherwise, and begun anew"
             log.info("camera %s: %s", name, why)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from served import CLIP, JPEG, NOW, RUN, Served, served, told
 
+from edge_runtime.errors import OutputFailed
 from edge_runtime.server.state import utc
 from edge_runtime.site.history import PastScore
+from edge_runtime.watch import added
 
 
 def test_the_run_and_its_cameras(server: Served) -> None:
@@ -101,6 +103,23 @@ def test_a_camera_that_is_added_is_watched_and_kept_and_its_password_is_shown_no
     assert server.ask("DELETE", "/api/cameras/barn").status == 204
     assert server.get("/api/cameras/barn").status == 404
     assert "hunter2" not in kept.read_text()
+
+
+def test_a_camera_that_could_not_be_removed_can_be_removed_again(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert server.ask("POST", "/api/cameras", {"name": "barn", "source": "http://192.0.2.7/mjpg"}).status == 201
+
+    def full(*_: object) -> None:
+        raise OutputFailed("added-cameras.json: no space left on device; free some")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(added, "write_private", full)
+        refused = server.ask("DELETE", "/api/cameras/barn")
+    assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+    assert server.get("/api/cameras/barn").json["added"]
+    assert server.ask("DELETE", "/api/cameras/barn").status == 204
+    assert server.get("/api/cameras/barn").status == 404
 
 
 def test_added_cameras_are_there_after_a_restart(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from edge_command import hh_edge
 
 from edge_runtime.errors import UsageError
+from edge_runtime.server import sessions
 from edge_runtime.server.sessions import LASTS_S, Sessions
 from edge_runtime.server.tokens import MOST, Tokens, add_token, read_tokens, remove_token
 
@@ -108,6 +110,28 @@ def test_sessions_outlive_a_restart_and_end_with_their_token(tmp_path: Path) -> 
     now[0] = 1e9
     remove_token(path, "phone")
     assert again.bearer(cookie) is None
+
+
+def test_who_shows_a_cookie_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = Tokens(tmp_path / "tokens.json")
+    bearer = tokens.bearer(add_token(tmp_path / "tokens.json", "act", "phone"))
+    assert bearer is not None
+    opened = Sessions(tmp_path / "sessions.json", tokens)
+    cookie = opened.open(bearer)
+    writing, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> None:
+        writing.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(sessions, "write_private", slow)
+    second = threading.Thread(target=opened.open, args=(bearer,))
+    second.start()
+    assert writing.wait(60)
+    assert opened.bearer(cookie) == bearer
+    go_on.set()
+    second.join(60)
+    assert not second.is_alive()
 
 
 def test_the_command_makes_lists_and_removes(state_folder: Path) -> None:

@@ -94,7 +94,7 @@ def test_what_else_keeps_something_is_told_and_one_failure_stops_nothing(site: S
     told: list[tuple[str | None, float, float]] = []
 
     class Stubborn:
-        def forget(self, camera: str | None, start: float, end: float) -> None:
+        def forget(self, camera: str | None, start: float, end: float) -> tuple[int, int]:
             told.append((camera, start, end))
             raise OutputFailed("no room")
 
@@ -162,6 +162,8 @@ def test_the_command_forgets_the_history_too(site: Site, bundle: Bundle) -> None
     history.close()
     words = ["forget", "--bundle", str(bundle.path), "--site", str(site.folder)]
     words += ["--from", "2026-01-31T00:00Z", "--to", "2026-02-01T00:00Z"]
-    assert CliRunner().invoke(cli, words, catch_exceptions=False).exit_code == 0
+    done = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "deleted: 1 segments with their features and scores, 1 events" in done.output
     assert len(history.scores("gate", 0.0, 1e12).starts) == 0
     assert history.event(told.id) is None

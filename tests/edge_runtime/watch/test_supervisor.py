@@ -483,3 +483,17 @@ def test_cameras_are_added_and_removed_beside_the_configuration_and_stay_when_it
         wait_for(lambda: not supervisor.is_added("barn") and site.reading == ["barn", "gate"])
         assert supervisor.plan.cameras[1].source.target == "rtsp://camera/4"
     assert "hunter2" not in caplog.text
+
+
+def test_a_camera_that_is_removed_and_added_at_once_is_begun_anew(site: Site) -> None:
+    barn = PlannedCamera(parse_source("barn=rtsp://camera/3"), CameraOptions())
+    site.write(GATE)
+    with site.running() as supervisor:
+        supervisor.add(barn)
+        wait_for(lambda: site.reading == ["barn", "gate"])
+        # Nothing is looked at in between: a pause of the looking thread would do.
+        with supervisor._lock:
+            supervisor.drop("barn")
+            supervisor.add(barn)
+        wait_for(lambda: [one.source.name for one in site.opened].count("barn") == 2)
+        wait_for(lambda: site.reading == ["barn", "gate"])
