@@ -267,7 +267,7 @@ class History(HistoryFile):
             How many scores and events were deleted.
 
         Raises:
-            OutputFailed: The file cannot be written, or another process is reading for longer than five seconds or so.
+            OutputFailed: The file cannot be written, or another process is reading for longer than five seconds.
         """
         scores = 0
         with self._writing() as db:

@@ -70,8 +70,8 @@ Rows = NDArray[np.float32]
 def row_bytes(feature_size: int) -> int:
     """What one segment takes on the disk, in bytes; 1,440 where it has 640 features.
 
-    As many whole rows as fit share a page of 4 KiB; one that does not fit takes pages of its own. A store of an earlier
-    version keeps its layout, where every segment takes more than a page.
+    As many whole rows as fit share a page of 4 KiB; one that does not fit takes pages of its own. A store of an
+    earlier version keeps its layout, where every segment takes more than a page.
     """
     row = 2 * feature_size + _FIELDS
     return (_PAGE // (_PAGE // row) if row <= _PAGE else -(-row // _PAGE) * _PAGE) + _ENTRIES

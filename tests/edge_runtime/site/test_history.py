@@ -330,7 +330,9 @@ def test_a_disk_that_is_full_is_told_and_changes_nothing(tmp_path: Path) -> None
     assert len(history.scores("yard", 0, 1e12).starts) == 100
 
 
-def test_a_log_that_somebody_reads_while_it_is_forgotten_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_somebody_reads_while_it_is_forgotten_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(history_module, "WAIT_S", 0.2)
     history = History(tmp_path / "history.sqlite")
     history.remember(scores(100))

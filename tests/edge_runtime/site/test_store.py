@@ -239,8 +239,8 @@ def test_a_store_of_an_earlier_layout_still_opens(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("DROP TABLE segments")
         db.execute(
-            "CREATE TABLE segments (camera TEXT NOT NULL, start REAL NOT NULL, end REAL NOT NULL, score REAL NOT NULL, "
-            "features BLOB NOT NULL, PRIMARY KEY (camera, start)) WITHOUT ROWID"
+            "CREATE TABLE segments (camera TEXT NOT NULL, start REAL NOT NULL, end REAL NOT NULL, "
+            "score REAL NOT NULL, features BLOB NOT NULL, PRIMARY KEY (camera, start)) WITHOUT ROWID"
         )
     db.close()
     with Store(path, ID, calibration()) as store:
