@@ -272,9 +272,10 @@ class Trial:
         if "done" in answer:
             self.counts.asked[what] += 1
             self._acknowledged(asked, answer["done"])
-        elif full:
+        elif full and "failed" in answer:
             self.counts.failed[what] += 1
-        elif what not in ("accept", "undo", "mark", "missed", "unmark"):
+        # Others may be refused: nothing to undo, or no features of that time. What a full disk refuses is that too.
+        elif "failed" in answer or (what == "forget" and not full):
             self._fault(f"{what}: {answer}")
         self._check(operator, what)
 

@@ -11,15 +11,14 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import UsageError
 from edge_runtime.files import printable
-from edge_runtime.site.budget import PART, Arrays, Budget, EventCounts
+from edge_runtime.site.budget import Arrays, Budget, EventCounts
 from edge_runtime.site.page_alarms import PageAlarm, read_page_alarms, write_page_alarm
-from edge_runtime.site.trial import Counted, FloatArray, Tried, TriedAlarm, counted_at, tried
+from edge_runtime.site.trial import Counted, Tried, TriedAlarm, tried
 from edge_runtime.site.wish import AlarmNow, AlarmWish, By
 from edge_runtime.stream.alarm import Alarm
 
@@ -210,7 +209,7 @@ class Alarms:
                 self._settle(camera)
 
     def discount(self, camera: str, peak: float) -> None:
-        """Take an event out of a camera's counts: the operator said that it was real.
+        """Take an event out of a camera's counts: for operators who say that it was real; marks do not yet call it.
 
         Args:
             camera: The camera.
@@ -218,34 +217,6 @@ class Alarms:
         """
         with self._lock:
             self._known(camera).events.discount(peak)
-
-    def recount(self, camera: str, starts: FloatArray, ends: FloatArray, smoothed: FloatArray) -> AlarmNow:
-        """Count remembered segments, so that a budget need not wait where duration or cooldown were changed.
-
-        It takes half a second for a week, or two, during which nobody who scores waits. Nothing is changed where more
-        segments were counted already.
-
-        Args:
-            camera: The camera.
-            starts: (n,), in order.
-            ends: (n,).
-            smoothed: (n,), smoothed scores, all by what scores the camera now.
-        """
-        alarm = self.of(camera).alarm
-        # The newest part is the one that is not full.
-        bounds = [*range(0, len(smoothed), PART), len(smoothed)]
-        parts = [
-            (counted_at(starts[first:last], ends[first:last], smoothed[first:last], alarm), last - first)
-            for first, last in pairwise(bounds)
-        ]
-        with self._lock:
-            known = self._known(camera)
-            now = self._now(camera).alarm
-            same = (now.min_duration_s, now.cooldown_s) == (alarm.min_duration_s, alarm.cooldown_s)
-            if same and len(smoothed) > known.events.segments:
-                known.events.recount(parts)
-                known.budget = None
-            return self._settle(camera)
 
     def restart(self, camera: str) -> None:
         """Scores mean something else from now on: count anew."""

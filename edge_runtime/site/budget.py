@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,20 +134,8 @@ class EventCounts:
             self._parts.append(_none())
             self._sizes.append(0)
 
-    def recount(self, parts: Iterable[tuple[NDArray[np.int64], int]]) -> None:
-        """Go on from counts of remembered segments instead of what was counted.
-
-        Args:
-            parts: Events by level, (levels,), and of how many segments they are; of `PART` segments each, in order.
-        """
-        self._begin(self._shortest, self._cooldown)
-        for counts, segments in parts:
-            self._parts[-1][:], self._sizes[-1] = counts, segments
-            self._parts.append(_none())
-            self._sizes.append(0)
-
     def discount(self, peak: float) -> None:
-        """Take an event out of the counts: the operator said that it was real.
+        """Take an event out of the counts: for operators who say that it was real; marks do not yet call it.
 
         Args:
             peak: Its highest smoothed score.
@@ -211,8 +199,8 @@ class Threshold:
 class Budget:
     """Keeps a camera's events at so many a day. Until it is in force, the calibrated threshold holds.
 
-    All events count, real ones too, unless the operator's word takes them out (`EventCounts.discount`): it is a
-    budget of alarms. A site where more real events happen than the budget has is told fewer of them.
+    All events count, real ones too: it is a budget of alarms. A site where more real events happen than the budget
+    has is told fewer of them. What operators mark is not yet taken out (`EventCounts.discount`).
 
     Args:
         per_day: Events a day, above 0.
@@ -270,13 +258,6 @@ class Budget:
         """
         self.events.restore(arrays)
         self.threshold = self._now()
-
-    def rate_at(self, threshold: float) -> float | None:
-        """Events a day that a threshold would have given; None before the first segment."""
-        if not self.events.segments:
-            return None
-        level = min(int(np.searchsorted(LEVELS, threshold)), _LEVELS - 1)
-        return float(self.events.counts[level]) * DAY_S / (self._step_s * self.events.segments)
 
     def _now(self) -> Threshold:
         missing = max(0, self.needed - self.events.segments)

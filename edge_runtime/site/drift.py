@@ -264,11 +264,6 @@ class DriftWatch:
             self.since_s = None
         return DriftChange(told, why, end_s, since_s)
 
-    def accept(self) -> None:
-        """The operator says that the picture is as it should be: what it looks like now is a usual view."""
-        if self._changed:
-            self._adopt()
-
     def _take(self, block: FloatArray, norm: float) -> str:
         self._blocks += 1
         self._norms.append(norm)

@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.errors import UsageError
+from edge_runtime.errors import OutputFailed, UsageError
+from edge_runtime.files import shown_path
 from edge_runtime.records import EventRecord, read_record
-from edge_runtime.site.history_file import HistoryFile
+from edge_runtime.site.history_file import WAIT_S, HistoryFile
+from edge_runtime.site.store import log_is_read
 
 #: Its name in the site's folder.
 HISTORY = "history.sqlite"
@@ -263,6 +265,9 @@ class History(HistoryFile):
 
         Returns:
             How many scores and events were deleted.
+
+        Raises:
+            OutputFailed: The file cannot be written, or another process is reading for longer than five seconds.
         """
         scores = 0
         with self._writing() as db:
@@ -274,7 +279,11 @@ class History(HistoryFile):
             ).rowcount
         with self._reading() as db:
             # The log still holds what was overwritten in the file.
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            busy = log_is_read(db, WAIT_S)
+        if busy:
+            raise OutputFailed(
+                f"{shown_path(self.path)}: all is deleted, but another process still reads the log; try again"
+            )
         return scores, events
 
     @staticmethod

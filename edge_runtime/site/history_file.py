@@ -15,7 +15,8 @@ from edge_runtime.outputs.store import is_damage, set_aside
 # "hhhi": what tells it from other databases.
 _APPLICATION = 0x68686869
 _VERSION = 1
-_WAIT_S = 5.0
+#: How long others are waited for, in seconds.
+WAIT_S = 5.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS scores (
     camera TEXT NOT NULL, minute INTEGER NOT NULL, packed BLOB NOT NULL, PRIMARY KEY (camera, minute)
@@ -100,7 +101,7 @@ class HistoryFile:
         return OutputFailed(f"{shown_path(self.path)}: cannot be opened ({error}); free some space, or move it away")
 
     def _opened(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_WAIT_S)
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=WAIT_S)
         try:
             (application,) = db.execute("PRAGMA application_id").fetchone()
             (version,) = db.execute("PRAGMA user_version").fetchone()

@@ -104,9 +104,9 @@ class Scores:
 class PValues:
     """P-values of one camera's scores. Causal: a score is compared with what was there before it.
 
-    A quiet segment is one that lies in no event and is more than `guard` segments away from one. What the operator
-    calls a false alarm is admitted as well (`admit`): without that, normal life above the threshold never counts, and
-    a score up there is only said to be higher than all quiet ones.
+    A quiet segment is one that lies in no event and is more than `guard` segments away from one. Normal life above
+    the threshold never counts, and a score up there is only said to be higher than all quiet ones: what operators
+    call a false alarm is not yet admitted (`admit`).
 
     Args:
         calibration: Scores of the calibration normals, (n,), may be empty.
@@ -167,7 +167,7 @@ class PValues:
         return found
 
     def admit(self, score: float) -> None:
-        """Count a score as quiet: one of an event that the operator called a false alarm."""
+        """Count a score as quiet."""
         self._now.add(score)
         if self._now.total >= GENERATION:
             self._before, self._now = self._now, Scores()

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from edge_runtime.detector import Detector
 from edge_runtime.errors import HeadHuntError, OutputFailed, UsageError, one_line
-from edge_runtime.files import shown_path
+from edge_runtime.files import FileStamp, file_stamp, shown_path
 from edge_runtime.outputs.store import is_damage, set_aside
 from edge_runtime.records import EventRecord, Record, RunRecord
 from edge_runtime.repeats import RepeatedTrouble
 from edge_runtime.site.learned import read_learned
 from edge_runtime.site.place import Site
-from edge_runtime.site.store import BYTES_A_DAY, DAY_S, KnownEvent, Remembered, Store
+from edge_runtime.site.store import BYTES_A_DAY, DAY_S, KnownEvent, Remembered, Store, row_bytes
 from edge_runtime.stream.segments import Segment
 
 __all__ = ["Recorder"]
@@ -82,8 +82,7 @@ class Recorder:
         self._site, self._detector = site, detector
         self._retention_s = retention_s
         step_s = site.manifest.segment.step_s if step_s is None else step_s
-        row = 2 * site.calibration.feature_size + 96
-        self._most_a_day = max(1, bytes_a_day // row)
+        self._most_a_day = max(1, bytes_a_day // row_bytes(site.calibration.feature_size))
         # Ordinary segments are thinned out; what nearly is an alarm is not.
         self._every = max(1, math.ceil(DAY_S / step_s / self._most_a_day))
         locators = site.manifest.locators
@@ -95,7 +94,7 @@ class Recorder:
         self._cameras: set[str] = set()
         self._today: Counter[tuple[str, int]] = Counter()
         self._store: Store | None = None
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: FileStamp | None = None
         self._swept_s = -math.inf
         self._left_out = RepeatedTrouble(
             log, logging.WARNING, lambda count, seconds: f"{self.name}: {count} more were left out in {seconds} s"
@@ -152,11 +151,7 @@ class Recorder:
     def use_learned(self) -> None:
         """Let the detector use the site's scorer as it is on the disk now; without one the bundle's own."""
         path = self._site.scorer_path
-        try:
-            status = path.stat()
-            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-        except OSError:
-            stamp = None
+        stamp = file_stamp(path)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -199,7 +194,11 @@ class Recorder:
                 self.use_learned()
                 self._write(items)
             except (OutputFailed, UsageError) as error:
-                self._failures.happened(f"{one_line(error)}; feedback misses {len(items)} segments and events")
+                # A file that is damaged already when it is opened.
+                if isinstance(error.__cause__, sqlite3.Error):
+                    self._failed(error.__cause__, len(items))
+                else:
+                    self._failures.happened(f"{one_line(error)}; feedback misses {len(items)} segments and events")
             except sqlite3.Error as error:
                 self._failed(error, len(items))
             except Exception:

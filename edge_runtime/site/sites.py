@@ -89,20 +89,12 @@ class Sites:
         return watch.begin(stream.camera, scored, apply, tell)
 
     def discount(self, camera: str, peak: float) -> None:
-        """As of `SiteWatch`."""
+        """As of `SiteWatch`; marks do not yet call it."""
         watch = self._of.get(camera)
         if watch is None:
             self.alarms.discount(camera, peak)
         else:
             watch.discount(camera, peak)
-
-    def accept(self, camera: str) -> None:
-        """The operator says that a camera's pictures are as they should be: it is not drifted any more.
-
-        It holds from its next segment. What lies far from the calibration stays so.
-        """
-        if (watch := self._of.get(camera)) is not None:
-            watch.accepted.add(camera)
 
     def close(self) -> None:
         """Write what is known, as far as there is time."""

@@ -38,8 +38,10 @@ SEGMENTS_A_MARK = 16
 # "hhfb": what tells it from other databases.
 _APPLICATION = 0x68686662
 _VERSION = 1
-# Beyond its features, in bytes: a row's other fields and its entry in the index.
-_OVERHEAD = 96
+_PAGE = 4096
+# Bytes of a row beyond its features, and of its entries in both indices, with a camera's name of some length.
+_FIELDS = 50
+_ENTRIES = 75
 _WAIT_S = 10.0
 _CHUNK = 4096
 _SCHEMA = """
@@ -47,7 +49,8 @@ CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WIT
 CREATE TABLE IF NOT EXISTS segments (
     camera TEXT NOT NULL, start REAL NOT NULL, end REAL NOT NULL, score REAL NOT NULL, features BLOB NOT NULL,
     PRIMARY KEY (camera, start)
-) WITHOUT ROWID;
+);
+CREATE INDEX IF NOT EXISTS by_end ON segments (end);
 CREATE TABLE IF NOT EXISTS events (
     id TEXT PRIMARY KEY, camera TEXT NOT NULL, start REAL NOT NULL, end REAL NOT NULL, peak REAL NOT NULL
 ) WITHOUT ROWID;
@@ -62,6 +65,16 @@ CREATE INDEX IF NOT EXISTS by_mark ON marked (mark);
 """
 
 Rows = NDArray[np.float32]
+
+
+def row_bytes(feature_size: int) -> int:
+    """What one segment takes on the disk, in bytes; 1,440 where it has 640 features.
+
+    As many whole rows as fit share a page of 4 KiB; one that does not fit takes pages of its own. A store of an
+    earlier version keeps its layout, where every segment takes more than a page.
+    """
+    row = 2 * feature_size + _FIELDS
+    return (_PAGE // (_PAGE // row) if row <= _PAGE else -(-row // _PAGE) * _PAGE) + _ENTRIES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,7 +215,7 @@ class Store:
     @property
     def row_bytes(self) -> int:
         """What one segment takes."""
-        return 2 * self._calibration.feature_size + _OVERHEAD
+        return row_bytes(self._calibration.feature_size)
 
     def remember(self, segments: Sequence[Remembered], events: Sequence[KnownEvent] = ()) -> None:
         """Write segments and events, both or neither. One that is there already is replaced."""
@@ -393,7 +406,7 @@ class Store:
                 events = self._db.execute(f"DELETE FROM events WHERE {where}", values).rowcount  # noqa: S608
                 marks = self._delete_marks(where, values)
             self._db.execute("VACUUM")
-            busy = self._empty_log()
+            busy = log_is_read(self._db, _WAIT_S)
         except sqlite3.Error as error:
             raise OutputFailed(f"{shown_path(self.path)}: cannot be cleared ({error}); try again") from error
         if busy:
@@ -401,16 +414,6 @@ class Store:
                 f"{shown_path(self.path)}: all is deleted, but another process still reads the log; try again"
             )
         return Forgotten(segments, events, marks)
-
-    def _empty_log(self) -> bool:
-        """Write the log into the file and empty it; whether that could not be done."""
-        until_s = time.monotonic() + _WAIT_S
-        while True:
-            busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            # SQLite waits for readers and writers, but not for one that is doing the same.
-            if not busy or time.monotonic() > until_s:
-                return bool(busy)
-            time.sleep(0.05)
 
     def _delete_marks(self, where: str, values: tuple[object, ...]) -> int:
         chosen = f"SELECT id FROM marks WHERE {where}"  # noqa: S608  only conditions of this file
@@ -440,6 +443,17 @@ class Store:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
             raise
+
+
+def log_is_read(db: sqlite3.Connection, limit_s: float) -> bool:
+    """Write the log of a database into its file and empty it; whether others keep that from being done in time."""
+    until_s = time.monotonic() + limit_s
+    while True:
+        busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        # SQLite waits for readers and writers, but not for one that is doing the same.
+        if not busy or time.monotonic() > until_s:
+            return bool(busy)
+        time.sleep(0.05)
 
 
 def _mostly_in(segment: Remembered, start: float, end: float) -> bool:

@@ -55,13 +55,6 @@ class TaughtSite:
         with self.store() as store:
             return store.marks()
 
-    def event(self, event_id: str) -> KnownEvent | None:
-        """An event; None where it is not known, or not any more."""
-        if not self.site.store_path.is_file():
-            return None
-        with self.store() as store:
-            return store.event(event_id)
-
     def newest_event(self, camera: str) -> KnownEvent | None:
         """The newest event of a camera; None where none is known."""
         if not self.site.store_path.is_file():

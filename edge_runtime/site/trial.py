@@ -5,12 +5,11 @@ A day is 24 hours of remembered segments, as it is for a budget: hours in which 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.site.budget import LEVELS
 from edge_runtime.stream.alarm import ROUNDING_S, Alarm
 
 FloatArray = NDArray[np.float64]
@@ -101,20 +100,6 @@ def tried(
         new_count=len(new),
         gone=_listed(gone, most),
         new=_listed(new, most),
-    )
-
-
-def counted_at(starts: FloatArray, ends: FloatArray, smoothed: FloatArray, alarm: Alarm) -> NDArray[np.int64]:
-    """How many events each of a budget's thresholds would have given, with an alarm's duration and cooldown.
-
-    Half a second for a week of one camera, and up to two where nearly all of it alarms.
-
-    Returns:
-        (levels,), as of `EventCounts.counts`.
-    """
-    return np.array(
-        [len(_alarms(starts, ends, smoothed, replace(alarm, threshold=float(level)))) for level in LEVELS],
-        dtype=np.int64,
     )
 
 

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.bundle.calibration import Calibration
 from edge_runtime.errors import one_line
 from edge_runtime.files import printable
 from edge_runtime.records import Record, SegmentRecord
@@ -38,42 +39,6 @@ _WRONG = frozenset({"covered", "frozen", "corrupt"})
 TellDrift = Callable[[bool, str, float, float | None], None]
 
 
-class Statistics(Protocol):
-    """What is read of a bundle's calibration; D is the number of features, n that of segments of normal videos."""
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """Of the features, (D,)."""
-
-    @property
-    def scale(self) -> NDArray[np.float64]:
-        """Of each of them, (D,)."""
-
-    @property
-    def centre(self) -> NDArray[np.float64]:
-        """Of the standardised features of normal samples, (D,)."""
-
-    @property
-    def covariance_diagonal(self) -> NDArray[np.float64]:
-        """Part of their shrunk covariance, (D,)."""
-
-    @property
-    def covariance_factor(self) -> NDArray[np.float64]:
-        """The rest of it, (q, D)."""
-
-    @property
-    def normal_scores(self) -> NDArray[np.float64]:
-        """Scores by a scorer that did not see the video, (n,)."""
-
-    @property
-    def distances(self) -> NDArray[np.float64]:
-        """Distances from a centre that did not see the video, (n,)."""
-
-    @property
-    def videos(self) -> NDArray[np.int64]:
-        """Which video each segment belongs to, (n,)."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
     """What a bundle brings along of its calibration.
@@ -91,7 +56,7 @@ class Known:
     overlap: int = 1
 
     @classmethod
-    def of(cls, calibration: Statistics, overlap: int = 1) -> Known:
+    def of(cls, calibration: Calibration, overlap: int = 1) -> Known:
         """What a bundle's `calibration()` says."""
         space = DriftSpace.of(
             calibration.mean,
@@ -187,10 +152,6 @@ class SiteStream:
     def seen(self, site: SiteCamera, segment: Segment, features: NDArray[np.floating]) -> None:
         """Take a scored segment's features; tells what changed."""
         change = site.seen(segment, features)
-        if site.drift is not None and self.camera in self._watch.accepted:
-            self._watch.accepted.discard(self.camera)
-            site.drift.accept()
-            change = DriftChange(False, "its pictures count as usual from now on, as was said", segment.end_s, None)
         if site.drift is None or site.drift.drifted == self._told_drifted:
             return
         # Also what an earlier stream of this camera was told, which went away meanwhile.
@@ -219,9 +180,6 @@ class SiteWatch:
         keeper: Writes it.
         scorer: Names what scores now: anything that changes with it; empty for the bundle's own scorer.
         learns: Whether p-values are told and anything is kept; without it alarms alone are looked after.
-
-    Attributes:
-        accepted: Cameras whose pictures were called usual, until their next segment. Any thread may add to it.
     """
 
     def __init__(
@@ -237,7 +195,6 @@ class SiteWatch:
     ) -> None:
         self._known, self._bundle_id, self._alarms, self._learns = known, bundle_id, alarms, learns
         self._folder, self._keeper, self._scorer = folder, keeper, scorer
-        self.accepted: set[str] = set()
         self._cameras: dict[str, SiteCamera] = {}
         self._streams: dict[str, SiteStream] = {}
         # Of each camera: what its scores come from, and how many came since it was kept.
@@ -299,7 +256,9 @@ class SiteWatch:
         return record if found is None else msgspec.structs.replace(record, p=found.p)
 
     def discount(self, camera: str, peak: float) -> None:
-        """Take an event out of a camera's counts: the operator said that it was real. Any thread may call it.
+        """Take an event out of a camera's counts: for operators who say that it was real. Any thread may call it.
+
+        Marks do not yet call it.
 
         Args:
             camera: The camera.

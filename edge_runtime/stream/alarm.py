@@ -45,7 +45,10 @@ class Alarm:
         return self.cooldown_s == 0 or start_s - ended_s >= self.cooldown_s - ROUNDING_S
 
     def in_segments(self, step_s: float) -> tuple[int, int]:
-        """Duration (1 or more) and cooldown in whole segments that follow each other every `step_s` seconds."""
+        """Duration (1 or more) and cooldown in whole segments that follow each other every `step_s` seconds.
+
+        Also where segments overlap: the bounds of a `Segment` are those of its step, and those of steps meet.
+        """
         shortest = math.ceil((self.min_duration_s - ROUNDING_S) / step_s)
         cooldown = math.ceil((self.cooldown_s - ROUNDING_S) / step_s)
         return max(1, shortest), max(0, cooldown)

@@ -8,7 +8,6 @@ import math
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -232,27 +231,6 @@ def test_a_budget_that_is_set_later_is_in_force_at_once_where_enough_was_seen(pa
     assert alarms.set("gate", budget_per_day=20.0).by == "budget"
     # Another definition of an event is counted anew.
     assert alarms.set("gate", budget_per_day=20.0, min_duration_s=10.0).missing_segments == LEAST_SEGMENTS
-
-
-def test_what_is_remembered_is_counted_where_an_event_became_something_else(path: Path) -> None:
-    alarms, counted = Alarms(path), Alarms(path)
-    rng = np.random.default_rng(0)
-    indices = np.arange(LEAST_SEGMENTS + 50)
-    smoothed = rng.beta(1, 6, len(indices))
-    for one in (alarms, counted):
-        begun(one)
-    counted.set("gate", budget_per_day=20.0, min_duration_s=6.4, cooldown_s=60.0)
-    for index, score in zip(indices.tolist(), smoothed.tolist(), strict=True):
-        counted.located("gate", index, score)
-    alarms.set("gate", budget_per_day=20.0, min_duration_s=6.4, cooldown_s=60.0)
-    assert alarms.of("gate").missing_segments == LEAST_SEGMENTS
-    starts = indices * STEP_S
-    now = alarms.recount("gate", starts, starts + STEP_S, smoothed)
-    assert now == alarms.of("gate")
-    assert (now.by, now.missing_segments) == ("budget", 0)
-    assert (alarms.arrays("gate")["parts"][0] == counted.arrays("gate")["parts"][0]).all()
-    # Less is remembered than was counted.
-    assert alarms.recount("gate", starts[:10], starts[:10] + STEP_S, smoothed[:10]) == now
 
 
 def test_a_budget_lives_through_a_restart_and_a_camera_that_comes_back() -> None:

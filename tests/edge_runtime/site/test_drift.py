@@ -138,14 +138,6 @@ def test_what_stays_for_hours_becomes_usual_and_stays_so():
     assert len(camera.show(60, view=-3.0)) == 1
 
 
-def test_the_operator_may_say_so_at_once():
-    camera = learned()
-    camera.show(100, view=3.0)
-    camera.watch.accept()
-    assert not camera.watch.drifted
-    assert camera.show(500, view=3.0) == []
-
-
 def test_day_and_night_of_the_first_day_are_both_usual():
     camera = Camera(DriftWatch(flat(), learning=1000))
     assert camera.show(4000) == []

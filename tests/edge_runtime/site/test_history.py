@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.records import EventRecord, RunRecord, SegmentRecord
+from edge_runtime.site import history as history_module
 from edge_runtime.site.history import EventFilter, History, PastEvent, PastScore, ToldEvent
 from edge_runtime.site.history_recorder import HistoryRecorder
 from edge_runtime.stream.clock import rfc3339
@@ -327,3 +328,19 @@ def test_a_disk_that_is_full_is_told_and_changes_nothing(tmp_path: Path) -> None
     # It is opened anew, and takes what comes.
     history.remember(scores(100, "yard"))
     assert len(history.scores("yard", 0, 1e12).starts) == 100
+
+
+def test_a_log_that_somebody_reads_while_it_is_forgotten_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_module, "WAIT_S", 0.2)
+    history = History(tmp_path / "history.sqlite")
+    history.remember(scores(100))
+    reader = sqlite3.connect(tmp_path / "history.sqlite", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM scores").fetchone()
+    with pytest.raises(OutputFailed, match="all is deleted, but another process still reads the log; try again"):
+        history.forget(None, 0.0, 1e12)
+    reader.close()
+    assert history.forget(None, 0.0, 1e12) == (0, 0)
+    assert (tmp_path / "history.sqlite-wal").stat().st_size == 0

@@ -20,6 +20,7 @@ from edge_runtime.site.place import Site
 from edge_runtime.site.recorder import Recorder
 from edge_runtime.site.recorders import Kept, Recorders
 from edge_runtime.site.seal import Seal
+from edge_runtime.site.store import row_bytes
 from edge_runtime.site.teaching import Teaching
 from edge_runtime.stream.clock import rfc3339
 from edge_runtime.stream.segments import Segment
@@ -149,7 +150,7 @@ def test_a_thread_that_is_stuck_is_not_waited_for(site: Site, detector: Detector
 
 
 def test_a_camera_has_its_bytes_a_day(site: Site, detector: Detector) -> None:
-    row = 2 * site.calibration.feature_size + 96
+    row = row_bytes(site.calibration.feature_size)
     recorder = Recorder(site, detector, bytes_a_day=3 * row, step_s=86_400 / 3)
     day = time.time() // 86_400 * 86_400
     recorder.write(begun(day))
@@ -207,3 +208,22 @@ def test_a_bundle_that_comes_later_is_kept_too(site: Site, bundle: Bundle, opene
         )
     recorders.close()
     assert (first.seen, second.seen) == ([], [])
+
+
+def test_a_store_that_is_damaged_when_it_is_opened_is_set_aside(site: Site, detector: Detector) -> None:
+    garbage = b"no database " * 1000
+    site.store_path.parent.mkdir(parents=True, exist_ok=True)
+    site.store_path.write_bytes(garbage)
+    recorder = Recorder(site, detector)
+    recorder.write(begun(float(int(time.time()) - 100)))
+
+    def kept() -> int:
+        score(detector)
+        if site.store_path.is_file() and site.store_path.read_bytes()[:6] == b"SQLite":
+            with site.open_store() as store:
+                return len(store.segments("gate"))
+        return 0
+
+    until(lambda: kept() > 0)
+    recorder.close(60.0)
+    assert garbage in [path.read_bytes() for path in site.store_path.parent.iterdir() if path != site.store_path]

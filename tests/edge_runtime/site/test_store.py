@@ -16,7 +16,7 @@ import pytest
 from edge_runtime.bundle.calibration import Calibration
 from edge_runtime.errors import UsageError
 from edge_runtime.site.scorer import SiteScorer
-from edge_runtime.site.store import SEGMENTS_A_MARK, KnownEvent, Remembered, Store
+from edge_runtime.site.store import SEGMENTS_A_MARK, KnownEvent, Remembered, Store, row_bytes
 
 SIZE = 40
 ID = "ab" * 32
@@ -217,3 +217,34 @@ def test_a_full_disk_loses_what_does_not_fit_and_harms_nothing(store: Store) -> 
     store._db.execute("PRAGMA max_page_count=1000000")
     store.remember(remembered("yard", 50))
     assert len(store.segments("yard")) == 50
+
+
+@pytest.mark.parametrize("size", [40, 640, 768, 1280, 2560])
+def test_segments_take_the_room_that_is_counted_for_them(tmp_path: Path, size: int) -> None:
+    rng = np.random.default_rng(0)
+    with Store(tmp_path / "features.sqlite", ID, calibration(size)) as store:
+        for first in range(0, 3000, 20):
+            store.remember(
+                [
+                    Remembered(f"camera {i % 3}", 1.7e9 + 3.2 * i, 1.7e9 + 3.2 * (i + 1), 0.5, rng.normal(size=size))
+                    for i in range(first, first + 20)
+                ]
+            )
+    assert 0.6 < store.path.stat().st_size / (3000 * row_bytes(size)) < 1.05
+
+
+def test_a_store_of_an_earlier_layout_still_opens(tmp_path: Path) -> None:
+    path = tmp_path / "features.sqlite"
+    Store(path, ID, calibration()).close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE segments")
+        db.execute(
+            "CREATE TABLE segments (camera TEXT NOT NULL, start REAL NOT NULL, end REAL NOT NULL, "
+            "score REAL NOT NULL, features BLOB NOT NULL, PRIMARY KEY (camera, start)) WITHOUT ROWID"
+        )
+    db.close()
+    with Store(path, ID, calibration()) as store:
+        store.remember(remembered())
+        store.remove_older(1010.0)
+        assert [one.start for one in store.segments("gate")] == [1008.0 + 2 * i for i in range(6)]
+        assert store.forget(None, 0.0, 1e12).segments == 6

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from edge_runtime.records import EventRecord
 from edge_runtime.site.trial import Tried, tried
 from edge_runtime.stream.alarm import Alarm
+from edge_runtime.stream.by_count import FrameSegmenter
 from edge_runtime.stream.locator import LocatorSpec
-from edge_runtime.stream.segments import Gap
+from edge_runtime.stream.segments import Gap, SegmentSpec
 from edge_runtime.stream.track import LocatedStream, SegmentTimes
 
 STEP_S = 3.2
@@ -82,6 +83,18 @@ def test_a_day_is_one_of_watching() -> None:
     assert found.now.alarms == 48
     assert np.isclose(found.now.per_day, 48, atol=0.1)
     assert (found.then.alarms, found.then.per_day, found.gone_count) == (0, 0.0, 48)
+
+
+def test_segments_that_overlap_are_watched_once() -> None:
+    cut = SegmentSpec(frames=16, sampled=2, fps=5.0, stride=4)
+    segmenter = FrameSegmenter(cut)
+    found = [
+        one for frame in range(1000) for one in segmenter.push(lambda: np.zeros((1, 1, 3), np.uint8), frame / cut.fps)
+    ]
+    starts, ends = np.array([one.start_s for one in found]), np.array([one.end_s for one in found])
+    assert len(found) == 1000 // 4 - 3
+    days = tried(starts, ends, np.zeros(len(found)), Alarm(0.5), Alarm(0.6)).days
+    assert np.isclose(days * 86_400, ends[-1] - starts[0])
 
 
 def test_nothing_is_remembered_yet() -> None:

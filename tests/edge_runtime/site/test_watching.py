@@ -137,17 +137,6 @@ def test_a_camera_that_comes_back_still_drifted_is_told_again():
     assert [one[1] for one in site.told] == [True, True, False]
 
 
-def test_an_operator_may_call_the_pictures_usual():
-    site = Run()
-    learned = LEARNING * BLOCK
-    site.live("gate", range(learned))
-    site.live("gate", range(learned, learned + 40), view=4.0)
-    site.watch.accepted.add("gate")
-    site.live("gate", range(learned + 40, learned + 200), view=4.0)
-    assert [one[1] for one in site.told] == [True, False]
-    assert "as was said" in site.told[1][2]
-
-
 def test_every_segment_says_how_rare_its_score_is():
     site = Run()
     first, *_ = site.live("gate", range(OWN_FROM + 50))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from edge_runtime.records import EventRecord, Record, SegmentRecord
 from edge_runtime.site.budget import LEVELS, EventCounts
 from edge_runtime.stream.alarm import LONGEST_S, Alarm
+from edge_runtime.stream.by_count import FrameSegmenter
 from edge_runtime.stream.events import EventGrouper
 from edge_runtime.stream.locator import LocatorSpec
-from edge_runtime.stream.segments import Gap
+from edge_runtime.stream.segments import Gap, Segment, SegmentSpec
 from edge_runtime.stream.track import LocatedStream, SegmentTimes, locate
 
 STEP_S = 3.2
@@ -128,6 +130,39 @@ def test_a_budget_counts_what_is_told(scores: list[float | None], level: int, sh
         if score is not None:
             counts.push(index, score)
     new = [one for one in told(scores, alarm) if isinstance(one, EventRecord) and one.state == "new"]
+    assert counts.counts[level] == len(new)
+
+
+@given(
+    st.lists(st.floats(0, 1), max_size=60),
+    st.integers(0, len(LEVELS) - 1),
+    st.sampled_from([2, 4, 8, 16]),
+    st.floats(0, 20),
+    st.floats(0, 40),
+)
+def test_a_budget_counts_what_is_told_where_segments_overlap(
+    scores: list[float], level: int, stride: int, shortest_s: float, cooldown_s: float
+) -> None:
+    cut = SegmentSpec(frames=16, sampled=2, fps=5.0, stride=stride)
+    segmenter = FrameSegmenter(cut)
+    segments = [
+        found
+        for frame in range(len(scores) * stride + 16 - stride)
+        for found in segmenter.push(lambda: np.zeros((1, 1, 3), np.uint8), frame / cut.fps)
+    ]
+    alarm = Alarm(float(LEVELS[level]), shortest_s, cooldown_s)
+    counts, stream = EventCounts(*alarm.in_segments(cut.step_s)), LocatedStream("gate", spec(), "run", cut.overlap)
+    stream.alarm = alarm
+    records: list[Record] = []
+    for one, score in zip(segments, scores, strict=False):
+        assert isinstance(one, Segment)
+        bounds = SegmentTimes(one.index, one.start_frame, one.end_frame, one.start_s, one.end_s)
+        records += stream.push(bounds, score)
+    records += stream.flush()
+    for record in records:
+        if isinstance(record, SegmentRecord):
+            counts.push(record.index, record.smoothed)
+    new = [one for one in records if isinstance(one, EventRecord) and one.state == "new"]
     assert counts.counts[level] == len(new)
 
 
