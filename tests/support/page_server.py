@@ -80,6 +80,11 @@ class Standing:
         self.tell("event", event)
         return event
 
+    def update_event(self, event: Json, peak: float) -> None:
+        """It goes on, as each segment of it tells."""
+        event.update(seconds=time.time() - seconds_of(event["start"]), peak=peak)
+        self.tell("event", event)
+
     def end_event(self, event: Json) -> None:
         """It is over."""
         now = time.time()

@@ -85,7 +85,7 @@ export function camera({ root, args, query, signal }) {
   };
   update();
   load();
-  let wanted = 0;
+  let wanted = Date.now();
   on("camera", (one) => one.name === name && update(), signal);
   on("score", (score) => {
     if (score.camera !== name) return;

@@ -4,7 +4,7 @@
 /** @typedef {{context: CanvasRenderingContext2D, width: number, height: number, ink: Object<string, string>}} Sheet */
 /** @typedef {{canvas: HTMLCanvasElement, paint: (sheet: Sheet) => void, seen: boolean, dirty: boolean}} Drawing */
 
-const INKS = ["text", "muted", "line", "score", "score-soft", "alarm", "alarm-soft", "accent", "accent-soft", "ok", "surface", "warn"];
+const INKS = ["text", "muted", "line", "score", "score-soft", "alarm", "alarm-soft", "accent", "accent-soft"];
 
 /** @type {Map<Element, Drawing>} */
 const drawings = new Map();

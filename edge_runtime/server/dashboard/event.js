@@ -31,20 +31,26 @@ export async function event({ root, args, signal }) {
   const verdict = h("section", { class: "card", "aria-labelledby": "verdict" });
   const words = h("section", { class: "card", "aria-labelledby": "words" });
   const line = chart(signal, { label: `Score of ${shown.camera} around the event` });
-  const scores = h("section", { class: "card", "aria-labelledby": "around" }, h("h2", { id: "around" }, "Score"), line.element);
+  const problem = h("div", {});
+  const scores = h("section", { class: "card", "aria-labelledby": "around" }, h("h2", { id: "around" }, "Score"), problem, line.element);
   put(root, head, h("div", { class: "two" }, seen, h("div", { class: "stack" }, verdict, scores, words)));
 
   let media = "";
+  let said = "";
   const show = () => {
     heading(head, shown);
     const key = `${shown.clip} ${shown.snapshot} ${shown.seen} ${shown.state}`;
     if (key !== media) put(seen, film(shown), modelSaw(shown));
     media = key;
-    judge(verdict, shown, take);
-    describe(words, shown, take);
+    // An event that goes on is told every few seconds: nothing is touched under a finger unless it says something else.
+    const saying = JSON.stringify([shown.mark, shown.description]);
+    if (saying !== said) judge(verdict, shown, take);
+    if (saying !== said || !words.childElementCount) describe(words, shown, take);
+    said = saying;
   };
   const take = (/** @type {Event} */ now) => {
     shown = now;
+    said = "";
     renew(now);
     takeEvent(now);
     show();
@@ -60,8 +66,9 @@ export async function event({ root, args, signal }) {
       const found = await get(withQuery(path("cameras", shown.camera, "scores"), query), signal);
       const threshold = store.cameras.get(shown.camera)?.alarm.threshold ?? 1;
       line.show({ from, to, step: found.step_s, scores: found.scores, threshold, trial: null, bands: [{ start, end, kind: "event" }] });
+      put(problem);
     } catch (error) {
-      if (!signal.aborted) put(scores, h("h2", { id: "around" }, "Score"), failure(error));
+      if (!signal.aborted) put(problem, failure(error, load));
     }
   };
   show();
@@ -93,18 +100,18 @@ export async function event({ root, args, signal }) {
 
 /** @param {HTMLElement} box @param {Event} one */
 function heading(box, one) {
-  const steps = box.querySelector(".steps") ?? h("div", { class: "steps" });
-  const facts = [
+  const rows = [
     ["Peak", scored(one.peak), one.p ? rarity(one.p) : ""], ["Mean", scored(one.mean), ""],
     [one.state === "open" ? "So far" : "Length", duration(one.seconds), one.end && one.state === "ended" ? `until ${clock(one.end)}` : ""],
   ];
-  put(
-    box,
-    h("div", {}, h("h1", {}, link(route("camera", one.camera), {}, one.camera), " ", h("time", { datetime: one.start, title: whole(one.start) }, `${dayAndTime(one.start)}:${clock(one.start).slice(-2)}`)),
-      h("dl", { class: "facts" }, facts.map(([name, value, more]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, more && h("small", {}, more)))),
-        one.state === "open" && h("div", {}, h("dt", {}, "State"), h("dd", { class: "hot" }, "Going on")))),
-    steps,
-  );
+  const when = h("time", { datetime: one.start, title: whole(one.start) }, `${dayAndTime(one.start)}:${clock(one.start).slice(-2)}`);
+  const facts = h("dl", { class: "facts" }, rows.map(([name, value, more]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, more && h("small", {}, more)))),
+    one.state === "open" && h("div", {}, h("dt", {}, "State"), h("dd", { class: "hot" }, "Going on")));
+  if (box.childElementCount) {
+    // What can be focused stays where it is.
+    box.querySelector("time")?.replaceWith(when);
+    box.querySelector(".facts")?.replaceWith(facts);
+  } else put(box, h("div", {}, h("h1", {}, link(route("camera", one.camera), {}, one.camera), " ", when), facts), h("div", { class: "steps" }));
 }
 
 /** The clip, else the snapshot, else why there is neither. @param {Event} one */
@@ -187,7 +194,7 @@ function describe(box, one, take) {
     put(box, h("h2", { id: "words" }, "In words"), text, problem, h("div", { class: "buttons" }, save, leave));
     text.focus();
   }, { icon: "pen", kind: "quiet", reason: cannotAct() });
-  const forget = button("Forget it…", () => forgetSheet(one), { icon: "bin", kind: "quiet danger" });
+  const forget = button("Forget it…", () => forgetSheet(store.recent.get(one.id) ?? one), { icon: "bin", kind: "quiet danger" });
   refuse(forget, cannotAct());
   put(box, h("h2", { id: "words" }, "In words"), h("p", { class: one.description ? "said" : "muted" }, one.description ?? "Nobody has described it."), h("div", { class: "buttons" }, edit, forget));
 }

@@ -64,8 +64,8 @@ export async function events({ root, query, signal }) {
     waiting = [];
     items = [];
     bar.show();
-    list.set([]);
     list.grow().catch(() => {});
+    list.set([]);
   };
   const bar = filters(change);
   const day24 = strips(signal, (camera, when, hour) => {

@@ -75,10 +75,11 @@ function fail() {
   if (!wanted) return;
   source?.close();
   source = null;
-  linkState.next = now() + wait;
+  const due = wait * (0.8 + Math.random() * 0.2);
+  linkState.next = now() + due;
   tell("lost");
   clearTimeout(timer);
-  timer = setTimeout(attempt, wait * (0.8 + Math.random() * 0.4));
+  timer = setTimeout(attempt, due);
   wait = Math.min(wait * 2, LONGEST_MS);
 }
 

@@ -60,6 +60,7 @@ export async function loadWall() {
 export async function loadRecent() {
   /** @type {Map<string, Event>} */
   const found = new Map();
+  const before = new Map(store.recent);
   const from = new Date(now() - DAY_MS).toISOString();
   /** @type {string|null} */
   let after = null;
@@ -68,6 +69,12 @@ export async function loadRecent() {
     for (const event of told.events) found.set(event.id, event);
     after = told.next;
     if (!after) break;
+  }
+  // What was told meanwhile is newer; what the stream says nothing of is left as the list has it.
+  for (const [id, event] of store.recent) {
+    if (before.get(id) === event) continue;
+    const said = Object.fromEntries(Object.entries(event).filter(([, value]) => value !== undefined));
+    found.set(id, { ...(found.get(id) ?? event), ...said });
   }
   store.recent = found;
   today = null;

@@ -26,7 +26,7 @@ export function wall({ root, signal }) {
   const summary = h("section", { class: "summary", "aria-labelledby": "now" });
   const grid = h("div", { class: "grid", role: "group", "aria-label": "Cameras", "data-size": setting("size", "small") });
   const nothing = h("div", {});
-  /** @type {Map<string, {element: HTMLElement, update: () => void}>} */
+  /** @type {Map<string, {element: HTMLElement, update: () => void, own: AbortController}>} */
   const tiles = new Map();
   const bar = filters(signal, () => arrange());
   put(root, h("h1", { class: "hidden" }, "Wall"), summary, bar.element, grid, nothing);
@@ -53,15 +53,17 @@ export function wall({ root, signal }) {
     else put(nothing, empty("search", "No camera fits", h("p", {}, chosen.filter === "down" ? "None is down." : "Change the name or the filter."), button("Show all", () => bar.reset())));
   };
   const build = () => {
-    for (const [name, { element }] of tiles) {
+    for (const [name, { element, own }] of tiles) {
       if (store.cameras.has(name)) continue;
+      own.abort();
       element.remove();
       tiles.delete(name);
     }
     for (const name of store.cameras.keys()) {
       if (tiles.has(name)) continue;
-      const made = tile(name, signal);
-      tiles.set(name, made);
+      const own = new AbortController();
+      const made = tile(name, AbortSignal.any([signal, own.signal]));
+      tiles.set(name, { ...made, own });
       grid.append(made.element);
       for (const stop of made.element.querySelectorAll("[data-stop]")) attribute(stop, "tabindex", "-1");
     }

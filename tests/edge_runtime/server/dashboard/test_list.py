@@ -47,6 +47,19 @@ def test_new_events_do_not_push_away_what_is_read(window: Window, standing: Stan
     shows(page, f'a[href$="{second["id"]}"] .event-long', re.compile(r"\d s"))
 
 
+def test_another_filter_asks_once(window: Window, standing: Standing) -> None:
+    window.go("#/events")
+    page = window.page
+    page.wait_for_selector(".event-row")
+    page.wait_for_function("() => document.querySelector('.long-foot').textContent !== 'Loading…'")
+    shows(page, ".link", "Live")
+    before = standing.asked.count(("GET", "/api/events"))
+    page.get_by_label("Mark", exact=True).select_option("missed")
+    shows(page, "main", "No event fits")
+    page.evaluate("() => fetch('healthz')")
+    assert standing.asked.count(("GET", "/api/events")) == before + 1
+
+
 def test_back_from_an_event_the_list_is_where_it_was(window: Window, standing: Standing) -> None:
     window.go("#/events")
     page = window.page

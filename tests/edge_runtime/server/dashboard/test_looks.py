@@ -103,6 +103,7 @@ def test_what_a_thumb_has_to_hit_is_large_enough(browser: Browser, address: str,
     with a_window(browser, address, THUMB) as window:
         for name, where in views(standing).items():
             window.go(where)
+            window.page.wait_for_selector(THERE.get(name, ".empty"))
             small = window.page.evaluate(
                 """() => [...document.querySelectorAll("button, select, input, .tabs a")].filter(one => {
                     const box = one.getBoundingClientRect()

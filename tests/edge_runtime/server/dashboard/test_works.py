@@ -64,11 +64,11 @@ def test_pictures_are_asked_for_while_they_are_seen(browser: Browser) -> None:
         window.go()
         page = window.page
         page.wait_for_function("() => document.querySelectorAll('.tile img[src^=blob]').length > 8")
-        last = quote(list(own.site.cameras)[-1])
+        last = list(own.site.cameras)[-1]
         assert not any(path.endswith(f"/{last}/picture") for _, path in own.asked)
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
-        until(lambda: ("GET", f"/api/cameras/{list(own.site.cameras)[-1]}/picture") in own.asked)
-        assert own.most_under_way <= 6
+        until(lambda: ("GET", f"/api/cameras/{last}/picture") in own.asked)
+        assert own.most_under_way <= 4
         # Another tab is looked at.
         page.evaluate("""() => { Object.defineProperty(document, "hidden", { value: true });
             document.dispatchEvent(new Event("visibilitychange")) }""")
@@ -170,6 +170,8 @@ def test_tokens(browser: Browser) -> None:
         mark.click(force=True)
         page.keyboard.press("f")
         page.get_by_role("button", name="Sign out").click()
+        page.get_by_label("Token").wait_for()
+        assert not [one for one in own.asked if one[0] == "POST" and one[1].endswith("/feedback")]
         page.get_by_label("Token").fill("hh_do")
         page.keyboard.press("Enter")
         mark = page.get_by_role("button", name="False alarm")
@@ -295,6 +297,52 @@ def test_a_missed_stretch_is_marked_by_dragging(window: Window, standing: Standi
     plot.focus()
     page.keyboard.press("ArrowLeft")
     shows(page, ".readout", re.compile(r"\d\d:\d\d:\d\d · \d\.\d\d"))
+
+
+def test_an_event_that_goes_on_changes_nothing_under_a_finger(window: Window, standing: Standing) -> None:
+    event = standing.begin_event("Kasse")
+    window.go(f"#/event/{event['id']}")
+    page = window.page
+    page.wait_for_selector(".steps .button")
+    shows(page, ".link", "Live")
+    until(lambda: standing.listeners)
+    for number, name in enumerate(["False alarm", "Forget it…", "Older"]):
+        page.get_by_role("button", name=name).focus()
+        standing.update_event(event, 0.94 + number / 100)
+        shows(page, ".facts", f"{0.94 + number / 100:.2f}")
+        assert focused(page).startswith(name)
+    page.locator("h1 a").focus()
+    standing.update_event(event, 0.97)
+    shows(page, ".facts", "0.97")
+    assert focused(page) == "Kasse"
+    asked = ("POST", f"/api/events/{event['id']}/feedback")
+    standing.failing[asked] = (409, "the marks cannot be kept; free the disk")
+    # A press that an update falls into.
+    page.get_by_role("button", name="False alarm").hover()
+    page.mouse.down()
+    standing.update_event(event, 0.98)
+    shows(page, ".facts", "0.98")
+    page.mouse.up()
+    shows(page, ".error", "The marks cannot be kept")
+    standing.update_event(event, 0.99)
+    shows(page, ".facts", "0.99")
+    assert page.locator(".error").count() == 1
+    standing.failing.clear()
+    page.get_by_role("button", name="False alarm").click()
+    shows(page, "#verdict + .buttons .chosen", "False alarm")
+    assert page.locator(".error").count() == 0
+
+
+def test_scores_that_could_not_be_read_are_asked_for_again(window: Window, standing: Standing) -> None:
+    event = standing.site.events[0]
+    asked = ("GET", f"/api/cameras/{event['camera']}/scores")
+    standing.failing[asked] = (503, "the history is busy")
+    window.go(f"#/event/{event['id']}")
+    shows(window.page, ".error", "The history is busy")
+    standing.failing.clear()
+    window.page.get_by_role("button", name="Try again").click()
+    shows(window.page, ".chart-words", "Highest")
+    assert window.page.locator(".error").count() == 0
 
 
 def test_an_event_is_forgotten(window: Window, standing: Standing) -> None:
