@@ -1,7 +1,7 @@
 """Turned cameras, three weeks of unchanged ones, day and night, and budgets: on features of generated cameras.
 
     python benchmarks/drift_features.py BUNDLE features.npz       # about 15 minutes on one core, once
-    python benchmarks/drift.py features.npz [WEEKS [SEEDS]]       # 3 weeks and 3 seeds: about 25 minutes
+    python benchmarks/drift.py features.npz [WEEKS [SEEDS]]       # 3 weeks and 3 seeds: 6 to 25 minutes
 
 Weeks are drawn from half an hour of a site in blocks of 40 successive segments (128 s), so that what follows each
 other within two minutes still does, and what is rarer than once in half an hour never comes. For budgets each block's

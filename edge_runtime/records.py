@@ -129,6 +129,7 @@ class EventRecord(Record, frozen=True, tag="event"):
         peak: Highest score of its segments.
         mean: Mean score of its segments.
         reason: `restart` where the run that began it ended without a word, and the next one ends it as it stood last.
+        p: Of a live camera whose site is known: the lowest p-value of its segments so far.
         time: Of a live camera: when the last anomalous segment so far ended, UTC, RFC 3339.
     """
 
@@ -143,6 +144,7 @@ class EventRecord(Record, frozen=True, tag="event"):
     peak: float
     mean: float
     reason: Literal["restart"] | UnsetType = UNSET
+    p: float | UnsetType = UNSET
     time: str | UnsetType = UNSET
 
 

@@ -311,7 +311,14 @@ def _learning(
         own = None if there is None else there.locator_of(camera)
         return own or configuration.locator
 
-    return Learning(configuration.feedback, configuration, locator_of=locator_of, alarm_of=alarm_of)
+    def discount(camera: str, peak: float, ago_s: float, *, back: bool = False) -> None:
+        there = sites()
+        if there is not None:
+            there.discount(camera, peak, ago_s, back=back)
+
+    return Learning(
+        configuration.feedback, configuration, locator_of=locator_of, alarm_of=alarm_of, discount=discount
+    )
 
 
 def _unfinished(configuration: Configuration, others: Sequence[EventRecord]) -> list[EventRecord]:

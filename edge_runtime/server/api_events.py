@@ -75,6 +75,7 @@ def _shape(event: PastEvent) -> shapes.Event:
         seconds=round(event.end - event.start, 3),
         peak=round(event.peak, 6),
         mean=round(event.mean, 6),
+        p=event.p,
         snapshot=False,
         clip=False,
         seen=False,

@@ -213,7 +213,8 @@ class TryQuery(Query, frozen=True):
 
 
 class Event(Shape, frozen=True):
-    """One event. `end`: of its last anomalous segment so far. `mark`: what an operator said of it."""
+    """One event. `end`: of its last anomalous segment so far. `p`: the lowest p-value of its segments, where that is
+    known. `mark`: what an operator said of it."""
 
     id: str
     camera: str
@@ -223,6 +224,7 @@ class Event(Shape, frozen=True):
     seconds: float
     peak: float
     mean: float
+    p: float | None
     snapshot: bool
     clip: bool
     seen: bool

@@ -397,6 +397,7 @@ def event_of(record: EventRecord, end: str) -> shapes.Event:
         seconds=round(seconds, 3),
         peak=round(record.peak, _DECIMALS),
         mean=round(record.mean, _DECIMALS),
+        p=None if record.p is UNSET else record.p,
         snapshot=False,
         clip=False,
         seen=False,

@@ -208,15 +208,18 @@ class Alarms:
             if budget.push(index, smoothed).value != before.value:
                 self._settle(camera)
 
-    def discount(self, camera: str, peak: float) -> None:
-        """Take an event out of a camera's counts: for operators who say that it was real; marks do not yet call it.
+    def discount(self, camera: str, peak: float, ago_s: float, *, back: bool = False) -> None:
+        """Take an event out of a camera's counts: operators say that it was real.
 
         Args:
             camera: The camera.
             peak: The highest smoothed score of the event.
+            ago_s: How long ago it began, in seconds; what is older than the counts changes nothing.
+            back: They say so no more.
         """
         with self._lock:
-            self._known(camera).events.discount(peak)
+            known = self._known(camera)
+            known.events.discount(peak, max(0, round(ago_s / known.step_s)), back=back)
 
     def restart(self, camera: str) -> None:
         """Scores mean something else from now on: count anew."""

@@ -134,14 +134,20 @@ class EventCounts:
             self._parts.append(_none())
             self._sizes.append(0)
 
-    def discount(self, peak: float) -> None:
-        """Take an event out of the counts: for operators who say that it was real; marks do not yet call it.
+    def discount(self, peak: float, ago: int, *, back: bool = False) -> None:
+        """Take an event out of the counts: operators say that it was real. One of before the counts changes nothing.
 
         Args:
             peak: Its highest smoothed score.
+            ago: How many segments ago it began.
+            back: They say so no more.
         """
         reached = int(np.searchsorted(LEVELS, peak))
-        self._parts[-1][:reached] -= 1
+        for part, size in zip(reversed(self._parts), reversed(self._sizes), strict=True):
+            if ago <= size:
+                part[:reached] += 1 if back else -1
+                return
+            ago -= size
 
     def interrupt(self) -> None:
         """The stream ends or begins anew: what comes next continues no event."""
@@ -199,8 +205,8 @@ class Threshold:
 class Budget:
     """Keeps a camera's events at so many a day. Until it is in force, the calibrated threshold holds.
 
-    All events count, real ones too: it is a budget of alarms. A site where more real events happen than the budget
-    has is told fewer of them. What operators mark is not yet taken out (`EventCounts.discount`).
+    All events count, real ones too, until operators say that they were real (`EventCounts.discount`). A site where
+    more real events happen than the budget has, and nobody says so, is told fewer of them.
 
     Args:
         per_day: Events a day, above 0.

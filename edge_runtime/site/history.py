@@ -34,7 +34,7 @@ MOST_WORDS = 4000
 _MINUTE_S = 60.0
 # A segment that begins in a minute may end so much later.
 _LONGEST_S = 600.0
-_EVENT = "id, camera, start, end, peak, mean, open, description"
+_EVENT = "id, camera, start, end, peak, mean, open, description, p"
 # Of a score: seconds since its minute, length in seconds, and the smoothed score, negative where it is anomalous.
 _PACKED = np.dtype([("start", "<f4"), ("length", "<f4"), ("smoothed", "<f4")])
 
@@ -54,7 +54,8 @@ class PastScore:
 
 @dataclass(frozen=True, slots=True)
 class PastEvent:
-    """An event as it was told last. Times are seconds since 1970, UTC; `open`: its end was not told."""
+    """An event as it was told last. Times are seconds since 1970, UTC; `open`: its end was not told; `p`: the lowest
+    p-value of its segments, where that is known."""
 
     id: str
     camera: str
@@ -64,6 +65,7 @@ class PastEvent:
     mean: float
     open: bool
     description: str | None = None
+    p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +163,11 @@ class History(HistoryFile):
             if cursor.rowcount:
                 return
         db.execute(
-            "INSERT INTO events (id, camera, start, end, peak, mean, open, line) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "INSERT INTO events (id, camera, start, end, peak, mean, open, line, p) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (id) DO UPDATE SET end = excluded.end, peak = excluded.peak, mean = excluded.mean, "
-            "open = excluded.open, line = excluded.line",
-            (event.id, event.camera, event.start, event.end, event.peak, event.mean, event.open, told.line),
+            "open = excluded.open, line = excluded.line, p = excluded.p",
+            (event.id, event.camera, event.start, event.end, event.peak, event.mean, event.open, told.line, event.p),
         )
 
     def remove_older(self, scores_before: float, events_before: float) -> None:
@@ -353,8 +356,8 @@ def _place(cursor: str) -> tuple[float, str]:
         raise UsageError("`after` is no cursor; take `next` of the page before") from None
 
 
-def _event(row: tuple[str, str, float, float, float, float, int, str | None]) -> PastEvent:
-    return PastEvent(*row[:6], bool(row[6]), row[7])
+def _event(row: tuple[str, str, float, float, float, float, int, str | None, float | None]) -> PastEvent:
+    return PastEvent(*row[:6], bool(row[6]), *row[7:])
 
 
 def _unpacked(packed: bytes) -> NDArray[np.void]:

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS scores (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
     id TEXT PRIMARY KEY, camera TEXT NOT NULL, start REAL NOT NULL, end REAL NOT NULL, peak REAL NOT NULL,
-    mean REAL NOT NULL, open INTEGER NOT NULL, line TEXT, description TEXT
+    mean REAL NOT NULL, open INTEGER NOT NULL, line TEXT, description TEXT, p REAL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_start ON events (start, id);
 CREATE INDEX IF NOT EXISTS by_camera ON events (camera, start, id);
@@ -112,6 +112,9 @@ class HistoryFile:
             db.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
+            # Of an earlier version, which goes on with a column more.
+            if not db.execute("SELECT 1 FROM pragma_table_info('events') WHERE name = 'p'").fetchone():
+                db.execute("ALTER TABLE events ADD COLUMN p REAL")
             db.execute(f"PRAGMA application_id={_APPLICATION}")
             db.execute(f"PRAGMA user_version={_VERSION}")
             db.execute("COMMIT")

@@ -105,7 +105,8 @@ class HistoryRecorder:
             zero = self._zero_of(record)
         is_open = record.state != "end"
         start, end = zero + record.start_s, zero + record.end_s
-        event = PastEvent(record.id, record.camera, start, end, record.peak, record.mean, is_open)
+        p = None if record.p is UNSET else record.p
+        event = PastEvent(record.id, record.camera, start, end, record.peak, record.mean, is_open, p=p)
         return ToldEvent(event, record.to_json() if is_open else None, restart)
 
     def _zero_of(self, record: SegmentRecord | EventRecord) -> float:

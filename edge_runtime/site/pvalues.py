@@ -105,8 +105,8 @@ class PValues:
     """P-values of one camera's scores. Causal: a score is compared with what was there before it.
 
     A quiet segment is one that lies in no event and is more than `guard` segments away from one. Normal life above
-    the threshold never counts, and a score up there is only said to be higher than all quiet ones: what operators
-    call a false alarm is not yet admitted (`admit`).
+    the threshold never counts, and a score up there is only said to be higher than all quiet ones, also where
+    operators call it a false alarm.
 
     Args:
         calibration: Scores of the calibration normals, (n,), may be empty.

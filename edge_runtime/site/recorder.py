@@ -29,6 +29,7 @@ from edge_runtime.records import EventRecord, Record, RunRecord
 from edge_runtime.repeats import RepeatedTrouble
 from edge_runtime.site.learned import read_learned
 from edge_runtime.site.place import Site
+from edge_runtime.site.real import RealEvents
 from edge_runtime.site.store import BYTES_A_DAY, DAY_S, KnownEvent, Remembered, Store, row_bytes
 from edge_runtime.stream.segments import Segment
 
@@ -64,6 +65,7 @@ class Recorder:
         retention_s: How long features and events are kept, in seconds. Marks stay until they are deleted.
         bytes_a_day: Of one camera, at most.
         step_s: From one segment to the next.
+        real: Told what operators call real; whoever marks it.
 
     Attributes:
         name: What logs call it.
@@ -77,10 +79,11 @@ class Recorder:
         retention_s: float = 7 * DAY_S,
         bytes_a_day: int = BYTES_A_DAY,
         step_s: float | None = None,
+        real: RealEvents | None = None,
     ) -> None:
         self.name = f"feedback in {shown_path(site.folder)}"
         self._site, self._detector = site, detector
-        self._retention_s = retention_s
+        self._retention_s, self._real = retention_s, real
         step_s = site.manifest.segment.step_s if step_s is None else step_s
         self._most_a_day = max(1, bytes_a_day // row_bytes(site.calibration.feature_size))
         # Ordinary segments are thinned out; what nearly is an alarm is not.
@@ -225,6 +228,8 @@ class Recorder:
                 segments.append(Remembered(item.camera, start, end, item.score, item.features))
         if segments or events:
             self._store.remember(segments, events)
+        if self._real is not None:
+            self._real.look(self._store)
         if now - self._swept_s >= _SWEEP_S or now < self._swept_s:
             self._swept_s = now
             self._store.remove_older(now - self._retention_s)

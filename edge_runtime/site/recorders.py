@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_runtime.detector import Detector
 from edge_runtime.records import Record, RunRecord
 from edge_runtime.site.place import Site
+from edge_runtime.site.real import RealEvents
 from edge_runtime.site.recorder import Recorder
 from edge_runtime.site.store import BYTES_A_DAY, DAY_S
 from edge_runtime.site.teaching import Teaching
@@ -37,6 +39,7 @@ class Recorders:
     Args:
         teaching: Learns of each bundle's site.
         kept: Of each camera.
+        real_of: Makes what is told what operators of a site call real.
 
     Attributes:
         name: What logs call it.
@@ -44,8 +47,13 @@ class Recorders:
 
     name = "feedback"
 
-    def __init__(self, teaching: Teaching, kept: Kept | None = None) -> None:
-        self._teaching, self._kept = teaching, Kept() if kept is None else kept
+    def __init__(
+        self,
+        teaching: Teaching,
+        kept: Kept | None = None,
+        real_of: Callable[[Site], RealEvents | None] = lambda _: None,
+    ) -> None:
+        self._teaching, self._kept, self._real_of = teaching, Kept() if kept is None else kept, real_of
         self._lock = threading.Lock()
         self._recorders: dict[str, Recorder] = {}
         self._run: RunRecord | None = None
@@ -66,6 +74,7 @@ class Recorders:
                 retention_s=self._kept.retention_s,
                 bytes_a_day=self._kept.bytes_a_day,
                 step_s=site.manifest.segment.striding(self._kept.stride).step_s,
+                real=self._real_of(site),
             )
             if self._run is not None:
                 recorder.write(self._run)

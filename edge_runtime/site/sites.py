@@ -88,13 +88,11 @@ class Sites:
                 before.forget(stream.camera)
         return watch.begin(stream.camera, scored, apply, tell)
 
-    def discount(self, camera: str, peak: float) -> None:
-        """As of `SiteWatch`; marks do not yet call it."""
-        watch = self._of.get(camera)
-        if watch is None:
-            self.alarms.discount(camera, peak)
-        else:
-            watch.discount(camera, peak)
+    def discount(self, camera: str, peak: float, ago_s: float, *, back: bool = False) -> None:
+        """As of `Alarms`. Any thread may call it."""
+        self.alarms.discount(camera, peak, ago_s, back=back)
+        if (watch := self._of.get(camera)) is not None:
+            watch.keep_soon(camera)
 
     def close(self) -> None:
         """Write what is known, as far as there is time."""

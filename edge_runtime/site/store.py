@@ -258,6 +258,20 @@ class Store:
             Remembered(name, begun, ended, score, self._unpack(blob)) for name, begun, ended, score, blob in found
         ]
 
+    def changes(self) -> int:
+        """Another number as soon as another connection has written."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def scores(self, camera: str, start: float, end: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Starts, ends and scores (as they were told) of a camera's segments in a stretch; (n,) each, in order."""
+        found = self._db.execute(
+            "SELECT start, end, score FROM segments WHERE camera = ? AND end > ? AND start < ? ORDER BY start",
+            (camera, start, end),
+        ).fetchall()
+        starts, ends, scores = np.array(found, dtype=np.float64).reshape(-1, 3).T
+        return starts, ends, scores
+
     def score(
         self, camera: str, weights: Sequence[FloatArray], since: float = 0.0
     ) -> tuple[FloatArray, FloatArray, FloatArray]:

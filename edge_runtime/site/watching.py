@@ -15,12 +15,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.calibration import Calibration
 from edge_runtime.errors import one_line
 from edge_runtime.files import printable
-from edge_runtime.records import Record, SegmentRecord
+from edge_runtime.records import EventRecord, Record, SegmentRecord
 from edge_runtime.site import state
 from edge_runtime.site.alarms import Alarms
 from edge_runtime.site.drift import DriftChange, DriftSpace, DriftWatch, farthest_video
@@ -148,6 +149,10 @@ class SiteStream:
         self._watch = watch
         self._tell = tell
         self._told_drifted = False
+        # The index that would go on with the anomalous segments of now, and when they began; the lowest p-value of
+        # those, and of the ones before, whose event may end after the next has begun.
+        self._run: tuple[int, float] | None = None
+        self._rarest: dict[float, float] = {}
 
     def seen(self, site: SiteCamera, segment: Segment, features: NDArray[np.floating]) -> None:
         """Take a scored segment's features; tells what changed."""
@@ -161,8 +166,30 @@ class SiteStream:
             self._tell(self._told_drifted, change.detail, segment.end_s, change.since_s)
 
     def located(self, records: list[Record]) -> list[Record]:
-        """Take records that are final; returns them, with the p-values of segments."""
-        return [self._watch.located(self, one) if isinstance(one, SegmentRecord) else one for one in records]
+        """Take records that are final; returns them, with the p-values of segments and events."""
+        return [self._with_p(one) for one in records]
+
+    def _with_p(self, record: Record) -> Record:
+        if isinstance(record, SegmentRecord):
+            record = self._watch.located(self, record)
+            self._note(record)
+        elif isinstance(record, EventRecord) and (rarest := self._rarest.get(record.start_s)) is not None:
+            record = msgspec.structs.replace(record, p=rarest)
+        return record
+
+    def _note(self, segment: SegmentRecord) -> None:
+        """An event is made of anomalous segments that follow each other, and starts with the first."""
+        if not segment.anomalous:
+            self._run = None
+            return
+        goes_on = self._run is not None and self._run[0] == segment.index
+        start_s = self._run[1] if self._run is not None and goes_on else segment.start_s
+        self._run = segment.index + 1, start_s
+        if segment.p is UNSET:
+            return
+        if not goes_on:
+            self._rarest = dict(list(self._rarest.items())[-1:])
+        self._rarest[start_s] = min(segment.p, self._rarest.get(start_s, 1.0))
 
     def end(self) -> None:
         """The stream has ended: what is known of its camera is kept."""
@@ -255,17 +282,8 @@ class SiteWatch:
             self._keep(name)
         return record if found is None else msgspec.structs.replace(record, p=found.p)
 
-    def discount(self, camera: str, peak: float) -> None:
-        """Take an event out of a camera's counts: for operators who say that it was real. Any thread may call it.
-
-        Marks do not yet call it.
-
-        Args:
-            camera: The camera.
-            peak: The highest smoothed score of the event.
-        """
-        self._alarms.discount(camera, peak)
-        # Kept with the next segment.
+    def keep_soon(self, camera: str) -> None:
+        """Have what is known of a camera written with its next segment. Any thread may call it."""
         self._since[camera] = _EVERY
 
     def end(self, stream: SiteStream) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_runtime.detector import Detector
 from edge_runtime.errors import BundleRefused
 from edge_runtime.site.place import Site, site_folder
+from edge_runtime.site.real import Discount, RealEvents
 from edge_runtime.site.recorders import Kept, Recorders
 from edge_runtime.site.seal import Seal
 from edge_runtime.site.store import DAY_S
@@ -28,6 +29,7 @@ class Learning:
         configuration: Of the run.
         locator_of: As of `Teaching`.
         alarm_of: As of `Teaching`.
+        discount: Told what operators call real.
 
     Attributes:
         teaching: What people say, and what it changes.
@@ -41,6 +43,7 @@ class Learning:
         *,
         locator_of: Callable[[str], str] | None = None,
         alarm_of: Callable[[str], Limits | None] = lambda _: None,
+        discount: Discount | None = None,
     ) -> None:
         self._path, self._seal = settings.path, Seal()
         locators = {name: camera.locator for name, camera in configuration.cameras.items()}
@@ -49,13 +52,20 @@ class Learning:
         def configured(camera: str) -> str:
             return locators.get(camera) or of_all
 
-        self.teaching = Teaching(locator_of=locator_of or configured, alarm_of=alarm_of)
+        name_of = locator_of or configured
+
+        def real_of(site: Site) -> RealEvents | None:
+            if discount is None:
+                return None
+            return RealEvents(discount, lambda camera: site.manifest.locators.named(name_of(camera)))
+
+        self.teaching = Teaching(locator_of=name_of, alarm_of=alarm_of)
         kept = Kept(
             retention_s=settings.retention_days * DAY_S,
             bytes_a_day=round(settings.max_mb_a_day * _MB),
             stride=configuration.stride,
         )
-        self.recorders = Recorders(self.teaching, kept)
+        self.recorders = Recorders(self.teaching, kept, real_of)
 
     def take(self, path: Path, detector: Detector) -> None:
         """Keep what a detector's cameras show, before the first of them does; again: nothing. Any thread.

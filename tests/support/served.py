@@ -345,6 +345,7 @@ def fill(parts: Parts, events: int = 12, hours: float = 1.0) -> list[str]:
                 0.5 + 0.5 * number / events,
                 0.5,
                 False,
+                p=0.0025 if number % 2 else None,
             )
         )
         for number in range(events)

@@ -11,7 +11,7 @@
  *   picture: boolean}} Camera
  * @typedef {{camera: string, time: string, score: number, smoothed: number, anomalous: boolean}} LiveScore
  * @typedef {{id: string, camera: string, start: string, end: string|null, state: "open"|"ended", seconds: number,
- *   peak: number, mean: number, snapshot: boolean, clip: boolean, seen: boolean,
+ *   peak: number, mean: number, p: number|null, snapshot: boolean, clip: boolean, seen: boolean,
  *   mark: null|"false_alarm"|"missed", description: string|null, p?: number|null}} Event
  * @typedef {{step_s: number, scores: [number, number|null][]}} Scores
  * @typedef {{start: string, end: string, peak: number, event?: string|null, camera?: string}} Stretch

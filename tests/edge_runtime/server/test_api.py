@@ -192,6 +192,7 @@ def test_events_page_and_filter(server: Served) -> None:
     second = server.get(f"/api/events?limit=50&after={first['next']}").json
     assert [event["id"] for event in second["events"]] == server.events[5:]
     assert second["next"] is None
+    assert {event["p"] for event in first["events"]} == {0.0025, None}
     assert server.get("/api/events?camera=yard").json["events"] == []
     assert len(server.get("/api/events?min_peak=0.75").json["events"]) == 6
     assert server.get("/api/events?state=open").json["events"] == []

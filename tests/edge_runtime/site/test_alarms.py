@@ -262,7 +262,10 @@ def test_real_events_are_taken_out_of_the_count() -> None:
     alarms = Alarms()
     begun(alarms)
     alarms.located("gate", 0, 0.9)
-    alarms.discount("gate", 0.9)
+    # Of yesterday, before anything was counted.
+    alarms.discount("gate", 0.9, 86_400.0)
+    assert alarms.arrays("gate")["parts"].any()
+    alarms.discount("gate", 0.9, 3.0)
     assert not alarms.arrays("gate")["parts"].any()
 
 
@@ -303,7 +306,7 @@ def test_any_thread_may_ask_and_set(path: Path, caplog: pytest.LogCaptureFixture
             for place in range(20):
                 assert 0 <= alarms.set("gate", threshold=place / 20).threshold <= 1
                 alarms.of("gate")
-                alarms.discount("gate", 0.1)
+                alarms.discount("gate", 0.1, 0.0)
         except BaseException as error:  # noqa: BLE001
             failed.append(error)
 

@@ -159,11 +159,28 @@ def test_arrays_of_something_else_are_refused():
             EventCounts().restore(arrays | {name: wrong})
 
 
-def test_a_real_event_is_taken_out():
+def test_a_real_event_is_taken_out_and_put_back():
     kept = Budget(2.0, 0.5, STEP_S)
     kept.push(0, 0.9)
-    kept.events.discount(0.9)
+    counted = kept.events.counts
+    kept.events.discount(0.9, 1)
     assert not kept.events.counts.any()
+    kept.events.discount(0.9, 0, back=True)
+    np.testing.assert_array_equal(kept.events.counts, counted)
+
+
+def test_a_real_event_is_taken_out_where_it_was_counted(monkeypatch):
+    monkeypatch.setattr(budget, "PART", 10)
+    counts = EventCounts()
+    for index in range(35):
+        counts.push(index, 0.9 if index in (12, 31) else 0.001)
+    # The newest part holds 5 segments, and three before it 10 each.
+    counts.discount(0.9, 35 - 12)
+    level = np.searchsorted(LEVELS, 0.5)
+    assert [counts.newest(parts)[0][level] for parts in (1, 2, 3, 4)] == [1, 1, 1, 1]
+    # Of before the first segment.
+    counts.discount(0.9, 36)
+    assert counts.counts[level] == 1
 
 
 def test_memory_stays_and_old_events_are_forgotten(monkeypatch):

@@ -55,6 +55,18 @@ def test_scores_come_back_as_they_were(tmp_path: Path) -> None:
     assert history.cameras() == ["gate", "yard"]
 
 
+def test_a_history_of_before_p_values_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    History(path).remember([], [event(1)])
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE events DROP COLUMN p")
+    history = History(path)
+    later = PastEvent("r-gate-2", "gate", NOW, NOW + 5, 0.9, 0.5, open=False, p=0.0025)
+    history.remember([], [ToldEvent(later)])
+    assert history.event("r-gate-1") == event(1).event
+    assert history.event("r-gate-2") == later
+
+
 def test_a_week_of_a_camera_takes_little_room(tmp_path: Path) -> None:
     path = tmp_path / "history.sqlite"
     history = History(path)

@@ -17,12 +17,14 @@ from edge_runtime.records import EventRecord, RunRecord
 from edge_runtime.site.feedback import accept, propose
 from edge_runtime.site.learned import undo_learned
 from edge_runtime.site.place import Site
+from edge_runtime.site.real import RealEvents
 from edge_runtime.site.recorder import Recorder
 from edge_runtime.site.recorders import Kept, Recorders
 from edge_runtime.site.seal import Seal
 from edge_runtime.site.store import row_bytes
 from edge_runtime.site.teaching import Teaching
 from edge_runtime.stream.clock import rfc3339
+from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.segments import Segment
 
 
@@ -88,6 +90,30 @@ def test_what_is_scored_and_told_is_kept_and_can_be_marked(site: Site, detector:
         assert len(store.marked()[0]) == 2
     recorder.close()
     assert detector.seen == []
+
+
+def test_what_anybody_calls_real_is_told_while_the_run_goes_on(site: Site, detector: Detector) -> None:
+    told: list[tuple[str, float, bool]] = []
+
+    def discount(camera: str, peak: float, ago_s: float, *, back: bool = False) -> None:
+        assert 90 < ago_s < 300
+        told.append((camera, peak, back))
+
+    real = RealEvents(discount, lambda _: LocatorSpec(sigma=0, threshold=0.5, lookahead=0, calibrated=True))
+    recorder = Recorder(site, detector, real=real)
+    recorder.write(begun(float(int(time.time()) - 100)))
+    scores = score(detector)
+    recorder.write(event("end", 6.0))
+    until(site.store_path.is_file)
+    # Whoever marks it: another process has the store open, too.
+    with site.open_store() as store:
+        until(lambda: store.event("r-gate-1") is not None)
+        store.mark_event("r-gate-1", "missed", 1.0)
+        until(lambda: len(told) == 1)
+        store.unmark_event("r-gate-1")
+        until(lambda: len(told) == 2)
+    recorder.close()
+    assert told == [("gate", pytest.approx(max(scores)), False), ("gate", pytest.approx(max(scores)), True)]
 
 
 def test_an_accepted_scorer_is_used_within_seconds_and_the_bundles_after_undo(site: Site, detector: Detector) -> None:

@@ -12,32 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from site_calibration import ID, SIZE, calibration
 
-from edge_runtime.bundle.calibration import Calibration
 from edge_runtime.errors import UsageError
 from edge_runtime.site.scorer import SiteScorer
 from edge_runtime.site.store import SEGMENTS_A_MARK, KnownEvent, Remembered, Store, row_bytes
-
-SIZE = 40
-ID = "ab" * 32
-
-
-def calibration(size: int = SIZE) -> Calibration:
-    rng = np.random.default_rng(0)
-    return Calibration(
-        prior_mean=rng.normal(size=size + 1) / 5,
-        prior_diagonal=np.append(np.full(size, 100.0), 0.0),
-        prior_factor=rng.normal(size=(20, size + 1)),
-        mean=rng.normal(size=size) * 10,
-        scale=rng.uniform(0.1, 20.0, size=size),
-        centre=np.zeros(size),
-        covariance_diagonal=np.ones(size),
-        covariance_factor=np.zeros((0, size)),
-        normal_scores=np.zeros(0),
-        normal_smoothed=np.zeros((2, 0)),
-        distances=np.zeros(0),
-        videos=np.zeros(0, np.int64),
-    )
 
 
 def remembered(camera: str = "gate", count: int = 10, first: float = 1000.0, seed: int = 1) -> list[Remembered]:

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from msgspec import UNSET
 
-from edge_runtime.records import Record, SegmentRecord
+from edge_runtime.records import EventRecord, Record, SegmentRecord
 from edge_runtime.site.alarms import Alarms, AlarmWish
 from edge_runtime.site.budget import LEAST_SEGMENTS
 from edge_runtime.site.drift import BLOCK, LEARNING, DriftSpace
 from edge_runtime.site.pvalues import OWN_FROM
 from edge_runtime.site.state import Keeper, state_path
 from edge_runtime.site.watching import Known, Scored, SiteStream, SiteWatch
+from edge_runtime.stream.locator import LocatorSpec
 from edge_runtime.stream.segments import Segment
+from edge_runtime.stream.track import LocatedStream, SegmentTimes
 
 SIZE, STEP_S = 4, 3.2
 NO_PIXELS = np.zeros((1, 1, 1, 3), np.uint8)
@@ -276,9 +278,44 @@ def test_a_run_that_learns_nothing_looks_after_alarms_alone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_real_event_is_taken_out_of_the_count():
+def test_an_event_says_how_rare_its_rarest_segment_is():
+    scores = [0.1, 0.7, 0.9, 0.8, 0.2, 0.95, 0.1, 0.99]
     site = Run()
     site.begin("gate")
-    site.streams["gate"].located([record("gate", 0, 0.9)])
-    site.watch.discount("gate", 0.9)
-    assert not site.alarms.arrays("gate")["parts"].any()
+    stream = LocatedStream("gate", LocatorSpec(sigma=0, threshold=0.65, lookahead=0, calibrated=True), "run")
+    records: list[Record] = []
+    # A segment is missing before the last one: the event before ends behind it.
+    for index, score in enumerate(scores[:-1]):
+        records += stream.push(SegmentTimes(index, index, index + 1, index * STEP_S, (index + 1) * STEP_S), score)
+    records += stream.push(SegmentTimes(8, 8, 9, 8 * STEP_S, 9 * STEP_S), scores[-1])
+    located = site.streams["gate"].located([*records, *stream.flush()])
+    segments = [one for one in located if isinstance(one, SegmentRecord)]
+    events = [one for one in located if isinstance(one, EventRecord)]
+    assert [one.state for one in events].count("end") == 3
+    for event in events:
+        inside = [one.p for one in segments if event.start_s <= one.start_s < event.end_s]
+        assert event.p == min(inside)
+
+
+def test_events_that_follow_each_other_have_p_values_of_their_own():
+    """The first ends with a record that comes behind the first segment of the second: one between them is missing."""
+    site = Run()
+    site.begin("gate")
+    stream = LocatedStream("gate", LocatorSpec(sigma=0, threshold=0.65, lookahead=0, calibrated=True), "run")
+    records: list[Record] = []
+    for index, score in ((0, 0.9), (2, 0.66)):
+        records += stream.push(SegmentTimes(index, index, index + 1, index * STEP_S, (index + 1) * STEP_S), score)
+    located = site.streams["gate"].located([*records, *stream.flush()])
+    segments = {one.start_s: one.p for one in located if isinstance(one, SegmentRecord)}
+    events = [(one.start_s, one.p) for one in located if isinstance(one, EventRecord)]
+    assert len(events) == 4
+    assert events == [(start_s, segments[start_s]) for start_s, _ in events]
+
+
+def test_where_nothing_is_known_an_event_has_no_p_value():
+    site = Run(calibrated=False)
+    site.begin("gate")
+    told = site.streams["gate"].located(
+        [record("gate", 0, 0.9), EventRecord("new", "e", "gate", 0.0, 3.2, 0, 1, 0.9, 0.9)]
+    )
+    assert [one.p for one in told] == [UNSET, UNSET]

@@ -111,6 +111,7 @@ def test_by_keyboard_from_the_wall_to_a_mark(window: Window, standing: Standing)
     press("Enter")
     page.wait_for_selector("#verdict")
     shown = page.url.rpartition("/")[2]
+    page.get_by_text("as high as this in 1 of 400 normal segments").wait_for()
     press("f")
     until(lambda: [mark["event"] for mark in standing.site.marks] == [shown])
     shows(page, "#verdict + .buttons .chosen", "False alarm")
