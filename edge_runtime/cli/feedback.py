@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edge_runtime.site.feedback import Alarm, Proposal
     from edge_runtime.site.place import Site
     from edge_runtime.site.teaching import Teaching
+    from edge_runtime.site.wish import AlarmNow
 
 _SHOWN = 10
 
@@ -42,7 +43,7 @@ _SHOWN = 10
     type=click.Choice(["full", "low_latency"]),
     default="full",
     show_default=True,
-    help="Whose threshold says what an alarm is.",
+    help="Whose threshold says what an alarm is, where none was set on the page.",
 )
 @AS_JSON
 @DEBUG
@@ -50,9 +51,9 @@ def command(**given: Any) -> None:
     """Say which alarms were false and which events were missed; the site's scorer learns from it.
 
     `hh-edge run` with feedback keeps the features of the last days, no pictures. A mark is kept with the features of
-    its segments. --propose refits the scorer to all marks and shows which recent alarms would be gone or new at the
-    same threshold; nothing changes before --accept. A run that is going on uses the new scorer within seconds. The
-    bundle itself is never changed, and --undo leads back.
+    its segments. --propose refits the scorer to all marks and shows which recent alarms would be gone or new, with
+    the thresholds, durations and cooldowns that were set on the page; nothing changes before --accept. A run that is
+    going on uses the new scorer within seconds. The bundle itself is never changed, and --undo leads back.
 
     With the extra [sign] a scorer is signed with this device's key, in the state folder ($STATE_DIRECTORY, else
     ~/.local/state/headhunt-edge), and a run takes no other: give the command as the user and with the state folder of
@@ -77,7 +78,8 @@ def command(**given: Any) -> None:
             "mark an EVENT as false_alarm or missed, or say --list, --unmark, --propose, --accept, --undo"
         )
     site = Site.of(Bundle.open(given["bundle"]), given["site"])
-    teaching = Teaching([site], locator_of=lambda _: str(given["locator"]))
+    alarm_of = _page_alarms(site, given["locator"])
+    teaching = Teaching([site], locator_of=lambda _: str(given["locator"]), alarm_of=alarm_of)
     as_json: bool = given["as_json"]
     if given["undo"]:
         learned = teaching.undo()
@@ -97,6 +99,35 @@ def command(**given: Any) -> None:
         tell(as_json_text({"unmarked": given["unmark"]}) if as_json else f"mark {given['unmark']} is deleted")
     else:
         _propose(teaching, given["accept"], as_json)
+        if not as_json and (
+            cameras := [name for name in _cameras(site) if alarm_of(name).budget_per_day is not None]
+        ):
+            tell(
+                f"with a budget: {', '.join(cameras)}; its threshold is known to the run alone, and the locator's is "
+                "taken here"
+            )
+
+
+def _page_alarms(site: Site, locator: str) -> Callable[[str], AlarmNow]:
+    """What makes an alarm of each camera: what was set on the page, else the locator's threshold.
+
+    What a configuration says is not known here.
+    """
+    from edge_runtime.site.alarms import Alarms
+    from edge_runtime.site.page_alarms import ALARMS
+
+    threshold, step_s = site.manifest.locators.named(locator).threshold, site.manifest.segment.step_s
+    alarms = Alarms(site.folder / ALARMS, calibrated=threshold, step_s=step_s)
+
+    def alarm_of(camera: str) -> AlarmNow:
+        return alarms.begin(camera, lambda _: None, threshold, step_s, site.bundle_id)
+
+    return alarm_of
+
+
+def _cameras(site: Site) -> list[str]:
+    with site.open_store(create=False) as store:
+        return store.cameras()
 
 
 def _mark(teaching: Teaching, given: dict[str, Any], as_json: bool) -> None:

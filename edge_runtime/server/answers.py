@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,7 +11,7 @@ from email.utils import formatdate
 from typing import Any
 
 import msgspec
-from starlette.types import Send
+from starlette.types import Receive, Send
 
 from edge_runtime.server.shapes import Problem
 
@@ -73,16 +74,20 @@ async def send_reply(reply: Reply, send: Send) -> None:
     await send({"type": "http.response.body", "body": reply.content})
 
 
-async def send_file(file: OpenFile, asked: Mapping[str, str], head: bool, read: ReadPart, send: Send) -> None:
-    """Send a file, or the range of it that was asked for, and close it.
+async def send_file(
+    file: OpenFile, asked: Mapping[str, str], head: bool, read: ReadPart, receive: Receive, send: Send
+) -> None:
+    """Send a file, or the range of it that was asked for, and close it; no more of it once nobody listens.
 
     Args:
         file: The file.
         asked: Headers of the request, by lower-case names.
         head: Whether only headers are wanted.
         read: Reads a part.
+        receive: As of ASGI; the whole request has been read.
         send: As of ASGI.
     """
+    gone = asyncio.ensure_future(_disconnected(receive))
     try:
         status = os.fstat(file.descriptor)
         size, tag = status.st_size, f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
@@ -106,7 +111,7 @@ async def send_file(file: OpenFile, asked: Mapping[str, str], head: bool, read: 
         if part:
             headers["content-range"] = f"bytes {at}-{end - 1}/{size}"
         await _start(send, 206 if part else 200, headers)
-        while at < end and not head:
+        while at < end and not head and not gone.done():
             content = await read(file.descriptor, min(_CHUNK, end - at), at)
             if not content:
                 # It was cut short meanwhile: the connection ends without what was promised.
@@ -116,7 +121,13 @@ async def send_file(file: OpenFile, asked: Mapping[str, str], head: bool, read: 
         if head or size == 0:
             await send({"type": "http.response.body", "body": b""})
     finally:
+        gone.cancel()
         os.close(file.descriptor)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _range(text: str | None, size: int) -> tuple[int, int, bool] | None:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge_runtime.server import api_cameras, api_events, api_feedback, api_run, live
 from edge_runtime.server.answers import Reply, send_reply
+from edge_runtime.server.compressed import compressed, compressible, plain, takes_gzip
 from edge_runtime.server.endpoint import Endpoint
 from edge_runtime.server.guards import Careful, Known, OwnHost, Small, headers_of
 from edge_runtime.server.limits import WrongTokens
@@ -114,14 +115,16 @@ class _Static:
     """One file of the page, which is in memory: no path of a request leads to a disk."""
 
     def __init__(self, reply: Reply) -> None:
-        self._reply = reply
+        self._plain = self._compressed = reply
+        if compressible(reply):
+            self._plain, self._compressed = plain(reply), compressed(reply)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tag = self._reply.headers["etag"]
-        if tag in headers_of(scope).get("if-none-match", ""):
-            await send_reply(Reply(b"", "", 304, self._reply.headers), send)
+        asked = headers_of(scope)
+        if self._plain.headers["etag"] in asked.get("if-none-match", ""):
+            await send_reply(Reply(b"", "", 304, self._plain.headers), send)
         else:
-            await send_reply(self._reply, send)
+            await send_reply(self._compressed if takes_gzip(asked) else self._plain, send)
 
 
 def _page() -> dict[str, Reply]:
@@ -144,6 +147,7 @@ def _page() -> dict[str, Reply]:
 
 
 def _reply(content: bytes, suffix: str) -> Reply:
-    tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+    # Weak: the same for both forms.
+    tag = f'W/"{hashlib.sha256(content).hexdigest()[:16]}"'
     # Asked about with every visit: after an upgrade no browser runs half of each version.
     return Reply(content, _TYPES[suffix], headers={"etag": tag, "cache-control": "no-cache"})

@@ -16,6 +16,7 @@ import msgspec.inspect
 from starlette.types import Receive, Scope, Send
 
 from edge_runtime.server.answers import OpenFile, Refused, Reply, json_reply, send_file, send_reply
+from edge_runtime.server.compressed import compressed, compressible, plain, takes_gzip
 from edge_runtime.server.guards import BODY_BYTES, WHO, Who, headers_of
 from edge_runtime.server.operations import Call, Desk, Operation
 from edge_runtime.server.wire import REQUEST_S
@@ -71,9 +72,12 @@ class Endpoint:
         else:
             given = await self._workers.do(operation.answer, call)
         if isinstance(given, OpenFile):
-            await send_file(given, headers, method == "HEAD", self._read, send)
-        else:
-            await send_reply(given if isinstance(given, Reply) else json_reply(given, operation.status), send)
+            await send_file(given, headers, method == "HEAD", self._read, receive, send)
+            return
+        reply = given if isinstance(given, Reply) else json_reply(given, operation.status)
+        if compressible(reply):
+            reply = await self._workers.do(compressed, reply) if takes_gzip(headers) else plain(reply)
+        await send_reply(reply, send)
 
     async def _read(self, descriptor: int, size: int, at: int) -> bytes:
         return await self._workers.do(os.pread, descriptor, size, at)

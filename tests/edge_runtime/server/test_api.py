@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -240,6 +243,68 @@ def test_files_of_events_whole_and_in_parts(server: Served) -> None:
     assert (head.content, head.headers["content-length"]) == (b"", str(size))
     assert server.get(f"/api/events/{server.event}/seen").status == 404
     assert server.get(f"/api/events/{server.events[0]}/clip").status == 404
+
+
+def test_a_clip_whose_reader_has_gone_is_read_no_further(server: Served) -> None:
+    assert server.parts.clips is not None
+    (clip,) = server.parts.clips.rglob("*.mp4")
+    # Takes minutes to read.
+    os.truncate(clip, 10**12)
+
+    def is_open() -> bool:
+        return any(os.path.exists(link) and os.path.samefile(link, clip) for link in Path("/proc/self/fd").iterdir())
+
+    with socket.create_connection(("127.0.0.1", server.port)) as reader:
+        reader.sendall(
+            f"GET /api/events/{server.event}/clip HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: Bearer {server.token}\r\n\r\n".encode()
+        )
+        assert reader.recv(12) == b"HTTP/1.1 200"
+        assert is_open()
+    until = time.monotonic() + 30
+    while is_open():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("gzip, deflate, br", True),
+        ("GZIP;q=0.5", True),
+        ("*", True),
+        ("br, gzip; q=0", False),
+        ("gzip;q=0.000, *", False),
+        ("identity", False),
+        ("", False),
+    ],
+)
+def test_text_is_compressed_for_who_takes_it(server: Served, asked: str, given: bool) -> None:
+    for path in ("/", "/static/app.js", "/api/openapi.json", "/api/events?limit=12"):
+        plain = server.get(path, headers={"Accept-Encoding": "identity"})
+        answer = server.get(path, headers={"Accept-Encoding": asked})
+        assert answer.headers["vary"] == plain.headers["vary"] == "accept-encoding", path
+        assert "content-encoding" not in plain.headers
+        assert answer.headers.get("content-encoding") == ("gzip" if given else None)
+        assert answer.headers["content-length"] == str(len(answer.content))
+        if given:
+            assert len(answer.content) < 0.6 * len(plain.content)
+            assert gzip.decompress(answer.content) == plain.content
+
+
+def test_what_is_short_or_compressed_already_is_left_alone(server: Served) -> None:
+    for path in (f"/api/events/{server.event}/snapshot", f"/api/events/{server.event}/clip", "/healthz"):
+        answer = server.get(path, headers={"Accept-Encoding": "gzip"})
+        assert answer.status == 200
+        assert not {"content-encoding", "vary"} & set(answer.headers)
+
+
+def test_a_page_that_is_known_is_not_sent_again_in_either_form(server: Served) -> None:
+    tag = server.get("/static/app.js").headers["etag"]
+    for encoding in ("gzip", "identity"):
+        again = server.get("/static/app.js", headers={"Accept-Encoding": encoding, "If-None-Match": tag})
+        assert (again.status, again.content) == (304, b"")
+        assert again.headers["vary"] == "accept-encoding"
 
 
 def test_descriptions_and_marks(server: Served) -> None:
