@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,14 +99,8 @@ def command(**given: Any) -> None:
             raise UsageError(f"there is no mark {given['unmark']}; --list shows them")
         tell(as_json_text({"unmarked": given["unmark"]}) if as_json else f"mark {given['unmark']} is deleted")
     else:
-        _propose(teaching, given["accept"], as_json)
-        if not as_json and (
-            cameras := [name for name in _cameras(site) if alarm_of(name).budget_per_day is not None]
-        ):
-            tell(
-                f"with a budget: {', '.join(cameras)}; its threshold is known to the run alone, and the locator's is "
-                "taken here"
-            )
+        budgets = [name for name in _cameras(site) if alarm_of(name).budget_per_day is not None]
+        _propose(teaching, budgets, given["accept"], as_json)
 
 
 def _page_alarms(site: Site, locator: str) -> Callable[[str], AlarmNow]:
@@ -117,10 +112,14 @@ def _page_alarms(site: Site, locator: str) -> Callable[[str], AlarmNow]:
     from edge_runtime.site.page_alarms import ALARMS
 
     threshold, step_s = site.manifest.locators.named(locator).threshold, site.manifest.segment.step_s
-    alarms = Alarms(site.folder / ALARMS, calibrated=threshold, step_s=step_s)
+
+    @functools.cache
+    def alarms() -> Alarms:
+        # Read where something is judged: reading one that is damaged moves it aside.
+        return Alarms(site.folder / ALARMS, calibrated=threshold, step_s=step_s)
 
     def alarm_of(camera: str) -> AlarmNow:
-        return alarms.begin(camera, lambda _: None, threshold, step_s, site.bundle_id)
+        return alarms().begin(camera, lambda _: None, threshold, step_s, site.bundle_id)
 
     return alarm_of
 
@@ -179,11 +178,19 @@ def _list(site: Site, teaching: Teaching, as_json: bool) -> None:
         tell("no events and no marks")
 
 
-def _propose(teaching: Teaching, accept: bool, as_json: bool) -> None:
+def _propose(teaching: Teaching, budgets: Sequence[str], accept: bool, as_json: bool) -> None:
     proposed = teaching.propose()
     number = teaching.accept(proposed.id).number if accept else None
     (proposal,) = proposed.parts
-    tell(as_json_text(proposed_document(proposal, number)) if as_json else proposed_text(proposal, number))
+    if as_json:
+        tell(as_json_text(proposed_document(proposal, number) | {"budgets": list(budgets)}))
+        return
+    tell(proposed_text(proposal, number))
+    if budgets:
+        tell(
+            f"with a budget: {', '.join(budgets)}; its threshold is known to the run alone, and the locator's is "
+            "taken here"
+        )
 
 
 def proposed_document(proposal: Proposal, accepted: int | None) -> dict[str, Any]:

@@ -20,7 +20,8 @@ _VARY = {"vary": "accept-encoding"}
 def compressible(reply: Reply) -> bool:
     """Whether there is text enough. Pictures and clips are compressed already."""
     media = reply.media.partition(";")[0]
-    text = media.startswith("text/") or media.endswith(("json", "+xml"))
+    # Metrics come as the one or the other, as they are asked for.
+    text = media.startswith("text/") or media.endswith(("json", "+xml", "openmetrics-text"))
     return text and len(reply.content) >= _LEAST
 
 

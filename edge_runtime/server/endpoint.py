@@ -75,7 +75,8 @@ class Endpoint:
             await send_file(given, headers, method == "HEAD", self._read, receive, send)
             return
         reply = given if isinstance(given, Reply) else json_reply(given, operation.status)
-        if compressible(reply):
+        # Those that are quick are given where every worker waits for a disk, too.
+        if compressible(reply) and not operation.quick:
             reply = await self._workers.do(compressed, reply) if takes_gzip(headers) else plain(reply)
         await send_reply(reply, send)
 

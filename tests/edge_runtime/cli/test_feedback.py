@@ -75,6 +75,8 @@ def test_a_threshold_of_another_bundle_does_not_hold(site: Site, propose: Run) -
 def test_where_a_budget_was_set_the_locators_threshold_is_taken_and_said(site: Site, propose: Run) -> None:
     before = alarms(propose)
     assert "budget" not in propose()
+    assert json.loads(propose("--json"))["budgets"] == []
     Alarms(site.folder / ALARMS).set("gate", budget_per_day=2.0)
     assert alarms(propose) == before
+    assert json.loads(propose("--json"))["budgets"] == ["gate"]
     assert "with a budget: gate; its threshold is known to the run alone" in propose()

@@ -14,6 +14,8 @@ import pytest
 from served import CLIP, JPEG, NOW, RUN, Served, served, told
 
 from edge_runtime.errors import OutputFailed
+from edge_runtime.server.answers import Reply
+from edge_runtime.server.compressed import compressible
 from edge_runtime.server.state import utc
 from edge_runtime.site.history import PastScore
 from edge_runtime.watch import added
@@ -290,6 +292,13 @@ def test_text_is_compressed_for_who_takes_it(server: Served, asked: str, given: 
         if given:
             assert len(answer.content) < 0.6 * len(plain.content)
             assert gzip.decompress(answer.content) == plain.content
+
+
+def test_metrics_are_compressed_in_either_form() -> None:
+    for media in ("text/plain; version=0.0.4", "application/openmetrics-text; version=1.0.0; charset=utf-8"):
+        assert compressible(Reply(b"x" * 2000, media))
+    assert not compressible(Reply(b"x" * 2000, "video/mp4"))
+    assert not compressible(Reply(b"x" * 1000, "application/json"))
 
 
 def test_what_is_short_or_compressed_already_is_left_alone(server: Served) -> None:
