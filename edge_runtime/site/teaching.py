@@ -256,7 +256,8 @@ class Teaching:
             The new scorer; where several bundles have one, that of the first.
 
         Raises:
-            Conflict: Something else would be proposed by now, or nothing; nothing has changed.
+            Conflict: Something else would be proposed by now, or nothing, or it is in use already; nothing has
+                changed.
             HeadHuntError: As of `propose`, and where it cannot be signed or written.
         """
         found = self._proposed()
@@ -266,7 +267,9 @@ class Teaching:
                 "agree to that"
             )
         # Those whose scorer has learned all of it already keep it.
-        changed = [one for one in found if one[2].changes] or found
+        changed = [one for one in found if one[2].changes]
+        if not changed:
+            raise Conflict("the scorer in use has learned these marks already; there is nothing to agree to")
         accepted = now()
         learned = [site.accept(name, accepted) for site, name, _ in changed]
         return learned[0]

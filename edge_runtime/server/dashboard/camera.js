@@ -105,13 +105,14 @@ export function camera({ root, args, query, signal }) {
 function state(box, one) {
   const what = condition(one);
   const score = one.score && one.state === "online" ? one.score : null;
-  const key = JSON.stringify([what, stateWords(one), one.detail, one.quality, one.open_event, since(one.since), score?.smoothed, score?.p]);
+  const begun = what === "alarm" ? store.recent.get(one.open_event ?? "")?.start ?? null : one.since;
+  const key = JSON.stringify([what, stateWords(one), one.detail, one.quality, one.open_event, since(begun), score?.smoothed, score?.p]);
   if (box.dataset.key === key) return;
   box.dataset.key = key;
   attribute(box, "data-state", what);
   put(
     box,
-    h("p", { class: "state" }, icon(stateIcon(what)), h("strong", {}, what === "alarm" ? "Alarm now" : stateWords(one.detail ? { ...one, reason: null } : one)), one.since && h("span", { class: "muted" }, since(one.since))),
+    h("p", { class: "state" }, icon(stateIcon(what)), h("strong", {}, what === "alarm" ? "Alarm now" : stateWords(one.detail ? { ...one, reason: null } : one)), begun && h("span", { class: "muted" }, since(begun))),
     one.open_event && h("p", {}, link(`#/event/${encodeURIComponent(one.open_event)}`, {}, "Look at the event")),
     one.detail && one.state !== "online" && h("p", {}, sentence(one.detail)),
     badges(one).map((badge, at) => h("p", { class: "quality" }, badge, " ", qualityWords(one.quality.filter((word) => word !== "ok")[at])[1])),

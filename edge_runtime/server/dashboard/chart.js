@@ -17,7 +17,7 @@ const LEFT = 30;
 const BOTTOM = 18;
 const TOP = 6;
 /** Steps up to so many seconds are hardly longer than a segment. */
-const FINE_S = 15;
+const FINE_S = 4;
 /** Seconds between labels of the time axis. */
 const STEPS = [10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
 

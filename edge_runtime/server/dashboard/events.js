@@ -2,7 +2,7 @@
 /** All events of all cameras, newest first, with what can be filtered by and the last day at a glance. */
 import { path } from "./api.js";
 import { button, h, icon, link, put, route, say } from "./dom.js";
-import { feed, fits, loadMore, look, newest, none, renew } from "./feed.js";
+import { feed, fits, loadMore, look, merge, newest, none, renew } from "./feed.js";
 import { keep, setting, shortcut } from "./keys.js";
 import { longList } from "./list.js";
 import { empty, failure } from "./shell.js";
@@ -112,6 +112,22 @@ export async function events({ root, query, signal }) {
     day24.show();
     take(event);
   }, signal);
+  /** What came, and what ended, while something else was looked at. */
+  const catchUp = async () => {
+    const found = await newest(signal).catch(() => []);
+    if (signal.aborted || !found.length) return;
+    const came = merge(found);
+    if (came < 0) return change({ ...feed.wanted });
+    waiting = waiting.filter((one) => !feed.events.some((event) => event.id === one.id));
+    if (!waiting.length) put(pill);
+    const { scrollY: before } = window;
+    const focused = document.activeElement?.closest(".event-row")?.getAttribute("href");
+    refresh(false);
+    // What is read stays where it is.
+    if (before >= 200) scrollTo(0, before + came * high);
+    if (focused) [...list.element.querySelectorAll("a")].find((one) => one.hash === focused)?.focus({ preventScroll: true });
+    return undefined;
+  };
   on("fresh", async () => {
     const found = await newest(signal).catch(() => []);
     // A whole page that is new: there is a hole between it and the list.
@@ -131,6 +147,7 @@ export async function events({ root, query, signal }) {
     refresh(false);
     scrollTo(0, scroll);
     list.set(items, true);
+    catchUp();
     [...list.element.querySelectorAll("a")].find((one) => one.hash === route("event", feed.at))?.focus({ preventScroll: true });
   }
 }

@@ -59,6 +59,19 @@ export function fits(event) {
     (!mark || (event.mark ?? "none") === mark) && (!from || event.start >= from) && (!to || event.start < to);
 }
 
+/**
+ * Take the newest page: renew what is in the list, and put what came meanwhile into its place.
+ *
+ * @param {Event[]} found @returns {number} How many are new; -1 where there is a hole between them and the list.
+ */
+export function merge(found) {
+  const fresh = found.filter((event) => !renew(event));
+  if (fresh.length && fresh.length === found.length && feed.events.length) return -1;
+  feed.events.push(...fresh);
+  feed.events.sort((one, other) => (one.start < other.start ? 1 : one.start > other.start ? -1 : 0));
+  return fresh.length;
+}
+
 /** Take what is known of an event now; false where it is not in the list. @param {Event} event */
 export function renew(event) {
   const at = feed.events.findIndex((one) => one.id === event.id);

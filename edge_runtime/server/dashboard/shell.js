@@ -142,8 +142,13 @@ function speak() {
   say(element("said"), parts.join(". "));
 }
 
-/** Say something that a click has done. @param {string} text */
-export const told = (text) => say(element("said"), text);
+/** Say something that a click has done; for a while it can be read, too. @param {string} text */
+export function told(text) {
+  say(element("said"), text);
+  const box = h("div", { class: "done", "aria-hidden": "true" }, icon("online"), h("p", {}, text));
+  element("toasts").append(box);
+  setTimeout(() => box.remove(), 5000);
+}
 
 /** An error that has no place of its own. @param {any} error */
 export function toast(error) {

@@ -6,7 +6,7 @@ import { NO_FEEDBACK } from "./event.js";
 import { empty, failure, told } from "./shell.js";
 import { cannotAct, store } from "./store.js";
 import { stretches } from "./trial.js";
-import { counted, dayAndTime, duration, markWords, perDay } from "./words.js";
+import { counted, dayAndClock, duration, markWords, perDay, sinceWhen } from "./words.js";
 
 /** @typedef {import("./types.js").Mark} Mark */
 
@@ -41,6 +41,7 @@ export async function teach({ root, signal }) {
 function propose(box, offer, again, feedback) {
   const problem = h("div", {});
   const right = (/** @type {number} */ wrong) => Math.max(0, offer.marks - wrong);
+  const learned = offer.changes === false || (feedback.scorer?.marks === offer.marks && !offer.gone.length && !offer.new.length);
   const use = button("Use it", async () => {
     try {
       await change("POST", "api/feedback/accept", { proposal: offer.proposal });
@@ -49,17 +50,20 @@ function propose(box, offer, again, feedback) {
     } catch (error) {
       put(problem, failure(error, /** @type {any} */ (error).status === 409 ? again : null));
     }
-  }, { kind: "primary", reason: cannotAct() });
+  }, { kind: "primary", reason: cannotAct() ?? (offer.changes === false ? "It is in use already." : null) });
   const days = offer.days >= 1.5 ? `${perDay(offer.days)} days` : duration(offer.days * 86400);
   put(
     box,
     h("h2", { id: "would" }, "What would change"),
     h("p", { class: "big" }, `${counted(offer.gone_in_all ?? offer.gone.length, "alarm")} fewer, ${offer.new_in_all ?? offer.new.length} new`, h("small", {}, `of the last ${days}; ${counted(offer.kept, "alarm stays", "alarms stay")}`)),
-    (offer.changes === false || (feedback.scorer?.marks === offer.marks && !offer.gone.length && !offer.new.length)) && h("p", {}, "The scorer in use has learned these marks already."),
-    h("div", { class: "meters" },
-      meter("Right about your marks now", right(offer.wrong_before), offer.marks),
-      meter("With the new scorer, about marks it had not seen", right(offer.wrong_left_out), offer.marks)),
-    h("p", { class: "muted small" }, `Every mark was left out once and judged by a scorer that knew only the others. ${counted(offer.marks, "mark")}, ${counted(offer.false_alarms, "false alarm")} among them.`),
+    h("p", { class: "muted small" }, "As if the scorer in use, and the new one, had judged all of that time."),
+    learned && h("p", {}, "The scorer in use has learned these marks already."),
+    offer.marks > 1 ? [
+      h("div", { class: "meters" },
+        meter("Right about your marks: the bundle’s own scorer", right(offer.wrong_before), offer.marks),
+        meter("A new scorer, about marks it had not seen", right(offer.wrong_left_out), offer.marks)),
+      h("p", { class: "muted small" }, `Every mark was left out once and judged by a scorer that knew only the others. ${counted(offer.marks, "mark")}, ${counted(offer.false_alarms, "false alarm")} among them.`),
+    ] : h("p", { class: "muted small" }, "From one mark it cannot be told how a new scorer judges what it has not seen. A second one of the same kind tells."),
     stretches("These would be gone", offer.gone, true),
     stretches("These would be new", offer.new, true),
     problem,
@@ -87,7 +91,7 @@ function inUse(box, feedback, again) {
     }
   }, { icon: "undo", reason: cannotAct() ?? (feedback.can_undo ? null : "There is nothing to go back to.") });
   put(box, h("h2", { id: "in-use" }, "In use now"),
-    h("p", {}, scorer ? `Scorer ${scorer.number} of this site, since ${dayAndTime(scorer.accepted)}, from ${counted(scorer.marks, "mark")}.` : "The bundle’s own scorer."),
+    h("p", {}, scorer ? `Scorer ${scorer.number} of this site, since ${sinceWhen(scorer.accepted)}, from ${counted(scorer.marks, "mark")}.` : "The bundle’s own scorer."),
     problem, h("div", { class: "buttons" }, undo));
 }
 
@@ -95,7 +99,7 @@ function inUse(box, feedback, again) {
 function list(box, all, again) {
   const problem = h("div", {});
   const row = (/** @type {Mark} */ mark) => {
-    const words = [h("b", {}, mark.camera), h("span", {}, dayAndTime(mark.start)), h("span", { class: "muted" }, duration((Date.parse(mark.end) - Date.parse(mark.start)) / 1000))];
+    const words = [h("b", {}, mark.camera), h("span", {}, dayAndClock(mark.start)), h("span", { class: "muted" }, duration((Date.parse(mark.end) - Date.parse(mark.start)) / 1000))];
     const label = mark.verdict === "missed" && !mark.event ? "Missed" : markWords(mark.verdict);
     return h("li", { class: "mark-row" }, h("span", { class: `mark ${mark.verdict}` }, label),
       mark.event ? link(route("event", mark.event), {}, words) : link(route("camera", mark.camera), {}, words),
@@ -107,7 +111,7 @@ function list(box, all, again) {
         } catch (error) {
           put(problem, failure(error));
         }
-      }, { icon: "close", kind: "quiet", label: `Take back: ${label}, ${mark.camera}, ${dayAndTime(mark.start)}`, reason: cannotAct() }));
+      }, { icon: "close", kind: "quiet", label: `Take back: ${label}, ${mark.camera}, ${dayAndClock(mark.start)}`, reason: cannotAct() }));
   };
   put(box, h("h2", { id: "marks" }, `Your marks${all.length ? `: ${all.length}` : ""}`), problem,
     all.length ? h("ul", { class: "marks" }, all.map(row)) : h("p", { class: "muted" }, "None yet."));

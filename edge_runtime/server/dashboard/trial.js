@@ -4,7 +4,7 @@ import { change, get, path, withQuery } from "./api.js";
 import { attribute, button, h, link, put, refuse, route, say } from "./dom.js";
 import { failure, told } from "./shell.js";
 import { cannotAct, lineOf, on, store, takeCamera } from "./store.js";
-import { about, counted, dayAndTime, perDay, scored, thresholdBy } from "./words.js";
+import { about, counted, dayAndClock, perDay, scored, thresholdBy } from "./words.js";
 
 const REST_MS = 120;
 const LISTED = 40;
@@ -20,7 +20,7 @@ const NEEDED = 10000;
 export function trial(name, signal, tried, set) {
   const alarm = () => /** @type {import("./types.js").Camera} */ (store.cameras.get(name)).alarm;
   const first = alarm();
-  const slider = h("input", { type: "range", id: "threshold", min: "0.01", max: "0.99", step: "0.005", value: first.threshold });
+  const slider = h("input", { type: "range", id: "threshold", min: "0.01", max: "0.99", step: "0.01", value: first.threshold });
   const value = h("output", { for: "threshold", class: "trial-value" });
   const duration = h("input", { type: "number", id: "min-duration", min: "0", max: "3600", step: "1", value: first.min_duration, inputmode: "decimal" });
   const cooldown = h("input", { type: "number", id: "cooldown", min: "0", max: "86400", step: "1", value: first.cooldown, inputmode: "decimal" });
@@ -47,7 +47,7 @@ export function trial(name, signal, tried, set) {
   const wanted = () => ({ ...(byBudget ? { budget_per_day: Number(budget.value) } : { threshold: Number(slider.value) }), min_duration: Number(duration.value), cooldown: Number(cooldown.value) });
   const same = () => {
     const holding = alarm();
-    return (byBudget ? holding.budget_per_day === Number(budget.value) : holding.budget_per_day === null && Math.abs(holding.threshold - Number(slider.value)) < 0.003) &&
+    return (byBudget ? holding.budget_per_day === Number(budget.value) : holding.budget_per_day === null && Math.abs(holding.threshold - Number(slider.value)) < 0.0051) &&
       holding.min_duration === Number(duration.value) && holding.cooldown === Number(cooldown.value);
   };
 
@@ -147,7 +147,13 @@ function outcome(found, threshold, same) {
   const unit = found.days < 1 ? "alarms" : "alarms a day";
   if (found.days * 86400 < 60) return h("p", { class: "muted" }, "No scores are remembered yet. Come back in some minutes to try a threshold against them.");
   if (same) return h("p", { class: "big" }, `${now} ${unit}`, h("small", {}, `in the last ${days}${found.days < 1 ? "" : `, ${counted(found.now.alarms, "alarm")} in all`}. Move the slider to try another threshold.`));
-  return h("p", { class: "big" }, `At ${scored(threshold)}: ${then} ${unit} instead of ${now}`, h("small", {}, `by the scores of the last ${days}: ${found.then.alarms} instead of ${found.now.alarms}`));
+  return h("p", { class: "big" }, `At ${scored(threshold)}: ${then} ${unit} instead of ${now}`, h("small", {}, `by the scores of the last ${days}${found.days < 1 ? "" : `: ${found.then.alarms} instead of ${found.now.alarms}`}`));
+}
+
+/** The event that was told of an alarm, as far as it is known here. @param {import("./types.js").Stretch} one */
+function toldOf(one) {
+  const there = [...store.recent.values()].find((event) => event.camera === one.camera && event.start < one.end && event.end > one.start);
+  return there?.id ?? null;
 }
 
 /**
@@ -158,8 +164,9 @@ function outcome(found, threshold, same) {
 export function stretches(heading, all, open) {
   if (!all.length) return null;
   const line = (/** @type {import("./types.js").Stretch} */ one) => {
-    const words = [one.camera && h("b", {}, one.camera), h("span", {}, dayAndTime(one.start)), h("span", { class: "peak-small" }, scored(one.peak))];
-    return h("li", {}, one.event ? link(route("event", one.event), {}, words) : h("span", {}, words));
+    const words = [one.camera && h("b", {}, one.camera), h("span", {}, dayAndClock(one.start)), h("span", { class: "peak-small" }, scored(one.peak))];
+    const event = one.event ?? toldOf(one);
+    return h("li", {}, event ? link(route("event", event), {}, words) : h("span", {}, words));
   };
   return h("details", { class: "fold", open: open && all.length <= 12 }, h("summary", {}, `${heading}: ${all.length === 200 ? "200 or more" : all.length}`),
     h("ul", { class: "stretches" }, all.slice(0, LISTED).map(line)), all.length > LISTED && h("p", { class: "muted small" }, `and ${all.length - LISTED} more`));

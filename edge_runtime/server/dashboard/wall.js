@@ -3,10 +3,11 @@
 import { change } from "./api.js";
 import { attribute, button, h, icon, link, put, roving, route, say } from "./dom.js";
 import { keep, setting, sheet, shortcut } from "./keys.js";
+import { linkState } from "./live.js";
 import { empty, failure, told } from "./shell.js";
 import { alarmsToday, cannotAct, on, store, takeCamera } from "./store.js";
 import { badges, stateIcon, tile, togglePause } from "./tile.js";
-import { condition, counted, isDown, scored, sentence, since, stateWords } from "./words.js";
+import { clock, condition, counted, isDown, scored, sentence, since, stateWords } from "./words.js";
 
 /** @typedef {import("./types.js").Camera} Camera */
 
@@ -88,6 +89,7 @@ export function wall({ root, signal }) {
   };
   on("recent", counts, signal);
   on("event", counts, signal);
+  on("link", sum, signal);
   const timer = setInterval(sum, 10000);
   signal.addEventListener("abort", () => clearInterval(timer));
   shortcut("/", "Find a camera", () => bar.focus(), signal);
@@ -120,7 +122,8 @@ function summarise(box) {
   const paused = all.filter((camera) => camera.paused).length;
   const count = [...alarmsToday().values()].reduce((sum, one) => sum + one, 0);
   const watched = all.filter((camera) => camera.state === "online" && !camera.paused).length;
-  const line = all.length ? [
+  const lost = linkState.state === "lost";
+  const line = lost && all.length ? `No connection; as it was at ${clock(linkState.since)}` : all.length ? [
     watched === all.length ? `All ${counted(all.length, "camera is", "cameras are")} watched`.replace("All 1 ", "The one ") : `${watched} of ${counted(all.length, "camera is", "cameras are")} watched`,
     alarms.length ? counted(alarms.length, "alarm now", "alarms now") : "no alarm now",
     counted(count, "alarm today", "alarms today"),
@@ -134,7 +137,7 @@ function summarise(box) {
   const within = box.contains(document.activeElement) ? document.activeElement?.getAttribute("href") : null;
   put(
     box,
-    h("h2", { id: "now", class: `now ${down.length ? "bad" : alarms.length ? "hot" : "good"}` }, icon(down.length ? "offline" : alarms.length ? "alarm" : "online"), h("span", {}, line)),
+    h("h2", { id: "now", class: `now ${lost || down.length ? "bad" : alarms.length ? "hot" : "good"}` }, icon(lost || down.length ? "offline" : alarms.length ? "alarm" : "online"), h("span", {}, line)),
     rows.length > 0 && h("ul", { class: "matters" }, rows.slice(0, FEW)),
     rows.length > FEW && more(rows.slice(FEW)),
   );

@@ -43,6 +43,12 @@ export function day(time) {
 /** `Today 14:03`. @param {string|number} time */
 export const dayAndTime = (time) => `${day(time)} ${minute(time)}`;
 
+/** `Today 14:03:20`, for what may come several times a minute. @param {string|number} time */
+export const dayAndClock = (time) => `${day(time)} ${clock(time)}`;
+
+/** `14:03 today` or `Mon, 12 Jan 14:03`. @param {string|number} time */
+export const sinceWhen = (time) => (day(time) === "Today" ? `${minute(time)} today` : dayAndTime(time));
+
 /** `Mon 12`. @param {number} time */
 export const weekday = (time) => `${WEEKDAY.format(time)} ${new Date(time).getDate()}`;
 
@@ -75,7 +81,7 @@ export const ago = (time) => (now() - new Date(time).getTime()) / 1000;
 /** `12 min (since 14:03)`. @param {string|null} time */
 export function since(time) {
   if (!time) return "";
-  const when = ago(time) > 72000 ? dayAndTime(time) : minute(time);
+  const when = ago(time) > 72000 ? sinceWhen(time) : minute(time);
   return `for ${about(ago(time))}, since ${when}`;
 }
 

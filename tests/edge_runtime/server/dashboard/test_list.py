@@ -47,6 +47,48 @@ def test_new_events_do_not_push_away_what_is_read(window: Window, standing: Stan
     shows(page, f'a[href$="{second["id"]}"] .event-long', re.compile(r"\d s"))
 
 
+def test_what_came_and_ended_while_something_else_was_looked_at_is_in_the_list(
+    window: Window, standing: Standing
+) -> None:
+    first = standing.begin_event(SOUTH)
+    window.go("#/events")
+    page = window.page
+    shows(page, f'a[href$="{first["id"]}"] .event-long', "now")
+    page.evaluate("location.hash = '#/teach'")
+    shows(page, "h1", "Teach")
+    standing.end_event(first)
+    second = standing.begin_event("Kasse")
+    standing.end_event(second)
+    third = standing.begin_event(SOUTH)
+    page.evaluate("location.hash = '#/events'")
+    page.locator(f'a[href$="{third["id"]}"]').wait_for()
+    shows(page, f'a[href$="{first["id"]}"] .event-long', re.compile(r"\d s"))
+    hrefs = page.evaluate("() => [...document.querySelectorAll('.event-row')].map(one => one.hash)")
+    assert [one.rpartition("/")[2] for one in hrefs[:3]] == [third["id"], second["id"], first["id"]]
+    assert len(hrefs) == len(set(hrefs))
+
+
+def test_where_more_than_a_page_came_meanwhile_the_list_begins_anew(window: Window, standing: Standing) -> None:
+    window.go("#/events")
+    page = window.page
+    page.wait_for_selector(".event-row")
+    page.evaluate("location.hash = '#/teach'")
+    shows(page, "h1", "Teach")
+    for _ in range(110):
+        newest = standing.begin_event(SOUTH)
+        standing.end_event(newest)
+    page.evaluate("location.hash = '#/events'")
+    page.locator(f'a[href$="{newest["id"]}"]').wait_for()
+    wanted = [event["id"] for event in standing.site.events]
+    page.wait_for_function(
+        """() => { scrollTo(0, document.body.scrollHeight)
+            return document.querySelector(".long-foot").textContent === "That is all." }"""
+    )
+    drawn(page)
+    shown = page.evaluate("() => [...document.querySelectorAll('.event-row')].map(one => one.hash)")
+    assert [one.rpartition("/")[2] for one in shown] == wanted[-len(shown) :]
+
+
 def test_another_filter_asks_once(window: Window, standing: Standing) -> None:
     window.go("#/events")
     page = window.page

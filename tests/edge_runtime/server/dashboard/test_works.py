@@ -42,6 +42,15 @@ def test_the_wall_says_what_is_down_and_comes_alive(window: Window, standing: St
     page.wait_for_function("() => !document.querySelector('.matter.hot')")
 
 
+def test_a_camera_that_alarms_says_since_when_it_does(window: Window, standing: Standing) -> None:
+    name = next(iter(standing.site.cameras))
+    window.go(f"#/camera/{name}")
+    page = window.page
+    shows(page, ".link", "Live")
+    standing.begin_event(name)
+    shows(page, ".camera-state .state", re.compile(r"Alarm now\s*for \d+ s, since"))
+
+
 def test_many_alarms_at_once_are_few_announcements(window: Window, standing: Standing) -> None:
     window.go()
     page = window.page
@@ -197,6 +206,7 @@ def test_a_lost_connection_is_told_and_caught_up(browser: Browser) -> None:
         own.closing = True
         shows(page, ".band", "No connection to the edge since")
         shows(page, ".link", "No connection")
+        shows(page, "#now", "No connection; as it was at")
         # What happens meanwhile is not told by the stream.
         own.site.cameras["Kasse"].update(state="offline", reason="timeout", detail="It does not answer.")
         own.begin_event(SOUTH)
@@ -258,6 +268,10 @@ def test_marks_teach_and_one_step_back(window: Window, standing: Standing) -> No
     page = window.page
     window.go("#/teach")
     shows(page, ".empty", "Nothing to learn yet")
+    standing.site.mark(standing.site.events[0], "false_alarm")
+    window.go("#/teach")
+    shows(page, "main", "From one mark it cannot be told")
+    assert page.locator(".meter").count() == 0
     for event in standing.site.events[:4]:
         standing.site.mark(event, "false_alarm")
     window.go("#/teach")
@@ -270,7 +284,8 @@ def test_marks_teach_and_one_step_back(window: Window, standing: Standing) -> No
     page.get_by_role("button", name="Try again").click()
     shows(page, "#marks", "Your marks: 5")
     page.get_by_role("button", name="Use it").click()
-    shows(page, "#in-use + p", "Scorer 1 of this site")
+    shows(page, "#in-use + p", re.compile(r"Scorer 1 of this site, since \d\d:\d\d today"))
+    shows(page, ".toasts", "The new scorer is in use within seconds.")
     page.get_by_role("button", name="One step back").click()
     shows(page, "#in-use + p", "own scorer")
     page.get_by_role("button", name=re.compile("Take back: Was real")).click()
