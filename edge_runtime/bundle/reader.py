@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterable
@@ -74,6 +75,8 @@ class Bundle:
         root = Path(path)
         if not os.path.isdir(root):  # Path.is_dir raises where a parent may not be entered
             raise BundleRefused(f"{shown_path(root)}: no such folder; a bundle is a folder with a {MANIFEST}")
+        if not os.path.lexists(root / MANIFEST):
+            raise BundleRefused(f"{shown_path(root)}: {MANIFEST} is missing, so this is no bundle; {_inside(root)}")
         data, _, signed_by = read_signed(root, trusted_keys)
         manifest = parse_checked(data, root)
         _check_listing(root, manifest.files)
@@ -181,6 +184,14 @@ def parse_checked(data: bytes, root: Path) -> Manifest:
     manifest = read_manifest(data, f"{printable(root.name)}/{MANIFEST}")
     check_sizes(manifest)
     return manifest
+
+
+def _inside(root: Path) -> str:
+    """What to do about a folder that is no bundle: one that holds bundles is easily given instead."""
+    with contextlib.suppress(OSError):
+        if found := sorted(path.parent.name for path in root.glob(f"*/{MANIFEST}")):
+            return f"give the bundle in it, as {shown_path(root / found[0])}"
+    return "give the folder that holds it, or copy the bundle again"
 
 
 def _check_listing(root: Path, files: list[FileEntry]) -> None:

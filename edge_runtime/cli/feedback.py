@@ -220,16 +220,28 @@ def proposed_document(proposal: Proposal, accepted: int | None) -> dict[str, Any
     }
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _duration(days: float) -> str:
+    minutes = days * 24 * 60
+    if minutes < 90:
+        return f"{minutes:.0f} minutes"
+    return f"{minutes / 60:.0f} hours" if minutes < 48 * 60 else f"{days:.1f} days"
+
+
 def proposed_text(proposal: Proposal, accepted: int | None) -> str:
     """A proposal for people. `accepted`: as of `proposed_document`."""
     from edge_runtime.site.forget import shown_time
 
     segments = len(proposal.fit.before)
     lines = [
-        f"{proposal.marks} marks ({proposal.false_alarms} false alarms), {segments} segments",
+        f"{_counted(proposal.marks, 'mark')} ({_counted(proposal.false_alarms, 'false alarm')}), "
+        f"{_counted(segments, 'segment')}",
         f"wrong at the threshold: {proposal.wrong_before} of {segments} by the bundle's scorer, "
         f"{proposal.wrong_left_out} by one that did not see their mark",
-        f"alarms in the last {proposal.days:.1f} days: {len(proposal.kept) + len(proposal.gone)} now, "
+        f"alarms in the last {_duration(proposal.days)}: {len(proposal.kept) + len(proposal.gone)} now, "
         f"{len(proposal.kept) + len(proposal.new)} then; {len(proposal.gone)} would be gone, {len(proposal.new)} new",
     ]
     for word, alarms in (("gone", proposal.gone), ("new", proposal.new)):

@@ -115,7 +115,7 @@ def listen(settings: HttpSettings) -> Listening:
         bound.close()
         raise OutputFailed(
             f"http: cannot listen on {settings.listen} ({error.strerror or error}); "
-            "another program may have that port: choose another with --http HOST:PORT"
+            "another run or program may have that port: end it, or choose another with --http HOST:PORT"
         ) from error
     certificate = None
     if settings.tls_cert is not None and settings.tls_key is not None:

@@ -341,7 +341,11 @@ class Store:
             segments = [one for one in self.segments(camera, start, end) if _mostly_in(one, start, end)]
             if not segments:
                 known = self.cameras()
-                advice = "its retention is over" if camera in known else f"cameras are {', '.join(known) or 'none'}"
+                advice = (
+                    "the run had not begun, or its retention is over"
+                    if camera in known
+                    else f"cameras are {', '.join(known) or 'none'}"
+                )
                 raise Conflict(f"camera {printable(camera)}: no features of that time are kept; {advice}")
             if len(segments) > SEGMENTS_A_MARK:
                 places = np.linspace(0, len(segments) - 1, SEGMENTS_A_MARK).round().astype(int)

@@ -244,7 +244,10 @@ class TestPlaces:
         refused(tmp_path / "nowhere", "nowhere", "no such folder")
 
     def test_an_empty_folder(self, tmp_path):
-        refused(tmp_path, "manifest.json", "is missing")
+        refused(tmp_path, tmp_path.name, "manifest.json", "is missing", "copy the bundle again")
+
+    def test_the_folder_that_holds_it(self, copy):
+        refused(copy.parent, "manifest.json", "is missing", f"give the bundle in it, as {copy}")
 
     def test_a_file(self, copy):
         refused(copy / "manifest.json", "manifest.json", "no such folder")

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli import cli
-from edge_runtime.errors import OutputFailed, UsageError
+from edge_runtime.errors import Conflict, OutputFailed, UsageError
 from edge_runtime.outputs.shelf import Shelf, event_files
 from edge_runtime.site.forget import forget, parse_time, shown_time
 from edge_runtime.site.history import HISTORY, History, PastEvent, PastScore, ToldEvent
@@ -140,10 +140,12 @@ def test_the_commands_say_what_they_did(site: Site, bundle: Bundle, tmp_path: Pa
     )
     stretch = ["--camera", "gate", "--from", "2026-01-31T12:16:40Z", "--to", "2026-01-31T12:16:43Z"]
     assert "mark 2: missed" in said("feedback", *stretch, "--", "-", "missed")
-    assert "2 marks (1 false alarms), 2 segments" in said("feedback", "--propose")
+    assert "2 marks (1 false alarm), 2 segments" in said("feedback", "--propose")
     assert "the site's scorer 1 is used from now on" in said("feedback", "--accept")
+    with pytest.raises(Conflict, match="learned these marks already"):
+        said("feedback", "--accept")
+    assert "the bundle's own scorer is used" in said("feedback", "--undo")
     assert '"accepted": 2' in said("feedback", "--accept", "--json")
-    assert "the site's scorer 1 is used" in said("feedback", "--undo")
     assert "the bundle's own scorer is used" in said("feedback", "--undo")
     assert "mark 2 is deleted" in said("feedback", "--unmark", "2")
     span = ["--from", "2026-01-31T00:00Z", "--to", "2026-02-01T00:00Z", "--clips", str(clips)]
