@@ -15,6 +15,8 @@ from offline.cli import cli
 from offline.data.dataset import read_dataset
 
 
+# A machine that does other work takes minutes for it.
+@pytest.mark.timeout(1200)
 def test_the_whole_story(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "demo"
     arguments = ["demo", str(folder), "--videos", "8", "--seed", "1", "--quiet"]
