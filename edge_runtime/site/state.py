@@ -108,11 +108,10 @@ def pack(bundle_id: str, camera: str, scores_of: str, parts: Mapping[str, Mappin
         scores_of: What gave the scores: scorer and locator.
         parts: Arrays by part and name.
     """
-    header = {"version": VERSION, "bundle_id": bundle_id, "camera": camera, "scores_of": scores_of}
-    arrays: dict[str, NDArray[Any]] = {
-        _HEADER: np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-        **{f"{part}.{name}": array for part, of_part in parts.items() for name, array in of_part.items()},
-    }
+    arrays = {f"{part}.{name}": array for part, of_part in parts.items() for name, array in of_part.items()}
+    header: dict[str, object] = {"version": VERSION, "bundle_id": bundle_id, "camera": camera, "scores_of": scores_of}
+    header["arrays"] = sorted(arrays)
+    arrays[_HEADER] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     return content.getvalue()
@@ -151,6 +150,7 @@ def read(path: Path, bundle_id: str, camera: str, scores_of: str) -> Parts:
             _check_sizes(archive.zip)
             header = parse_object(archive[_HEADER].tobytes())
             arrays = {name: archive[name] for name in archive.files if name != _HEADER}
+            _check_whole(header, arrays)
     except OSError as error:
         log.warning(
             "%s: %s: cannot be read (%s); what is usual at the site is learned anew",
@@ -196,6 +196,13 @@ def _content(path: Path) -> bytes | None:
     if len(content) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES} bytes")
     return content
+
+
+def _check_whole(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    # Each array has a checksum; but where the archive's directory is damaged, one may be missing. Earlier versions did
+    # not say which there are.
+    if header.get("arrays", sorted(arrays)) != sorted(arrays):
+        raise ValueError("not all of its arrays are there")
 
 
 def _check_sizes(archive: zipfile.ZipFile) -> None:

@@ -126,5 +126,5 @@ def test_a_refused_bundle_is_one_line_and_exit_code_3(edge, tmp_path, clip_path)
     done = run(edge, "hh-edge", "run", "--bundle", str(tmp_path), "--camera", str(clip_path))
     assert done.returncode == 3
     assert done.stdout == ""
-    assert "manifest.json: is missing" in done.stderr.strip().splitlines()[-1]
+    assert "manifest.json is missing" in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr
