@@ -199,8 +199,8 @@ def _content(path: Path) -> bytes | None:
 
 
 def _check_whole(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    # Each array has a checksum; but where the archive's directory is damaged, one may be missing. Earlier versions did
-    # not say which there are.
+    # Each array has a checksum; but where the archive's directory is damaged, one may be missing. Earlier versions
+    # did not say which there are.
     if header.get("arrays", sorted(arrays)) != sorted(arrays):
         raise ValueError("not all of its arrays are there")
 
