@@ -52,25 +52,34 @@ class RealEvents:
         if looked == self._looked and not self._waiting:
             return
         marks = {_key(mark): mark for mark in store.marks() if mark.verdict == "missed"}
-        known, self._known, self._looked = self._known, marks, looked
-        if known is None:
-            return
-        for key in known.keys() - marks.keys():
+        if self._known is None:
+            self._known = marks
+        for key in self._known.keys() - marks.keys():
             # One that was not taken out yet is not put back.
-            if self._waiting.pop(key, None) is None:
-                self._tell(store, known[key], back=True)
-        self._waiting |= {key: marks[key] for key in marks.keys() - known.keys()}
+            if key not in self._waiting:
+                self._tell(store, self._known[key], back=True)
+            self._waiting.pop(key, None)
+            del self._known[key]
+        self._waiting |= {key: marks[key] for key in marks.keys() - self._known.keys()}
+        self._known |= marks
         for key, mark in list(self._waiting.items()):
-            event = None if mark.event is None else store.event(mark.event)
-            if event is None or time.time() - event.end > _SETTLED_S:
+            if mark.event is None or time.time() - _end_of(store, mark) > _SETTLED_S:
+                self._tell(store, mark)
                 del self._waiting[key]
-                self._tell(store, mark, end=None if event is None else event.end)
+        # Last: what could not be read is looked at again.
+        self._looked = looked
 
-    def _tell(self, store: Store, mark: Mark, end: float | None = None, *, back: bool = False) -> None:
-        end = mark.end if end is None else end
-        peak = _smoothed_peak(store, mark.camera, mark.start, end, self._locator_of(mark.camera))
+    def _tell(self, store: Store, mark: Mark, *, back: bool = False) -> None:
+        locator = self._locator_of(mark.camera)
+        peak = _smoothed_peak(store, mark.camera, mark.start, _end_of(store, mark), locator)
         if peak is not None:
             self._discount(mark.camera, peak, time.time() - mark.start, back=back)
+
+
+def _end_of(store: Store, mark: Mark) -> float:
+    """When it ended: an event that was marked while it was open has gone on."""
+    event = None if mark.event is None else store.event(mark.event)
+    return mark.end if event is None else event.end
 
 
 def _key(mark: Mark) -> _Key:

@@ -7,7 +7,7 @@ import { neighbours, renew } from "./feed.js";
 import { sheet, shortcut } from "./keys.js";
 import { empty, failure, setTitle, told } from "./shell.js";
 import { cannotAct, on, store, takeEvent } from "./store.js";
-import { clock, dayAndTime, duration, markWords, rarity, scored, whole } from "./words.js";
+import { clock, dayAndClock, dayAndTime, duration, markWords, rarity, scored, whole } from "./words.js";
 
 /** @typedef {import("./types.js").Event} Event */
 
@@ -104,7 +104,7 @@ function heading(box, one) {
     ["Peak", scored(one.peak), one.p ? rarity(one.p) : ""], ["Mean", scored(one.mean), ""],
     [one.state === "open" ? "So far" : "Length", duration(one.seconds), one.end && one.state === "ended" ? `until ${clock(one.end)}` : ""],
   ];
-  const when = h("time", { datetime: one.start, title: whole(one.start) }, `${dayAndTime(one.start)}:${clock(one.start).slice(-2)}`);
+  const when = h("time", { datetime: one.start, title: whole(one.start) }, dayAndClock(one.start));
   const facts = h("dl", { class: "facts" }, rows.map(([name, value, more]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, more && h("small", {}, more)))),
     one.state === "open" && h("div", {}, h("dt", {}, "State"), h("dd", { class: "hot" }, "Going on")));
   if (box.childElementCount) {

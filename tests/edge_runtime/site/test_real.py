@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from pathlib import Path
 
@@ -160,3 +161,45 @@ def test_a_store_that_was_opened_again_is_looked_at(
     with Store(other.path, ID, calibration()) as again:
         real.look(again)
     assert len(discounts.told) == 1
+
+
+def test_what_could_not_be_read_is_taken_by_the_next_look(
+    store: Store, other: Store, real: RealEvents, discounts: Discounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    other.mark_event("e", "missed", 1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "scores", busy)
+        with pytest.raises(sqlite3.OperationalError):
+            real.look(store)
+    real.look(store)
+    other.unmark_event("e")
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "scores", busy)
+        with pytest.raises(sqlite3.OperationalError):
+            real.look(store)
+    real.look(store)
+    assert [back for _, _, back in discounts.told] == [False, True]
+
+
+def test_one_that_went_on_is_put_back_as_it_was_taken_out(
+    store: Store,
+    other: Store,
+    real: RealEvents,
+    discounts: Discounts,
+    monkeypatch: pytest.MonkeyPatch,
+    begun_s: float,
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: begun_s + 8 * STEP_S)
+    other.remember([], [KnownEvent("e", "gate", begun_s + 3 * STEP_S, begun_s + 4 * STEP_S, 0.9)])
+    other.mark_event("e", "missed", 1.0)
+    real.look(store)
+    other.remember([], [KnownEvent("e", "gate", begun_s + 3 * STEP_S, begun_s + 6 * STEP_S, 0.95)])
+    monkeypatch.setattr(time, "time", lambda: begun_s + 1000)
+    real.look(store)
+    other.unmark_event("e")
+    real.look(store)
+    assert [back for _, _, back in discounts.told] == [False, True]
+    assert discounts.told[0][0] == discounts.told[1][0]
