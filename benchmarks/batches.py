@@ -22,7 +22,7 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.stream.segments import Segment
 from edge_runtime.watch.scoring import Waiting, score_together
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 
 
 @click.command()

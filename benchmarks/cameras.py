@@ -26,7 +26,7 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.video.file import VideoFile
 from edge_runtime.watch.files import run_through
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 from offline.scenes.truth import BgrImage
 from offline.scenes.video import Encoding, FootageLoop, write_mp4
 

@@ -31,7 +31,7 @@ from edge_runtime.detector import Detector, Stream
 from edge_runtime.outputs.jsonlines import JsonLines
 from edge_runtime.stream.pixels import PixelSpec, prepare
 from edge_runtime.stream.segments import Clock, Encode
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 
 T = TypeVar("T")
 Pictures = list[NDArray[np.uint8]]

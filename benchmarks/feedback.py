@@ -27,7 +27,7 @@ from edge_runtime.inference.engines import fitted_on, open_engine
 from edge_runtime.site.feedback import Rule, alarms
 from edge_runtime.site.scorer import SiteScorer, refit
 from edge_runtime.stream.locator import LocatorSpec
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import read_dataset

@@ -1,4 +1,4 @@
-"""A model by name: a Hugging Face id, a local folder, or `reference`."""
+"""A model by name: a Hugging Face id, a local folder, or a built-in model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from models.files import read_json
 from models.precision import check_dtype, choose_dtype
 from models.prompts import PROMPTS
 from models.reference import reference_checkpoint
-from models.reference.architecture import LICENCE
+from models.reference.architecture import LICENCE, SHAPES
 from models.transformers_mllm import Checkpoint, TransformersMllm
 from models.weights import Weights, weight_files
 
-REFERENCE = "reference"
 _WHAT_MATTERS = (".json", ".safetensors", ".jinja", ".model", ".txt")
 _CARD = "README.md"
 
@@ -42,7 +41,7 @@ def load(
     needed; here they are only checked, a piece at a time.
 
     Args:
-        name: A Hugging Face id, a folder in that format, or `reference`.
+        name: A Hugging Face id, a folder in that format, `reference` or `reference-large`.
         device: `auto`, `cpu` or `cuda`.
         dtype: What the model computes in: `float32`, `bfloat16`, `float16`, or `auto` for the checkpoint's own where
             the device multiplies it, else float32.
@@ -73,11 +72,11 @@ def load(
         content = fingerprint(folder, count)
         count(total)
         source = SourceModel(
-            name=shown if shown == REFERENCE or not os.path.isabs(shown) else folder.name,
+            name=shown if shown in SHAPES or not os.path.isabs(shown) else folder.name,
             # A hub snapshot's folder is named by its commit.
             revision=folder.name if folder.parent.name == "snapshots" else f"sha256:{content[:16]}",
             architecture=(config.get("architectures") or [type(model).__name__])[0],
-            licence=LICENCE if shown == REFERENCE else _licence(folder),
+            licence=LICENCE if shown in SHAPES else _licence(folder),
         )
         mllm = adapter(Checkpoint(folder, model, weights, tokenizer, source, content, system_message))
         mllm.to(device)
@@ -110,8 +109,8 @@ def locate(name: str) -> tuple[Path, str]:
     Raises:
         CheckpointError: There is no such folder, and the hub does not have it or cannot be reached.
     """
-    if name == REFERENCE:
-        return reference_checkpoint(), REFERENCE
+    if name in SHAPES:
+        return reference_checkpoint(name), name
     folder = Path(name)
     # An empty name is the working folder to Path, and a forgotten variable to a shell.
     if name and folder.is_dir():

@@ -31,7 +31,7 @@ from benchmarks.faults.disk import Disk
 from benchmarks.faults.site import Comparison, key
 from benchmarks.faults.takers import Receiver, hooks
 from benchmarks.measuring import machine
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 
 _FRAMES = 8
 _LIMIT_S = 120.0

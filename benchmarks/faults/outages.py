@@ -29,7 +29,7 @@ from benchmarks.faults.configured import Record
 from benchmarks.faults.site import OUTPUTS, Comparison, Site, key, lasting
 from benchmarks.faults.takers import Broker, Receiver
 from benchmarks.measuring import machine
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 
 _DRAIN_S = 180.0
 

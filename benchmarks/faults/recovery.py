@@ -31,7 +31,7 @@ from benchmarks.faults.names import NameServer, missing
 from benchmarks.faults.watching import Watching
 from benchmarks.measuring import machine
 from edge_runtime.bundle.reader import Bundle
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 
 
 @dataclass(frozen=True, slots=True)

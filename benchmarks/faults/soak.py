@@ -27,7 +27,7 @@ from benchmarks.commanding import BUNDLE, PATH, WORK
 from benchmarks.faults.configured import Edge, Settings
 from benchmarks.faults.soaking import KINDS, LASTS_S, Sample, Samples, Soak
 from benchmarks.measuring import machine
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 
 _MOST_GROWTH = 0.05
 _PAGE: Settings = {

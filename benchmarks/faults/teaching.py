@@ -35,7 +35,7 @@ from benchmarks.faults.disk import Disk, mountable
 from benchmarks.faults.taught import CAMERAS, STEP_S, site_of
 from benchmarks.measuring import machine
 from edge_runtime.bundle.reader import Bundle
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 
 _HOUR_S = 3600.0
 _LIMIT_S = 120.0

@@ -27,7 +27,7 @@ from benchmarks.faults.watching import Record
 from benchmarks.live.scale import Counting
 from benchmarks.live.served import LoopServer, hanging, loop
 from benchmarks.measuring import machine
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 
 _SIZE, _FPS, _LOOP_S = (640, 360), 5, 40
 _GOAL_S = 5.0

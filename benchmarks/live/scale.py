@@ -34,7 +34,7 @@ from benchmarks.live.spent import PARTS, between, read_samples, seconds_of_proce
 from benchmarks.measuring import machine
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 
 _SIZE, _FPS, _LOOP_S = (1280, 720), 25, 40
 _READY_S = 120.0

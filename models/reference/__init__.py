@@ -1,4 +1,4 @@
-"""The embedded reference model: the checkpoint that `--model reference` loads.
+"""The built-in models: the checkpoints that `--model reference` and `--model reference-large` load.
 
 Where no trained weights are shipped beside this file, a seeded, untrained checkpoint of the same architecture
 is written to the user's cache folder. It is a real checkpoint that the ordinary loader loads, but it has
@@ -13,35 +13,42 @@ import tempfile
 from pathlib import Path
 
 from edge_runtime._version import __version__
+from models.reference.architecture import REFERENCE, REFERENCE_LARGE, SHAPES
 
-_SHIPPED = Path(__file__).parent / "checkpoint"
+_HERE = Path(__file__).parent
+_SHIPPED = {REFERENCE: _HERE / "checkpoint", REFERENCE_LARGE: _HERE / "checkpoint_large"}
 _SEED = 0
 
 
-def is_trained() -> bool:
-    """Whether trained weights are shipped with this installation."""
-    return (_SHIPPED / "model.safetensors").is_file()
+def is_trained(name: str = REFERENCE) -> bool:
+    """Whether trained weights of a built-in model are shipped with this installation."""
+    return (_SHIPPED[name] / "model.safetensors").is_file()
 
 
-def reference_checkpoint() -> Path:
-    """Find the folder of the reference checkpoint; an untrained one is made on first use."""
-    if is_trained():
-        return _SHIPPED
+def reference_checkpoint(name: str = REFERENCE) -> Path:
+    """Find the folder of a built-in model's checkpoint; an untrained one is made on first use.
+
+    Args:
+        name: One of SHAPES.
+    """
+    if is_trained(name):
+        return _SHIPPED[name]
     home = os.environ.get("XDG_CACHE_HOME")
     cache = (Path(home) if home else Path.home() / ".cache") / "headhunt-vad"
-    folder = cache / f"reference-untrained-{__version__}-{_SEED}"
+    folder = cache / f"{name}-untrained-{__version__}-{_SEED}"
     if not (folder / "config.json").is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        _write_beside(folder)
+        _write_beside(folder, name)
     return folder
 
 
-def write_untrained(folder: Path, seed: int = _SEED) -> None:
-    """Write a seeded, untrained checkpoint of the reference architecture.
+def write_untrained(folder: Path, seed: int = _SEED, name: str = REFERENCE) -> None:
+    """Write a seeded, untrained checkpoint with the architecture of a built-in model.
 
     Args:
         folder: An existing folder.
         seed: Equal seeds give equal weights.
+        name: One of SHAPES.
     """
     import torch
     from transformers import InternVLForConditionalGeneration
@@ -51,6 +58,7 @@ def write_untrained(folder: Path, seed: int = _SEED) -> None:
 
     tokenizer = build_tokenizer([])
     config = build_config(
+        SHAPES[name],
         vocabulary=len(tokenizer),
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         pad_token_id=tokenizer.pad_token_id,
@@ -61,8 +69,8 @@ def write_untrained(folder: Path, seed: int = _SEED) -> None:
         model = InternVLForConditionalGeneration(config)
         # transformers' small initial weights make every head an average over all tokens; larger ones let
         # heads differ, which is what there is to see in a network that has learned nothing.
-        for name, parameter in model.named_parameters():
-            if parameter.ndim == 2 and "embed_tokens" not in name:
+        for part, parameter in model.named_parameters():
+            if parameter.ndim == 2 and "embed_tokens" not in part:
                 torch.nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
         torch.nn.init.normal_(model.model.vision_tower.embeddings.position_embeddings, std=0.2)
     transformers_logging.disable_progress_bar()
@@ -71,11 +79,11 @@ def write_untrained(folder: Path, seed: int = _SEED) -> None:
     write_preprocessor(folder)
 
 
-def _write_beside(folder: Path) -> None:
+def _write_beside(folder: Path, name: str) -> None:
     """Build in a temporary folder and rename: another process may be doing the same."""
     work = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
     try:
-        write_untrained(work)
+        write_untrained(work, name=name)
         try:
             work.replace(folder)
         except OSError:

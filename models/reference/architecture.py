@@ -1,18 +1,45 @@
-"""The reference model's shape and tokenizer: a small InternVL checkpoint in plain Hugging Face format.
+"""The shapes and the tokenizer of the built-in models: small InternVL checkpoints in plain Hugging Face format.
 
-A vision tower of 4 layers on 96 x 96 pixels gives 16 tokens a frame to a decoder of 6 layers with 6 heads in 2
-key/value groups.
+A vision tower of 4 layers on 96 x 96 pixels gives 16 tokens a frame to a decoder, which is what the models differ in.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from models.prompts import PROMPTS
 
 LICENCE = "apache-2.0"
+
+REFERENCE: Final = "reference"
+REFERENCE_LARGE: Final = "reference-large"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The decoder of a built-in model; all of them are as wide, 192, with an MLP of 512.
+
+    Attributes:
+        layers: L.
+        heads: H, heads a layer.
+        groups: Heads of keys and values a layer, each shared by H / groups heads.
+        head_width: d.
+    """
+
+    layers: int
+    heads: int
+    groups: int
+    head_width: int = 32
+
+
+SHAPES: Final = {
+    REFERENCE: Shape(layers=6, heads=6, groups=2),
+    REFERENCE_LARGE: Shape(layers=10, heads=12, groups=4),
+}
+"""The built-in models by the name that `--model` takes."""
 
 # 8 x 8 patches cost the same at any picture size; at 96 pixels arms can be told from bodies.
 SIZE, PATCH = 96, 12
@@ -69,10 +96,11 @@ def build_tokenizer(texts: list[str]) -> Any:
     return tokenizer
 
 
-def build_config(vocabulary: int, image_token_id: int, pad_token_id: int, eos_token_id: int) -> Any:
-    """Build the InternVLConfig of the reference model.
+def build_config(shape: Shape, vocabulary: int, image_token_id: int, pad_token_id: int, eos_token_id: int) -> Any:
+    """Build the InternVLConfig of a built-in model.
 
     Args:
+        shape: Its decoder.
         vocabulary: Number of tokens.
         image_token_id: The token that stands for every visual token.
         pad_token_id: The token that fills up.
@@ -95,9 +123,10 @@ def build_config(vocabulary: int, image_token_id: int, pad_token_id: int, eos_to
         vocab_size=vocabulary,
         hidden_size=192,
         intermediate_size=512,
-        num_hidden_layers=6,
-        num_attention_heads=6,
-        num_key_value_heads=2,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.groups,
+        head_dim=shape.head_width,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         pad_token_id=pad_token_id,

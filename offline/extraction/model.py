@@ -9,9 +9,10 @@ from pathlib import Path
 from edge_runtime.files import format_bytes
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
-from models.loading import REFERENCE, load
+from models.loading import load
 from models.precision import dtype_name
 from models.reference import is_trained
+from models.reference.architecture import SHAPES
 from models.sweep import GIB, Demand, plan_sweep
 from offline.console import Console, Progress
 from offline.data.dataset import Dataset
@@ -56,9 +57,9 @@ def load_model(name: str, use: ModelUse, console: Console) -> Mllm:
         CheckpointError: The model cannot be used.
         UsageError: The device is not there, or lacks the number format.
     """
-    if name == REFERENCE and not is_trained():
+    if name in SHAPES and not is_trained(name):
         console.say(
-            "note: the built-in reference model is untrained here; what is hunted in it proves the plumbing only"
+            f"note: the built-in model {name} is untrained here; what is hunted in it proves the plumbing only"
         )
     with ExitStack() as stack:
         bar: list[Progress] = []

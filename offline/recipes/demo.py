@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import HeadHuntError
-from models.loading import REFERENCE
+from models.reference.architecture import REFERENCE
 from offline.console import Console
 from offline.data.dataset import Video, read_dataset
 from offline.evaluation.table import evaluation_text

@@ -1,4 +1,4 @@
-"""Train the reference model with one command: `python -m offline.reference_training WORK`.
+"""Train a built-in model with one command: `python -m offline.reference_training WORK`.
 
 Renders the pool, trains stage after stage, measures on held-out scenes, writes the checkpoint. Whatever is done is
 not done again: started anew after a stop, it goes on where it was. Under torchrun the workers share each step.
@@ -15,10 +15,14 @@ from pathlib import Path
 import click
 
 from edge_runtime.errors import HeadHuntError
+from models.reference.architecture import REFERENCE, SHAPES
 
 
 @click.command()
 @click.argument("work", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--model", default=REFERENCE, show_default=True, type=click.Choice(sorted(SHAPES)), help="What to train."
+)
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the checkpoint.")
 @click.option("--threads", default=2, show_default=True, help="Threads of torch, and processes that render.")
 @click.option("--measure-every", default=500, show_default=True, help="Steps between measurements.")
@@ -27,8 +31,10 @@ from edge_runtime.errors import HeadHuntError
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="data.csv of generated scenes with calibration and test split: hunt on it, too, at every measurement.",
 )
-def main(work: Path, output: Path | None, threads: int, measure_every: int, benchmark: Path | None) -> None:
-    """Train the reference model in the folder WORK (about 9 GB, two hours on two idle cores).
+def main(
+    work: Path, model: str, output: Path | None, threads: int, measure_every: int, benchmark: Path | None
+) -> None:
+    """Train a built-in model in the folder WORK (about 9 GB, two hours on two idle cores).
 
     Example: python -m offline.reference_training /var/tmp/reference --output models/reference/checkpoint
     """
@@ -39,7 +45,7 @@ def main(work: Path, output: Path | None, threads: int, measure_every: int, benc
     from offline.reference_training.checkpoint import write_checkpoint
     from offline.reference_training.measure import cut_videos, describe_accuracy, few_shot, table
     from offline.reference_training.pool import write_pool
-    from offline.reference_training.training import POOL, SHIPPED, Trainer
+    from offline.reference_training.training import POOL, RECIPES, Trainer
 
     if "WORLD_SIZE" in os.environ:
         distributed.init_process_group("gloo")
@@ -50,7 +56,7 @@ def main(work: Path, output: Path | None, threads: int, measure_every: int, benc
             click.echo(f"{time.strftime('%H:%M:%S')}  {text}")
 
     torch.set_num_threads(threads)
-    recipe = SHIPPED
+    recipe = RECIPES[model]
     if first:
         say(f"pool: {recipe.shards} shards")
         write_pool(work / POOL, recipe.shards, pairs=recipe.pairs, processes=threads)

@@ -6,22 +6,37 @@ part of the model something to learn before the answers do.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from models.reference.architecture import build_config
+from models.reference.architecture import REFERENCE, REFERENCE_LARGE, SHAPES, build_config
 from offline.reference_training.attention import register
 from offline.reference_training.batches import CLIP_NAMES, IGNORED, Batch
 from offline.reference_training.clips import CELL_NAMES
 
-CELL_LAYERS: Final = (3, 6)
-"""Decoder layers after which visual tokens are read: with frames before them, they can tell motion."""
 
-CLIP_LAYERS: Final = (3, 4, 5, 6)
-"""Decoder layers after which the last prompt position is read."""
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """Where the throw-away layers of a model read.
+
+    Attributes:
+        cells: Decoder layers after which visual tokens are read: with frames before them, they can tell motion.
+        clips: Decoder layers after which the last prompt position is read.
+    """
+
+    cells: tuple[int, ...]
+    clips: tuple[int, ...]
+
+
+READ: Final = {
+    REFERENCE: Readers(cells=(3, 6), clips=(3, 4, 5, 6)),
+    REFERENCE_LARGE: Readers(cells=(5, 10), clips=(4, 6, 8, 10)),
+}
+"""By the name of the model."""
 
 CELL_WEIGHT: Final = 0.5
 CLIP_WEIGHT: Final = 0.5
@@ -33,19 +48,21 @@ class Trainee(nn.Module):
 
     Args:
         tokenizer: For the size of the vocabulary, and the ids of special tokens.
+        name: The model's, one of SHAPES.
 
     Attributes:
         model: The InternVL model, which is what is shipped.
         still: Reads visual tokens as the vision tower gives them, before the decoder.
-        cells: Read visual tokens after the decoder layers CELL_LAYERS.
-        clips: Read the last prompt position after the decoder layers CLIP_LAYERS.
+        cells: Read visual tokens after decoder layers, as READ has it.
+        clips: Read the last prompt position after decoder layers, as READ has it.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, name: str = REFERENCE) -> None:
         from transformers import InternVLForConditionalGeneration
 
         super().__init__()
         config = build_config(
+            SHAPES[name],
             vocabulary=len(tokenizer),
             image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
             pad_token_id=tokenizer.pad_token_id,
@@ -56,9 +73,10 @@ class Trainee(nn.Module):
         self.model.model.vision_tower.config._attn_implementation = "eager"
         _initialise(self.model)
         width = config.text_config.hidden_size
+        self.read = READ[name]
         self.still = nn.Linear(width, len(CELL_NAMES))
-        self.cells = nn.ModuleList(_reader(width, len(CELL_NAMES)) for _ in CELL_LAYERS)
-        self.clips = nn.ModuleList(_reader(width, len(CLIP_NAMES)) for _ in CLIP_LAYERS)
+        self.cells = nn.ModuleList(_reader(width, len(CELL_NAMES)) for _ in self.read.cells)
+        self.clips = nn.ModuleList(_reader(width, len(CLIP_NAMES)) for _ in self.read.clips)
         self.register_buffer("cell_weight", torch.ones(len(CELL_NAMES)))
         self.register_buffer("clip_weight", torch.ones(len(CLIP_NAMES)))
 
@@ -107,12 +125,12 @@ class Trainee(nn.Module):
         rows, last = batch.asked.T
         cell_losses, clip_losses = [], []
         for number, hidden in enumerate(states, start=1):
-            if number in CELL_LAYERS:
+            if number in self.read.cells:
                 seen = hidden[is_visual].reshape(*batch.cells.shape[:3], -1)
-                reader = self.cells[CELL_LAYERS.index(number)]
+                reader = self.cells[self.read.cells.index(number)]
                 cell_losses.append(self._multi_label(reader(seen.float()), batch.cells, self.cell_weight))
-            if number in CLIP_LAYERS:
-                reader = self.clips[CLIP_LAYERS.index(number)]
+            if number in self.read.clips:
+                reader = self.clips[self.read.clips.index(number)]
                 clip_losses.append(
                     self._multi_label(reader(hidden[rows, last].float()), batch.shown, self.clip_weight)
                 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_runtime.bundle.manifest import Manifest
-from models.loading import REFERENCE
 from models.reference import is_trained
+from models.reference.architecture import SHAPES
 
 
 def title_of(manifest: Path) -> str:
@@ -22,12 +22,13 @@ def bundle_notes(manifest: Manifest, *, judged_on_test: bool) -> tuple[str, ...]
         judged_on_test: Whether the report holds figures of videos that chose nothing.
     """
     notes = []
-    if manifest.source_model.name == REFERENCE:
+    model = manifest.source_model.name
+    if model in SHAPES:
         notes.append(
-            "The model is the built-in reference model, which is small and was trained on generated scenes only: "
+            f"The model is the built-in model {model}, which is small and was trained on generated scenes only: "
             "good for trying everything out, not for real cameras."
-            if is_trained()
-            else "The model is the built-in reference model without training: the figures prove the plumbing only."
+            if is_trained(model)
+            else f"The model is the built-in model {model} without training: the figures prove the plumbing only."
         )
     if not manifest.locators.full.calibrated:
         notes.append("The locator is not calibrated: there were no validation videos with times of both kinds.")

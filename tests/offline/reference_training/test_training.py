@@ -13,16 +13,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import seeing
+from transformers import InternVLForConditionalGeneration
 
 from edge_runtime.errors import UsageError
 from models.loading import load
 from models.prompts import PROMPTS
-from models.reference.architecture import build_tokenizer
+from models.reference import reference_checkpoint
+from models.reference.architecture import REFERENCE, REFERENCE_LARGE, build_tokenizer
 from offline.reference_training.attention import attend
 from offline.reference_training.batches import IGNORED, Packer
 from offline.reference_training.checkpoint import write_checkpoint
 from offline.reference_training.clips import CELL_NAMES, ClipPool
+from offline.reference_training.growing import grow
 from offline.reference_training.measure import judge
+from offline.reference_training.network import Trainee
 from offline.reference_training.pool import (
     CLIPS_A_PAIR,
     FIRST_SEED,
@@ -307,3 +311,42 @@ def test_a_checkpoint_is_small_half_precision_and_gives_finite_features(pool_fol
     assert 2e6 <= sum(parameter.numel() for parameter in trainer.net.model.parameters()) <= 8e6
     pictures = trainer.pool.clip(0).pictures[None]
     assert np.isfinite(mllm.head_features(iter(np.asarray(pictures)), PROMPTS, seeing(pictures.shape[1]))).all()
+
+
+# --- a larger model that begins as a smaller one ---
+@pytest.fixture(scope="module")
+def grown() -> Trainee:
+    tokenizer = build_tokenizer(all_texts())
+    net = Trainee(tokenizer, REFERENCE_LARGE)
+    grow(REFERENCE, net.model, tokenizer)
+    for part in (net.model.model.language_model, net.model.model.vision_tower):
+        part.config._attn_implementation = "sdpa"
+    return net
+
+
+def test_a_grown_model_answers_as_the_smaller_one(grown: Trainee) -> None:
+    small = InternVLForConditionalGeneration.from_pretrained(reference_checkpoint(REFERENCE), dtype=torch.float32)
+    context = small.config.image_token_id
+    ids, pixels = torch.tensor([[9, 5, *[context] * 16, 40, 21, 33]]), torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        expected, given = (model(input_ids=ids, pixel_values=pixels).logits for model in (small, grown.model))
+    torch.testing.assert_close(given, expected)
+
+
+def test_what_is_new_in_a_grown_model_can_learn_and_is_not_alike(grown: Trainee) -> None:
+    # 84 of 120 heads are new; no two of a layer begin with the same queries.
+    for layer in grown.model.model.language_model.layers:
+        queries = layer.self_attn.q_proj.weight.reshape(12, 32, -1).flatten(1)
+        assert len(torch.unique(queries, dim=0)) == 12
+    context = grown.model.config.image_token_id
+    ids = torch.tensor([[9, 5, *[context] * 16, 40, 21, 33]])
+    grown.model(input_ids=ids, pixel_values=torch.randn(1, 3, 96, 96)).logits.square().mean().backward()
+    for layer in grown.model.model.language_model.layers:
+        new = layer.self_attn.o_proj.weight.grad[:, 6 * 32 :]
+        assert (new.abs().amax(0) > 0).all()
+
+
+def test_growing_from_other_words_is_refused() -> None:
+    tokenizer = build_tokenizer(["zebra"])
+    with pytest.raises(UsageError, match="other words"):
+        grow(REFERENCE, Trainee(tokenizer, REFERENCE_LARGE).model, tokenizer)
