@@ -126,7 +126,7 @@ _GROWN: Final = Recipe(
     # Sight, words and half of the heads of six layers are the first model's, and answer as it did before the first
     # step: this is the time that the other 84 heads take, not a training from nothing.
     stages=(
-        TrainingStage("clips", steps=2400, batch=16, rate=1e-3, warmup=100, decay=1800, muon=True, seeing_share=1.0),
+        TrainingStage("clips", steps=2000, batch=16, rate=1e-3, warmup=100, decay=1500, muon=True, seeing_share=1.0),
     ),
     model=REFERENCE_LARGE,
     grown_from=REFERENCE,
