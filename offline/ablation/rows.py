@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
 
+from edge_runtime.errors import FeatureError
 from models.heads import HeadRef
 from offline.arrays import BoolArray, Float64Array, Floating
+from offline.calibration.log_odds import HeadModel, fit_log_odds
 from offline.calibration.scorer import REGULARISATION, fit_scorer
 from offline.extraction.features import FeatureSet, read_heads
 from offline.hunting.depth import ProbabilityModel
@@ -198,6 +201,27 @@ def _further(rows: _Rows, found: Hunt) -> list[Method]:
             pick="best",
             probes={f"layer {layer}": rows.probe(found.prompt, rows.layer(layer)) for layer in range(found.layers)},
         ),
+        *_by_log_odds(rows, found),
+    ]
+
+
+def _by_log_odds(rows: _Rows, found: Hunt) -> list[Method]:
+    """What each head says by itself, weighed: of the experts, and of all heads that the same depth would run."""
+    reached = [HeadRef(layer, head) for layer in range(found.depth + 1) for head in range(found.heads)]
+    models: dict[HeadModel, str] = {"logistic": "logistic regression", "gaussian": "two Gaussians, one covariance"}
+    return [
+        rows.log_odds(
+            f"{name} by log-odds{'' if kind == 'logistic' else ', Gaussian'}",
+            heads,
+            kind,
+            f"{what}; each head's own log-odds by {model}, weighed out of fold (a fold holds whole videos), "
+            "folded into one linear layer",
+        )
+        for name, heads, what in (
+            (f"the {len(found.experts)} experts", list(found.experts), "the same heads"),
+            ("soft weights", reached, f"the {len(reached)} heads of layers 0 to {found.depth}"),
+        )
+        for kind, model in models.items()
     ]
 
 
@@ -217,6 +241,15 @@ class _Rows:
 
     def layer(self, layer: int) -> list[HeadRef]:
         return [HeadRef(layer, head) for head in range(self._found.heads)]
+
+    def log_odds(self, name: str, heads: Sequence[HeadRef], kind: HeadModel, how: str) -> Method:
+        """Make the row of heads that are weighed by what each says, or say why there is none."""
+        fit = partial(fit_log_odds, videos=self._calibration.videos, head_dim=self._found.head_dim, kind=kind)
+        try:
+            probe = self.probe(self._found.prompt, heads, lambda read, labels, seed: fit(read, labels, seed=seed))
+        except FeatureError as error:
+            return Method(name, "further", how, reason=str(error))
+        return Method(name, "further", how, probes={kind: probe})
 
     def random(self, prompt: str, count: int, draws: int) -> dict[str, Probe]:
         rng = np.random.default_rng(self._seed)
