@@ -54,7 +54,7 @@ def test_scores_are_those_of_scikit_learns_pipeline() -> None:
             wanted = plain.predict_proba(judged.features.reshape(-1, 2 * WIDTH)[:, columns])[:, 1]
         scores = [score for _, _, score in found[row].segments]
         np.testing.assert_allclose(np.array(scores, dtype=np.float64), wanted, atol=1e-7)
-        assert [(start, end) for start, end, _ in found[row].segments] == judged.spans.tolist()
+        assert [[start, end] for start, end, _ in found[row].segments] == judged.spans.tolist()
 
 
 def test_steps_of_segments_that_overlap_get_the_mean_of_all_that_cover_them() -> None:
