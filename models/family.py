@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -176,6 +176,21 @@ class Mllm(ABC):
         Returns:
             float32 (U, M, layers, H, d_h): what each head feeds into its layer's output projection at the last
             position.
+        """
+
+    @abstractmethod
+    def segment_tokens(
+        self, units: Iterable[NDArray[np.uint8]], progress: Callable[[int, int], None] | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Visual tokens as the decoder is given them, before any of its layers.
+
+        Args:
+            units: The sampled frames of each unit, uint8 (F, H, W, 3) RGB, F whole groups. As many as `sweep` says go
+                through the vision tower together.
+            progress: Told how many steps are done, and how many there are.
+
+        Yields:
+            float32 (n·T, D·(1 + additions)) of each unit, n = F / g.
         """
 
     @abstractmethod

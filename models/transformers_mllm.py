@@ -247,6 +247,16 @@ class TransformersMllm(Mllm):
         return features
 
     @torch.inference_mode()
+    def segment_tokens(
+        self, units: Iterable[NDArray[np.uint8]], progress: Callable[[int, int], None] | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Visual tokens before the decoder; see Mllm."""
+        entered = ({"0": self._grouped(frames)} for frames in units)
+        for state in run_stages(entered, self._vision_stages(), self.weights, self.sweep, progress):
+            tokens: NDArray[np.float32] = state["0"].flatten(0, 1).to("cpu", torch.float32).numpy()
+            yield tokens
+
+    @torch.inference_mode()
     def first_token_logits(
         self, frames: NDArray[np.uint8], prompts: Sequence[Prompt], segment: SegmentSpec
     ) -> NDArray[np.float32]:
@@ -372,12 +382,15 @@ class TransformersMllm(Mllm):
             return Stage(layer, run)
 
         stages = [
-            *(Stage(stage, _in_pieces(stage)) for stage in self.vision.stages),
+            *self._vision_stages(),
             Stage(nn.Identity(), lambda _unit, state: sequences.enter(state["0"])),
             *(layer_stage(number, layer) for number, layer in enumerate(self.decoder.layers[:layers])),
         ]
         entered = ({"0": self._grouped(frames)} for frames in units)
         return run_stages(entered, stages, self.weights, self.sweep, progress)
+
+    def _vision_stages(self) -> list[Stage]:
+        return [Stage(stage, _in_pieces(stage)) for stage in self.vision.stages]
 
     def _grouped(self, frames: NDArray[np.uint8]) -> Tensor:
         """uint8 (F, H, W, 3) to (n, g, H, W, 3). torch warns of memory that nobody may write to: copied only then."""

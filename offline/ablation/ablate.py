@@ -23,17 +23,21 @@ from offline.ablation.peers import (
     segment_scores,
     textual_method,
     textual_scores,
+    token_rows,
 )
-from offline.ablation.result import Ablation
+from offline.ablation.result import Ablation, Row
 from offline.ablation.rows import FULL, Method, head_methods
 from offline.ablation.textual import Speaker, TextualAnswer
+from offline.calibration.visual import TokenScorers
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores
 from offline.data.units import UnitChoice, choose_units
+from offline.evaluation.bootstrap import Interval
 from offline.evaluation.figures import class_of
 from offline.evaluation.trivial import Measuring, measure_baselines
+from offline.evaluation.verdict import TOKENS_ALONE, Rival, language_verdict
 from offline.evaluation.yardsticks import Series
 from offline.extraction.extract import AllHeads, Extracted, Extraction, Extractor, extract
 from offline.extraction.features import FeatureSet
@@ -46,6 +50,7 @@ from offline.extraction.model import (
     load_model,
     segment_spec,
 )
+from offline.extraction.visual import ModelTokens
 from offline.hunting.hunt import Hunt, Selection, hunt
 
 BOOTSTRAP_DRAWS = 1000
@@ -134,6 +139,7 @@ def ablate(options: AblateOptions, console: Console) -> Ablation:
         judged = list(dataset.split(options.split))
 
         rows = [(method, scores[method.name]) for method in methods]
+        rows += work.tokens(calibration, readable)
         rows.append(work.textual(readable))
         rows += work.baselines(dataset.split("calibration"), validation, judged)
         rows += ceiling_rows((*validation, *judged), scores[FULL][FULL])
@@ -149,7 +155,7 @@ def ablate(options: AblateOptions, console: Console) -> Ablation:
         run=_run(options, mllm, found, features, validation, judged),
         unseen=options.unseen,
         rows=tuple(results),
-        notes=_notes(options, validation, judged),
+        notes=(*_notes(options, validation, judged), *_verdict(results)),
     )
 
 
@@ -193,6 +199,20 @@ class _Work:
                 for name, probe in method.probes.items():
                     scores[method.name][name][one.video.name] = segment_scores(one, probe.probabilities(one.features))
         return {row: dict(candidates) for row, candidates in scores.items()}, readable
+
+    def tokens(
+        self, calibration: Sequence[Extracted], videos: Sequence[Video]
+    ) -> list[tuple[Method, dict[str, Series]]]:
+        """Make the rows of the visual tokens alone, fitted on the same units of the calibration videos."""
+        extractor = ModelTokens(self._mllm)
+        units = {one.video.name: one.unit for one in calibration}
+        with self._console.bar("Visual tokens alone, calibration", "video") as progress:
+            known = extract(
+                [one.video for one in calibration], units, replace(self._extraction, extractor=extractor), progress
+            )
+        scorers = TokenScorers.fit(known, self._options.seed)
+        found = self._one_by_one(extractor, videos, "Visual tokens alone")
+        return token_rows([scorers.scores_of(one) for one in found])
 
     def textual(self, videos: Sequence[Video]) -> tuple[Method, dict[str, Series]]:
         """Make the row of the model's own words, or say why there is none."""
@@ -311,6 +331,22 @@ def _run(
             "untimed": [video.name for video in judged if not video.timed],
         },
     }
+
+
+def _verdict(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What the language model adds to the visual tokens: one sentence, or none where that is undefined."""
+    of = {row.name: row for row in rows}
+    rivals = {}
+    for name in TOKENS_ALONE:
+        auc, difference = of[name].auc, of[name].difference
+        minus = None
+        if difference is not None and difference.low is not None and difference.high is not None:
+            # A row's difference is itself minus the full method.
+            minus = Interval(-difference.high, -difference.low, BOOTSTRAP_DRAWS)
+        rivals[name] = Rival(None if auc is None else auc.value, minus)
+    full = of[FULL].auc
+    sentence = language_verdict(None if full is None else full.value, rivals)
+    return () if sentence is None else (sentence,)
 
 
 def _notes(options: AblateOptions, validation: Sequence[Video], judged: Sequence[Video]) -> tuple[str, ...]:

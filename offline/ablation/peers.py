@@ -6,7 +6,7 @@ threshold them like any others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from offline.data.dataset import Video
 from offline.data.scores import VideoScores
 from offline.evaluation.baselines import FEW_SHOT, MEASURES
 from offline.evaluation.trivial import Baselines
+from offline.evaluation.verdict import TOKENS_ALONE
 from offline.evaluation.yardsticks import CEILINGS, Series, perfect
 from offline.extraction.extract import Extracted
 
@@ -50,6 +51,18 @@ def textual_scores(answers: Sequence[Extracted], prompts: Sequence[str]) -> dict
 def segment_scores(one: Extracted, values: Iterable[float]) -> VideoScores:
     """Take one value per unit as the video's scores. The units are segments: every frame in exactly one."""
     return VideoScores.of_segments(one.video.name, one.frames, one.spans, values)
+
+
+def token_rows(scored: Sequence[Mapping[str, VideoScores]]) -> list[tuple[Method, dict[str, Series]]]:
+    """Make the rows of the visual tokens alone.
+
+    Args:
+        scored: Scores of every validation and judged video by row, from `offline.calibration.visual`.
+    """
+    return [
+        (Method(name, "further", how), {name: {one[name].name: one[name] for one in scored}})
+        for name, how in TOKENS_ALONE.items()
+    ]
 
 
 def baseline_rows(validation: Sequence[Video], baselines: Baselines) -> list[tuple[Method, dict[str, Series]]]:

@@ -77,6 +77,13 @@ SKIP = click.option(
     is_flag=True,
     help="Report videos that cannot be read and leave them out, instead of failing.",
 )
+VISUAL = click.option(
+    "--visual/--no-visual",
+    default=True,
+    show_default=True,
+    help="Among the baselines, a scorer on the visual tokens alone: what the language model adds to them. The "
+    "bundle's vision graph runs over the calibration split for that, and once more over what is judged.",
+)
 UNIT = click.option(
     "--calibration-unit",
     "unit",

@@ -144,11 +144,12 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Give everything as JSON takes it: no NaN, None where undefined.
 
-        `baselines` and `ceilings` are None where they were not measured, `remarks` says what is not there and why.
+        `baselines` and `ceilings` are None where they were not measured, `remarks` says what is not there and why,
+        `verdict` what the language model adds to its visual tokens, where that was measured.
         """
         content = asdict(replace(self, beside=None))
         del content["beside"]
-        beside: dict[str, Any] = {"baselines": None, "ceilings": None, "remarks": []}
+        beside: dict[str, Any] = {"baselines": None, "ceilings": None, "remarks": [], "verdict": None}
         content |= beside if self.beside is None else self.beside.to_dict()
         for name, series in self.series.items():
             for point, figures in series.events.items():

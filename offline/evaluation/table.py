@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from offline.evaluation.bootstrap import Interval
 from offline.evaluation.figures import Evaluation, EventFigures, SeriesFigures
 from offline.evaluation.metrics import F1Point
+from offline.evaluation.verdict import TOKENS_ALONE
 from offline.evaluation.yardsticks import CEILINGS, Yardstick
 
 UNDEFINED = "undefined"
@@ -88,7 +89,9 @@ def _beside(evaluation: Evaluation) -> list[str]:
         if len(rows) > 1:
             lines += ([""] if lines else []) + aligned(rows)
     lines += [f"{name}: {CEILINGS[name]}" for name in beside.ceilings]
-    return lines + list(beside.remarks)
+    lines += [f"{name}: {how}" for name, how in TOKENS_ALONE.items() if name in beside.baselines]
+    lines += beside.remarks
+    return lines if beside.verdict is None else [*lines, *([""] if lines else []), beside.verdict]
 
 
 def _compared(of: Yardstick) -> list[str]:

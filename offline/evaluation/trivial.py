@@ -41,6 +41,10 @@ class Baselines:
             for name, of in self.scores.items()
         }
 
+    def beside(self, others: Baselines) -> Baselines:
+        """Give both together, these first."""
+        return Baselines({**self.scores, **others.scores}, (*self.remarks, *others.remarks))
+
 
 @dataclass(frozen=True, slots=True)
 class Measuring:
@@ -75,9 +79,9 @@ def measure_baselines(
     Raises:
         DatasetError: A video contradicts the manifest.
     """
-    if absent := _absent(judged):
-        return Baselines(remarks=(f"trivial baselines not computed: {absent}",))
-    fitted_on, reason = _to_fit(calibration)
+    if missing := absent(judged):
+        return Baselines(remarks=(f"trivial baselines not computed: {missing}",))
+    fitted_on, reason = to_fit(calibration)
     motions: dict[str, Motion] = {}
     videos = {video.name: video for video in (*judged, *fitted_on)}
     names = {video.name for video in judged}
@@ -119,21 +123,22 @@ def _measured(video: Video, measuring: Measuring) -> Motion:
     return Motion(video.name, segments[-1][1], segments, entry["values"], None if np.isnan(fps) else fps)
 
 
-def _absent(videos: Sequence[Video]) -> str | None:
-    absent = [video.name for video in videos if not os.path.isfile(video.path)]
-    if not absent:
+def absent(videos: Sequence[Video]) -> str | None:
+    """Say which files of some videos are not there; None where all are."""
+    gone = [video.name for video in videos if not os.path.isfile(video.path)]
+    if not gone:
         return None
-    return f"{len(absent)} of {len(videos)} video files are not there, the first is {absent[0]}"
+    return f"{len(gone)} of {len(videos)} video files are not there, the first is {gone[0]}"
 
 
-def _to_fit(calibration: Dataset) -> tuple[tuple[Video, ...], str | None]:
-    """The videos to fit on, or none and the reason."""
+def to_fit(calibration: Dataset) -> tuple[tuple[Video, ...], str | None]:
+    """Give the videos that a baseline can be fitted on, or none and the reason."""
     videos = calibration.videos
     missing = {"normal", "anomalous"} - {video.label for video in videos}
     if not videos:
         return (), "the manifest has no calibration split"
     if missing:
         return (), f"the calibration split has no {min(missing)} video"
-    if absent := _absent(videos):
-        return (), f"of the calibration split, {absent}"
+    if gone := absent(videos):
+        return (), f"of the calibration split, {gone}"
     return videos, None

@@ -18,6 +18,7 @@ from offline.data.dataset import Video, check_frames
 from offline.data.scores import VideoScores
 from offline.evaluation.bootstrap import Interval, Resampling, bootstrap_differences, bootstrap_intervals
 from offline.evaluation.metrics import average_precision, frame_auc, pr_auc_trapezoid
+from offline.evaluation.verdict import TOKENS_ALONE, Rival, language_verdict
 
 PERFECT_SEGMENTS = "perfect segments"
 PERFECT_SHARES = "perfect shares"
@@ -65,14 +66,16 @@ class Yardsticks:
         ceilings: By name; none for scores given frame by frame.
         baselines: By name, then by the system's series.
         remarks: Why something is not there, a sentence each.
+        verdict: What the language model adds to the visual tokens, in a sentence; None where they were not measured.
     """
 
     ceilings: Mapping[str, Yardstick] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Yardstick]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    verdict: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON takes it: `ceilings`, `baselines` and `remarks`."""
+        """Give everything as JSON takes it: `ceilings`, `baselines`, `remarks` and `verdict`."""
         content = asdict(self)
         content["remarks"] = list(self.remarks)
         return content
@@ -110,7 +113,21 @@ def yardsticks(
     ceilings = {}
     if not any(raw[video.name].by_frame for video in timed):
         ceilings = {name: measured(perfect(name, timed, raw), raw, None) for name in CEILINGS}
-    return Yardsticks(ceilings, found, tuple(remarks))
+    return Yardsticks(ceilings, found, tuple(remarks), _verdict(timed, system, found))
+
+
+def _verdict(
+    videos: Sequence[Video], system: Mapping[str, Series], found: Mapping[str, Mapping[str, Yardstick]]
+) -> str | None:
+    """By the last series that both have: smoothed, which is what an operator gets, or raw where there is no other."""
+    for name in reversed(list(system)):
+        rivals = {
+            peer: Rival(of[name].auc, of[name].minus_intervals.get("auc")) for peer, of in found.items() if name in of
+        }
+        if any(peer in TOKENS_ALONE for peer in rivals):
+            own = _figures(_frames(videos, system[name], system[name]))["auc"]
+            return language_verdict(own, rivals)
+    return None
 
 
 def perfect(name: str, videos: Sequence[Video], scored: Series) -> dict[str, VideoScores]:

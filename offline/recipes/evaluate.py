@@ -9,13 +9,16 @@ from pathlib import Path
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import DatasetError, UsageError
+from offline.calibration.visual import measure_tokens
 from offline.console import Console
+from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores, read_scores, write_scores
 from offline.evaluation.figures import Evaluation, evaluate_scores
 from offline.evaluation.run import Running, run_videos
 from offline.evaluation.trivial import Baselines, Measuring, measure_baselines
 from offline.evaluation.yardsticks import yardsticks
+from offline.recipes.visual import tokens_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,9 @@ class EvaluateOptions:
         provider: Of ONNX Runtime, for the bundle.
         threshold: Of stored scores: an operating point to report.
         save_scores: Write the bundle's raw scores there.
-        baselines: Whether trivial baselines are measured beside the result.
+        baselines: Whether baselines are measured beside the result.
+        visual: Whether the visual tokens alone are one of them, for a bundle.
+        cache: Where what baselines are measured on is kept, as in a build's cache; without it nothing is.
         skip_unreadable: Whether videos that cannot be read are left out.
         stride: Of the bundle's segments, instead of the one that it was calibrated with.
     """
@@ -45,6 +50,8 @@ class EvaluateOptions:
     threshold: float | None = None
     save_scores: Path | None = None
     baselines: bool = True
+    visual: bool = True
+    cache: Path | None = None
     skip_unreadable: bool = False
     stride: int | None = None
 
@@ -91,6 +98,9 @@ def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, con
     _require_two_classes(dataset.path, judged, raw)
     at = bundle.manifest.locators.named(options.locator)
     measured = _baselines(options, judged, dataset, console, step)
+    if options.baselines and options.visual:
+        with tokens_of(bundle, running, _store(options)) as tokens:
+            measured = measured.beside(measure_tokens(judged, dataset.split("calibration"), console, tokens))
     result = evaluate_scores(judged, raw, smoothed, thresholds={"calibrated": at.threshold}, fps=rates)
     # What smoothing alone gives is given to the baselines, too.
     peers = {"raw": measured.scores, "smoothed": measured.smoothed(at.sigma, at.lookahead)}
@@ -113,7 +123,12 @@ def _baselines(
 ) -> Baselines:
     if not options.baselines:
         return Baselines()
-    return measure_baselines(judged, dataset.split("calibration"), console, Measuring(segment_frames))
+    measuring = Measuring(segment_frames, store=_store(options))
+    return measure_baselines(judged, dataset.split("calibration"), console, measuring)
+
+
+def _store(options: EvaluateOptions) -> EntryStore | None:
+    return None if options.cache is None else EntryStore(options.cache)
 
 
 def _require_two_classes(manifest: Path, judged: Sequence[Video], scores: Mapping[str, VideoScores]) -> None:

@@ -10,7 +10,7 @@ import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Split, read_dataset
 from offline.evaluation.run import Running, run_videos
 from offline.hunting.evidence import Evidence, read_evidence
+from offline.recipes.visual import tokens_of
 from offline.report.compose import Material, compose
 from offline.report.content import Report
 from offline.report.notes import bundle_notes, title_of
@@ -43,6 +44,7 @@ class ReportOptions:
         provider: Of ONNX Runtime.
         locator: `full` or `low_latency`.
         skip_unreadable: Whether videos that cannot be read are left out.
+        visual: Whether the visual tokens alone are measured.
     """
 
     bundle: Path
@@ -54,6 +56,12 @@ class ReportOptions:
     provider: str = "auto"
     locator: Literal["full", "low_latency"] = "full"
     skip_unreadable: bool = False
+    visual: bool = True
+
+    @property
+    def running(self) -> Running:
+        """How the bundle is run."""
+        return Running(self.locator, self.provider, self.skip_unreadable)
 
     @property
     def cache_folder(self) -> Path:
@@ -91,7 +99,11 @@ def report_bundle(options: ReportOptions, console: Console) -> Report:
             absent=_absent(options, evidence, kept, shown, scored),
             commands=(_command(options),),
         )
-        report = compose(material, store, console)
+        if options.visual:
+            with tokens_of(bundle, options.running, store) as tokens:
+                report = compose(replace(material, tokens=tokens), store, console)
+        else:
+            report = compose(material, store, console)
     console.say("Writing the report")
     write(report, options.output)
     return report
@@ -121,7 +133,7 @@ def _shown(dataset: Dataset, options: ReportOptions) -> Dataset:
 
 
 def _scores(bundle: Bundle, videos: Dataset, options: ReportOptions, console: Console) -> list[Scored]:
-    runs = run_videos(bundle, videos, Running(options.locator, options.provider, options.skip_unreadable), console)
+    runs = run_videos(bundle, videos, options.running, console)
     if not any(run.video.split == options.split for run in runs):
         raise DatasetError(f"{videos.path}: no video of split {options.split!r} could be scored")
     return [Scored(run.video, run.fps, run.raw, run.smoothed, detected(run.records)) for run in runs]
@@ -184,4 +196,6 @@ def _command(options: ReportOptions) -> str:
         words += ["--cache", str(options.cache)]
     if options.skip_unreadable:
         words.append("--skip-unreadable")
+    if not options.visual:
+        words.append("--no-visual")
     return shlex.join(words)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edge_runtime.bundle.manifest import Manifest
+from offline.calibration.visual import TokensAlone, measure_tokens
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import SPLITS, Dataset, Split
 from offline.evaluation.figures import Evaluation, evaluate_scores
-from offline.evaluation.trivial import Measuring, measure_baselines
+from offline.evaluation.trivial import Baselines, Measuring, measure_baselines
 from offline.evaluation.yardsticks import yardsticks
 from offline.hunting.evidence import Evidence
 from offline.report.content import AblationTable, Report
@@ -32,6 +33,7 @@ class Material:
         notes: Sentences that must be read first.
         absent: What the report lacks, with the way to get it.
         commands: How to repeat it.
+        tokens: How the visual tokens alone are measured; None where they are not.
     """
 
     title: str
@@ -44,6 +46,7 @@ class Material:
     notes: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    tokens: TokensAlone | None = None
 
 
 def compose(material: Material, store: EntryStore, console: Console) -> Report:
@@ -80,17 +83,25 @@ def compose(material: Material, store: EntryStore, console: Console) -> Report:
 
 
 def _evaluation(material: Material, scored: Sequence[Scored], store: EntryStore, console: Console) -> Evaluation:
-    """One split's figures, with the trivial baselines and the ceilings beside them."""
+    """One split's figures, with the baselines and the ceilings beside them."""
     videos = [one.video for one in scored]
     raw = {one.video.name: one.raw for one in scored}
+    smoothed = {one.video.name: one.smoothed for one in scored}
+    at = material.manifest.locators.named(material.locator)
     rates = {one.video.name: one.fps for one in scored if one.fps is not None}
     result = evaluate_scores(
         videos,
         raw,
-        {one.video.name: one.smoothed for one in scored},
-        thresholds={"calibrated": material.manifest.locators.named(material.locator).threshold},
+        smoothed,
+        thresholds={"calibrated": at.threshold},
         fps=rates if len(rates) == len(scored) else None,
     )
     measuring = Measuring(material.manifest.segment.step, store=store)
     found = measure_baselines(videos, material.calibration, console, measuring)
-    return replace(result, beside=yardsticks(videos, {"raw": raw}, {"raw": found.scores}, found.remarks))
+    alone = Baselines()
+    if material.tokens is not None:
+        alone = measure_tokens(videos, material.calibration, console, material.tokens)
+    found = found.beside(alone)
+    # Trivial baselines are shown as they are; the verdict is on what an operator gets, on both sides.
+    peers = {"raw": found.scores, "smoothed": alone.smoothed(at.sigma, at.lookahead)}
+    return replace(result, beside=yardsticks(videos, {"raw": raw, "smoothed": smoothed}, peers, found.remarks))

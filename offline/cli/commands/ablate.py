@@ -54,9 +54,10 @@ def ablate(json_path: Path | None, kinds_unseen: str | None, quiet: bool, **opti
     """The paper's ablation table, and more: each row changes one thing of the method.
 
     All heads of the last layer, random heads, one prompt, other scorers, no smoothing, fixed thresholds; single
-    metrics, no stability penalty, the best layer, the model's own answer in words, trivial baselines, and what
-    the segments allow at best. Rows are fitted on the calibration split, calibrated on the validation split and
-    judged on --split.
+    metrics, no stability penalty, the best layer, the visual tokens alone, the model's own answer in words,
+    trivial baselines, and what the segments allow at best. Rows are fitted on the calibration split, calibrated
+    on the validation split and judged on --split. A sentence below says what the language model adds to the
+    visual tokens.
 
     \b
     Example:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edge_runtime.cli.exit_codes import tell
-from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP, STRIDE_OF_BUNDLE
+from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP, STRIDE_OF_BUNDLE, VISUAL
 
 
 @click.command()
@@ -22,8 +22,13 @@ from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP, 
 @click.option("--threshold", type=float, help="With --scores: an operating point to report beside the best F1.")
 @click.option("--save-scores", type=PATH, help="With --bundle: write the raw scores there as scores.json.")
 @click.option(
-    "--baselines/--no-baselines", default=True, show_default=True, help="Trivial baselines beside the result."
+    "--baselines/--no-baselines",
+    default=True,
+    show_default=True,
+    help="Baselines beside the result: trivial ones, and with --bundle the visual tokens alone.",
 )
+@VISUAL
+@click.option("--cache", type=PATH, help="Where what baselines are measured on is kept, such as BUNDLE.cache.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.option("--each-video", is_flag=True, help="One line per video.")
 @SKIP
@@ -32,8 +37,9 @@ def evaluate(as_json: bool, each_video: bool, quiet: bool, **options: Any) -> No
     """Frame-level AUC, AP (trapezoid and step) and F1, events, delays and false alarms, with intervals.
 
     Beside them what to read them against, on the same frames: mean frame difference, brightness change and a
-    logistic regression on both (the video files are decoded for that), and what segments of this length allow at
-    best.
+    logistic regression on both (the video files are decoded for that); what segments of this length allow at
+    best; and, of a bundle, the visual tokens alone, fitted on the calibration split as the scorer is, with a
+    sentence that says what the language model adds to them.
 
     \b
     Example:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edge_runtime.cli.exit_codes import tell
-from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP
+from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP, VISUAL
 
 
 @click.command()
@@ -27,6 +27,7 @@ from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP
 )
 @LOCATOR
 @PROVIDER
+@VISUAL
 @SKIP
 @QUIET
 def report(**options: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from offline.report.content import Report
 from offline.report.sections.parts import SPLIT_ORDER, Section, Titled
-from offline.report.tables import evaluation_tables, yardstick_table
+from offline.report.tables import as_dict, evaluation_tables, yardstick_table
 
 
 def evaluation(report: Report) -> Iterator[Section]:
@@ -19,13 +19,15 @@ def evaluation(report: Report) -> Iterator[Section]:
             Titled(
                 "Between what is too simple and what is possible",
                 table,
-                "The trivial baselines know nothing of what they see: what they reach is no merit of a model. A "
+                "The trivial baselines know nothing of what they see: what they reach is no merit of a model. Visual "
+                "tokens alone are what the language model is given: what they reach is no merit of its heads. A "
                 "ceiling knows the truth about every segment: what it misses is lost by cutting into segments.",
             )
         )
     for split in sorted(report.evaluations, key=SPLIT_ORDER.__getitem__):
         lead, of_split, left_out = evaluation_tables(report.evaluations[split])
-        leads.append(f"{split.capitalize()}: {lead}")
+        verdict = as_dict(report.evaluations[split]).get("verdict")
+        leads.append(f"{split.capitalize()}: {lead}" + ("" if verdict is None else f" {verdict}"))
         tables += [Titled(f"{split.capitalize()}: {title}", table, caption) for title, table, caption in of_split]
         remarks += [f"{split.capitalize()}: {remark}" for remark in left_out]
     yield Section("evaluation", "Evaluation", " ".join(leads), tables=tuple(tables), remarks=tuple(remarks))

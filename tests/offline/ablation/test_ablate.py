@@ -35,9 +35,11 @@ from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Video, read_dataset
 from offline.data.scores import VideoScores
+from offline.data.segments import read_segments
 from offline.evaluation.baselines import MEASURES, measure, scores_of
 from offline.evaluation.bootstrap import Resampling
 from offline.evaluation.figures import evaluate_scores
+from offline.evaluation.verdict import TOKENS_MEAN, TOKENS_SPREAD
 from offline.evaluation.yardsticks import PERFECT_SEGMENTS, PERFECT_SHARES
 from offline.extraction.extract import AllHeads, Extracted, Extraction, extract
 from offline.extraction.features import FeatureSet, read_heads
@@ -148,7 +150,7 @@ def test_rows_that_share_the_full_scorer_share_its_ranking(ablation: Ablation) -
 
 def test_every_row_is_there_with_figures(ablation: Ablation) -> None:
     names = [row.name for row in ablation.rows]
-    assert len(names) == len(set(names)) == 27
+    assert len(names) == len(set(names)) == 29
     for row in ablation.rows:
         assert row.reason is None
         for figure in (row.auc, row.ap, row.f1, row.unseen):
@@ -180,8 +182,8 @@ def test_second_run_asks_no_model_and_finds_the_same(
     def refuse(*_: object) -> None:
         raise AssertionError("the features are in the cache")
 
-    monkeypatch.setattr(InternVL, "head_features", refuse)
-    monkeypatch.setattr(InternVL, "first_token_logits", refuse)
+    for name in ("head_features", "segment_tokens", "first_token_logits"):
+        monkeypatch.setattr(InternVL, name, refuse)
     assert ablate(options, QUIET).to_dict() == ablation.to_dict()
 
 
@@ -192,6 +194,59 @@ def test_baselines_keep_their_own_ranking(ablation: Ablation, options: AblateOpt
         assert (
             ablation[name].raw_auc == evaluate_scores(videos, raw, resampling=Resampling(draws=0)).series["raw"].auc
         )
+
+
+def test_visual_tokens_alone_are_fitted_as_the_scorer_is(ablation: Ablation, options: AblateOptions) -> None:
+    """The same figures from transformers' own tokens and the scorer's own fit, put together by hand."""
+    mllm = load(options.model, "cpu")
+    assert isinstance(mllm, InternVL)
+    dataset = read_dataset(options.manifest)
+
+    def statistics(video: Video) -> np.ndarray:
+        segments = read_segments(video.path, mllm.pixels, SegmentSpec(frames=48, sampled=16, fps=15.0))
+        tokens = [mllm.visual_tokens(one.pixels).flatten(0, 1).double().numpy() for one in segments]
+        return np.array([[one.mean(axis=0), one.std(axis=0)] for one in tokens])
+
+    calibration = list(dataset.split("calibration"))
+    known = [statistics(video) for video in calibration]
+    labels = [
+        video.overlaps(48 * n, min(48 * n + 48, video.frames or 0))
+        for video, of in zip(calibration, known, strict=True)
+        for n in range(len(of))
+    ]
+    test = list(dataset.split("test"))
+    judged = [statistics(video) for video in test]
+    for row, rows in ((TOKENS_MEAN, slice(0, 1)), (TOKENS_SPREAD, slice(0, 2))):
+        scorer = fit_scorer(np.concatenate(known)[:, rows].reshape(len(labels), -1), np.array(labels))
+        scores = {
+            video.name: VideoScores.of_segments(
+                video.name,
+                video.frames or 0,
+                [(48 * n, min(48 * n + 48, video.frames or 0)) for n in range(len(of))],
+                scorer.predict_proba(of[:, rows].reshape(len(of), -1).astype(np.float32))[:, 1],
+            )
+            for video, of in zip(test, judged, strict=True)
+        }
+        wanted = evaluate_scores(test, scores, resampling=Resampling(draws=0)).series["raw"].auc
+        assert ablation[row].raw_auc == pytest.approx(wanted, abs=1e-9)
+        assert ablation[row].group == "further"
+
+
+def test_a_sentence_compares_the_full_method_with_the_better_of_the_two(ablation: Ablation) -> None:
+    full, rows = ablation[FULL].auc, [ablation[TOKENS_MEAN], ablation[TOKENS_SPREAD]]
+    assert full is not None
+    assert full.value is not None
+    best = max(row.auc.value for row in rows if row.auc is not None and row.auc.value is not None)
+    sentence = ablation.notes[-1]
+    assert sentence in ablation.to_text()
+    assert "on these data" in sentence or sentence.startswith("The language model adds ")
+    if full.value <= best:
+        assert sentence == (
+            f"The language model adds nothing on these data: visual tokens alone reach AUC {best:.3f}, the method "
+            f"{full.value:.3f}."
+        )
+    else:
+        assert f"{full.value - best:.3f} [" in sentence
 
 
 def test_no_row_beats_what_the_segments_allow(ablation: Ablation) -> None:

@@ -15,6 +15,7 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli.exit_codes import run_command
 from models.reference import write_untrained
 from offline.cli import cli
+from offline.evaluation.verdict import TOKENS_ALONE
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,44 @@ def test_evaluate_a_bundle_and_its_saved_scores_alike(
         manifest.validation.f1, abs=1e-9
     )
     assert of_bundle["videos"] == manifest.validation.videos
+
+
+def test_evaluate_sets_a_bundle_beside_its_visual_tokens_alone(
+    bundle_dir: Path, dataset_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    common = ("evaluate", "--bundle", bundle_dir, "--provider", "cpu", "--quiet", "--cache", tmp_path / "cache")
+    code, out, err = run(capfd, *common, "--manifest", dataset_csv, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert set(TOKENS_ALONE) < set(found["baselines"])
+    for row in TOKENS_ALONE:
+        raw, smoothed = (found["baselines"][row][series] for series in ("raw", "smoothed"))
+        assert 0 <= raw["auc"] <= 1
+        assert smoothed["minus"]["auc"] == pytest.approx(
+            found["series"]["smoothed"]["auc"] - smoothed["auc"], abs=1e-12
+        )
+    code, out, err = run(capfd, *common, "--manifest", dataset_csv)
+    assert code == 0, err
+    assert out.rstrip().count(found["verdict"]) == 1
+    for row in TOKENS_ALONE:
+        assert any(line.startswith(row) for line in out.splitlines())
+    for flag in ("--no-visual", "--no-baselines"):
+        code, out, err = run(capfd, *common, "--manifest", dataset_csv, "--json", flag)
+        assert code == 0, err
+        without = json.loads(out)
+        assert not set(TOKENS_ALONE) & set(without["baselines"])
+        assert (without["verdict"], without["remarks"]) == (None, [])
+
+    # Only the test split: what cannot be fitted is a remark.
+    rows = dataset_csv.read_text(encoding="utf-8").splitlines()
+    alone = tmp_path / "alone.csv"
+    lines = [rows[0], *(f"{dataset_csv.parent}/{row}" for row in rows[1:] if ",test," in row)]
+    alone.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    code, out, err = run(capfd, *common, "--manifest", alone, "--json")
+    assert code == 0, err
+    without = json.loads(out)
+    assert "visual tokens alone not computed: the manifest has no calibration split" in without["remarks"]
+    assert without["verdict"] is None
 
 
 def test_recalibrate_keeps_the_graphs_and_learns_the_rest(

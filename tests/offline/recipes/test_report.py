@@ -24,6 +24,7 @@ from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
+from offline.evaluation.verdict import TOKENS_ALONE
 from offline.hunting.depth import DepthPoint
 from offline.hunting.evidence import Evidence, read_evidence, write_evidence
 from offline.hunting.hunt import Hunt, Selection, select
@@ -252,6 +253,11 @@ def test_a_bundle_alone_gives_a_report_that_says_what_it_lacks(
     assert re.findall(r"Test: Frame-level figures|Validation: Frame-level figures", page)
 
     assert "ceiling, perfect shares" in page
+    for row in TOKENS_ALONE:
+        assert page.count(f">{row}<") == 1
+    assert (
+        "isual tokens alone reach AUC" in page or "isual tokens alone (" in page or "over the visual tokens" in page
+    )
 
     # The same once more, with what a build keeps.
     cache = tmp_path / "cache"

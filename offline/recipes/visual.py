@@ -1,0 +1,51 @@
+"""The yardstick of the visual tokens alone, by the vision graph of a finished bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from edge_runtime.bundle.reader import Bundle
+from edge_runtime.inference.engines import open_engine
+from export.publish import VISION
+from offline.calibration.visual import TokensAlone
+from offline.data.cache import EntryStore
+from offline.evaluation.run import Running
+from offline.extraction.extract import Extraction
+from offline.extraction.visual import GraphTokens
+
+
+@contextmanager
+def tokens_of(bundle: Bundle, running: Running, store: EntryStore | None = None) -> Iterator[TokensAlone]:
+    """Open a bundle's graphs for the yardstick, and close them behind it.
+
+    Args:
+        bundle: Its calibration units are those of the yardstick.
+        running: How the judged videos are scored; the provider, the stride, and what becomes of unreadable videos.
+        store: Keeps what was computed; None for nowhere.
+
+    Raises:
+        BundleRefused: A graph cannot be loaded.
+        MissingExtra: What runs the provider is not installed.
+        ProviderUnavailable: The provider is not the one that would run.
+        UsageError: The stride is none of the bundle's.
+    """
+    manifest = bundle.manifest
+    hashes = [entry.sha256 for entry in manifest.files if entry.path in (VISION, f"{VISION}.data")]
+    with ExitStack() as opened:
+        if store is None:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="hh-tokens-"))
+            store = EntryStore(Path(folder))
+        graphs = open_engine(bundle, running.provider)
+        opened.callback(graphs.close)
+        extraction = Extraction(
+            GraphTokens(graphs, hashes),
+            manifest.pixels,
+            manifest.segment.striding(running.stride),
+            store,
+            running.skip_unreadable,
+        )
+        # What was mixed was chosen by whose events have times: so it is again.
+        yield TokensAlone(extraction, "video" if manifest.scorer.unit == "video" else "auto")
