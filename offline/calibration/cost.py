@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from export.parity import centred_cosine
 from models.heads import HeadRef
 from offline.arrays import Float64Array, Floating
 from offline.calibration.fit import Fitted
-from offline.calibration.scorer import fit_scorer
+from offline.calibration.rules import ScorerRule
+from offline.calibration.samples import Samples
 from offline.data.scores import VideoScores
 from offline.evaluation.bootstrap import Interval, bootstrap_differences
 from offline.evaluation.metrics import frame_auc
@@ -116,18 +117,17 @@ class ModelFeatures:
         return cls([experts_of(one) for one in calibration], [experts_of(one) for one in validation])
 
 
-def measure_cost(model: ModelFeatures, fitted: Fitted, heads: int, seed: int = 0) -> Cost:
+def measure_cost(model: ModelFeatures, fitted: Fitted, heads: int, rule: ScorerRule) -> Cost:
     """Compare on the validation videos; on the calibration videos where there are none, and then without AUC.
 
     Args:
         model: The model's own features, of the same videos in the same order.
         fitted: What was fitted on the graphs'.
         heads: K.
-        seed: Of the fit and of the draws.
+        rule: By which scorers are fitted; its seed is that of the draws, too.
     """
-    labels = np.concatenate([one.labels for one in fitted.calibration_units])
-    scorer = fit_scorer(np.concatenate(model.calibration), labels, seed)
-    deployed = fit_scorer(np.concatenate([one.features for one in fitted.calibration_units]), labels, seed)
+    learned = Samples.of(fitted.calibration_units)
+    scorer, deployed = rule.fit(replace(learned, features=np.concatenate(model.calibration))), rule.fit(learned)
     judged = fitted.validation_units or fitted.calibration_units
     own = model.validation if fitted.validation_units else model.calibration
     wanted, got = np.concatenate(own), np.concatenate([one.features for one in judged])
@@ -138,7 +138,7 @@ def measure_cost(model: ModelFeatures, fitted: Fitted, heads: int, seed: int = 0
         centred_cosine=centred_cosine(wanted, got),
         worst_head=min(centred_cosine(one, other) for one, other in by_head),
         score_change=max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True)),
-        auc=auc_change(judged, before, after, seed) if fitted.validation_units else AucChange(),
+        auc=auc_change(judged, before, after, rule.seed) if fitted.validation_units else AucChange(),
         segments=len(wanted),
     )
 

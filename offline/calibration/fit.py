@@ -22,8 +22,9 @@ from export.publish import SCORER, write_calibration
 from export.scorer import export_scorer
 from offline.arrays import BoolArray
 from offline.calibration.locator import ScoredVideo, calibrate
-from offline.calibration.scorer import fit_scorer
-from offline.calibration.statistics import Marked, statistics
+from offline.calibration.rules import ScorerRule
+from offline.calibration.samples import Samples
+from offline.calibration.statistics import statistics
 from offline.console import Console
 from offline.data.dataset import Dataset, Video
 from offline.data.scores import VideoScores
@@ -66,9 +67,9 @@ def fit(
     extraction: Extraction,
     work: Path,
     console: Console,
-    seed: int = 0,
+    rule: ScorerRule,
     stride: int | None = None,
-    marked: Marked | None = None,
+    marked: Samples | None = None,
 ) -> Fitted:
     """Extract with the exported graphs, fit the scorer, write it and its statistics into `work`, calibrate locators.
 
@@ -81,7 +82,7 @@ def fit(
         extraction: By the exported graphs.
         work: The folder where the bundle is assembled.
         console: Shows bars.
-        seed: Of the fit.
+        rule: By which the scorer is fitted.
         stride: Frames from one segment to the next in the validation videos: what the locators are calibrated with.
             Calibration samples do not overlap.
         marked: What operators marked at the site: calibration samples too.
@@ -93,18 +94,17 @@ def fit(
     """
     with console.bar("Expert features of the calibration videos", "video") as progress:
         calibration = extract(dataset.split("calibration"), units, extraction, progress)
-    training = Marked.of(calibration, marked)
-    samples, labels = training.features, training.labels
-    scorer = fit_scorer(samples, labels, seed)
-    difference = export_scorer(scorer, samples, work / SCORER)
+    training = Samples.of(calibration, marked)
+    scorer = rule.fit(training)
+    difference = export_scorer(scorer, training.features, work / SCORER)
 
     validation = _validation(dataset, striding(extraction, stride), console)
     graph = ScorerGraph(work / SCORER)
     scored = {one.video.name: score(one, graph) for one in validation}
     locators = _locators(validation, scored, console)
-    write_calibration(work, statistics(scorer, calibration, validation, scored, locators, seed, marked))
+    write_calibration(work, statistics(scorer, calibration, validation, scored, locators, rule, marked))
     return Fitted(
-        scorer=_scorer(calibration, labels),
+        scorer=_scorer(calibration, training.labels),
         locators=locators,
         validation=_figures(validation, scored, locators.full),
         scorer_difference=difference,

@@ -175,7 +175,8 @@ def _as_scorer(features: Floating, labels: BoolArray, weights: Float64Array, off
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(np.asarray(features, dtype=np.float32))
-    model = LogisticRegression()
+    # The penalty is that of the weights' prior, which the site's marks are weighed against.
+    model = LogisticRegression(C=REGULARISATION)
     model.classes_ = np.array([0, 1])
     model.n_features_in_ = features.shape[1]
     model.n_iter_ = np.array([0])

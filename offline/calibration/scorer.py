@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
 from edge_runtime.errors import FeatureError
 from offline.arrays import BoolArray, Floating
+
+ScorerName = Literal["logistic", "log-odds", "gaussians"]
+"""`logistic` regression on K·d features side by side, as in the paper; the others are in `log_odds`."""
+
+SCORERS: Final[tuple[ScorerName, ...]] = get_args(ScorerName)
 
 # Strong L2: a few dozen samples of K·d_h (160 to 640) features are always separable.
 REGULARISATION = 0.01

@@ -7,16 +7,15 @@ in-sample ones would be too low, and the edge would call too much unusual.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.bundle.calibration import MOST_SEGMENTS, Calibration, mahalanobis
 from edge_runtime.bundle.manifest import Locators
 from offline.arrays import BoolArray, Float64Array, Floating
-from offline.calibration.scorer import fit_scorer
+from offline.calibration.rules import ScorerRule
+from offline.calibration.samples import Samples
 from offline.data.scores import VideoScores
 from offline.extraction.extract import Extracted
 
@@ -26,45 +25,27 @@ FOLDS = 20
 _FLOOR = 1e-3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Marked:
-    """Samples that something is fitted on, such as what operators marked: float32 (N, D) and bool (N,)."""
-
-    features: NDArray[np.float32]
-    labels: BoolArray
-
-    @classmethod
-    def of(cls, extracted: Sequence[Extracted], marked: Marked | None = None) -> Marked:
-        """All samples of some videos, and marked ones behind them."""
-        features = [one.features for one in extracted]
-        labels = [one.labels for one in extracted]
-        if marked is not None:
-            features.append(marked.features)
-            labels.append(marked.labels)
-        return cls(np.concatenate(features), np.concatenate(labels))
-
-
 def statistics(
     scorer: Any,
     calibration: Sequence[Extracted],
     validation: Sequence[Extracted],
     scored: Mapping[str, VideoScores],
     locators: Locators,
-    seed: int = 0,
-    marked: Marked | None = None,
+    rule: ScorerRule,
+    marked: Samples | None = None,
 ) -> Calibration:
     """Compute `calibration.npz`.
 
     Args:
-        scorer: What `fit_scorer` gave for the calibration features.
+        scorer: What the rule gave for the calibration features.
         calibration: Those.
         validation: Validation videos, segment by segment: the normal ones count as normal segments too.
         scored: Their scores by the scorer, by name.
         locators: As calibrated.
-        seed: Of the fits.
+        rule: By which scorers are fitted.
         marked: What else the scorer was fitted on.
     """
-    fitted_on = Marked.of(calibration, marked)
+    fitted_on = Samples.of(calibration, marked)
     samples, labels = fitted_on.features.astype(np.float64), fitted_on.labels
     mean, scale = np.asarray(scorer[0].mean_, np.float64), np.asarray(scorer[0].scale_, np.float64)
     standardised = (samples - mean) / scale
@@ -72,7 +53,7 @@ def statistics(
     centre, spread, covariance = shrunk_covariance(standardised[~labels])
     scores, distances = [], []
     for group, training in _left_out(calibration, marked):
-        judge = fit_scorer(training.features, training.labels, seed)
+        judge = rule.fit(training)
         normal = shrunk_covariance((training.features[~training.labels].astype(np.float64) - mean) / scale)
         for one in group:
             raw = judge.predict_proba(one.features)[:, 1].astype(np.float64)
@@ -154,16 +135,16 @@ def shrunk_covariance(rows: Floating) -> tuple[Float64Array, Float64Array, Float
 
 
 def _left_out(
-    calibration: Sequence[Extracted], marked: Marked | None
-) -> Iterator[tuple[Sequence[Extracted], Marked]]:
+    calibration: Sequence[Extracted], marked: Samples | None
+) -> Iterator[tuple[Sequence[Extracted], Samples]]:
     """Groups of normal videos, each with all that are not in it; with all where no other has a normal sample."""
     normal = [one for one in calibration if not one.video.anomalous]
-    everything = Marked.of(calibration, marked)
+    everything = Samples.of(calibration, marked)
     for first in range(min(FOLDS, len(normal))):
         group = normal[first::FOLDS]
         within = {id(one) for one in group}
         rest = [one for one in calibration if id(one) not in within]
-        training = Marked.of(rest, marked) if rest else everything
+        training = Samples.of(rest, marked) if rest else everything
         both = training.labels.any() and not training.labels.all()
         yield group, training if both else everything
 

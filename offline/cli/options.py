@@ -8,12 +8,14 @@ from typing import Any
 import click
 
 from edge_runtime.cli.options import ProviderName
+from offline.calibration.scorer import SCORERS
 
 PATH = click.Path(path_type=Path)
 MODEL = click.option(
     "--model",
     required=True,
-    help="A Hugging Face id, a folder in that format, or `reference`, the small model that is built in.",
+    help="A Hugging Face id, a folder in that format, or one of the small models that are built in: `reference`, "
+    "`reference-large`.",
 )
 MANIFEST = click.option("--manifest", type=PATH, required=True, help="data.csv: path,label,split,events,frames.")
 PROMPTS = click.option(
@@ -98,6 +100,14 @@ CACHE = click.option(
     "--cache",
     type=PATH,
     help="Where features are kept for the next try [default: OUTPUT.cache beside the bundle].",
+)
+SCORER = click.option(
+    "--scorer",
+    type=click.Choice(SCORERS),
+    default="logistic",
+    show_default=True,
+    help="How the scorer is fitted: logistic regression on all features side by side; or log-odds (gaussians) of each "
+    "head by itself, weighed out of fold, which suits many heads and few videos. Equally large and fast.",
 )
 TOP_K = click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="How many experts.")
 PENALTY = click.option(

@@ -37,7 +37,8 @@ from models.prompts import PROMPTS, Prompt
 from offline.calibration.cost import Cost, ModelFeatures, measure_cost, require_bearable
 from offline.calibration.fit import Fitted, fit, fitted_document, striding, timed
 from offline.calibration.reuse import Reuse, ReuseCost, measure_reuse
-from offline.calibration.scorer import fit_scorer
+from offline.calibration.rules import ScorerRule
+from offline.calibration.scorer import ScorerName, fit_scorer
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
@@ -97,6 +98,7 @@ class BuildOptions:
         segment_frames: Frames of a segment.
         sampled: How many of them the model sees.
         stride: Frames from one segment to the next, for the locators and the edge; None where they do not overlap.
+        scorer: The rule by which the scorer is fitted.
         seed: Of every draw.
         skip_unreadable: Whether videos that cannot be read are left out.
         overwrite: Whether a bundle that is there is replaced.
@@ -124,6 +126,7 @@ class BuildOptions:
     segment_frames: int = FRAMES
     sampled: int = SAMPLED
     stride: int | None = None
+    scorer: ScorerName = "logistic"
     seed: int = 0
     skip_unreadable: bool = False
     overwrite: bool = False
@@ -171,6 +174,8 @@ class BuildOptions:
             words += ["--prompt", self.prompt]
         if self.provider is not None:
             words += ["--provider", self.provider]
+        if self.scorer != "logistic":
+            words += ["--scorer", self.scorer]
         if self.reuse_unchanged is not None:
             words += ["--reuse-unchanged", f"{self.reuse_unchanged:g}"]
         words += ["--force"] if self.force else []
@@ -214,6 +219,11 @@ class BuildRun:
     extraction: Extraction
     units: Mapping[str, Unit]
 
+    @property
+    def rule(self) -> ScorerRule:
+        """By which scorers are fitted."""
+        return ScorerRule(self.mllm.geometry.head_dim, self.options.scorer, self.options.seed)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Exported:
@@ -243,7 +253,7 @@ def build(options: BuildOptions, console: Console) -> Built:
     with staging_folder(options.target) as work:
         exported = _export(run, found, work)
         by_graphs = replace(run.extraction, extractor=ExpertFeatures(exported.deployed.graphs, exported.hashes))
-        fitted = fit(readable, run.units, by_graphs, work, console, options.seed, options.stride)
+        fitted = fit(readable, run.units, by_graphs, work, console, run.rule, options.stride)
         cost = _cost(run, found, calibration, fitted)
         document = _assemble(run, found, exported, fitted, work)
         reuse = _reuse(run, exported, fitted, work)
@@ -358,7 +368,7 @@ def _cost(run: BuildRun, found: Hunt, calibration: list[Extracted], fitted: Fitt
     prompt = found.prompts.index(found.prompt)
     validation = _validation(run, striding(run.extraction, options.stride)) if fitted.validation_units else []
     model = ModelFeatures.of(calibration, validation, prompt, [expert.ref for expert in found.experts])
-    cost = measure_cost(model, fitted, len(found.experts), options.seed)
+    cost = measure_cost(model, fitted, len(found.experts), run.rule)
     run.console.say(f"Cost of {options.precision}: {cost}")
     require_bearable(cost, options.precision, options.force)
     return cost
@@ -453,6 +463,7 @@ def _evidence(run: BuildRun, found: Hunt, features: FeatureSet, fitted: Fitted) 
     if not validation:
         return Evidence(found, embedding)
 
+    # Curves compare depths and amounts of labels, by the paper's rule whatever that of the bundle is.
     def fit_one(samples: Any, labels: Any) -> Any:
         return fit_scorer(samples, labels, options.seed)
 

@@ -25,7 +25,9 @@ from export.publish import EXPORTED, SCORER, SCORING, now, publish, write_golden
 from export.staging import check_target, staging_folder
 from offline.calibration.cost import of_the_graphs
 from offline.calibration.fit import Fitted, fit, fitted_document
-from offline.calibration.statistics import Marked
+from offline.calibration.rules import ScorerRule
+from offline.calibration.samples import Samples
+from offline.calibration.scorer import ScorerName
 from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, read_dataset
@@ -59,6 +61,7 @@ class RecalibrateOptions:
         unit: What one calibration sample is.
         cache: Where features are kept; None for a folder beside the new bundle.
         provider: What runs the graphs; None for what the bundle was fitted on.
+        scorer: The rule by which the scorer is fitted.
         seed: Of the fit.
         skip_unreadable: Whether videos that cannot be read are left out.
         overwrite: Whether a bundle that is there is replaced.
@@ -72,6 +75,7 @@ class RecalibrateOptions:
     unit: UnitChoice = "auto"
     cache: Path | None = None
     provider: str | None = None
+    scorer: ScorerName = "logistic"
     seed: int = 0
     skip_unreadable: bool = False
     overwrite: bool = False
@@ -88,6 +92,7 @@ class RecalibrateOptions:
         words = ["hh-offline", "recalibrate", str(self.bundle), "--manifest", str(self.manifest)]
         words += ["--output", str(self.output), "--calibration-unit", self.unit, "--seed", str(self.seed)]
         words += [] if self.stride is None else ["--stride", str(self.stride)]
+        words += [] if self.scorer == "logistic" else ["--scorer", self.scorer]
         words += [] if self.feedback is None else ["--feedback", str(self.feedback)]
         return shlex.join(words)
 
@@ -105,8 +110,9 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
     with staging_folder(options.output) as work:
         for entry in _files(old.manifest, EXPORTED):
             shutil.copyfile(old.path / entry.path, work / entry.path)
+        rule = ScorerRule(old.manifest.geometry.head_dim, options.scorer, options.seed)
         stride = old.manifest.segment.step if options.stride is None else options.stride
-        fitted = fit(dataset, units, extraction, work, console, options.seed, stride, marked)
+        fitted = fit(dataset, units, extraction, work, console, rule, stride, marked)
         write_golden(work, _golden(old, ScorerGraph(work / SCORER)))
         document = msgspec.to_builtins(old.manifest) | fitted_document(fitted)
         document |= {"created": now(), "segment": msgspec.to_builtins(extraction.segment.striding(stride))}
@@ -133,7 +139,7 @@ def _check(options: RecalibrateOptions) -> tuple[Bundle, Dataset]:
     return old, dataset
 
 
-def _marked(options: RecalibrateOptions, old: Bundle) -> Marked | None:
+def _marked(options: RecalibrateOptions, old: Bundle) -> Samples | None:
     """What operators marked at the site of the old bundle.
 
     Raises:
@@ -145,7 +151,7 @@ def _marked(options: RecalibrateOptions, old: Bundle) -> Marked | None:
         features, labels, _ = store.marked()
     if not len(features):
         raise UsageError(f"{options.feedback}: nothing is marked in it; leave --feedback out")
-    return Marked(features, labels)
+    return Samples.marked(features, labels)
 
 
 def _extraction(options: RecalibrateOptions, old: Bundle, dataset: Dataset) -> Extraction:

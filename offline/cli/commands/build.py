@@ -21,6 +21,7 @@ from offline.cli.options import (
     PROMPTS,
     QUIET,
     SAMPLED,
+    SCORER,
     SEED,
     SEGMENT_FRAMES,
     SKIP,
@@ -61,6 +62,7 @@ from offline.cli.options import (
 @SAMPLED
 @STRIDE
 @of_the_model
+@SCORER
 @SEED
 @SKIP
 @OVERWRITE

@@ -11,10 +11,12 @@ import pytest
 from edge_runtime.errors import ParityError
 from offline.calibration.cost import AucChange, Cost, ModelFeatures, measure_cost, require_bearable
 from offline.calibration.fit import Fitted
+from offline.calibration.rules import ScorerRule
 from offline.data.dataset import Video
 from offline.extraction.extract import Extracted
 
 HEADS, WIDTH, SEGMENT, SEGMENTS = 2, 4, 10, 6
+RULE = ScorerRule(WIDTH)
 
 
 def extracted(number: int, random: np.random.Generator) -> Extracted:
@@ -48,7 +50,7 @@ def model_of(found: Fitted) -> ModelFeatures:
 
 def test_equal_features_cost_nothing():
     found = fitted()
-    cost = measure_cost(model_of(found), found, HEADS)
+    cost = measure_cost(model_of(found), found, HEADS, RULE)
     assert cost.centred_cosine == cost.worst_head == pytest.approx(1)
     assert cost.score_change == cost.auc.change == 0
     assert cost.auc.interval is not None
@@ -73,7 +75,7 @@ def test_features_that_lost_one_head_are_told_by_that_head_and_refused():
         calibration_units=tuple(map(without, found.calibration_units)),
         validation_units=tuple(map(without, found.validation_units)),
     )
-    cost = measure_cost(model, rounded, HEADS)
+    cost = measure_cost(model, rounded, HEADS, RULE)
     assert cost.worst_head < 0.2 < 0.4 < cost.centred_cosine
     assert cost.auc.change is not None
     assert cost.auc.change < -0.005
@@ -86,7 +88,7 @@ def test_features_that_lost_one_head_are_told_by_that_head_and_refused():
 
 def test_without_validation_videos_there_is_no_auc_and_nothing_to_refuse():
     found = replace(fitted(), validation_units=())
-    cost = measure_cost(model_of(found), found, HEADS)
+    cost = measure_cost(model_of(found), found, HEADS, RULE)
     assert cost.auc == AucChange()
     assert cost.segments == 12 * SEGMENTS
     assert "auc_change" not in cost.to_dict()

@@ -13,13 +13,16 @@ from edge_runtime.bundle.manifest import Locators
 from edge_runtime.errors import BundleRefused
 from export.publish import write_calibration
 from offline.calibration.locator import default_locators
+from offline.calibration.rules import ScorerRule
+from offline.calibration.samples import Samples
 from offline.calibration.scorer import REGULARISATION, fit_scorer
-from offline.calibration.statistics import Marked, statistics
+from offline.calibration.statistics import statistics
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
 from offline.extraction.extract import Extracted
 
 SIZE = 12
+RULE = ScorerRule(SIZE)
 LOCATORS: Locators = default_locators()
 
 
@@ -56,7 +59,7 @@ def made(videos: int = 4, validation: tuple[Extracted, ...] = ()) -> tuple[Calib
         )
         for one in validation
     }
-    return statistics(scorer, known, validation, scored, LOCATORS), scorer
+    return statistics(scorer, known, validation, scored, LOCATORS, RULE), scorer
 
 
 @pytest.mark.parametrize("videos", [1, 2, 4])
@@ -111,7 +114,7 @@ def test_normal_segments_are_judged_by_what_did_not_see_their_video() -> None:
     known = [*known, odd]
     samples = np.concatenate([one.features for one in known])
     labels = np.concatenate([one.labels for one in known])
-    found = statistics(fit_scorer(samples, labels), known, (), {}, LOCATORS)
+    found = statistics(fit_scorer(samples, labels), known, (), {}, LOCATORS, RULE)
     mine = found.videos == 4
     assert mine.sum() == 5
     assert (found.distances[mine] > 2 * found.distance(odd.features)).all()
@@ -174,14 +177,14 @@ def test_marked_samples_count_as_calibration_samples() -> None:
     """The weights' precision has a row for each, and marks alone do not make normal segments."""
     known = calibration_set(2)[:1] + calibration_set(2)[2:3]
     rng = np.random.default_rng(9)
-    marked = Marked(rng.normal(size=(1, SIZE)).astype(np.float32), np.array([False]))
-    together = Marked.of(known, marked)
-    found = statistics(fit_scorer(together.features, together.labels), known, (), {}, LOCATORS, 0, marked)
-    without = statistics(fit_scorer(*_plain(known)), known, (), {}, LOCATORS)
+    marked = Samples.marked(rng.normal(size=(1, SIZE)).astype(np.float32), np.array([False]))
+    together = Samples.of(known, marked)
+    found = statistics(fit_scorer(together.features, together.labels), known, (), {}, LOCATORS, RULE, marked)
+    without = statistics(fit_scorer(*_plain(known)), known, (), {}, LOCATORS, RULE)
     assert len(found.prior_factor) == len(without.prior_factor) + 1
     assert len(found.normal_scores) == len(without.normal_scores) == 5
 
 
 def _plain(known: list[Extracted]) -> tuple[np.ndarray, np.ndarray]:
-    plain = Marked.of(known)
+    plain = Samples.of(known)
     return plain.features, plain.labels
