@@ -100,6 +100,13 @@ MAX_LAYER = click.option(
     "--max-layer", type=click.IntRange(min=0), help="Hunt in layers 0 to N only: deeper layers then never run."
 )
 PROMPT = click.option("--prompt", help="Bake in the prompt of this name, instead of the best one.")
+CHANCE = click.option(
+    "--chance/--no-chance",
+    default=True,
+    show_default=True,
+    help="Say whether the heads know anything (permuted labels) and whether the hunted ones beat random ones. It "
+    "costs about five more hunts.",
+)
 LOCATOR = click.option("--locator", type=click.Choice(["full", "low_latency"]), default="full", show_default=True)
 PROVIDER = click.option(
     "--provider",
