@@ -158,8 +158,10 @@ class Chance:
         figures = (
             f"Hunted anew without the videos that they are judged on, the {hunted} reach{'es' * (self.top_k == 1)} "
             f"an AUC of {compared.hunted:.2f}; {len(compared.random)} random choices of as many heads reach "
-            f"{compared.mean:.2f} on average (spread {compared.spread:.2f}), and {100 * compared.beaten:.0f} % of them are "
-            f"worse. The difference from their mean is {compared.difference:+.2f} ({compared.low:+.2f} to {compared.high:+.2f}, "
+            f"{compared.mean:.2f} on average (spread {compared.spread:.2f}), "
+            f"and {100 * compared.beaten:.0f} % of them "
+            f"are worse. The difference from their mean is {compared.difference:+.2f} "
+            f"({compared.low:+.2f} to {compared.high:+.2f}, "
             "95 % bootstrap over videos)."
         )
         if self.better is None:

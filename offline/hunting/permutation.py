@@ -3,7 +3,8 @@
 **Statistic.** A head's is the AUC of out-of-fold predictions: a ridge regression of the labels on the head's
 standardised features, in folds that no video is split between. A labelling's is the largest of all heads'. Looking
 for the best of hundreds of heads finds a good one among useless ones, too; as the same search is made in every
-permuted labelling, its luck is part of what is compared (max-T: Westfall and Young, Resampling-Based Multiple Testing, 1993).
+permuted labelling, its luck is part of what is compared (max-T: Westfall and
+Young, Resampling-Based Multiple Testing, 1993).
 
 **Permutation.** Whole videos change their labels: samples of one video are alike, and would look like knowledge of
 the label if they were permuted one by one.
