@@ -58,7 +58,11 @@ def bundle_dir(dataset_csv: Path) -> Path:
             (work / "model").mkdir()
             write_untrained(work / "model")
             options = BuildOptions(
-                model=str(work / "model"), manifest=dataset_csv, output=work / "bundle", depth_curve=False
+                model=str(work / "model"),
+                manifest=dataset_csv,
+                output=work / "bundle",
+                depth_curve=False,
+                chance=False,
             )
             build(options, Console(quiet=True))
             try:

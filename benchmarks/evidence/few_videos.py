@@ -18,17 +18,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from offline.hunting.stability import stability
 from threadpoolctl import threadpool_limits
 
 from benchmarks.evidence.heads import NAMES, Head, Split, auc_of, read_splits
+from edge_runtime.errors import FeatureError
 from offline.calibration.log_odds import HeadModel, fit_log_odds
 from offline.calibration.scorer import fit_scorer
-from offline.hunting.hunt import Selection, hunt
+from offline.extraction.features import FeatureSet
+from offline.hunting.hunt import Hunt, Selection, hunt
+from offline.hunting.stability import stability
 
 SIZES = (8, 16, 32, 64)
 DRAWS = 20
-RESAMPLES = 30
+RESAMPLES = 10
 K = 5
 
 
@@ -59,8 +61,7 @@ def tried(known: Split, test: Split) -> tuple[dict[str, float], frozenset[Head]]
     experts = [(expert.layer, expert.head) for expert in found.experts]
     # What a bundle of this depth could read: soft weights cost nothing there.
     reached = [head for head in known.every if head[0] <= found.depth]
-    steady = stability(known.features, labels, tuple(videos.tolist()), NAMES, Selection(top_k=K), draws=RESAMPLES)
-    stable = [(ref.layer, ref.head) for ref in steady.most_frequent(K)]
+    stable = steadiest(known, found)
     width = known.features.shape[-1]
 
     def judged(heads: list[Head], fit: Callable[[NDArray[np.float32]], object]) -> float:
@@ -84,9 +85,21 @@ def tried(known: Split, test: Split) -> tuple[dict[str, float], frozenset[Head]]
     }, frozenset(experts)
 
 
-def top(found: object, count: int) -> list[Head]:
+def steadiest(known: Split, found: Hunt) -> list[Head]:
+    """The five heads that came up most often in halves of the videos; of equals the one with the higher RSS."""
+    features = FeatureSet(known.features, known.labels, tuple(NAMES), tuple(known.videos.tolist()))
+    try:
+        often = stability(features, Selection(top_k=K), RESAMPLES).frequency
+    except FeatureError:
+        # Halves of eight videos may hold one anomalous sample.
+        return [(expert.layer, expert.head) for expert in found.experts]
+    ranked = np.lexsort((-found.rss.ravel(), -often.ravel()))[:K]
+    return [divmod(int(k), often.shape[1]) for k in ranked]
+
+
+def top(found: Hunt, count: int) -> list[Head]:
     """The first heads by RSS that are not deeper than the five experts."""
-    rss = found.rss[: found.depth + 1]  # type: ignore[attr-defined]
+    rss = found.rss[: found.depth + 1]
     ranked = np.argsort(-rss, axis=None, kind="stable")[:count]
     return [divmod(int(k), rss.shape[1]) for k in ranked]
 

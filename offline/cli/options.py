@@ -106,8 +106,8 @@ SCORER = click.option(
     type=click.Choice(SCORERS),
     default="logistic",
     show_default=True,
-    help="How the scorer is fitted: logistic regression on all features side by side; or log-odds (gaussians) of each "
-    "head by itself, weighed out of fold, which suits many heads and few videos. Equally large and fast.",
+    help="How the scorer is fitted: logistic regression on all features side by side; or log-odds (Gaussians) of "
+    "each head by itself, weighed out of fold, which suits many heads and few videos. Equally large and fast.",
 )
 TOP_K = click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="How many experts.")
 PENALTY = click.option(
@@ -117,6 +117,13 @@ MAX_LAYER = click.option(
     "--max-layer", type=click.IntRange(min=0), help="Hunt in layers 0 to N only: deeper layers then never run."
 )
 PROMPT = click.option("--prompt", help="Bake in the prompt of this name, instead of the best one.")
+CHANCE = click.option(
+    "--chance/--no-chance",
+    default=True,
+    show_default=True,
+    help="Say whether the heads know anything (permuted labels) and whether the hunted ones beat random ones. It "
+    "costs about five more hunts.",
+)
 LOCATOR = click.option("--locator", type=click.Choice(["full", "low_latency"]), default="full", show_default=True)
 PROVIDER = click.option(
     "--provider",

@@ -54,6 +54,16 @@ class FeatureSet:
             videos=tuple(one.video.name for one in extracted for _ in one.spans),
         )
 
+    def videos_by_class(self) -> tuple[list[str], list[str]]:
+        """Name the normal and the anomalous videos, each once, sorted; one anomalous sample makes a video so."""
+        anomalous = {video for video, label in zip(self.videos, self.labels, strict=True) if label}
+        return sorted(set(self.videos) - anomalous), sorted(anomalous)
+
+    def rows(self, rows: BoolArray) -> FeatureSet:
+        """Keep the samples where `rows`, bool (N,), is True."""
+        kept = tuple(video for video, keep in zip(self.videos, rows, strict=True) if keep)
+        return FeatureSet(self.features[rows], self.labels[rows], self.prompts, kept)
+
     def write(self, path: Path) -> None:
         """Write one `.npz`, whole or not at all.
 

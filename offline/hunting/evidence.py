@@ -13,12 +13,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import HeadHuntError
 from offline.arrays import BoolArray, Float64Array, Floating
 from offline.data.cache import Arrays, EntryStore, content_key
 from offline.extraction.features import FeatureSet, read_heads
+from offline.hunting.chance import Chance
 from offline.hunting.depth import DepthPoint
 from offline.hunting.hunt import Hunt, Selection, select
 from offline.hunting.saliency import Saliency
@@ -75,6 +77,7 @@ class Evidence:
         depth: Accuracy against depth, on validation videos.
         learned: (fraction, samples, validation AUC) of the learning curve.
         sampling: Accuracy against sampled frames, on validation videos.
+        chance: What the hunt owes to chance.
     """
 
     hunt: Hunt | None = None
@@ -82,6 +85,7 @@ class Evidence:
     depth: tuple[DepthPoint, ...] = ()
     learned: Sequence[tuple[float, int, float | None]] | None = None
     sampling: tuple[SamplingPoint, ...] = ()
+    chance: Chance | None = None
 
 
 def write_evidence(store: EntryStore, manifest: Manifest, evidence: Evidence) -> None:
@@ -103,6 +107,7 @@ def write_evidence(store: EntryStore, manifest: Manifest, evidence: Evidence) ->
                 "last_layer": embedding.last_layer,
                 "labels": embedding.labels,
                 "videos": np.array(embedding.videos),
+                **({} if evidence.chance is None else {"chance": _text(evidence.chance)}),
             },
         )
     if evidence.depth or evidence.learned or evidence.sampling:
@@ -121,11 +126,13 @@ def read_evidence(store: EntryStore, manifest: Manifest) -> Evidence:
     hunted, drawn = store.get(_hunt_key(manifest)), store.get(_curves_key(manifest))
     try:
         found, embedding = (None, None) if hunted is None else _hunt(hunted, manifest)
+        # Entries of earlier versions, and of builds that were told --no-chance, have none.
+        chance = None if hunted is None or "chance" not in hunted else Chance.from_dict(_content(hunted["chance"]))
         depth, learned, sampling = ((), None, ()) if drawn is None else _curves(drawn)
     except (KeyError, ValueError, IndexError, HeadHuntError):
         # Another layout, written by another version: a cache miss.
         return Evidence()
-    return Evidence(found, embedding, depth, learned, sampling)
+    return Evidence(found, embedding, depth, learned, sampling, chance)
 
 
 def _hunt(entry: Arrays, manifest: Manifest) -> tuple[Hunt, Embedding]:
@@ -163,6 +170,15 @@ def _figures(rows: Sequence[Sequence[float | None]], columns: int) -> Float64Arr
     return np.array([[np.nan if x is None else x for x in row] for row in rows], dtype=np.float64).reshape(
         -1, columns
     )
+
+
+def _text(chance: Chance) -> NDArray[np.uint8]:
+    """JSON as bytes: an entry holds arrays only."""
+    return np.frombuffer(msgspec.json.encode(chance.to_dict()), dtype=np.uint8)
+
+
+def _content(text: NDArray[np.uint8]) -> Any:
+    return msgspec.json.decode(text.tobytes())
 
 
 def _known(value: float) -> float | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -214,8 +214,13 @@ def select(raw: Saliency, prompts: Sequence[str], head_dim: int, selection: Sele
     )
 
 
-def write_hunt(found: Hunt, path: Path) -> None:
+def write_hunt(found: Hunt, path: Path, beside: Mapping[str, Any] | None = None) -> None:
     """Write `hunt.json`, whole or not at all.
+
+    Args:
+        found: The hunt.
+        path: The file.
+        beside: Further keys with JSON values, which `read_hunt` does not look at.
 
     Raises:
         OutputFailed: It cannot be written; what was there before is then still there.
@@ -230,7 +235,7 @@ def write_hunt(found: Hunt, path: Path) -> None:
         "score": found.score.tolist(),
         "rss": found.rss.tolist(),
         "experts": [{"layer": e.layer, "head": e.head, "rss": e.rss} for e in found.experts],
-    }
+    } | dict(beside or {})
     text = json.dumps(content, allow_nan=False, ensure_ascii=False)
     write_atomic(path, (text + "\n").encode())
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from offline.extraction.features import FeatureSet
 from offline.hunting.depth import Trial, judge_experts
 from offline.hunting.hunt import Selection, hunt
 
@@ -31,9 +30,7 @@ def learning_curve(trial: Trial, selection: Selection, seed: int) -> list[tuple[
     rng = np.random.default_rng(seed)
     names = np.array(calibration.videos)
     ranked: list[list[str]] = []
-    for anomalous in (False, True):
-        # A video is anomalous if any of its samples is.
-        videos = sorted({v for v in calibration.videos if bool(calibration.labels[names == v].any()) == anomalous})
+    for videos in calibration.videos_by_class():
         ranked.append([videos[i] for i in rng.permutation(len(videos))])
     points: list[tuple[float, int, float | None]] = []
     for fraction in FRACTIONS:
@@ -42,7 +39,7 @@ def learning_curve(trial: Trial, selection: Selection, seed: int) -> list[tuple[
         labels = calibration.labels[rows]
         if min(int(labels.sum()), int((~labels).sum())) < 2:
             continue
-        part = FeatureSet(calibration.features[rows], labels, calibration.prompts, tuple(names[rows].tolist()))
+        part = calibration.rows(rows)
         found = hunt(part.features, labels, part.prompts, replace(selection, prompt=None))
         auc, _ = judge_experts(found, replace(trial, calibration=part))
         points.append((fraction, len(labels), auc))

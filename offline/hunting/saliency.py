@@ -152,7 +152,7 @@ def saliency(
     done = 0
     with (
         threadpool_limits(limits=1, user_api="blas"),
-        ThreadPoolExecutor(max_workers=workers or _usable_cores()) as pool,
+        ThreadPoolExecutor(max_workers=workers or usable_cores()) as pool,
     ):
         try:
             for m, chunk, values in pool.map(work, jobs):
@@ -218,7 +218,7 @@ def robust_saliency(score: Float64Array, penalty: float) -> Float64Array:
     return rss
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may run on, which in a container is less than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

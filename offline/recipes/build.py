@@ -55,6 +55,8 @@ from offline.extraction.model import (
     load_model,
     segment_spec,
 )
+from offline.hunting.against_random import Comparison
+from offline.hunting.chance import Chance, Trials, chance
 from offline.hunting.depth import Trial, Units, depth_curve
 from offline.hunting.evidence import Embedding, Evidence, write_evidence
 from offline.hunting.hunt import Hunt, Selection, hunt
@@ -102,6 +104,7 @@ class BuildOptions:
         seed: Of every draw.
         skip_unreadable: Whether videos that cannot be read are left out.
         overwrite: Whether a bundle that is there is replaced.
+        chance: Whether the report says what the hunt owes to chance.
         depth_curve: Whether the report shows accuracy against depth and labels.
         frames_curve: Whether it shows accuracy against sampled frames, for which features are extracted with half as
             many, a quarter and an eighth.
@@ -130,6 +133,7 @@ class BuildOptions:
     seed: int = 0
     skip_unreadable: bool = False
     overwrite: bool = False
+    chance: bool = True
     depth_curve: bool = True
     frames_curve: bool = False
     reuse_unchanged: float | None = None
@@ -455,20 +459,20 @@ def _graph(path: Path, rounded: Rounded) -> dict[str, Any]:
 def _evidence(run: BuildRun, found: Hunt, features: FeatureSet, fitted: Fitted) -> Evidence:
     """What reports show of the hunt: its maps, and accuracy against depth and labels where that can be judged."""
     options, console = run.options, run.console
-    embedding = Embedding.of(found, features)
+    hunted = Evidence(found, Embedding.of(found, features), chance=_chance(run, found, features))
     if not ((options.depth_curve or options.frames_curve) and fitted.validation_units):
-        return Evidence(found, embedding)
+        return hunted
     run.mllm.to(choose_device(options.use.device))
     validation = _validation(run, run.extraction)
     if not validation:
-        return Evidence(found, embedding)
+        return hunted
 
     # Curves compare depths and amounts of labels, by the paper's rule whatever that of the bundle is.
     def fit_one(samples: Any, labels: Any) -> Any:
         return fit_scorer(samples, labels, options.seed)
 
     trial = Trial(features, Units.of(validation), fit_one)
-    evidence = Evidence(found, embedding)
+    evidence = hunted
     if options.depth_curve:
         with console.bar("AUC against depth", "depth") as progress:
             depth = depth_curve(found, trial, decoder_layers=run.mllm.geometry.layers, progress=progress)
@@ -477,6 +481,18 @@ def _evidence(run: BuildRun, found: Hunt, features: FeatureSet, fitted: Fitted) 
     if options.frames_curve:
         evidence = replace(evidence, sampling=tuple(_sampling(run, trial)))
     return evidence
+
+
+def _chance(run: BuildRun, found: Hunt, features: FeatureSet) -> Chance | None:
+    """Whether the heads know anything and the hunt pays; None where it was not asked for."""
+    if not run.options.chance:
+        return None
+    trials = Trials(comparison=Comparison(seed=run.options.seed))
+    with run.console.bar("Hunted against chance", "head") as progress:
+        known = chance(features, found, run.options.selection, fit_scorer, trials, progress)
+    for sentence in known.sentences:
+        run.console.say(sentence)
+    return known
 
 
 def _validation(run: BuildRun, extraction: Extraction) -> list[Extracted]:

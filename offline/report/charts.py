@@ -18,7 +18,9 @@ from matplotlib.ticker import MaxNLocator
 
 from models.heads import HeadRef
 from offline.arrays import BoolArray, Float64Array, Floating
+from offline.hunting.against_random import Compared
 from offline.hunting.depth import DepthPoint
+from offline.hunting.permutation import Permuted
 from offline.hunting.sampling import SamplingPoint
 from offline.report.svg import Ink, inline_svg
 
@@ -280,6 +282,41 @@ def calibration_figure(name: str, says: str, points: Sequence[tuple[float, int, 
         axes.set_ylabel("AUC")
 
     return inline_svg(name, says, 260, paint)
+
+
+def permuted_figure(name: str, says: str, permuted: Permuted) -> Markup:
+    """Draw the best heads' AUC under permuted labels as a histogram, and the true labels' as a line."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.hist(permuted.permuted, bins=20, color=Ink.SECOND, alpha=0.7, label="permuted labels")
+        axes.axvline(permuted.auc, color=Ink.WARM, label="true labels")
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        axes.set_xlabel("AUC of the best head")
+        axes.set_ylabel("labellings")
+        _legend_above(axes, columns=2)
+
+    return inline_svg(name, says, 220, paint)
+
+
+def random_figure(name: str, says: str, compared: Compared) -> Markup:
+    """Draw the AUC of random heads as a strip of dots, and that of the hunted ones as a line."""
+    # Up and down in turn, so that dots on one place can be counted. Not at random: the same input, the same bytes.
+    heights = [(0.0, 0.5, -0.5, 0.25, -0.25)[rank % 5] for rank in range(len(compared.random))]
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.scatter(
+            sorted(compared.random), heights, s=26, color=Ink.SECOND, alpha=0.7, linewidths=0, label="random heads"
+        )
+        axes.axvline(compared.mean, color=Ink.MUTED, linewidth=1, linestyle="--", label="their mean")
+        axes.axvline(compared.hunted, color=Ink.WARM, label="hunted heads")
+        axes.set_ylim(-1, 1)
+        axes.set_yticks([])
+        axes.set_xlabel("AUC")
+        _legend_above(axes, columns=3)
+
+    return inline_svg(name, says, 150, paint)
 
 
 def _heat(axes: Axes, values: Floating, experts: Sequence[HeadRef], *, ranks: bool) -> AxesImage:

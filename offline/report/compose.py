@@ -79,6 +79,7 @@ def compose(material: Material, store: EntryStore, console: Console) -> Report:
         notes=material.notes,
         absent=material.absent,
         commands=material.commands,
+        chance=evidence.chance,
     )
 
 

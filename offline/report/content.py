@@ -15,6 +15,7 @@ from edge_runtime.stream.locator import LocatorSpec
 from offline.data.dataset import LABELS, SPLITS, Label, Split
 from offline.data.spans import Span
 from offline.evaluation.figures import Evaluation
+from offline.hunting.chance import Chance
 from offline.hunting.depth import DepthPoint
 from offline.hunting.evidence import Embedding
 from offline.hunting.hunt import Hunt
@@ -152,6 +153,7 @@ class Report:
         notes: Sentences that must be read first.
         absent: What a report could show and this one does not, with the way to get it.
         commands: How to repeat it.
+        chance: What the hunt owes to chance; not shown without the hunt.
     """
 
     title: str
@@ -168,6 +170,7 @@ class Report:
     notes: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    chance: Chance | None = None
 
     @property
     def operating_point(self) -> LocatorSpec:

@@ -8,8 +8,12 @@ import msgspec
 import numpy as np
 
 from edge_runtime.bundle.manifest import Manifest
+from models.heads import HeadRef
+from offline.hunting.against_random import Compared
+from offline.hunting.chance import Chance
 from offline.hunting.evidence import Embedding
 from offline.hunting.hunt import Hunt, select
+from offline.hunting.permutation import Permuted
 from offline.hunting.saliency import Saliency
 
 L, H, D = 12, 8, 16
@@ -59,6 +63,13 @@ def a_manifest(found: Hunt, **changes: Any) -> Manifest:
         ],
     } | changes
     return msgspec.convert(document, Manifest)
+
+
+def a_chance() -> Chance:
+    random = np.random.default_rng(7)
+    permuted = Permuted(HeadRef(7, 3), 0.84, tuple(random.uniform(0.5, 0.7, 199).tolist()), 1e12)
+    compared = Compared(5, 0.82, tuple(random.uniform(0.6, 0.8, 50).tolist()), 0.04, 0.2)
+    return Chance(40, 17, L * H, 5, permuted, compared)
 
 
 def an_embedding(n: int = 40) -> Embedding:

@@ -11,6 +11,7 @@ from edge_runtime.cli.options import ProviderName
 from edge_runtime.inference.precisions import PRECISIONS
 from offline.cli.options import (
     CACHE,
+    CHANCE,
     MANIFEST,
     MAX_LAYER,
     MODEL,
@@ -66,6 +67,7 @@ from offline.cli.options import (
 @SEED
 @SKIP
 @OVERWRITE
+@CHANCE
 @click.option(
     "--depth-curve/--no-depth-curve", default=True, show_default=True, help="AUC against depth, in the report."
 )

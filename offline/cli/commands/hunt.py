@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edge_runtime.cli.exit_codes import tell
-from offline.cli.options import MAX_LAYER, PATH, PENALTY, PROMPT, QUIET, TOP_K
+from offline.cli.options import CHANCE, MAX_LAYER, PATH, PENALTY, PROMPT, QUIET, SEED, TOP_K
 
 
 @click.command()
@@ -18,30 +18,63 @@ from offline.cli.options import MAX_LAYER, PATH, PENALTY, PROMPT, QUIET, TOP_K
 @PENALTY
 @MAX_LAYER
 @PROMPT
+@CHANCE
+@click.option(
+    "--stability",
+    "draws",
+    type=click.IntRange(min=2),
+    metavar="DRAWS",
+    help="Hunt in so many halves of the videos (50, say), and tell how often each head comes up.",
+)
+@SEED
 @QUIET
-def hunt(features: Path, output: Path, quiet: bool, **selection: Any) -> None:
+def hunt(
+    features: Path, output: Path, chance: bool, draws: int | None, seed: int, quiet: bool, **selection: Any
+) -> None:
     """Find the expert heads: saliency of every head, stability over the prompts, the top K.
+
+    It says whether the heads know anything of the labels, and whether the hunted ones beat random ones.
 
     \b
     Example:
       hh-offline hunt --features features/ --output hunt.json --max-layer 17
     """
+    from offline.calibration.scorer import fit_scorer
     from offline.console import Console
     from offline.extraction.features import read_features
+    from offline.hunting import chance as by_chance
+    from offline.hunting import stability as over_draws
+    from offline.hunting.against_random import Comparison
     from offline.hunting.hunt import Selection, write_hunt
     from offline.hunting.hunt import hunt as run_hunt
 
-    found = read_features(features)
-    with Console(quiet).bar("Hunting", "head") as progress:
-        result = run_hunt(
-            found.features,
-            found.labels,
-            found.prompts,
-            Selection(**selection),
-            videos=found.videos,
-            progress=progress,
-        )
+    found, console, choice = read_features(features), Console(quiet), Selection(**selection)
+    with console.bar("Hunting", "head") as progress:
+        result = run_hunt(found.features, found.labels, found.prompts, choice, videos=found.videos, progress=progress)
+    # The long work that is only asked for beside the hunt must not lose it.
     write_hunt(result, output)
+    beside: dict[str, Any] = {}
+    stable = None
+    if draws is not None:
+        with console.bar("Hunting in halves", "head") as progress:
+            stable = over_draws.stability(found, choice, draws, seed, progress)
+        beside[over_draws.KEY] = stable.to_dict()
+    if chance:
+        trials = by_chance.Trials(comparison=Comparison(seed=seed))
+        with console.bar("Hunted against chance", "head") as progress:
+            known = by_chance.chance(found, result, choice, fit_scorer, trials, progress)
+        beside[by_chance.KEY] = known.to_dict()
+    if beside:
+        write_hunt(result, output, beside)
     for rank, expert in enumerate(result.experts, 1):
-        tell(f"{rank}. layer {expert.layer:3d}  head {expert.head:3d}  rss {expert.rss:.4f}")
+        often = "" if stable is None else f"  in {100 * stable.of(expert):3.0f} % of {stable.draws} halves"
+        tell(f"{rank}. layer {expert.layer:3d}  head {expert.head:3d}  rss {expert.rss:.4f}{often}")
     tell(f"prompt {result.prompt}")
+    if stable is not None:
+        tell(
+            f"two halves of the videos have {100 * stable.overlap:.0f} % of their top {stable.top_k} heads in "
+            f"common; random heads would have {100 * stable.overlap_by_chance:.0f} %"
+        )
+    if chance:
+        for sentence in known.sentences:
+            click.echo(sentence, err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from offline.arrays import Float64Array
+from offline.hunting.chance import Chance
 from offline.hunting.hunt import Hunt
 from offline.hunting.saliency import normalise
 from offline.report import charts
@@ -26,9 +27,10 @@ def experts(report: Report) -> Iterator[Section]:
         "The expert heads",
         f"RSS is the mean saliency over the prompts minus {hunt.penalty:g} standard deviations. The bundle asks with "
         f"the prompt “{report.manifest.prompt.name}”: {report.manifest.prompt.text}",
-        tuple(_maps(hunt)),
+        (*_maps(hunt), *_against_chance(report.chance)),
         (Titled("Experts by rank", _by_rank(hunt)),),
         remarks,
+        points=() if report.chance is None else report.chance.sentences,
     )
 
 
@@ -79,6 +81,28 @@ def _maps(hunt: Hunt) -> Iterator[Drawn]:
             "Each dot is a head: to the right it separates better, further down it depends less on how the question "
             f"is worded. Everything right of the dashed line (mean minus {hunt.penalty:g} deviations) is an expert; "
             "good experts lie far to the right and low.",
+        )
+
+
+def _against_chance(chance: Chance | None) -> Iterator[Drawn]:
+    if chance is None:
+        return
+    if chance.permuted is not None:
+        yield Drawn(
+            "Does any head know anything?",
+            charts.permuted_figure(
+                "permuted", "Histogram of the best head's AUC under permuted labels", chance.permuted
+            ),
+            f"The line is the best head's AUC on videos that it was not fitted on. The bars count "
+            f"{len(chance.permuted.permuted)} labellings that were permuted between videos, each with its own best "
+            "head: what the best of so many heads reaches by luck. Good is a line far to the right of all bars.",
+        )
+    if chance.compared is not None:
+        yield Drawn(
+            "Hunted and random heads",
+            charts.random_figure("random-heads", "AUC of random heads and of the hunted ones", chance.compared),
+            f"Each dot is a random choice of {chance.top_k} heads, the line the hunted ones, all on calibration "
+            "videos that neither hunt nor scorer had seen. Good is a line to the right of the dots.",
         )
 
 

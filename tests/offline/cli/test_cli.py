@@ -16,6 +16,7 @@ from edge_runtime.cli.exit_codes import run_command
 from models.reference import write_untrained
 from offline.cli import cli
 from offline.evaluation.verdict import TOKENS_ALONE
+from offline.extraction.features import FeatureSet
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,28 @@ def test_extract_then_hunt(model: str, dataset_csv: Path, tmp_path: Path, capfd:
     assert found[0] == found[1]
     assert len(found[0]["experts"]) == 5
     assert max(expert["layer"] for expert in found[0]["experts"]) <= 3
+    assert found[0]["chance"]["heads"] == 4 * 6
+
+
+def test_hunt_says_what_it_owes_to_chance_and_how_stable_it_is(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    labels = np.arange(24) % 2 == 1
+    features = np.random.default_rng(0).standard_normal((24, 1, 2, 4, 6)).astype(np.float32)
+    features[labels, :, 1, 2] += 3
+    names = tuple(map(str, range(24)))
+    FeatureSet(features, labels, ("plain",), names).write(tmp_path / "features.npz")
+    common = ("hunt", "--features", tmp_path / "features.npz", "--output", tmp_path / "hunt.json", "--top-k", 1)
+    code, out, err = run(capfd, *common, "--stability", 4, "--quiet")
+    assert code == 0, err
+    content = json.loads((tmp_path / "hunt.json").read_text())
+    assert content["stability"]["frequency"][1][2] == 1.0
+    assert "in 100 % of 4 halves" in out
+    assert "The heads know something of the labels. The best of 8 heads (layer 1, head 2)" in err
+    assert all(sentence in err for sentence in content["chance"]["sentences"])
+    code, out, err = run(capfd, *common, "--no-chance", "--quiet")
+    assert (code, err) == (0, "")
+    assert not {"chance", "stability"} & set(json.loads((tmp_path / "hunt.json").read_text()))
 
 
 @pytest.mark.parametrize(

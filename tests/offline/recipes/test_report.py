@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_parts import a_hunt, a_manifest, an_embedding
+from report_parts import a_chance, a_hunt, a_manifest, an_embedding
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli.exit_codes import run_command
@@ -159,6 +159,10 @@ def test_evidence_is_found_again_by_the_manifest_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.embedding.expert, embedding.expert)
     assert again.embedding.videos == embedding.videos
     assert (again.depth, again.learned, again.sampling) == (depth, learned, sampling)
+    # As entries of earlier versions have it.
+    assert again.chance is None
+    write_evidence(store, manifest, Evidence(found, embedding, chance=a_chance()))
+    assert read_evidence(store, manifest).chance == a_chance()
 
 
 def test_a_recalibrated_bundle_has_the_hunt_but_not_the_curves(tmp_path: Path) -> None:

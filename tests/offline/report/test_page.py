@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from report_parts import THRESHOLD, L, a_hunt, a_manifest, an_embedding
+from report_parts import THRESHOLD, L, a_chance, a_hunt, a_manifest, an_embedding
 
 from edge_runtime.errors import InvalidFrame, OutputFailed
 from edge_runtime.stream.locator import smooth
@@ -126,6 +126,7 @@ def a_full_report() -> Report:
         calibration_curve=((0.01, 12, 0.71), (0.1, 40, 0.86), (1.0, 400, 0.92)),
         notes=("The reference model is untrained: these figures say nothing of the method.",),
         absent=("A thing: get it there.",),
+        chance=a_chance(),
         commands=("hh-offline build --model example/vision-language --manifest data.csv --output bundle --seed 0",),
     )
 
@@ -145,6 +146,19 @@ def least() -> Report:
 @pytest.fixture(scope="module")
 def html(full: Report) -> str:
     return render(full)
+
+
+def test_the_page_says_what_the_hunt_owes_to_chance_where_that_is_known(full: Report, least: Report) -> None:
+    page, bare = render(full), render(least)
+    for sentence in a_chance().sentences:
+        assert sentence.replace("'", "&#39;") in page
+    assert 'id="permuted-' in page
+    assert 'id="random-heads-' in page
+    for unsaid in ("Does any head know anything?", "Hunted and random heads", "permuted"):
+        assert unsaid not in bare
+    untold = replace(full, chance=replace(a_chance(), permuted=None, compared=None, anomalous=1))
+    assert "cannot be computed with fewer than 2" in render(untold)
+    assert 'id="permuted-' not in render(untold)
 
 
 def test_what_reused_frames_change_has_a_table_of_its_own() -> None:

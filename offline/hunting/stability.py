@@ -1,0 +1,132 @@
+"""How much the choice of heads depends on which videos were labelled: the hunt repeated on halves of them.
+
+Stability selection (Meinshausen and Bühlmann, J. R. Statist. Soc. B 72, 2010): half of the videos
+of each class is drawn without replacement, again and again, and it is counted how often a head comes up among the top
+K. Here it only tells; the experts stay those of the paper's rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.errors import FeatureError, UsageError
+from models.heads import HeadRef
+from offline.arrays import BoolArray, Float64Array
+from offline.console import Progress
+from offline.extraction.features import FeatureSet
+from offline.hunting.hunt import Selection, hunt
+
+KEY = "stability"
+"""Of `hunt.json`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stability:
+    """How often each head came up.
+
+    Attributes:
+        draws: How many halves were hunted in.
+        top_k: How many heads each hunt chose.
+        frequency: The share of the draws in which a head was chosen, (L, H), in [0, 1].
+    """
+
+    draws: int
+    top_k: int
+    frequency: Float64Array
+
+    def __post_init__(self) -> None:
+        if self.draws < 2 or self.frequency.ndim != 2:
+            raise ValueError(f"{self.draws} draws of heads {self.frequency.shape}: no stability")
+
+    @property
+    def overlap(self) -> float:
+        """The mean share of the top K that two draws have in common, over all pairs of draws."""
+        counts = self.frequency * self.draws
+        pairs = float((counts * (counts - 1)).sum()) / (self.draws * (self.draws - 1))
+        return pairs / self.top_k
+
+    @property
+    def overlap_by_chance(self) -> float:
+        """The same if heads were drawn at random: K / (L·H)."""
+        return self.top_k / self.frequency.size
+
+    def of(self, head: HeadRef) -> float:
+        """How often a head came up, in [0, 1]."""
+        return float(self.frequency[head.layer, head.head])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give JSON values."""
+        return {
+            "draws": self.draws,
+            "top_k": self.top_k,
+            "frequency": self.frequency.tolist(),
+            "overlap": self.overlap,
+            "overlap_by_chance": self.overlap_by_chance,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Any) -> Stability:
+        """Read what `to_dict` gave. KeyError, TypeError or ValueError where it is something else."""
+        return cls(int(content["draws"]), int(content["top_k"]), np.array(content["frequency"], dtype=np.float64))
+
+
+def stability(
+    features: FeatureSet, selection: Selection, draws: int, seed: int = 0, progress: Progress | None = None
+) -> Stability:
+    """Hunt in halves of the videos of each class, and count.
+
+    It costs `draws` hunts in half of the samples.
+
+    Args:
+        features: What is hunted in.
+        selection: How.
+        draws: How many halves, 2 at least.
+        seed: Of the draws.
+        progress: Counts heads, under every prompt and in every draw.
+
+    Raises:
+        FeatureError: Half of the videos has too few samples of a class, or the features cannot be hunted.
+        UsageError: The selection or `draws` is out of range.
+    """
+    if draws < 2:
+        raise UsageError(f"{draws} draws are too few to compare; draw at least 2")
+    counts = None
+    for number, rows in enumerate(_halves(features, draws, seed)):
+        half = features.rows(rows)
+        step = None if progress is None else _step(progress, number, draws)
+        found = hunt(half.features, half.labels, half.prompts, selection, videos=half.videos, progress=step)
+        if counts is None:
+            counts = np.zeros((found.layers, found.heads))
+        for expert in found.experts:
+            counts[expert.layer, expert.head] += 1
+    assert counts is not None  # there are two draws or more
+    return Stability(draws, selection.top_k, counts / draws)
+
+
+def _halves(features: FeatureSet, draws: int, seed: int) -> list[BoolArray]:
+    """The samples of each draw, bool (N,) each. All are drawn, and refused, before the first hunt."""
+    rng = np.random.default_rng(seed)
+    names, classes = np.array(features.videos), features.videos_by_class()
+    halves = []
+    for _ in range(draws):
+        drawn = [videos[i] for videos in classes for i in rng.permutation(len(videos))[: len(videos) // 2]]
+        rows: BoolArray = np.isin(names, drawn)
+        anomalous = int(features.labels[rows].sum())
+        if min(anomalous, int(rows.sum()) - anomalous) < 2:
+            normal, wrong = (len(videos) for videos in classes)
+            raise FeatureError(
+                f"half of {normal} normal and {wrong} anomalous videos can have fewer than 2 samples of a class; "
+                "label more videos, or leave --stability out"
+            )
+        halves.append(rows)
+    return halves
+
+
+def _step(progress: Progress, number: int, draws: int) -> Progress:
+    def step(done: int, total: int, what: object = "", /) -> None:
+        progress(number * total + done, draws * total, what)
+
+    return step

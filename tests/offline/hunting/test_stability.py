@@ -1,0 +1,62 @@
+"""Stability selection counts what hunts in halves choose."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from edge_runtime.errors import FeatureError, UsageError
+from models.heads import HeadRef
+from offline.extraction.features import FeatureSet
+from offline.hunting.hunt import Selection
+from offline.hunting.stability import Stability, stability
+
+SELECTION = Selection(top_k=2)
+
+
+def calibration(strength: float, videos: int = 24) -> FeatureSet:
+    rng = np.random.default_rng(0)
+    labels = np.arange(videos) % 2 == 1
+    features = rng.standard_normal((videos, 1, 3, 4, 6)).astype(np.float32)
+    features[labels, :, 2, 1] += strength
+    features[labels, :, 0, 3] += strength
+    return FeatureSet(features, labels, ("plain",), tuple(map(str, range(videos))))
+
+
+def test_heads_that_know_come_up_always_and_others_by_luck() -> None:
+    found = stability(calibration(3.0), SELECTION, 12)
+    assert found.of(HeadRef(2, 1)) == found.of(HeadRef(0, 3)) == 1.0
+    assert found.frequency.sum() == pytest.approx(2)
+    assert found.overlap == 1.0
+    luck = stability(calibration(0.0), SELECTION, 12)
+    assert luck.frequency.sum() == pytest.approx(2)
+    assert luck.overlap < 0.9
+    assert luck.overlap_by_chance == 2 / 12
+
+
+def test_overlap_is_the_mean_over_pairs() -> None:
+    rng = np.random.default_rng(0)
+    chosen = [set(rng.choice(12, 3, replace=False).tolist()) for _ in range(7)]
+    counts = np.bincount([head for one in chosen for head in one], minlength=12).reshape(3, 4)
+    expected = np.mean([len(a & b) / 3 for a, b in combinations(chosen, 2)])
+    assert Stability(7, 3, counts / 7).overlap == pytest.approx(expected)
+
+
+def test_the_same_seed_gives_the_same_and_the_file_gives_it_back() -> None:
+    steps: list[tuple[int, int]] = []
+    once = stability(calibration(0.5), SELECTION, 4, 1, lambda done, total, *_: steps.append((done, total)))
+    np.testing.assert_array_equal(once.frequency, stability(calibration(0.5), SELECTION, 4, 1).frequency)
+    back = Stability.from_dict(once.to_dict())
+    np.testing.assert_array_equal(back.frequency, once.frequency)
+    assert (back.draws, back.top_k) == (4, 2)
+    assert steps[-1] == (48, 48)
+    assert steps == sorted(steps)
+
+
+def test_too_few_videos_or_draws_are_refused() -> None:
+    with pytest.raises(FeatureError, match="3 normal and 3 anomalous"):
+        stability(calibration(1.0, 6), SELECTION, 5)
+    with pytest.raises(UsageError, match="1 draws"):
+        stability(calibration(1.0), SELECTION, 1)
