@@ -38,7 +38,7 @@ VARIANCE_FLOOR = 1e-9
 """Least variance in any direction, as a share of the head's mean variance. Ordinary shrinkage is far above."""
 
 _SEED = 0
-_RESTARTS = 10
+_RESTARTS = 8
 # Small enough to stay near the cores' caches; 256 MiB was measured to be three times slower.
 _CHUNK_BYTES = 16 * 2**20
 
@@ -100,7 +100,8 @@ def mmd(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
 def nmi(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
     """I(Y, Ŷ) / sqrt(H(Y) H(Ŷ)), Ŷ from K-means with K = 2; 0 where an entropy is 0. (N, B, d) -> (B,).
 
-    k-means++, 10 restarts, fixed seed, the partition of least inertia: see `offline.hunting.two_means`.
+    k-means++ and a tabu search, 8 restarts, fixed seed, the partition of least inertia: see
+    `offline.hunting.two_means`.
     """
     check_labels(labels, features.shape[0])
     return _nmi(_gram(_standardised(features)), labels)
@@ -122,7 +123,8 @@ def saliency(
         features: (N, M, L, H, d), finite.
         labels: bool (N,).
         workers: How many chunks of heads are processed at a time; one per usable core by default.
-        chunk_bytes: Working memory of a chunk, about (one head at least).
+        chunk_bytes: Working memory of a chunk, about (one head at least), and as much again for K-means, which takes
+            several chunks together.
         progress: Counts heads, of all prompts.
 
     Raises:
@@ -137,22 +139,26 @@ def saliency(
     # Measured: about three float64 copies of the features, five N x N and six d x d matrices a head.
     head_bytes = 8 * (3 * samples * width + 5 * samples**2 + 6 * width**2)
     step = max(1, chunk_bytes // head_bytes)
-    jobs = [(m, start) for m in range(prompts) for start in range(0, layers * heads, step)]
+    threads = workers or usable_cores()
+    # K-means makes many small moves, for all its heads at a time: few heads would cost as much as many. Their Gram
+    # matrices and its copy of them are what it needs memory for. Every thread gets heads of its own.
+    group = max(step, min(chunk_bytes // (16 * samples**2), -(-layers * heads // threads)))
+    jobs = [(m, start) for m in range(prompts) for start in range(0, layers * heads, group)]
     result = np.empty((4, prompts, layers * heads))
 
     def work(job: tuple[int, int]) -> tuple[int, slice, Float64Array]:
         m, start = job
-        chunk = slice(start, min(start + step, layers * heads))
+        chunk = slice(start, min(start + group, layers * heads))
         # A view where a prompt's layers and heads lie together in memory, as they do in a feature store.
         batch = features[:, m].reshape(samples, layers * heads, width)[:, chunk]
-        return m, chunk, _all_metrics(batch, labels)
+        return m, chunk, _all_metrics(batch, labels, step)
 
     # BLAS on one thread: its splitting of a product would round differently with every number of threads,
     # and chunks side by side use the cores better than 128 x 128 matrices do.
     done = 0
     with (
         threadpool_limits(limits=1, user_api="blas"),
-        ThreadPoolExecutor(max_workers=workers or usable_cores()) as pool,
+        ThreadPoolExecutor(max_workers=threads) as pool,
     ):
         try:
             for m, chunk, values in pool.map(work, jobs):
@@ -223,19 +229,21 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _all_metrics(batch: NDArray[np.floating], labels: BoolArray) -> Float64Array:
-    """(N, B, d) -> (4, B), sharing the centred features and the Gram matrix."""
-    x = _standardised(batch)
-    classes = _split(x, labels)
-    gram = _gram(x)
-    return np.stack(
-        [
-            _lda(*classes),
-            _symmetric_kl(*classes),
-            _mmd(gram, labels, batch.shape[2]),
-            _nmi(gram, labels),
-        ]
-    )
+def _all_metrics(batch: NDArray[np.floating], labels: BoolArray, step: int) -> Float64Array:
+    """(N, B, d) -> (4, B), sharing centred features and Gram matrices; all but K-means `step` heads at a time."""
+    samples, heads, width = batch.shape
+    values = np.empty((4, heads))
+    grams = np.empty((heads, samples, samples))
+    for start in range(0, heads, step):
+        chunk = slice(start, start + step)
+        x = _standardised(batch[:, chunk])
+        classes = _split(x, labels)
+        grams[chunk] = _gram(x)
+        values[0, chunk] = _lda(*classes)
+        values[1, chunk] = _symmetric_kl(*classes)
+        values[2, chunk] = _mmd(grams[chunk], labels, width)
+    values[3] = _nmi(grams, labels)
+    return values
 
 
 def _standardised(features: NDArray[np.floating]) -> Float64Array:

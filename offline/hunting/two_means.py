@@ -10,6 +10,9 @@ cluster 2 is minus the sum over cluster 1, and
 One matrix product with the N x N matrix is a Lloyd step for all restarts of a data set, whatever the width of
 the features. The sum over cluster 1 of (distance to centre 1 − distance to centre 2) is −n₁ times the distance
 of the centres, so a cluster never empties unless the centres coincide.
+
+Where there are no two clusters, Lloyd's algorithm ends in one of very many partitions that are almost equally good,
+and what an analysis sees of it is luck. So its runs are only where `offline.hunting.single_moves` sets out from.
 """
 
 from __future__ import annotations
@@ -18,20 +21,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline.arrays import BoolArray, Float64Array
+from offline.hunting.single_moves import settle, walk
 
-# Lloyd's algorithm ends by itself (finitely many partitions, falling inertia); the bound is for rounding
-# that could make two equally good partitions alternate. Observed: at most about 40 steps.
-_MAX_STEPS = 300
+# The walks were measured to find as good partitions from runs of Lloyd's algorithm that are cut short as from such
+# that have ended, and moves cost less than its steps.
+_LLOYD_STEPS = 2
+# Enough to come from the start into good partitions and to look around there, at the price of ten runs of Lloyd's
+# algorithm to the end. Long tenures were measured to keep a walk out of the best ones.
+_MOVES, _MOVES_A_SAMPLE = 20, 0.75
+_TENURE = 8
 
 
-def two_means(gram: Float64Array, *, restarts: int = 10, seed: int = 0) -> tuple[BoolArray, Float64Array]:
-    """Partition every data set into two clusters: k-means++ seeds, `restarts` runs, the least inertia wins.
+def two_means(gram: Float64Array, *, restarts: int = 8, seed: int = 0) -> tuple[BoolArray, Float64Array]:
+    """Partition every data set into two clusters of the least inertia that a search finds.
+
+    Each of `restarts` runs begins with a k-means++ partition, takes two steps of Lloyd's algorithm and goes on by
+    single moves (`walk`). In the best partition of all runs samples are then moved until no single move makes it
+    better. The least inertia possible is not guaranteed.
 
     Every data set gets the same random draws, applied to its samples in the order of their distance from
     the mean. So the result depends neither on which other data sets are in the batch, nor, ties apart, on
     the order of the samples or a rotation of the features.
 
-    Cost: O(B · restarts · N²) a step. Memory: O(B · restarts · N) beside the input.
+    Cost: O(B · restarts · N²). Memory: O(B · (N² + restarts · N)) beside the input.
 
     Args:
         gram: (B, N, N), inner products of samples that were centred per data set.
@@ -42,9 +54,19 @@ def two_means(gram: Float64Array, *, restarts: int = 10, seed: int = 0) -> tuple
         The membership (B, N), True for cluster 1, and the inertia (B,). Which cluster is called 1 has no meaning.
         Where all samples coincide, all are in one cluster.
     """
-    member = _seeded_partition(gram, restarts, seed)
+    member = lloyd(gram, seeded(gram, restarts, seed), steps=_LLOYD_STEPS)
+    moves = _MOVES + int(_MOVES_A_SAMPLE * gram.shape[1])
+    member = walk(gram, member, moves=moves, tenure=_TENURE)
+    best = inertia(gram, member).argmin(axis=1)
+    member = settle(gram, member[np.arange(len(gram)), best][:, None])
+    return member[:, 0], inertia(gram, member)[:, 0]
+
+
+def lloyd(gram: Float64Array, member: BoolArray, *, steps: int) -> BoolArray:
+    """Take steps of Lloyd's algorithm from each partition until none changes, `steps` at most; (B, R, N) twice."""
+    member = member.copy()
     active, of_active = np.arange(len(gram)), gram
-    for _ in range(_MAX_STEPS):
+    for _ in range(steps):
         # Converged runs of an active data set are stepped too; they are fixed points and stay.
         moved = _lloyd_step(of_active, member[active])
         moving = (moved != member[active]).any(axis=(1, 2))
@@ -54,16 +76,13 @@ def two_means(gram: Float64Array, *, restarts: int = 10, seed: int = 0) -> tuple
             of_active = gram[active]
         if active.size == 0:
             break
-    inertia = _inertia(gram, member)
-    best = inertia.argmin(axis=1)
-    row = np.arange(len(gram))
-    return member[row, best], inertia[row, best]
+    return member
 
 
-def _seeded_partition(gram: Float64Array, restarts: int, seed: int) -> BoolArray:
+def seeded(gram: Float64Array, restarts: int, seed: int) -> BoolArray:
     """k-means++: a uniform first seed, a second one with probability ∝ squared distance. (B, restarts, N)."""
     samples = gram.shape[1]
-    # Run by run, so that more restarts add to fewer and are never worse.
+    # Run by run, so that more restarts add to fewer.
     uniform = np.random.default_rng(seed).random((restarts, 2)).T
     norms = np.diagonal(gram, axis1=1, axis2=2)
     order = norms.argsort(axis=1, kind="stable")
@@ -104,8 +123,9 @@ def _lloyd_step(gram: Float64Array, member: BoolArray) -> BoolArray:
     return nearer
 
 
-def _inertia(gram: Float64Array, member: BoolArray) -> Float64Array:
+def inertia(gram: Float64Array, member: BoolArray) -> Float64Array:
+    """The sum of squared distances to the centres of the clusters, (B, R)."""
     _, q, share_1, share_2 = _cluster_sums(gram, member)
     trace = np.trace(gram, axis1=1, axis2=2)
-    inertia: Float64Array = np.maximum(trace[:, None] - q * (share_1 + share_2), 0.0)
-    return inertia
+    within: Float64Array = np.maximum(trace[:, None] - q * (share_1 + share_2), 0.0)
+    return within
