@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from offline.evaluation.bootstrap import Interval
 from offline.evaluation.figures import Evaluation, EventFigures, SeriesFigures
 from offline.evaluation.metrics import F1Point
-from offline.evaluation.yardsticks import CEILINGS, Yardstick
+from offline.evaluation.yardsticks import Yardstick
 
 UNDEFINED = "undefined"
 
@@ -87,7 +87,7 @@ def _beside(evaluation: Evaluation) -> list[str]:
             rows += [[name, *_compared(of)] for name, of in beside.ceilings.items()]
         if len(rows) > 1:
             lines += ([""] if lines else []) + aligned(rows)
-    lines += [f"{name}: {CEILINGS[name]}" for name in beside.ceilings]
+    lines += [f"{name}: {meaning}" for name, meaning in beside.meanings.items()]
     return lines + list(beside.remarks)
 
 

@@ -91,6 +91,8 @@ def _evaluation(material: Material, scored: Sequence[Scored], store: EntryStore,
         thresholds={"calibrated": material.manifest.locators.named(material.locator).threshold},
         fps=rates if len(rates) == len(scored) else None,
     )
-    measuring = Measuring(material.manifest.segment.step, store=store)
+    segment = material.manifest.segment
+    measuring = Measuring(segment.step, store=store)
     found = measure_baselines(videos, material.calibration, console, measuring)
-    return replace(result, beside=yardsticks(videos, {"raw": raw}, {"raw": found.scores}, found.remarks))
+    beside = yardsticks(videos, {"raw": raw}, {"raw": found.scores}, found.remarks, overlap=segment.overlap)
+    return replace(result, beside=beside)
