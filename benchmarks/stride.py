@@ -137,12 +137,21 @@ def measured(options: Options, console: Console) -> list[Row]:
         say(f"Stride {stride}: the test split")
         begun = time.perf_counter()
         runs = run_videos(fitted, test, Running(options.locator), console)
-        rows.append(_row(fitted, options.locator, runs, time.perf_counter() - begun, first))
+        rows.append(judged(fitted, options.locator, runs, time.perf_counter() - begun, first))
         first = {run.video.name: run.smoothed for run in runs} if first is None else first
     return rows
 
 
-def _row(bundle: Bundle, locator: str, runs: Sequence[VideoRun], seconds: float, first: Series | None) -> Row:
+def judged(bundle: Bundle, locator: str, runs: Sequence[VideoRun], seconds: float, first: Series | None) -> Row:
+    """Figures of one stride.
+
+    Args:
+        bundle: Recalibrated for it.
+        locator: Of the bundle.
+        runs: Of the bundle over the videos.
+        seconds: What these took.
+        first: Smoothed scores of the same videos with the first stride; None for that one itself.
+    """
     segment, at = bundle.manifest.segment, bundle.manifest.locators.named(locator)
     videos = [run.video for run in runs]
     raw = {run.video.name: run.raw for run in runs}
