@@ -157,7 +157,7 @@ def judged(bundle: Bundle, locator: str, runs: Sequence[VideoRun], seconds: floa
     raw = {run.video.name: run.raw for run in runs}
     smoothed = {run.video.name: run.smoothed for run in runs}
     rates = {run.video.name: run.fps for run in runs}
-    figures = evaluate_scores(videos, raw, smoothed, {_CALIBRATED: at.threshold}, rates).series
+    figures = evaluate_scores(videos, raw, smoothed, thresholds={_CALIBRATED: at.threshold}, fps=rates).series
     # Strides differ in their segments, but every frame has one score: they are compared frame by frame.
     beside = yardsticks(
         videos,
