@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -155,7 +156,8 @@ class VideoScores:
 def read_scores(path: Path | str, videos: Iterable[Video] | None = None) -> dict[str, VideoScores]:
     """Read `scores.json`: per video `{"frames": n, "segments": [[start, end, score], …]}` or `{"scores": […]}`.
 
-    A score of null is a gap.
+    A score of null is a gap. A video is named by its path as in the manifest, or by its name without folder and
+    suffix where only one video of the manifest is called so.
 
     Args:
         path: The file.
@@ -163,10 +165,10 @@ def read_scores(path: Path | str, videos: Iterable[Video] | None = None) -> dict
             the manifest, is an error too.
 
     Returns:
-        The scores by video name.
+        The scores by video name; as in the manifest, where that is given.
 
     Raises:
-        DatasetError: The file is something else; one line that names the video.
+        DatasetError: The file is something else, or a name stands for several videos; one line that names the video.
     """
     path = Path(path)
     try:
@@ -178,13 +180,14 @@ def read_scores(path: Path | str, videos: Iterable[Video] | None = None) -> dict
     if not isinstance(content, dict) or not content:
         raise DatasetError(f"{path}: holds no scores; write an object with a key per video")
     known = None if videos is None else {video.name: video for video in videos}
+    stems: defaultdict[str, list[str]] = defaultdict(list)
+    for name in known or ():
+        stems[Path(name).stem].append(name)
     scores: dict[str, VideoScores] = {}
     for key, entry in content.items():
-        name = Path(key).as_posix()
+        name = Path(key).as_posix() if known is None else _known_as(key, known, stems, path)
         if name in scores:
             raise DatasetError(f"{path}: {name}: is there twice; remove one")
-        if known is not None and name not in known:
-            raise DatasetError(f"{path}: {name}: is not in the manifest; keys are paths as written there")
         try:
             scores[name] = _parse(name, entry)
             if known is not None:
@@ -205,6 +208,22 @@ def write_scores(scores: Iterable[VideoScores], path: Path | str) -> None:
         for video in scores
     }
     write_atomic(Path(path), (json.dumps(content, allow_nan=False, indent=1) + "\n").encode())
+
+
+def _known_as(key: str, known: Mapping[str, Video], stems: Mapping[str, Sequence[str]], file: Path) -> str:
+    """The video's name in the manifest. A path as written there wins over a name without folder and suffix."""
+    path = Path(key).as_posix()
+    if path in known:
+        return path
+    found = stems.get(key, ())
+    if len(found) == 1:
+        return found[0]
+    if found:
+        shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+        raise DatasetError(f"{file}: {key}: may be any of {shown}; write the path as in the manifest")
+    raise DatasetError(
+        f"{file}: {path}: is not in the manifest; keys are paths as written there, or names without folder and suffix"
+    )
 
 
 def _parse(name: str, entry: object) -> VideoScores:

@@ -8,7 +8,7 @@ from offline.evaluation.bootstrap import Interval
 from offline.evaluation.figures import Evaluation, EventFigures, SeriesFigures
 from offline.evaluation.metrics import F1Point
 from offline.evaluation.verdict import TOKENS_ALONE
-from offline.evaluation.yardsticks import CEILINGS, Yardstick
+from offline.evaluation.yardsticks import Yardstick
 
 UNDEFINED = "undefined"
 
@@ -88,7 +88,7 @@ def _beside(evaluation: Evaluation) -> list[str]:
             rows += [[name, *_compared(of)] for name, of in beside.ceilings.items()]
         if len(rows) > 1:
             lines += ([""] if lines else []) + aligned(rows)
-    lines += [f"{name}: {CEILINGS[name]}" for name in beside.ceilings]
+    lines += [f"{name}: {meaning}" for name, meaning in beside.meanings.items()]
     lines += [f"{name}: {how}" for name, how in TOKENS_ALONE.items() if name in beside.baselines]
     lines += beside.remarks
     return lines if beside.verdict is None else [*lines, *([""] if lines else []), beside.verdict]

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from edge_runtime.errors import DatasetError
+from edge_runtime.stream.overlap import covering_means
 from offline.arrays import BoolArray, Floating
 from offline.data.dataset import Video, check_frames
 from offline.data.scores import VideoScores
+from offline.data.spans import Span
 from offline.evaluation.bootstrap import Interval, Resampling, bootstrap_differences, bootstrap_intervals
 from offline.evaluation.metrics import average_precision, frame_auc, pr_auc_trapezoid
 from offline.evaluation.verdict import TOKENS_ALONE, Rival, language_verdict
@@ -27,6 +30,11 @@ PERFECT_SHARES = "perfect shares"
 CEILINGS = {
     PERFECT_SEGMENTS: "knows of every segment whether it overlaps an event, and gives it 1 or 0",
     PERFECT_SHARES: "gives every segment its share of abnormal frames: no scores of these segments have a higher AUC",
+}
+#: The same where segments overlap.
+_CEILINGS_OF_STRIDES = {
+    PERFECT_SEGMENTS: f"{CEILINGS[PERFECT_SEGMENTS]}; a stride has the mean of the segments that cover it",
+    PERFECT_SHARES: "gives every stride its share of abnormal frames: no scores of these strides have a higher AUC",
 }
 
 #: Scores by video name.
@@ -67,16 +75,25 @@ class Yardsticks:
         baselines: By name, then by the system's series.
         remarks: Why something is not there, a sentence each.
         verdict: What the language model adds to the visual tokens, in a sentence; None where they were not measured.
+        overlap: How many segments cover a frame of the system: 1 where they do not overlap.
     """
 
     ceilings: Mapping[str, Yardstick] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Yardstick]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     verdict: str | None = None
+    overlap: int = 1
+
+    @property
+    def meanings(self) -> Mapping[str, str]:
+        """What the ceilings are, in a sentence each."""
+        said = CEILINGS if self.overlap == 1 else _CEILINGS_OF_STRIDES
+        return {name: said[name] for name in self.ceilings}
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as JSON takes it: `ceilings`, `baselines`, `remarks` and `verdict`."""
         content = asdict(self)
+        del content["overlap"]
         content["remarks"] = list(self.remarks)
         return content
 
@@ -87,6 +104,7 @@ def yardsticks(
     baselines: Mapping[str, Mapping[str, Series]],
     remarks: Sequence[str] = (),
     resampling: Resampling = _RESAMPLING,
+    overlap: int = 1,
 ) -> Yardsticks:
     """Measure ceilings and baselines on the frames that the system scored.
 
@@ -96,6 +114,7 @@ def yardsticks(
         baselines: Scores by the name of the series that they are compared with, and by baseline.
         remarks: Why some baselines are not there, a sentence each.
         resampling: How intervals over videos are found.
+        overlap: How many segments cover a frame; above 1 the system's scores are those of strides.
 
     Raises:
         DatasetError: A baseline has another number of frames than the system; the message names the video.
@@ -112,8 +131,8 @@ def yardsticks(
     raw = system["raw"]
     ceilings = {}
     if not any(raw[video.name].by_frame for video in timed):
-        ceilings = {name: measured(perfect(name, timed, raw), raw, None) for name in CEILINGS}
-    return Yardsticks(ceilings, found, tuple(remarks), _verdict(timed, system, found))
+        ceilings = {name: measured(perfect(name, timed, raw, overlap), raw, None) for name in CEILINGS}
+    return Yardsticks(ceilings, found, tuple(remarks), _verdict(timed, system, found), overlap)
 
 
 def _verdict(
@@ -130,32 +149,50 @@ def _verdict(
     return None
 
 
-def perfect(name: str, videos: Sequence[Video], scored: Series) -> dict[str, VideoScores]:
-    """Give a ceiling's scores on the segments of `scored`.
+def perfect(name: str, videos: Sequence[Video], scored: Series, overlap: int = 1) -> dict[str, VideoScores]:
+    """Give a ceiling's scores on the segments of `scored`, or on its strides where segments overlap.
 
-    Gaps stay gaps, and a video whose timing is unknown is one: nobody knows what would be perfect there.
+    Perfect segments know of whole segments, also where these overlap: what they say of a stride is the mean over
+    the segments that cover it, as the edge has it. Perfect shares know of every stride.
+
+    Gaps stay gaps, and a video whose timing is unknown is one: nobody knows what would be perfect there. No segment
+    reaches over a gap.
 
     Args:
         name: A key of `CEILINGS`.
         videos: The videos.
         scored: Scores of the judged system.
+        overlap: How many segments cover a frame: one begins with each stride, and is so many strides long.
 
     Returns:
         Scores by video name.
     """
-    rule = {PERFECT_SEGMENTS: _overlaps, PERFECT_SHARES: _share}[name]
-    return {video.name: _rescored(video, scored[video.name], rule) for video in videos}
+    rule = {PERFECT_SEGMENTS: _overlaps, PERFECT_SHARES: _shares}[name]
+    return {video.name: _rescored(video, scored[video.name], rule, overlap) for video in videos}
 
 
-def _rescored(video: Video, scores: VideoScores, rule: Callable[[Video, int, int], float]) -> VideoScores:
+#: The scores of neighbouring strides of one video, of which so many are a segment.
+_Rule = Callable[[Video, Sequence[Span], int], Sequence[float | None]]
+
+
+def _rescored(video: Video, scores: VideoScores, rule: _Rule, overlap: int) -> VideoScores:
     check_frames(video, scores.frames)
-    return scores.with_scores(
-        None if score is None or not video.timed else rule(video, start, end) for start, end, score in scores.segments
-    )
+    found: list[float | None] = []
+    for known, group in groupby(scores.segments, lambda segment: segment[2] is not None and video.timed):
+        strides = [(start, end) for start, end, _ in group]
+        found += rule(video, strides, overlap) if known else [None] * len(strides)
+    return scores.with_scores(found)
 
 
-def _overlaps(video: Video, start: int, end: int) -> float:
-    return float(video.overlaps(start, end))
+def _overlaps(video: Video, strides: Sequence[Span], overlap: int) -> Sequence[float | None]:
+    ends = [end for _, end in strides]
+    reached = [*ends[overlap - 1 :], *ends[-1:] * (overlap - 1)][: len(ends)]
+    segments = [(start, end) for (start, _), end in zip(strides, reached, strict=True)]
+    return covering_means([float(video.overlaps(start, end)) for start, end in segments], overlap)
+
+
+def _shares(video: Video, strides: Sequence[Span], overlap: int) -> Sequence[float | None]:
+    return [_share(video, start, end) for start, end in strides]
 
 
 def _share(video: Video, start: int, end: int) -> float:

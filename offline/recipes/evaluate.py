@@ -84,7 +84,7 @@ def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, con
     if not options.skip_unreadable:
         chosen.require_files()
     bundle = Bundle.open(path)
-    step = bundle.manifest.segment.striding(options.stride).step
+    segment = bundle.manifest.segment.striding(options.stride)
     running = Running(options.locator, options.provider, options.skip_unreadable, options.stride)
     runs = run_videos(bundle, chosen, running, console)
     judged = [run.video for run in runs]
@@ -97,14 +97,15 @@ def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, con
         write_scores(raw.values(), options.save_scores)
     _require_two_classes(dataset.path, judged, raw)
     at = bundle.manifest.locators.named(options.locator)
-    measured = _baselines(options, judged, dataset, console, step)
+    measured = _baselines(options, judged, dataset, console, segment.step)
     if options.baselines and options.visual:
         with tokens_of(bundle, running, _store(options)) as tokens:
             measured = measured.beside(measure_tokens(judged, dataset.split("calibration"), console, tokens))
     result = evaluate_scores(judged, raw, smoothed, thresholds={"calibrated": at.threshold}, fps=rates)
     # What smoothing alone gives is given to the baselines, too.
     peers = {"raw": measured.scores, "smoothed": measured.smoothed(at.sigma, at.lookahead)}
-    return replace(result, beside=yardsticks(judged, {"raw": raw, "smoothed": smoothed}, peers, measured.remarks))
+    series = {"raw": raw, "smoothed": smoothed}
+    return replace(result, beside=yardsticks(judged, series, peers, measured.remarks, overlap=segment.overlap))
 
 
 def _evaluate_stored(options: EvaluateOptions, path: Path, dataset: Dataset, console: Console) -> Evaluation:

@@ -97,7 +97,8 @@ def _evaluation(material: Material, scored: Sequence[Scored], store: EntryStore,
         thresholds={"calibrated": at.threshold},
         fps=rates if len(rates) == len(scored) else None,
     )
-    measuring = Measuring(material.manifest.segment.step, store=store)
+    segment = material.manifest.segment
+    measuring = Measuring(segment.step, store=store)
     found = measure_baselines(videos, material.calibration, console, measuring)
     alone = Baselines()
     if material.tokens is not None:
@@ -105,4 +106,5 @@ def _evaluation(material: Material, scored: Sequence[Scored], store: EntryStore,
     found = found.beside(alone)
     # Trivial baselines are shown as they are; the verdict is on what an operator gets, on both sides.
     peers = {"raw": found.scores, "smoothed": alone.smoothed(at.sigma, at.lookahead)}
-    return replace(result, beside=yardsticks(videos, {"raw": raw, "smoothed": smoothed}, peers, found.remarks))
+    beside = yardsticks(videos, {"raw": raw, "smoothed": smoothed}, peers, found.remarks, overlap=segment.overlap)
+    return replace(result, beside=beside)

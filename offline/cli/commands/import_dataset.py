@@ -18,7 +18,12 @@ from offline.cli.options import PATH, SEED
 @click.option("--output", type=PATH, required=True, help="The data.csv to write.")
 @click.option("--videos", type=PATH, help="Folder of the videos, searched with its subfolders.")
 @click.option("--frame-counts", type=PATH, help="A file with the number of frames of each video.")
-@click.option("--interval", type=click.Choice(["half-open", "inclusive"]), default="half-open", show_default=True)
+@click.option(
+    "--interval",
+    type=click.Choice(["half-open", "inclusive", "one-based"]),
+    help="What frame numbers mean: from 0 without the last one, from 0 with it, or from 1 with it [default: as the "
+    "dataset means them: msad one-based, ucf-crime and xd-violence half-open].",
+)
 @click.option("--split", type=click.Choice(["calibration", "validation", "test"]), help="Give all rows this split.")
 @click.option("--calibration-fraction", type=float, help="Draw this fraction of each class, as split calibration.")
 @SEED

@@ -11,11 +11,11 @@ from types import MappingProxyType
 from edge_runtime.errors import DatasetError, UsageError
 from offline.data.dataset import Video
 from offline.data.importers import frame_masks, msad, ubnormal, ucf_crime, xd_violence
-from offline.data.importers.annotation import Annotated, LastFrame, Reader, Request
+from offline.data.importers.annotation import Annotated, Interval, Reader, Request, clipped, overrun
 from offline.data.importers.draw import draw_calibration
 from offline.data.importers.files import locate
 
-__all__ = ["IMPORTERS", "Importer", "LastFrame", "Request", "draw_calibration", "import_dataset", "summary"]
+__all__ = ["IMPORTERS", "Importer", "Interval", "Request", "draw_calibration", "import_dataset", "summary"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,14 +28,14 @@ class Importer:
         title: Its name.
         annotations: What `--annotations` is for it.
         read: Who reads that.
-        open_interval: Whether the format leaves open if its last frame is included.
+        interval: What its frame numbers mean unless one says otherwise; None where the format itself says it.
         prefer: Folders that win where one file name is there twice.
     """
 
     title: str
     annotations: str
     read: Reader
-    open_interval: bool = False
+    interval: Interval | None = None
     prefer: tuple[str, ...] = ()
 
 
@@ -45,20 +45,20 @@ IMPORTERS: Mapping[str, Importer] = MappingProxyType(
             "UCF-Crime",
             "the temporal annotation of the test videos, or the list of training videos",
             ucf_crime.read,
-            open_interval=True,
+            interval=ucf_crime.INTERVAL,
             prefer=ucf_crime.PREFERRED_FOLDERS,
         ),
         "xd-violence": Importer(
             "XD-Violence",
             "the temporal annotation of the test videos, or a list of training videos",
             xd_violence.read,
-            open_interval=True,
+            interval=xd_violence.INTERVAL,
         ),
         "msad": Importer(
             "MSAD",
             "anomaly_annotation.csv, or the folder that holds it and the *.list files",
             msad.read,
-            open_interval=True,
+            interval=msad.INTERVAL,
         ),
         "shanghaitech": Importer(
             "ShanghaiTech", "the folder test_frame_mask", frame_masks.read_shanghaitech, prefer=("testing", "test")
@@ -101,13 +101,13 @@ def import_dataset(
     if name not in IMPORTERS:
         raise UsageError(f"unknown dataset {name!r}; there are {', '.join(IMPORTERS)}")
     importer = IMPORTERS[name]
-    if request.interval == "inclusive" and not importer.open_interval:
+    if request.interval is not None and importer.interval is None:
         raise UsageError(f"{importer.title}'s format says which frames it means; leave --interval out")
     if calibration_fraction is not None and request.split not in (None, "calibration"):
         raise UsageError(
             f"a calibration draw is the calibration split, not {request.split!r}; leave one of the two out"
         )
-    annotated = importer.read(request)
+    annotated = _cut(importer.read(request))
     paths = _paths(annotated, request.videos, importer.prefer, relative_to)
     rows = [_row(video, path, relative_to) for video, path in zip(annotated, paths, strict=True)]
     _refuse_repeats(annotated, rows)
@@ -133,6 +133,22 @@ def summary(rows: Sequence[Video]) -> str:
         f"{frames}{unknown}, {abnormal:,} frames abnormal"
         + (f"; when is unknown of {untimed} anomalous videos" if untimed else "")
     )
+
+
+def _cut(annotated: Sequence[Annotated]) -> list[Annotated]:
+    """Cut events where their videos end, and say so once for all where that is not a matter of counting."""
+    # One frame is the difference between two ways to count, and the end of the video is meant.
+    if over := [video for video in annotated if overrun(video) > 1]:
+        longest = max(over, key=overrun)
+        _log.warning(
+            "%d of %d videos with events have one that ends after their last frame, by up to %d frames (%s); it is "
+            "cut there. If these are many, check the frame counts and --interval",
+            len(over),
+            sum(bool(video.events) for video in annotated),
+            overrun(longest),
+            longest.where,
+        )
+    return [clipped(video) for video in annotated]
 
 
 def _row(video: Annotated, path: Path, relative_to: Path | None) -> Video:

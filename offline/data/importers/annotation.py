@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
@@ -16,11 +15,10 @@ from edge_runtime.errors import DatasetError
 from offline.data.dataset import Label, Split
 from offline.data.spans import Span, spans
 
-LastFrame = Literal["half-open", "inclusive"]
+#: How a format's frame numbers are meant: from 0 without the last one, from 0 with it, or from 1 with it.
+Interval = Literal["half-open", "inclusive", "one-based"]
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Annotated:
         label: `normal` or `anomalous`.
         split: What it is for.
         where: The file and line that say so.
-        events: Half-open frame ranges.
+        events: Half-open frame ranges, each beginning in the video; an end may lie behind its last frame.
         frames: How many frames it has, where that is known.
     """
 
@@ -52,14 +50,14 @@ class Request:
         annotations: The dataset's annotation file or folder.
         videos: The folder that is searched for every video, by name; without it, paths are as annotated.
         frame_counts: A file of lines `name first last`.
-        interval: What a last frame means where the format leaves it open.
+        interval: What frame numbers mean where the format leaves it open; None as the dataset means them.
         split: Instead of the dataset's own.
     """
 
     annotations: Path
     videos: Path | None = None
     frame_counts: Path | None = None
-    interval: LastFrame = "half-open"
+    interval: Interval | None = None
     split: Split | None = None
 
     def frames(self) -> Mapping[str, int]:
@@ -146,31 +144,52 @@ def read_frame_counts(path: Path) -> dict[str, int]:
     return counts
 
 
-def events_from(pairs: Sequence[Span], where: str, interval: LastFrame, frames: int | None) -> tuple[Span, ...]:
-    """Turn frame ranges as annotated into half-open events, clipped to the video if its length is known.
+def events_from(pairs: Sequence[Span], where: str, interval: Interval, frames: int | None) -> tuple[Span, ...]:
+    """Turn frame ranges as annotated into half-open events; what ends after the video is left as it is.
 
-    `inclusive` takes the last number as the last abnormal frame, `half-open` as the first normal one. Only an
-    end beyond the video is clipped (and logged); ranges that are empty, unsorted, overlapping, or wholly
-    outside the video are a DatasetError.
+    `half-open` takes the last number as the first normal frame, `inclusive` as the last abnormal one; `one-based`
+    is inclusive and calls the first frame 1 (an event from 0 begins with it, too).
+
+    Args:
+        pairs: First and last number of each event.
+        where: The file and line, for errors.
+        interval: What the numbers mean.
+        frames: How many frames the video has; None where that is unknown.
+
+    Raises:
+        DatasetError: A range is empty, unsorted, overlaps the one before, or begins after the last frame.
     """
     events: list[Span] = []
-    for start, last in pairs:
+    for first, last in pairs:
+        start = max(first - 1, 0) if interval == "one-based" else first
         end = last + 1 if interval == "inclusive" else last
-        if start < 0 or start >= end:
-            raise DatasetError(f"{where}: event {start}-{last} holds no frame; correct the line")
-        if events and start < events[-1][1]:
-            raise DatasetError(
-                f"{where}: event {start}-{last} overlaps or precedes the one before it; sort and merge them"
-            )
+        if first < 0 or start >= end:
+            raise DatasetError(f"{where}: event {first}-{last} holds no frame; correct the line")
         if frames is not None and start >= frames:
             raise DatasetError(
-                f"{where}: event {start}-{last} is after the last frame of {frames}; check the frame counts"
+                f"{where}: event {first}-{last} is after the last frame of {frames}; check the frame counts"
             )
-        if frames is not None and end > frames:
-            _log.warning("%s: event %d-%d ends after the last frame, cut to %d", where, start, last, frames)
-            end = frames
+        if events and start < events[-1][1]:
+            raise DatasetError(
+                f"{where}: event {first}-{last} overlaps or precedes the one before it; sort and merge them"
+            )
         events.append((start, end))
     return tuple(events)
+
+
+def clipped(video: Annotated) -> Annotated:
+    """Cut the last event where the video ends, if its length is known. Events before it begin within the video."""
+    if video.frames is None or overrun(video) == 0:
+        return video
+    *before, (start, _) = video.events
+    return replace(video, events=(*before, (start, video.frames)))
+
+
+def overrun(video: Annotated) -> int:
+    """How many frames its last event ends after the video; 0 where it does not, or the length is unknown."""
+    if video.frames is None or not video.events:
+        return 0
+    return max(0, video.events[-1][1] - video.frames)
 
 
 def merged(ranges: Iterable[Span]) -> list[Span]:

@@ -2,8 +2,8 @@
 
 The table lists anomalous videos only, one event each: name, scenario, total frames, starting and ending frame of
 anomaly. Normal videos are named by the lists (`…/MSAD_normal_testing_1_i3d.npy`, features there, videos here),
-whose file names say which split they are. The dataset does not say whether its frames count from 0 or from 1:
-numbers are taken as written, and --interval says what the last one means.
+whose file names say which split they are. Frames count from 1 and the last one is abnormal: the authors' own labels
+of an event 20 to 200 change at index 19 and at index 200.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from edge_runtime.errors import DatasetError, UsageError
 from offline.data.dataset import Split
 from offline.data.importers.annotation import (
     Annotated,
+    Interval,
     Request,
     events_from,
     files_named,
@@ -25,6 +26,7 @@ from offline.data.importers.annotation import (
     whole,
 )
 
+INTERVAL: Interval = "one-based"
 COLUMNS = ("name", "total frames", "starting frame of anomaly", "ending frame of anomaly")
 
 
@@ -80,7 +82,7 @@ def _read_table(path: Path, request: Request) -> dict[str, Annotated]:
         total, start, end = (whole(row[column], where, column) for column in COLUMNS[1:])
         if name in videos:
             raise DatasetError(f"{where}: {name!r} was at {videos[name].where} already; remove one")
-        events = events_from([(start, end)], where, request.interval, total)
+        events = events_from([(start, end)], where, request.interval or INTERVAL, total)
         videos[name] = Annotated(f"{name}.mp4", "anomalous", split_or(request.split, "test"), where, events, total)
     if not videos:
         raise DatasetError(f"{path}: a header, but no videos; download it again")

@@ -11,8 +11,19 @@ import re
 
 from edge_runtime.errors import DatasetError
 from offline.data.dataset import Label
-from offline.data.importers.annotation import Annotated, Request, events_from, read_fields, split_or, stem, whole
+from offline.data.importers.annotation import (
+    Annotated,
+    Interval,
+    Request,
+    events_from,
+    read_fields,
+    split_or,
+    stem,
+    whole,
+)
 
+# What published figures count.
+INTERVAL: Interval = "half-open"
 CLASSES = (
     "Abuse",
     "Arrest",
@@ -66,7 +77,7 @@ def read(request: Request) -> list[Annotated]:
             raise DatasetError(
                 f"{where}: name, class {fields[1]!r} and {len(pairs)} events contradict each other; correct the line"
             )
-        events = events_from(pairs, where, request.interval, frames)
+        events = events_from(pairs, where, request.interval or INTERVAL, frames)
         videos.append(Annotated(file, label, split_or(request.split, "test"), where, events, frames))
     return videos
 

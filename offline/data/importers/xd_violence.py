@@ -13,8 +13,20 @@ from collections.abc import Mapping
 
 from edge_runtime.errors import DatasetError
 from offline.data.dataset import Label
-from offline.data.importers.annotation import Annotated, Request, events_from, read_fields, split_or, stem, whole
+from offline.data.importers.annotation import (
+    Annotated,
+    Interval,
+    Request,
+    events_from,
+    read_fields,
+    split_or,
+    stem,
+    whole,
+)
 from offline.data.importers.files import index_videos
+
+# What published figures count.
+INTERVAL: Interval = "half-open"
 
 _CLASS = re.compile(r"_label_(A|(?:B1|B2|B4|B5|B6|G)(?:-(?:0|B1|B2|B4|B5|B6|G)){2})")
 
@@ -41,7 +53,9 @@ def read(request: Request) -> list[Annotated]:
             raise DatasetError(f"{where}: {name} was at {videos[name].where} already; remove one")
         numbers = [whole(field, where, "frame") for field in fields[1:]]
         frames = request.frames_of(counts, name, where)
-        events = events_from(list(zip(numbers[::2], numbers[1::2], strict=True)), where, request.interval, frames)
+        events = events_from(
+            list(zip(numbers[::2], numbers[1::2], strict=True)), where, request.interval or INTERVAL, frames
+        )
         split = split_or(request.split, "test" if timed else "calibration")
         videos[name] = Annotated(f"{name}.mp4", label, split, where, events, frames)
     if timed:

@@ -15,7 +15,11 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli.exit_codes import run_command
 from models.reference import write_untrained
 from offline.cli import cli
+from offline.data.dataset import read_dataset
+from offline.data.scores import read_scores
+from offline.evaluation.metrics import frame_auc
 from offline.evaluation.verdict import TOKENS_ALONE
+from offline.evaluation.yardsticks import perfect
 from offline.extraction.features import FeatureSet
 
 
@@ -229,6 +233,13 @@ def test_a_stride_goes_through_recalibration_evaluation_and_the_edge(
     assert code == 0, err
     promised = Bundle.open(output).manifest.validation
     assert json.loads(out)["series"]["smoothed"]["auc"] == pytest.approx(promised.auc, abs=1e-9)
+    videos = read_dataset(dataset_csv).split("validation").videos
+    stored = read_scores(scores, videos)
+    for name, auc in json.loads(out)["ceilings"].items():
+        of_two = perfect(name, videos, stored, overlap=2)
+        labels = np.concatenate([video.frame_labels(stored[video.name].frames) for video in videos])
+        at_best = np.concatenate([of_two[video.name].expand() for video in videos])
+        assert auc["auc"] == pytest.approx(frame_auc(labels, at_best))
     spans = [segment[:2] for video in json.loads(scores.read_text()).values() for segment in video["segments"]]
     assert max(end - start for start, end in spans) == 24
     # Said at the command line it goes before the bundle's own.

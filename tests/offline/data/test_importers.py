@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import DatasetError, HeadHuntError, UsageError
 from offline.cli import cli
 from offline.data.dataset import Video, read_dataset, write_dataset
-from offline.data.importers import IMPORTERS, Request, draw_calibration
+from offline.data.importers import IMPORTERS, Interval, Request, draw_calibration
 from offline.data.importers import import_dataset as import_request
 from offline.data.importers.annotation import merged, stem
 
@@ -123,10 +123,8 @@ def test_what_could_not_be_checked_is_said(put: Write, caplog: pytest.LogCapture
     assert "--frame-counts" in caplog.text
     caplog.clear()
     import_dataset("ucf-crime", annotations=put("t.txt", UCF), frame_counts=put("f.txt", UCF_FRAMES))
-    assert [record.getMessage().split(": ", 1)[1] for record in caplog.records] == [
-        "event 680-1267 ends after the last frame, cut to 1266"
-    ]
-    caplog.clear()
+    # Its last event ends one frame after the last: that is the end of the video, however frames are counted.
+    assert caplog.text == ""
     import_dataset("xd-violence", annotations=put("t.txt", XD))
     assert "only its 2 anomalous videos; the test set's normal ones are not in it" in caplog.text
     caplog.clear()
@@ -148,6 +146,35 @@ def test_the_command_sums_up_only_what_is_known(
     assert said("ucf-crime", UCF) == f"{videos}, frame counts unknown, 932 frames abnormal"
     listed = said("ucf-crime", "Abuse/Abuse001_x264.mp4\nNormal/Normal_Videos001_x264.mp4\n")
     assert listed.endswith("frame counts unknown, 0 frames abnormal; when is unknown of 1 anomalous videos")
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 2, 40])
+def test_events_that_end_after_their_video_are_cut_and_told_once(
+    put: Write, beyond: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [f"Abuse{n:03d}_x264.mp4 Abuse 5 9 20 {100 + beyond - n} \n" for n in range(3)]
+    counts = put("f.txt", "".join(f"Abuse{n:03d}_x264 100\n" for n in range(3)))
+    rows = import_dataset("ucf-crime", annotations=put("t.txt", "".join(lines)), frame_counts=counts)
+    assert [row.events for row in rows] == [((5, 9), (20, min(100, 100 + beyond - n))) for n in range(3)]
+    overlong = [beyond - n for n in range(3) if beyond - n > 1]
+    said = [record.getMessage() for record in caplog.records]
+    if overlong:
+        (line,) = said
+        assert line.startswith(f"{len(overlong)} of 3 videos with events have one that ends after their last frame, ")
+        assert f"by up to {beyond} frames (" in line
+        assert "t.txt:1)" in line
+    else:
+        assert said == []
+
+
+@published
+def test_published_ends_beyond_the_video_take_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    folder = Path(str(ANNOTATIONS))
+    for name, prefix in (("ucf-crime", "ucf_crime"), ("xd-violence", "xd_violence")):
+        caplog.clear()
+        temporal, frames = (folder / f"{prefix}_test_{kind}.txt" for kind in ("temporal", "frames"))
+        import_dataset(name, annotations=temporal, frame_counts=frames)
+        assert len(caplog.records) <= 1
 
 
 @pytest.mark.parametrize(
@@ -297,18 +324,16 @@ MSAD = (
 def test_msad_table_alone_and_with_lists(put: Write, tmp_path: Path) -> None:
     table = put("m/anomaly_annotation.csv", MSAD)
     assert facts(import_dataset("msad", annotations=table)) == {
-        "Assault_1.mp4": ("anomalous", "test", ((55, 426),), 426),
-        "Fire_2.mp4": ("anomalous", "test", ((10, 90),), 300),
+        "Assault_1.mp4": ("anomalous", "test", ((54, 426),), 426),
+        "Fire_2.mp4": ("anomalous", "test", ((9, 90),), 300),
     }
-    inclusive = import_dataset("msad", annotations=table, interval="inclusive")
-    assert [row.events for row in inclusive] == [((55, 426),), ((10, 91),)]
     put("m/MSAD_I3D_WS_Train.list", "/data/MSAD_normal_1_i3d.npy\n/data/Fire_2_i3d.npy\n")
     put("m/MSAD_I3D_WS_Test.list", "/data/x/MSAD_normal_testing_3_i3d.npy\n/data/MSAD_Assault_1_i3d.npy\n")
     assert facts(import_dataset("msad", annotations=tmp_path / "m")) == {
         "MSAD_normal_testing_3.mp4": ("normal", "test", (), None),
-        "Assault_1.mp4": ("anomalous", "test", ((55, 426),), 426),
+        "Assault_1.mp4": ("anomalous", "test", ((54, 426),), 426),
         "MSAD_normal_1.mp4": ("normal", "calibration", (), None),
-        "Fire_2.mp4": ("anomalous", "calibration", ((10, 90),), 300),
+        "Fire_2.mp4": ("anomalous", "calibration", ((9, 90),), 300),
     }
     put("m/MSAD_I3D_WS_Test.list", "/data/Riot_9_i3d.npy\n")
     with pytest.raises(DatasetError, match=r"Test\.list:1: Riot_9 is not in"):
@@ -316,6 +341,38 @@ def test_msad_table_alone_and_with_lists(put: Write, tmp_path: Path) -> None:
     put("m/MSAD_I3D_WS_Test.list", "/data/Fire_2_i3d.npy\n")
     with pytest.raises(DatasetError, match="Fire_2 is in two splits"):
         import_dataset("msad", annotations=tmp_path / "m")
+
+
+def test_msad_counts_from_one_as_its_authors_labels_do(put: Write) -> None:
+    table = put("a.csv", MSAD.splitlines()[0] + "\nFire_2,street,300,20,200\n")
+    (row,) = import_dataset("msad", annotations=table)
+    # Where the authors' own array of labels changes.
+    assert np.flatnonzero(np.diff(row.frame_labels(300).astype(int))).tolist() == [18, 199]
+
+
+def labelled_by(interval: str, first: int, last: int, total: int) -> list[bool]:
+    counted = range(1, total + 1) if interval == "one-based" else range(total)
+    return [first <= number and (number < last if interval == "half-open" else number <= last) for number in counted]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(data=st.data(), total=st.integers(1, 40), interval=st.sampled_from([None, *get_args(Interval)]))
+def test_what_interval_says_holds_for_every_dataset_that_leaves_it_open(
+    put: Write, data: st.DataObject, total: int, interval: Interval | None
+) -> None:
+    name = data.draw(st.sampled_from(sorted(key for key, one in IMPORTERS.items() if one.interval)))
+    meant = interval or {"msad": "one-based"}.get(name, "half-open")
+    first = data.draw(st.integers(0, total - 1))
+    last = data.draw(st.integers(first + 1, total + 5))
+    file = BAD_BOYS if name == "xd-violence" else "Abuse028_x264"
+    lines = {
+        "ucf-crime": f"Abuse028_x264.mp4 Abuse {first} {last} -1 -1",
+        "xd-violence": f"{BAD_BOYS} {first} {last}",
+        "msad": MSAD.splitlines()[0] + f"\nFire_2,street,{total},{first},{last}",
+    }
+    counts = None if name == "msad" else put("f.txt", f"{file} {total}\n")
+    rows = import_dataset(name, annotations=put("t.txt", lines[name]), frame_counts=counts, interval=interval)
+    assert rows[0].frame_labels(total).tolist() == labelled_by(meant, first, last, total)
 
 
 @pytest.mark.parametrize(
@@ -478,8 +535,9 @@ def test_every_importer_says_what_is_missing(name: str, tmp_path: Path) -> None:
 def test_options_that_do_not_go_together(put: Write) -> None:
     with pytest.raises(UsageError, match="unknown dataset 'ucf'; there are ucf-crime"):
         import_dataset("ucf", annotations=put("t.txt", UCF))
-    with pytest.raises(UsageError, match="leave --interval out"):
-        import_dataset("ubnormal", annotations=put("t.txt", UCF), interval="inclusive")
+    for interval in get_args(Interval):
+        with pytest.raises(UsageError, match="leave --interval out"):
+            import_dataset("ubnormal", annotations=put("t.txt", UCF), interval=interval)
     with pytest.raises(UsageError, match="calibration draw"):
         import_dataset("ucf-crime", annotations=put("t.txt", UCF), split="test", calibration_fraction=0.5)
 

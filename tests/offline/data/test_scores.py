@@ -107,6 +107,48 @@ def test_faults_are_one_line_and_name_the_video(tmp_path: Path, content: str, sa
     assert "\n" not in str(caught.value)
 
 
+CALLED = [
+    Video(Path(name), name, "normal", "test")
+    for name in ("x/a.mp4", "y/a.avi", "y/Bad.Boys.1995.mp4", "b/c.mp4", "c", "z/a.mp4", "w/a.mkv")
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("x/a.mp4", "x/a.mp4"),
+        ("./x/a.mp4", "x/a.mp4"),
+        ("Bad.Boys.1995", "y/Bad.Boys.1995.mp4"),
+        # A path as written in the manifest wins.
+        ("c", "c"),
+    ],
+)
+def test_a_video_is_called_by_its_path_or_its_bare_name(tmp_path: Path, key: str, name: str) -> None:
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps({key: {"scores": [0.5]}}))
+    assert read_scores(path, CALLED) == {name: VideoScores.per_frame(name, [0.5])}
+    assert list(read_scores(path)) == [Path(key).as_posix()]
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        (["a"], r"a: may be any of x/a\.mp4, y/a\.avi, z/a\.mp4 and 1 more; write the path as in the manifest"),
+        (["a.mp4"], r"a\.mp4: is not in the manifest; keys are paths as written there, or names without folder"),
+        (["x/a"], "x/a: is not in the manifest"),
+        (["Bad.Boys"], r"Bad\.Boys: is not in the manifest"),
+        (["Bad.Boys.1995", "y/Bad.Boys.1995.mp4"], r"y/Bad\.Boys\.1995\.mp4: is there twice"),
+    ],
+)
+def test_a_name_of_several_videos_or_of_none_is_refused(tmp_path: Path, keys: list[str], says: str) -> None:
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps({key: {"scores": [0.5]} for key in keys}))
+    with pytest.raises(DatasetError, match=says) as caught:
+        read_scores(path, CALLED)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
 def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="No such file"):
         read_scores(tmp_path / "scores.json")

@@ -77,6 +77,48 @@ def test_gaps_and_unknown_timing_stay_out_of_the_ceiling() -> None:
     assert ceiling["u"].segments == ((0, 10, None),)
 
 
+@given(st.data(), st.integers(1, 90), st.integers(1, 4), st.integers(1, 6))
+@settings(max_examples=80)
+def test_perfect_segments_that_overlap_are_those_that_cover_a_frame(
+    data: st.DataObject, frames: int, overlap: int, stride: int
+) -> None:
+    start = data.draw(st.integers(0, frames - 1))
+    one = video("a", (start, data.draw(st.integers(start + 1, frames))))
+    strides = [(begin, min(begin + stride, frames), 0.5) for begin in range(0, frames, stride)]
+    raw = {"a": VideoScores("a", frames, tuple(strides))}
+    found = perfect(PERFECT_SEGMENTS, [one], raw, overlap)["a"].expand()
+    for frame in range(frames):
+        covering = [
+            one.overlaps(begin, min(begin + overlap * stride, frames))
+            for begin in range(0, frames, stride)
+            if begin <= frame < begin + overlap * stride
+        ]
+        assert found[frame] == pytest.approx(np.mean(covering))
+    # What is known of every stride is worth as much, whatever segments they come from.
+    assert perfect(PERFECT_SHARES, [one], raw, overlap) == perfect(PERFECT_SHARES, [one], raw)
+
+
+def test_perfect_segments_end_at_gaps() -> None:
+    raw = {"a": scores("a", [0.1, None, 0.1, 0.1])}
+    found = perfect(PERFECT_SEGMENTS, [video("a", (30, 40))], raw, overlap=3)["a"]
+    assert [score for _, _, score in found.segments] == [0.0, None, 1.0, 1.0]
+    found = perfect(PERFECT_SEGMENTS, [video("a", (10, 30))], raw, overlap=3)["a"]
+    assert [score for _, _, score in found.segments] == [0.0, None, 1.0, 0.5]
+
+
+def test_the_ceiling_of_strides_is_said_to_be_one() -> None:
+    videos = [video("a", (10, 20)), video("b")]
+    raw = {"a": scores("a", [0.1, 0.9]), "b": scores("b", [0.1, 0.3])}
+    plain = evaluate_scores(videos, raw, resampling=Resampling(draws=0))
+    told = replace(plain, beside=yardsticks(videos, {"raw": raw}, {}, resampling=Resampling(0), overlap=2))
+    text = evaluation_text(told)
+    assert "gives it 1 or 0; a stride has the mean of the segments that cover it" in text
+    assert "perfect shares: gives every stride its share" in text
+    # Both segments overlap the event, so the first stride, a third of all normal frames, ties with it.
+    assert told.to_dict()["ceilings"][PERFECT_SEGMENTS]["auc"] == pytest.approx(0.5 / 3 + 2 / 3)
+    assert "stride" not in evaluation_text(replace(plain, beside=yardsticks(videos, {"raw": raw}, {})))
+
+
 def test_scores_given_by_frame_have_no_segments_and_no_ceiling() -> None:
     videos = [video("a", (10, 20)), video("b")]
     raw = {name: VideoScores.per_frame(name, [0.1] * 10 + [0.9] * 10) for name in ("a", "b")}
