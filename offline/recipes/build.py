@@ -180,6 +180,8 @@ class BuildOptions:
             words += ["--provider", self.provider]
         if self.scorer != "logistic":
             words += ["--scorer", self.scorer]
+        if not self.chance:
+            words += ["--no-chance"]
         if self.reuse_unchanged is not None:
             words += ["--reuse-unchanged", f"{self.reuse_unchanged:g}"]
         words += ["--force"] if self.force else []

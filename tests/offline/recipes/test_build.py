@@ -43,11 +43,13 @@ from edge_runtime.errors import (
 from edge_runtime.inference.onnx_engine import OnnxEngine
 from edge_runtime.inference.scorer import ScorerGraph
 from export.precision.rounding import Rounded
-from export.publish import GROWING, LANGUAGE, VISION
+from export.publish import GROWING, LANGUAGE, SCORER, VISION
 from export.torch_onnx import save
 from models.families.internvl import InternVL
 from models.loading import load
 from models.prompts import PROMPTS
+from offline.calibration.rules import ScorerRule
+from offline.calibration.samples import Samples
 from offline.console import Console
 from offline.data.dataset import read_dataset
 from offline.evaluation.run import Running, run_videos
@@ -455,6 +457,22 @@ def test_with_a_stride_the_locator_is_calibrated_on_what_the_edge_gives_with_it(
     with pytest.raises(UsageError, match="a stride must divide the 48 frames"):
         build(replace(options, stride=20, output=tmp_path / "other"), QUIET)
     assert "--stride 16" in replace(options, stride=16).command
+
+
+def test_a_scorer_by_another_rule_is_what_the_bundle_holds(
+    options: BuildOptions, exported_before: Callable[..., None], tmp_path: Path
+) -> None:
+    exported_before()
+    asked = replace(options, output=tmp_path / "b", scorer="log-odds", chance=False)
+    made = build(asked, QUIET)
+    assert "--scorer log-odds --no-chance" in asked.command
+    samples = Samples.of(made.fitted.calibration_units)
+    width = made.bundle.manifest.geometry.head_dim
+    expected = ScorerRule(width, "log-odds").fit(samples).predict_proba(samples.features)
+    given = ScorerGraph(made.bundle.path / SCORER).probabilities(samples.features)
+    np.testing.assert_allclose(given, expected, atol=1e-5)
+    plain = ScorerRule(width).fit(samples).predict_proba(samples.features)
+    assert np.abs(given - plain).max() > 1e-3
 
 
 def test_max_layer_keeps_every_expert_and_the_graph_that_shallow(options: BuildOptions, tmp_path: Path) -> None:
