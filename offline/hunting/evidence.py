@@ -16,9 +16,11 @@ import numpy as np
 
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import HeadHuntError
+from models.heads import HeadRef
 from offline.arrays import BoolArray, Float64Array, Floating
 from offline.data.cache import Arrays, EntryStore, content_key
 from offline.extraction.features import FeatureSet, read_heads
+from offline.hunting.deployment_noise import Survival
 from offline.hunting.depth import DepthPoint
 from offline.hunting.hunt import Hunt, Selection, select
 from offline.hunting.saliency import Saliency
@@ -75,6 +77,7 @@ class Evidence:
         depth: Accuracy against depth, on validation videos.
         learned: (fraction, samples, validation AUC) of the learning curve.
         sampling: Accuracy against sampled frames, on validation videos.
+        survival: What the precision does to each head, where the hunt counted it.
     """
 
     hunt: Hunt | None = None
@@ -82,6 +85,7 @@ class Evidence:
     depth: tuple[DepthPoint, ...] = ()
     learned: Sequence[tuple[float, int, float | None]] | None = None
     sampling: tuple[SamplingPoint, ...] = ()
+    survival: Survival | None = None
 
 
 def write_evidence(store: EntryStore, manifest: Manifest, evidence: Evidence) -> None:
@@ -103,6 +107,7 @@ def write_evidence(store: EntryStore, manifest: Manifest, evidence: Evidence) ->
                 "last_layer": embedding.last_layer,
                 "labels": embedding.labels,
                 "videos": np.array(embedding.videos),
+                **_survival_entry(evidence.survival),
             },
         )
     if evidence.depth or evidence.learned or evidence.sampling:
@@ -121,11 +126,38 @@ def read_evidence(store: EntryStore, manifest: Manifest) -> Evidence:
     hunted, drawn = store.get(_hunt_key(manifest)), store.get(_curves_key(manifest))
     try:
         found, embedding = (None, None) if hunted is None else _hunt(hunted, manifest)
+        survival = None if hunted is None else _survival(hunted)
         depth, learned, sampling = ((), None, ()) if drawn is None else _curves(drawn)
     except (KeyError, ValueError, IndexError, HeadHuntError):
         # Another layout, written by another version: a cache miss.
         return Evidence()
-    return Evidence(found, embedding, depth, learned, sampling)
+    return Evidence(found, embedding, depth, learned, sampling, survival)
+
+
+def _survival_entry(survival: Survival | None) -> Arrays:
+    if survival is None:
+        return {}
+    return {
+        "noise_precision": np.array(survival.precision),
+        "noise_share": survival.share,
+        "noise_without": np.array([[head.layer, head.head] for head in survival.without]),
+        "noise_segments": np.array(survival.segments),
+        "noise_prompt": np.array(survival.prompt),
+    }
+
+
+def _survival(entry: Arrays) -> Survival | None:
+    """Entries of earlier versions have none, nor have those of a hunt that counted no noise."""
+    if "noise_share" not in entry:
+        return None
+    without = tuple(HeadRef(int(layer), int(head)) for layer, head in entry["noise_without"])
+    return Survival(
+        str(entry["noise_precision"]),
+        entry["noise_share"],
+        without,
+        int(entry["noise_segments"]),
+        str(entry["noise_prompt"]),
+    )
 
 
 def _hunt(entry: Arrays, manifest: Manifest) -> tuple[Hunt, Embedding]:
