@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from edge_runtime.inference.precisions import PRECISIONS, parity_tolerance
 from edge_runtime.stream.segments import SegmentSpec
 from export.graphs import export_growing, export_language, export_vision
 from export.parity import Parity, centred_cosine, expert_features, measure_parity, require_parity, require_same
+from export.precision.int8 import Range
 from export.precision.observe import linear_layers, observe_noise, observe_ranges
 from export.precision.rounding import Rounded, Rounding
-from export.precision.search import Noise, search
+from export.precision.search import Noise, limits, search
 from export.publish import GROWING, LANGUAGE, VISION
 from export.torch_onnx import tensor_specs
 from models.family import Mllm
@@ -102,6 +103,40 @@ def deploy(job: Deployment, precision: Precision, say: Callable[[str], None]) ->
     return Deployed(writer.open(rounded), vision, language, ends, parity)
 
 
+def features_of_both(
+    job: Deployment, precision: Precision, say: Callable[[str], None]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Features of the model in float32 and of its graphs, which need not agree.
+
+    In int8 as many products are rounded as the search for a bundle tries at first: what it gives back later depends
+    on the experts, who are not known where heads are compared.
+
+    Args:
+        job: Of which heads, where; what is written there is of no further use.
+        precision: Of the graphs.
+        say: Told of every step that takes long.
+
+    Returns:
+        float32 (B, K·d) each, in the experts' order; those of the graphs may have values that are not finite.
+
+    Raises:
+        CheckpointError: A weight cannot be read.
+        HeadHuntError: Of the engine, where it cannot run the graphs.
+    """
+    rounding = Rounding(precision)
+    if precision == "int8":
+        wanted, ranges, noise = _watched(job, say)
+        rounding = Rounding(precision, ranges, noise.kept(*next(limits())))
+    else:
+        wanted = _model_features(job)
+    _, engine = _Writer(job).write(rounding)
+    try:
+        found = [engine.language(engine.tokens(one[None]))[0] for one in job.samples]
+    finally:
+        engine.close()
+    return wanted, np.stack(found)
+
+
 def growing_spec(folder: Path, precision: Precision, ends: list[int]) -> GrowingSpec:
     """What a manifest says of the `growing.onnx` in a folder; the layers that were kept aside.
 
@@ -121,17 +156,7 @@ _Graphs = tuple[tuple[Rounded, Rounded], Engine]
 
 def _searched(job: Deployment, writer: _Writer, say: Callable[[str], None]) -> tuple[NDArray[np.float32], _Graphs]:
     """Graphs in int8 as far as the model bears it, and its own features."""
-    say("Watching the ranges of activations")
-    with observe_ranges(job.mllm) as ranges:
-        wanted = _model_features(job)
-    say("Measuring what 8 bits cost each product")
-    with observe_noise(job.mllm, ranges) as measured:
-        _model_features(replace(job, samples=job.samples[:_FOR_NOISE]))
-    tower = linear_layers(job.mllm, job.mllm.vision.stages).keys()
-    noise = Noise(
-        {name: value for name, value in measured.items() if name in tower},
-        {name: value for name, value in measured.items() if name not in tower},
-    )
+    wanted, ranges, noise = _watched(job, say)
     last: list[_Graphs] = []
 
     def attempt(kept: frozenset[str]) -> float:
@@ -143,6 +168,22 @@ def _searched(job: Deployment, writer: _Writer, say: Callable[[str], None]) -> t
 
     search(noise, attempt, say)
     return wanted, last[0]
+
+
+def _watched(job: Deployment, say: Callable[[str], None]) -> tuple[NDArray[np.float32], Mapping[str, Range], Noise]:
+    """The model's own features, the ranges that its activations took, and what 8 bits cost each product."""
+    say("Watching the ranges of activations")
+    with observe_ranges(job.mllm) as ranges:
+        wanted = _model_features(job)
+    say("Measuring what 8 bits cost each product")
+    with observe_noise(job.mllm, ranges) as measured:
+        _model_features(replace(job, samples=job.samples[:_FOR_NOISE]))
+    tower = linear_layers(job.mllm, job.mllm.vision.stages).keys()
+    noise = Noise(
+        {name: value for name, value in measured.items() if name in tower},
+        {name: value for name, value in measured.items() if name not in tower},
+    )
+    return wanted, ranges, noise
 
 
 def _model_features(job: Deployment) -> NDArray[np.float32]:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import HeadHuntError
+from models.heads import HeadRef
 from offline.arrays import BoolArray, Float64Array, Floating
 from offline.data.cache import Arrays, EntryStore, content_key
 from offline.extraction.features import FeatureSet, read_heads
 from offline.hunting.chance import Chance
+from offline.hunting.deployment_noise import Survival
 from offline.hunting.depth import DepthPoint
 from offline.hunting.hunt import Hunt, Selection, select
 from offline.hunting.saliency import Saliency
@@ -78,6 +80,7 @@ class Evidence:
         learned: (fraction, samples, validation AUC) of the learning curve.
         sampling: Accuracy against sampled frames, on validation videos.
         chance: What the hunt owes to chance.
+        survival: What the precision does to each head, where the hunt counted it.
     """
 
     hunt: Hunt | None = None
@@ -86,6 +89,7 @@ class Evidence:
     learned: Sequence[tuple[float, int, float | None]] | None = None
     sampling: tuple[SamplingPoint, ...] = ()
     chance: Chance | None = None
+    survival: Survival | None = None
 
 
 def write_evidence(store: EntryStore, manifest: Manifest, evidence: Evidence) -> None:
@@ -108,6 +112,7 @@ def write_evidence(store: EntryStore, manifest: Manifest, evidence: Evidence) ->
                 "labels": embedding.labels,
                 "videos": np.array(embedding.videos),
                 **({} if evidence.chance is None else {"chance": _text(evidence.chance)}),
+                **_survival_entry(evidence.survival),
             },
         )
     if evidence.depth or evidence.learned or evidence.sampling:
@@ -128,11 +133,38 @@ def read_evidence(store: EntryStore, manifest: Manifest) -> Evidence:
         found, embedding = (None, None) if hunted is None else _hunt(hunted, manifest)
         # Entries of earlier versions, and of builds that were told --no-chance, have none.
         chance = None if hunted is None or "chance" not in hunted else Chance.from_dict(_content(hunted["chance"]))
+        survival = None if hunted is None else _survival(hunted)
         depth, learned, sampling = ((), None, ()) if drawn is None else _curves(drawn)
     except (KeyError, ValueError, IndexError, HeadHuntError):
         # Another layout, written by another version: a cache miss.
         return Evidence()
-    return Evidence(found, embedding, depth, learned, sampling, chance)
+    return Evidence(found, embedding, depth, learned, sampling, chance, survival)
+
+
+def _survival_entry(survival: Survival | None) -> Arrays:
+    if survival is None:
+        return {}
+    return {
+        "noise_precision": np.array(survival.precision),
+        "noise_share": survival.share,
+        "noise_without": np.array([[head.layer, head.head] for head in survival.without]),
+        "noise_segments": np.array(survival.segments),
+        "noise_prompt": np.array(survival.prompt),
+    }
+
+
+def _survival(entry: Arrays) -> Survival | None:
+    """Entries of earlier versions have none, nor have those of a hunt that counted no noise."""
+    if "noise_share" not in entry:
+        return None
+    without = tuple(HeadRef(int(layer), int(head)) for layer, head in entry["noise_without"])
+    return Survival(
+        str(entry["noise_precision"]),
+        entry["noise_share"],
+        without,
+        int(entry["noise_segments"]),
+        str(entry["noise_prompt"]),
+    )
 
 
 def _hunt(entry: Arrays, manifest: Manifest) -> tuple[Hunt, Embedding]:

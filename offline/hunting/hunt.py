@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from edge_runtime.strict_json import parse_json
 from models.heads import HeadRef
 from offline.arrays import BoolArray, Float64Array, Floating
 from offline.console import Progress
+from offline.hunting.deployment_noise import DeploymentNoise
 from offline.hunting.saliency import Saliency, check_labels, combine, robust_saliency, saliency
 
 
@@ -37,12 +38,15 @@ class Selection:
         penalty: λ of RSS: how much instability over the prompts costs.
         max_layer: Hunt in layers 0 to this one, inclusive (see the module); None for all.
         prompt: Take this one, instead of the one under which the experts' mean score is highest (ties: the first).
+        noise: What the deployment adds to each head, which metrics are computed with; None for nothing. Metrics that
+            are at hand are not computed again.
     """
 
     top_k: int = 5
     penalty: float = 0.5
     max_layer: int | None = None
     prompt: str | None = None
+    noise: DeploymentNoise | None = field(default=None, compare=False, repr=False)
 
 
 _SELECTION = Selection()
@@ -179,7 +183,8 @@ def hunt(
     _check_selection(layers, features.shape[3], prompts, selection)
     hunted = features[:, :, :layers]
     _check_finite(hunted, prompts, videos)
-    raw = saliency(hunted, labels, progress=progress)
+    errors = None if selection.noise is None else selection.noise.errors[:, :layers]
+    raw = saliency(hunted, labels, errors=errors, progress=progress)
     return select(raw, prompts, features.shape[4], replace(selection, max_layer=None))
 
 

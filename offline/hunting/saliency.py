@@ -16,6 +16,21 @@ beside the head's own spread, which is 1. What follows for degenerate input, and
 - d = 1: scikit-learn does not shrink there, neither do we.
 - N far below d: this is what the shrinkage is for; nothing special happens.
 - A class with fewer than two samples: `FeatureError`. It has no covariance.
+
+**Noise.** The metrics do not know how far a head moves, and a head that hardly moves is rounding once it is deployed.
+Given what the deployment adds to each head (`offline.hunting.deployment_noise`: errors e_1 … e_n of n segments,
+without their mean), N is their covariance, with divisor n − 1 and Ledoit-Wolf shrunk: n is far below d, and the
+covariance of the errors alone would call every direction exact that n segments did not touch. Noise is taken as
+independent of the class and of the features:
+
+- LDA: N is added to the within-class covariance, δᵀ (Σ_w + N)⁻¹ δ.
+- KL: N is added to both classes' covariances, for a Gaussian with noise is the Gaussian with Σ + N.
+- MMD: squared distances grow by their expectation, 2 tr N, and γ follows. Those that are 0 stay: the same input is
+  rounded in the same way.
+- NMI: which cluster a sample falls into has no such expectation. K-means sees the samples with noise of the errors'
+  own covariance added, one draw with a fixed seed, the same for all heads.
+
+Errors of zero change no bit of any metric.
 """
 
 from __future__ import annotations
@@ -68,49 +83,63 @@ class Saliency:
         return Saliency(**{name: metric[:, : max_layer + 1] for name, metric in self.items()})
 
 
-def lda(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
+def lda(
+    features: NDArray[np.floating], labels: BoolArray, errors: NDArray[np.floating] | None = None
+) -> Float64Array:
     """Compute Fisher's criterion δᵀ Σ_w⁻¹ δ, δ the difference of the class means. (N, B, d) -> (B,).
 
     Σ_w is the within-class covariance: every sample centred on its own class mean, both classes pooled,
-    Ledoit-Wolf shrunk as already centred (divisor N). O(B (N d² + d³)).
+    Ledoit-Wolf shrunk as already centred (divisor N). O(B (N d² + d³)). Of every metric `errors`, (n, B, d), are
+    the noise, see the module.
     """
     check_labels(labels, features.shape[0])
-    return _lda(*_split(_standardised(features), labels))
+    x, spread = _standardised(features)
+    return _lda(*_split(x, labels), _Noise.of(errors, spread))
 
 
-def symmetric_kl(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
+def symmetric_kl(
+    features: NDArray[np.floating], labels: BoolArray, errors: NDArray[np.floating] | None = None
+) -> Float64Array:
     """½ [KL(a‖n) + KL(n‖a)] of Gaussians with the classes' means and Ledoit-Wolf covariances. (N, B, d) -> (B,).
 
     The log-determinants of the two directions cancel. O(B (N d² + d³)).
     """
     check_labels(labels, features.shape[0])
-    return _symmetric_kl(*_split(_standardised(features), labels))
+    x, spread = _standardised(features)
+    return _symmetric_kl(*_split(x, labels), _Noise.of(errors, spread))
 
 
-def mmd(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
+def mmd(
+    features: NDArray[np.floating], labels: BoolArray, errors: NDArray[np.floating] | None = None
+) -> Float64Array:
     """Compute the squared maximum mean discrepancy, biased estimate, RBF kernel exp(−γ‖x − y‖²). (N, B, d) -> (B,).
 
     γ = 1 / (2 · median of the non-zero squared distances of all pairs of samples, both classes pooled).
     Gretton et al. 2012, eq. 5. O(B N² (d + 1)).
     """
     check_labels(labels, features.shape[0])
-    return _mmd(_gram(_standardised(features)), labels, features.shape[2])
+    x, spread = _standardised(features)
+    return _mmd(_gram(x), labels, features.shape[2], _Noise.of(errors, spread))
 
 
-def nmi(features: NDArray[np.floating], labels: BoolArray) -> Float64Array:
+def nmi(
+    features: NDArray[np.floating], labels: BoolArray, errors: NDArray[np.floating] | None = None
+) -> Float64Array:
     """I(Y, Ŷ) / sqrt(H(Y) H(Ŷ)), Ŷ from K-means with K = 2; 0 where an entropy is 0. (N, B, d) -> (B,).
 
     k-means++ and a tabu search, 8 restarts, fixed seed, the partition of least inertia: see
     `offline.hunting.two_means`.
     """
     check_labels(labels, features.shape[0])
-    return _nmi(_gram(_standardised(features)), labels)
+    x, spread = _standardised(features)
+    return _nmi(_gram(_Noise.of(errors, spread).on(x)), labels)
 
 
 def saliency(
     features: NDArray[np.floating],
     labels: BoolArray,
     *,
+    errors: NDArray[np.floating] | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
     chunk_bytes: int = _CHUNK_BYTES,
@@ -122,6 +151,8 @@ def saliency(
     Args:
         features: (N, M, L, H, d), finite.
         labels: bool (N,).
+        errors: What the deployment adds to n segments, (n, L, H, d), under whichever prompt; None for nothing. A head
+            with errors that are not finite gives no numbers once it is deployed: all its metrics are 0.
         workers: How many chunks of heads are processed at a time; one per usable core by default.
         chunk_bytes: Working memory of a chunk, about (one head at least), and as much again for K-means, which takes
             several chunks together.
@@ -136,6 +167,7 @@ def saliency(
         )
     check_labels(labels, features.shape[0])
     samples, prompts, layers, heads, width = features.shape
+    of_heads, lost = _check_errors(errors, features.shape)
     # Measured: about three float64 copies of the features, five N x N and six d x d matrices a head.
     head_bytes = 8 * (3 * samples * width + 5 * samples**2 + 6 * width**2)
     step = max(1, chunk_bytes // head_bytes)
@@ -151,7 +183,8 @@ def saliency(
         chunk = slice(start, min(start + group, layers * heads))
         # A view where a prompt's layers and heads lie together in memory, as they do in a feature store.
         batch = features[:, m].reshape(samples, layers * heads, width)[:, chunk]
-        return m, chunk, _all_metrics(batch, labels, step)
+        values = _all_metrics(batch, labels, step, None if of_heads is None else of_heads[:, chunk])
+        return m, chunk, np.where(lost[chunk], 0.0, values)
 
     # BLAS on one thread: its splitting of a product would round differently with every number of threads,
     # and chunks side by side use the cores better than 128 x 128 matrices do.
@@ -171,6 +204,23 @@ def saliency(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return Saliency(*result.reshape(4, prompts, layers, heads))
+
+
+def _check_errors(
+    errors: NDArray[np.floating] | None, shape: tuple[int, ...]
+) -> tuple[NDArray[np.floating] | None, BoolArray]:
+    """The errors by head, (n, L·H, d), all of them finite, and which heads had others, (L·H,)."""
+    _, _, layers, heads, width = shape
+    if errors is None:
+        return None, np.zeros(layers * heads, dtype=np.bool_)
+    if errors.ndim != 4 or errors.shape[1:] != shape[2:] or len(errors) < 2:
+        raise FeatureError(
+            f"the deployment's errors have shape {errors.shape}; "
+            f"expected (segments, {layers}, {heads}, {width}) of at least 2 segments"
+        )
+    by_head = errors.reshape(len(errors), layers * heads, width)
+    lost = ~np.isfinite(by_head).all(axis=(0, 2))
+    return np.where(lost[:, None], 0.0, by_head) if lost.any() else by_head, lost
 
 
 def check_labels(labels: BoolArray, samples: int) -> None:
@@ -229,32 +279,43 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _all_metrics(batch: NDArray[np.floating], labels: BoolArray, step: int) -> Float64Array:
-    """(N, B, d) -> (4, B), sharing centred features and Gram matrices; all but K-means `step` heads at a time."""
+def _all_metrics(
+    batch: NDArray[np.floating], labels: BoolArray, step: int, errors: NDArray[np.floating] | None = None
+) -> Float64Array:
+    """(N, B, d) -> (4, B), all but K-means `step` heads at a time; errors are (n, B, d).
+
+    What the metrics share is computed once: centred features and, without errors, Gram matrices.
+    """
     samples, heads, width = batch.shape
     values = np.empty((4, heads))
     grams = np.empty((heads, samples, samples))
     for start in range(0, heads, step):
         chunk = slice(start, start + step)
-        x = _standardised(batch[:, chunk])
+        x, spread = _standardised(batch[:, chunk])
+        noise = _Noise.of(None if errors is None else errors[:, chunk], spread)
         classes = _split(x, labels)
-        grams[chunk] = _gram(x)
-        values[0, chunk] = _lda(*classes)
-        values[1, chunk] = _symmetric_kl(*classes)
-        values[2, chunk] = _mmd(grams[chunk], labels, width)
+        gram = _gram(x)
+        values[0, chunk] = _lda(*classes, noise)
+        values[1, chunk] = _symmetric_kl(*classes, noise)
+        values[2, chunk] = _mmd(gram, labels, width, noise)
+        grams[chunk] = gram if errors is None else _gram(noise.on(x))
     values[3] = _nmi(grams, labels)
     return values
 
 
-def _standardised(features: NDArray[np.floating]) -> Float64Array:
-    """(N, B, d) -> (B, N, d), a float64 copy, every head centred and of mean variance 1 (0 if constant)."""
+def _standardised(features: NDArray[np.floating]) -> tuple[Float64Array, Float64Array]:
+    """(N, B, d) -> (B, N, d), a float64 copy, every head centred and of mean variance 1 (0 if constant).
+
+    With it what each head was divided by, (B,).
+    """
     x = np.array(np.moveaxis(features, 0, 1), dtype=np.float64, order="C")
     # First by a sample, then by the mean: so a constant becomes exactly 0, and a large offset costs no digits.
     x -= x[:, :1].copy()
     x -= x.mean(axis=1, keepdims=True)
     spread = np.sqrt(_inner(x, x) / x[0].size)
-    x /= np.where(spread > 0.0, spread, 1.0)[:, None, None]
-    return x
+    spread = np.where(spread > 0.0, spread, 1.0)
+    x /= spread[:, None, None]
+    return x, spread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -282,6 +343,40 @@ class _Scatter:
         return _Scatter(self.samples + other.samples, self.products + other.products, self.fourth + other.fourth)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Noise:
+    """What the deployment adds to standardised heads.
+
+    Attributes:
+        covariance: N, (B, d, d); 0.0 for nothing.
+        pairs: What it adds to squared distances, 2 tr N, (B, 1); 0.0 for nothing.
+        errors: Centred, (B, n, d), scaled so that EᵀE is their covariance; None for nothing.
+    """
+
+    covariance: Float64Array | float = 0.0
+    pairs: Float64Array | float = 0.0
+    errors: Float64Array | None = None
+
+    @classmethod
+    def of(cls, errors: NDArray[np.floating] | None, spread: Float64Array) -> _Noise:
+        """Of errors (n, B, d) of heads that were divided by `spread`, (B,)."""
+        if errors is None:
+            return cls()
+        e = np.array(np.moveaxis(errors, 0, 1), dtype=np.float64, order="C")
+        e -= e.mean(axis=1, keepdims=True)
+        e *= np.sqrt(e.shape[1] / (e.shape[1] - 1)) / spread[:, None, None]
+        covariance = _ledoit_wolf(_Scatter.of(e))
+        pairs = 2.0 * np.trace(covariance, axis1=1, axis2=2)[:, None]
+        return cls(covariance, pairs, e / np.sqrt(e.shape[1]))
+
+    def on(self, x: Float64Array) -> Float64Array:
+        """Samples (B, N, d) with a draw of the noise added."""
+        if self.errors is None:
+            return x
+        drawn = np.random.default_rng(_SEED).standard_normal((x.shape[1], self.errors.shape[1]))
+        return x + drawn @ self.errors
+
+
 def _split(x: Float64Array, labels: BoolArray) -> tuple[Float64Array, _Scatter, _Scatter]:
     """The difference of the class means (B, d), and the scatter of the abnormal and of the normal samples."""
     abnormal, normal = _of_class(x, labels), _of_class(x, ~labels)
@@ -298,6 +393,11 @@ def _of_class(x: Float64Array, members: BoolArray) -> Float64Array:
 
 
 def _shrunk_covariance(scatter: _Scatter) -> Float64Array:
+    """Ledoit-Wolf covariance (B, d, d), with a floor under every variance."""
+    return _ledoit_wolf(scatter, VARIANCE_FLOOR)
+
+
+def _ledoit_wolf(scatter: _Scatter, floor: float = 0.0) -> Float64Array:
     """Ledoit-Wolf covariance (B, d, d).
 
     The formula and divisors of `sklearn.covariance.LedoitWolf(assume_centered=True)`, from Ledoit and Wolf
@@ -316,17 +416,18 @@ def _shrunk_covariance(scatter: _Scatter) -> Float64Array:
     )
     covariance *= (1.0 - shrinkage)[:, None, None]
     # A view of the diagonals, (B, d).
-    np.einsum("bii->bi", covariance)[...] += np.maximum(shrinkage * mean_variance, VARIANCE_FLOOR)[:, None]
+    np.einsum("bii->bi", covariance)[...] += np.maximum(shrinkage * mean_variance, floor)[:, None]
     return covariance
 
 
-def _lda(delta: Float64Array, abnormal: _Scatter, normal: _Scatter) -> Float64Array:
-    solution = np.linalg.solve(_shrunk_covariance(abnormal + normal), delta[:, :, None])[:, :, 0]
+def _lda(delta: Float64Array, abnormal: _Scatter, normal: _Scatter, noise: _Noise) -> Float64Array:
+    within = _shrunk_covariance(abnormal + normal) + noise.covariance
+    solution = np.linalg.solve(within, delta[:, :, None])[:, :, 0]
     return _without_rounding_below_zero((delta * solution).sum(axis=1))
 
 
-def _symmetric_kl(delta: Float64Array, of_abnormal: _Scatter, of_normal: _Scatter) -> Float64Array:
-    abnormal, normal = _shrunk_covariance(of_abnormal), _shrunk_covariance(of_normal)
+def _symmetric_kl(delta: Float64Array, of_abnormal: _Scatter, of_normal: _Scatter, noise: _Noise) -> Float64Array:
+    abnormal, normal = (_shrunk_covariance(one) + noise.covariance for one in (of_abnormal, of_normal))
     inverse_abnormal, inverse_normal = _inverse(abnormal), _inverse(normal)
     # For symmetric matrices the trace of a product is the sum of the elementwise product.
     traces = _inner(inverse_normal, abnormal) + _inner(inverse_abnormal, normal)
@@ -362,7 +463,7 @@ def _gram(x: Float64Array) -> Float64Array:
     return x @ x.mT
 
 
-def _mmd(gram: Float64Array, labels: BoolArray, width: int) -> Float64Array:
+def _mmd(gram: Float64Array, labels: BoolArray, width: int, noise: _Noise) -> Float64Array:
     # Each pair once: distances are symmetric, and 0 from a sample to itself.
     first, second = np.triu_indices(labels.size, k=1)
     # Not by indices in brackets: how that lies in memory, and so the rounding of sums, depends on B.
@@ -373,6 +474,7 @@ def _mmd(gram: Float64Array, labels: BoolArray, width: int) -> Float64Array:
     # d · eps of the norms, so what is below that (with a margin) cannot be told from 0, and is 0: otherwise
     # copies would count as pairs at a tiny distance and pull the median down.
     distances[distances <= 8 * width * np.finfo(np.float64).eps * scale] = 0.0
+    distances += np.where(distances > 0.0, noise.pairs, 0.0)
     medians = np.array([_median_of_positive(head) for head in distances])
     # With weights 1/n_a and −1/n_n, the three means of the biased estimate are one quadratic form. The weights
     # sum to 0, so a constant may be taken from the kernel: without it a constant head is exactly 0.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,13 +26,14 @@ from edge_runtime.inference.providers import AUTO
 from edge_runtime.inference.scorer import ScorerGraph
 from edge_runtime.stream.difference import check_levels
 from edge_runtime.stream.segments import SegmentSpec
-from export.deploy import Deployed, Deployment, deploy
+from export.deploy import Deployed, Deployment, deploy, features_of_both
 from export.parity import Parity
 from export.precision.rounding import Rounded
 from export.publish import GROWING, LANGUAGE, SCORER, SCORING, VISION, now, producer, publish, write_golden
 from export.staging import check_space, check_target, staging_folder
 from export.torch_onnx import tensor_specs
 from models.family import Mllm
+from models.heads import HeadRef
 from models.loading import choose_device
 from models.precision import dtype_name
 from models.prompts import PROMPTS, Prompt
@@ -57,6 +60,7 @@ from offline.extraction.model import (
 )
 from offline.hunting.against_random import Comparison
 from offline.hunting.chance import Chance, Trials, chance
+from offline.hunting.deployment_noise import DeploymentNoise, Survival
 from offline.hunting.depth import Trial, Units, depth_curve
 from offline.hunting.evidence import Embedding, Evidence, write_evidence
 from offline.hunting.hunt import Hunt, Selection, hunt
@@ -68,6 +72,7 @@ from offline.report.notes import bundle_notes, title_of
 from offline.report.render import write
 
 PARITY_SEGMENTS = 8
+NOISE_SEGMENTS = 12
 _NO_CURVES = (
     "AUC against depth and against the share of labels: they need validation videos with known event times, and a "
     "build without --no-depth-curve."
@@ -106,6 +111,7 @@ class BuildOptions:
         overwrite: Whether a bundle that is there is replaced.
         chance: Whether the report says what the hunt owes to chance.
         depth_curve: Whether the report shows accuracy against depth and labels.
+        deployment_noise: Whether the hunt counts what the precision does to each head; float32 does nothing.
         frames_curve: Whether it shows accuracy against sampled frames, for which features are extracted with half as
             many, a quarter and an eighth.
         reuse_unchanged: Grey levels up to which frames count as unchanged, to measure what reusing their tokens does;
@@ -135,6 +141,7 @@ class BuildOptions:
     overwrite: bool = False
     chance: bool = True
     depth_curve: bool = True
+    deployment_noise: bool = True
     frames_curve: bool = False
     reuse_unchanged: float | None = None
 
@@ -182,6 +189,8 @@ class BuildOptions:
             words += ["--scorer", self.scorer]
         if not self.chance:
             words += ["--no-chance"]
+        if not self.deployment_noise:
+            words += ["--no-deployment-noise"]
         if self.reuse_unchanged is not None:
             words += ["--reuse-unchanged", f"{self.reuse_unchanged:g}"]
         words += ["--force"] if self.force else []
@@ -255,8 +264,8 @@ def build(options: BuildOptions, console: Console) -> Built:
     calibration = _extract(run)
     readable = _without_unreadable(run.dataset, calibration)
     features = FeatureSet.of(calibration, options.prompts)
-    found = _hunt(run, features)
     with staging_folder(options.target) as work:
+        found, survival = _hunt(run, features, work)
         exported = _export(run, found, work)
         by_graphs = replace(run.extraction, extractor=ExpertFeatures(exported.deployed.graphs, exported.hashes))
         fitted = fit(readable, run.units, by_graphs, work, console, run.rule, options.stride)
@@ -266,6 +275,7 @@ def build(options: BuildOptions, console: Console) -> Built:
         document["parity"] |= {} if cost is None else cost.to_dict()
         document["parity"] |= {} if reuse is None else reuse.to_dict()
         evidence = _evidence(run, found, features, fitted)
+        evidence = replace(evidence, survival=survival)
         _report(run, evidence, readable, fitted, document, work)
         bundle = publish(work, options.target, document)
     return Built(bundle, found, fitted, exported.deployed.parity)
@@ -325,30 +335,87 @@ def _without_unreadable(dataset: Dataset, calibration: list[Extracted]) -> Datas
     return left
 
 
-def _hunt(run: BuildRun, features: FeatureSet) -> Hunt:
-    """The expert heads and the prompt."""
-    with run.console.bar("Hunting", "head") as progress:
-        found = hunt(
-            features.features,
-            features.labels,
-            features.prompts,
-            run.options.selection,
-            videos=features.videos,
-            progress=progress,
+def _hunt(run: BuildRun, features: FeatureSet, work: Path) -> tuple[Hunt, Survival | None]:
+    """The expert heads and the prompt, and how all heads bear the precision where that was counted."""
+    selection = run.options.selection
+    found = _hunt_once(run, features, selection)
+    survival = None
+    if (noise := _noise(run, found.prompt, work)) is not None:
+        without = found
+        found = _hunt_once(run, features, replace(selection, noise=noise))
+        survival = Survival(
+            run.options.precision,
+            noise.share,
+            tuple(expert.ref for expert in without.experts),
+            len(noise.errors),
+            without.prompt,
         )
+        for sentence in survival.sentences(found.experts):
+            run.console.say(sentence)
     run.console.say(
         f"Experts {' '.join(f'({e.layer},{e.head})' for e in found.experts)}; prompt {found.prompt!r}; "
         f"{found.depth + 1} of {run.mllm.geometry.layers} layers will run"
     )
-    return found
+    return found, survival
+
+
+def _hunt_once(run: BuildRun, features: FeatureSet, selection: Selection) -> Hunt:
+    title = "Hunting" if selection.noise is None else f"Hunting with the noise of {run.options.precision}"
+    with run.console.bar(title, "head") as progress:
+        return hunt(
+            features.features,
+            features.labels,
+            features.prompts,
+            selection,
+            videos=features.videos,
+            progress=progress,
+        )
+
+
+def _noise(run: BuildRun, asked: str, work: Path) -> DeploymentNoise | None:
+    """What the precision does to each head under one prompt; None where it does nothing or is not looked at."""
+    options, mllm, segment = run.options, run.mllm, run.extraction.segment
+    if options.precision == "fp32" or not options.deployment_noise:
+        return None
+    if mllm.sweep.streams:
+        # All layers in one graph: an engine would need the memory that the model itself has not got.
+        run.console.say(
+            f"{mllm.source.name} is larger than the memory: "
+            f"what {options.precision} does to each head was not measured"
+        )
+        return None
+    samples = sample_segments(
+        run.dataset.only("calibration"), mllm.pixels, segment, NOISE_SEGMENTS, options.skip_unreadable
+    )
+    if len(samples) < 2:
+        run.console.say(f"One segment is too few to measure what {options.precision} does to each head")
+        return None
+    geometry = mllm.geometry
+    layers = options.layers or geometry.layers
+    heads = [HeadRef(layer, head) for layer in range(layers) for head in range(geometry.heads)]
+    prompt = next(prompt for prompt in options.prompts if prompt.name == asked)
+    run.console.say(f"Exporting all heads in {options.precision}, to measure what that does to each")
+    # Within the folder that goes when the build ends, however it ends.
+    folder = Path(tempfile.mkdtemp(dir=work))
+    try:
+        job = Deployment(mllm, prompt, heads, segment, samples, folder, _provider(options))
+        both = features_of_both(job, options.precision, run.console.say)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    exact, deployed = (one.reshape(len(samples), layers, geometry.heads, geometry.head_dim) for one in both)
+    return DeploymentNoise.of(exact, deployed)
+
+
+def _provider(options: BuildOptions) -> str:
+    """What runs the graphs during the build."""
+    chosen = options.provider
+    return builder(options.precision) if chosen is None or chosen == AUTO else chosen
 
 
 def _export(run: BuildRun, found: Hunt, work: Path) -> _Exported:
     """The graphs, compared with the model on real segments."""
     options, mllm, segment = run.options, run.mllm, run.extraction.segment
-    provider = options.provider
-    if provider is None or provider == AUTO:
-        provider = builder(options.precision)
+    provider = _provider(options)
     run.console.say(f"Exporting the graphs in {options.precision}, run on {provider}")
     videos = run.dataset.only("calibration", "validation")
     samples = sample_segments(videos, mllm.pixels, segment, PARITY_SEGMENTS, options.skip_unreadable)

@@ -73,6 +73,7 @@ def compose(material: Material, store: EntryStore, console: Console) -> Report:
         depth=evidence.depth,
         sampling=evidence.sampling,
         embedding=evidence.embedding,
+        survival=evidence.survival,
         evaluations={split: _evaluation(material, found, store, console) for split, found in splits.items()},
         ablation=material.ablation,
         calibration_curve=evidence.learned,

@@ -16,6 +16,7 @@ from offline.data.dataset import LABELS, SPLITS, Label, Split
 from offline.data.spans import Span
 from offline.evaluation.figures import Evaluation
 from offline.hunting.chance import Chance
+from offline.hunting.deployment_noise import Survival
 from offline.hunting.depth import DepthPoint
 from offline.hunting.evidence import Embedding
 from offline.hunting.hunt import Hunt
@@ -146,6 +147,7 @@ class Report:
         depth: Accuracy against depth.
         sampling: Accuracy against sampled frames.
         embedding: Samples as the experts see them.
+        survival: What the precision does to each head, where the hunt counted it.
         evaluations: By split, or their `to_dict()` forms, with trivial baselines and ceilings `beside` them where
             those were measured.
         ablation: The ablation table.
@@ -164,6 +166,7 @@ class Report:
     depth: tuple[DepthPoint, ...] = ()
     sampling: tuple[SamplingPoint, ...] = ()
     embedding: Embedding | None = None
+    survival: Survival | None = None
     evaluations: Mapping[Split, Evaluation | Mapping[str, Any]] = field(default_factory=dict)
     ablation: AblationTable | None = None
     calibration_curve: Sequence[tuple[float, int, float | None]] | None = None

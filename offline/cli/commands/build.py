@@ -72,6 +72,13 @@ from offline.cli.options import (
     "--depth-curve/--no-depth-curve", default=True, show_default=True, help="AUC against depth, in the report."
 )
 @click.option(
+    "--deployment-noise/--no-deployment-noise",
+    default=True,
+    show_default=True,
+    help="Measure what --precision does to every head, and count it in the hunt: a head that is rounding once it is "
+    "deployed is not chosen. fp32 does nothing.",
+)
+@click.option(
     "--frames-curve/--no-frames-curve",
     default=False,
     show_default=True,

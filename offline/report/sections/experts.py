@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from offline.arrays import Float64Array
 from offline.hunting.chance import Chance
+from offline.hunting.deployment_noise import Survival
 from offline.hunting.hunt import Hunt
 from offline.hunting.saliency import normalise
 from offline.report import charts
@@ -21,15 +24,18 @@ def experts(report: Report) -> Iterator[Section]:
     if hunt is None:
         yield _kept_experts(report)
         return
-    remarks = () if len(hunt.prompts) > 1 else ("Stability over prompts is not shown: there is one prompt.",)
+    remarks = [] if len(hunt.prompts) > 1 else ["Stability over prompts is not shown: there is one prompt."]
+    survival = report.survival
+    if survival is not None:
+        remarks += survival.sentences(hunt.experts)
     yield Section(
         "experts",
         "The expert heads",
         f"RSS is the mean saliency over the prompts minus {hunt.penalty:g} standard deviations. The bundle asks with "
         f"the prompt “{report.manifest.prompt.name}”: {report.manifest.prompt.text}",
-        (*_maps(hunt), *_against_chance(report.chance)),
+        (*_maps(hunt), *_against_chance(report.chance), *(() if survival is None else (_noise_map(survival, hunt),))),
         (Titled("Experts by rank", _by_rank(hunt)),),
-        remarks,
+        tuple(remarks),
         points=() if report.chance is None else report.chance.sentences,
     )
 
@@ -104,6 +110,23 @@ def _against_chance(chance: Chance | None) -> Iterator[Drawn]:
             f"Each dot is a random choice of {chance.top_k} heads, the line the hunted ones, all on calibration "
             "videos that neither hunt nor scorer had seen. Good is a line to the right of the dots.",
         )
+
+
+def _noise_map(survival: Survival, hunt: Hunt) -> Drawn:
+    precision = survival.precision
+    return Drawn(
+        f"What {precision} does to every head",
+        charts.head_map(
+            "noise",
+            f"Heat map of the noise of {precision} as a share of each head's spread",
+            # Beyond its own spread a head is lost, however far.
+            np.minimum(survival.share, 1.0),
+            hunt.experts,
+        ),
+        f"The noise that {precision} adds, as a share of how far the head moves between segments, on "
+        f"{survival.segments} of them: 0 is untouched, 1 is all noise. The hunt counted it into the scatter within "
+        "the classes. Good experts lie on pale ground.",
+    )
 
 
 def _kept_experts(report: Report) -> Section:

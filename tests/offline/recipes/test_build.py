@@ -51,9 +51,11 @@ from models.prompts import PROMPTS
 from offline.calibration.rules import ScorerRule
 from offline.calibration.samples import Samples
 from offline.console import Console
+from offline.data.cache import EntryStore
 from offline.data.dataset import read_dataset
 from offline.evaluation.run import Running, run_videos
 from offline.extraction.model import ModelUse
+from offline.hunting.evidence import read_evidence
 from offline.recipes.build import BuildOptions, Built, build
 from offline.recipes.verify import verify
 
@@ -525,7 +527,18 @@ def test_a_rounded_bundle_says_what_it_costs_and_runs_where_it_was_fitted(option
     assert manifest.producer["provider"] == "openvino"
     assert 0.9 < manifest.parity["centred_cosine"] <= 1
     assert {"score_change", "auc_change", "auc_change_low", "auc_change_high"} <= manifest.parity.keys()
+    assert options.cache is not None
+    survival = read_evidence(EntryStore(options.cache), manifest).survival
+    assert survival is not None
+    assert survival.precision == "int8"
+    # Of all heads, not of the experts; in 8 bits none is untouched, and none is lost in a decoder without outliers.
+    assert survival.share.shape == (manifest.geometry.layers, manifest.geometry.heads)
+    assert ((survival.share > 1e-4) & (survival.share < 1)).all()
+    assert len(survival.without) == len(manifest.experts)
+    assert "What int8 does to every head" in (rounded.bundle.path / "report.html").read_text()
+    assert not [path.name for path in rounded.bundle.path.iterdir() if path.is_dir()]
     plain = build(replace(options, output=options.output.with_name("fp32"), precision="fp32"), QUIET)
+    assert read_evidence(EntryStore(options.cache), plain.bundle.manifest).survival is None
     sizes = [
         sum(entry.bytes for entry in one.bundle.manifest.files if entry.path.endswith(".data"))
         for one in (rounded, plain)
@@ -541,7 +554,9 @@ def test_a_precision_that_costs_too_much_writes_nothing(
     options: BuildOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("offline.calibration.cost.WORST_CHANGE", 1.0)
+    # Nor are all heads exported where that was not wanted.
+    monkeypatch.setattr("offline.recipes.build.features_of_both", None)
     target = options.output.with_name("refused")
     with pytest.raises(ParityError, match=r"precision bf16 changes the validation AUC by .* or say --force"):
-        build(replace(options, output=target, precision="bf16"), QUIET)
+        build(replace(options, output=target, precision="bf16", deployment_noise=False), QUIET)
     assert not target.exists()

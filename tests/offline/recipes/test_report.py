@@ -25,6 +25,7 @@ from offline.data.cache import EntryStore
 from offline.data.dataset import Video
 from offline.data.scores import VideoScores
 from offline.evaluation.verdict import TOKENS_ALONE
+from offline.hunting.deployment_noise import Survival
 from offline.hunting.depth import DepthPoint
 from offline.hunting.evidence import Evidence, read_evidence, write_evidence
 from offline.hunting.hunt import Hunt, Selection, select
@@ -149,8 +150,15 @@ def test_evidence_is_found_again_by_the_manifest_alone(tmp_path: Path) -> None:
     learned = [(0.5, 10, None), (1.0, 20, 0.75)]
     assert is_empty(read_evidence(store, manifest))
     sampling = (SamplingPoint(2, None, None), SamplingPoint(4, 0.75, 0.5))
-    write_evidence(store, manifest, Evidence(found, embedding, depth, learned, sampling))
+    share = np.linspace(0, 2, found.layers * found.heads).reshape(found.layers, found.heads)
+    share[0, 0] = np.inf
+    survival = Survival("int8", share, (HeadRef(0, 1), HeadRef(1, 0)), 12, "plain")
+    write_evidence(store, manifest, Evidence(found, embedding, depth, learned, sampling, survival))
     again = read_evidence(store, manifest)
+    assert again.survival is not None
+    np.testing.assert_array_equal(again.survival.share, share)
+    said = (again.survival.precision, again.survival.without, again.survival.segments, again.survival.prompt)
+    assert said == ("int8", survival.without, 12, "plain")
     assert again.hunt is not None
     assert again.embedding is not None
     assert again.hunt.experts == found.experts
@@ -175,6 +183,7 @@ def test_a_recalibrated_bundle_has_the_hunt_but_not_the_curves(tmp_path: Path) -
     ]
     again = read_evidence(store, a_manifest(found, files=files))
     assert again.hunt is not None
+    assert again.survival is None
     assert again.depth == ()
     other = a_manifest(found, experts=[{"layer": e.layer, "head": e.head, "rss": e.rss / 2} for e in found.experts])
     assert is_empty(read_evidence(store, other))

@@ -17,17 +17,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from report_parts import THRESHOLD, L, a_chance, a_hunt, a_manifest, an_embedding
+from report_parts import THRESHOLD, H, L, a_chance, a_hunt, a_manifest, an_embedding
 
 from edge_runtime.errors import InvalidFrame, OutputFailed
 from edge_runtime.stream.locator import smooth
 from edge_runtime.stream.segments import cut
+from models.heads import HeadRef
 from offline.data.dataset import Label, Split, Video
 from offline.data.scores import VideoScores
 from offline.data.spans import Span
 from offline.evaluation.bootstrap import Resampling
 from offline.evaluation.figures import Evaluation, evaluate_scores
 from offline.evaluation.metrics import frame_auc
+from offline.hunting.deployment_noise import Survival
 from offline.hunting.depth import DepthPoint
 from offline.hunting.sampling import SamplingPoint
 from offline.report.content import AblationTable, Report, ReportVideo, Table
@@ -159,6 +161,17 @@ def test_the_page_says_what_the_hunt_owes_to_chance_where_that_is_known(full: Re
     untold = replace(full, chance=replace(a_chance(), permuted=None, compared=None, anomalous=1))
     assert "cannot be computed with fewer than 2" in render(untold)
     assert 'id="permuted-' not in render(untold)
+
+
+def test_what_the_precision_does_to_heads_is_drawn_where_the_hunt_counted_it(least: Report) -> None:
+    share = np.full((L, H), 0.01)
+    share[7, 3] = np.inf
+    survival = Survival("fp16", share, (HeadRef(7, 3),), 12, "coarse")
+    page = render(replace(least, survival=survival))
+    text = text_of(page)
+    assert "What fp16 does to every head" in text
+    assert f"fp16 moves 1 of {L * H} heads by more than 5% of their spread (12 segments, prompt coarse)" in text
+    assert "does to every head" not in text_of(render(least))
 
 
 def test_what_reused_frames_change_has_a_table_of_its_own() -> None:
