@@ -1,6 +1,6 @@
 """How often K-means with two clusters finds the best partition that is known, and what a head costs.
 
-    python benchmarks/two_means.py --seed 0            # about 10 minutes on one core
+    python benchmarks/two_means.py --heads 6 --seed 0      # the .txt beside it; some minutes on one core
 
 Generated heads: without structure (Gaussian, heavy tails: Student's t with 3 degrees of freedom, anisotropic:
 standard deviations 1, 1/√2, 1/√3, …) and with it (a third of the samples shifted). Each is partitioned by
