@@ -11,7 +11,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from served import Served, served
 
-from benchmarks.http.fuzz import BETWEEN_FIELDS
+from benchmarks.api.fuzz import BETWEEN_FIELDS
 from edge_runtime.server.app import OPERATIONS
 from edge_runtime.server.openapi import document, openapi
 

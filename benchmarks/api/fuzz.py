@@ -1,6 +1,6 @@
 """Ask the API whatever its document allows and forbids, and compare every answer with the document.
 
-    python -m benchmarks.http.fuzz --examples 300 > benchmarks/http/fuzz.txt
+    python -m benchmarks.api.fuzz --examples 300 > benchmarks/api/fuzz.txt
 
 A real server on a real socket, over a made-up site: state, history, supervisor, files, tokens and sessions are those
 of a run, alarms, marks and pictures stand-ins (tests/support/served.py). Every operation is asked by schemathesis,

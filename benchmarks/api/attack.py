@@ -1,6 +1,6 @@
 """What strangers cost a run that can be reached: how much later segments are scored, how much the processor works.
 
-    python -m benchmarks.http.attack --bundle bundle/ --cameras 4 --seconds 60 > benchmarks/http/attack.txt
+    python -m benchmarks.api.attack --bundle bundle/ --cameras 4 --seconds 60 > benchmarks/api/attack.txt
 
 A real `hh-edge run --http 0.0.0.0:PORT` over real RTSP cameras, in turns left alone and attacked from this computer:
 a thousand wrong tokens as fast as they are answered, again and again; connections that send it byte by byte; such
