@@ -62,12 +62,13 @@ def test_heads_that_know_beat_random_ones_and_chance(knowing: Chance) -> None:
 
 
 def test_useless_heads_are_not_praised() -> None:
-    """A hunt that saw the held-out labels would look useful here."""
-    found = [judged(calibration(20, 0.0, seed)).compared for seed in range(4)]
+    """A hunt that saw the held-out labels would look useful here, in each of the sets."""
+    found = [judged(calibration(20, 0.0, seed)).compared for seed in range(8)]
     differences = [one.difference for one in found if one is not None]
-    assert len(differences) == 4
-    assert abs(np.mean(differences)) < 0.12
-    assert sum(one.low > 0 for one in found if one is not None) <= 1
+    assert len(differences) == 8
+    # Differences of such small sets scatter by 0.1; of 24, two had an interval above 0.
+    assert abs(np.mean(differences)) < 0.1
+    assert sum(one.low > 0 for one in found if one is not None) <= 2
 
 
 def test_no_training_video_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:

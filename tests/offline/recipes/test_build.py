@@ -470,10 +470,10 @@ def test_a_scorer_by_another_rule_is_what_the_bundle_holds(
     assert "--scorer log-odds --no-chance" in asked.command
     samples = Samples.of(made.fitted.calibration_units)
     width = made.bundle.manifest.geometry.head_dim
-    expected = ScorerRule(width, "log-odds").fit(samples).predict_proba(samples.features)
+    expected = ScorerRule(width, "log-odds").fit(samples).predict_proba(samples.features)[:, 1]
     given = ScorerGraph(made.bundle.path / SCORER).probabilities(samples.features)
     np.testing.assert_allclose(given, expected, atol=1e-5)
-    plain = ScorerRule(width).fit(samples).predict_proba(samples.features)
+    plain = ScorerRule(width).fit(samples).predict_proba(samples.features)[:, 1]
     assert np.abs(given - plain).max() > 1e-3
 
 
