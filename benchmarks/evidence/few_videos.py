@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -88,13 +89,10 @@ def tried(known: Split, test: Split) -> tuple[dict[str, float], frozenset[Head]]
 def steadiest(known: Split, found: Hunt) -> list[Head]:
     """The five heads that came up most often in halves of the videos; of equals the one with the higher RSS."""
     features = FeatureSet(known.features, known.labels, tuple(NAMES), tuple(known.videos.tolist()))
-    try:
-        often = stability(features, Selection(top_k=K), RESAMPLES).frequency
-    except FeatureError:
-        # Halves of eight videos may hold one anomalous sample.
-        return [(expert.layer, expert.head) for expert in found.experts]
-    ranked = np.lexsort((-found.rss.ravel(), -often.ravel()))[:K]
-    return [divmod(int(k), often.shape[1]) for k in ranked]
+    # Halves of eight videos may hold one anomalous sample: the rule of the paper is left.
+    with suppress(FeatureError):
+        found = stability(features, Selection(top_k=K), RESAMPLES).most_frequent(found)
+    return [(expert.layer, expert.head) for expert in found.experts]
 
 
 def top(found: Hunt, count: int) -> list[Head]:

@@ -144,6 +144,23 @@ class Hunt:
         """
         return self.again(Selection(len(self.experts), self.penalty, max_layer))
 
+    def choosing(self, heads: Sequence[HeadRef]) -> Hunt:
+        """Take these heads as the experts, in this order; the prompt follows from them, as ever.
+
+        Raises:
+            FeatureError: There are none, one of them twice, or one outside the hunted ones.
+        """
+        layers, columns = self.rss.shape
+        for head in heads:
+            if head.layer >= layers or head.head >= columns:
+                raise FeatureError(
+                    f"layer {head.layer}, head {head.head} is outside {layers} x {columns} hunted heads"
+                )
+        experts = tuple(Expert(head.layer, head.head, float(self.rss[head.layer, head.head])) for head in heads)
+        if not experts:
+            raise FeatureError("no head was chosen; at least one expert is needed")
+        return replace(self, experts=experts, prompt=_best_prompt(self.score, self.prompts, experts))
+
     def again(self, selection: Selection) -> Hunt:
         """Choose otherwise, from the metrics at hand.
 

@@ -17,7 +17,7 @@ from models.heads import HeadRef
 from offline.arrays import BoolArray, Float64Array
 from offline.console import Progress
 from offline.extraction.features import FeatureSet
-from offline.hunting.hunt import Selection, hunt
+from offline.hunting.hunt import Hunt, Selection, hunt
 
 KEY = "stability"
 """Of `hunt.json`."""
@@ -56,6 +56,14 @@ class Stability:
     def of(self, head: HeadRef) -> float:
         """How often a head came up, in [0, 1]."""
         return float(self.frequency[head.layer, head.head])
+
+    def most_frequent(self, found: Hunt) -> Hunt:
+        """Take the K heads that came up most often as the experts of a hunt in all videos.
+
+        Of heads that came up as often, those with the higher RSS; then the lower (layer, head).
+        """
+        ranked = np.lexsort((-found.rss.ravel(), -self.frequency.ravel()))[: self.top_k]
+        return found.choosing([HeadRef(*divmod(int(k), found.heads)) for k in ranked])
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values."""

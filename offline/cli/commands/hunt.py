@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edge_runtime.cli.exit_codes import tell
+from edge_runtime.errors import UsageError
 from offline.cli.options import CHANCE, MAX_LAYER, PATH, PENALTY, PROMPT, QUIET, SEED, TOP_K
 
 
@@ -26,10 +27,25 @@ from offline.cli.options import CHANCE, MAX_LAYER, PATH, PENALTY, PROMPT, QUIET,
     metavar="DRAWS",
     help="Hunt in so many halves of the videos (50, say), and tell how often each head comes up.",
 )
+@click.option(
+    "--select",
+    type=click.Choice(["rss", "stable"]),
+    default="rss",
+    show_default=True,
+    help="Which heads become the experts: those of the highest RSS, or those that come up most often in halves of "
+    "the videos (with --stability). The prompt is the one that suits them best.",
+)
 @SEED
 @QUIET
 def hunt(
-    features: Path, output: Path, chance: bool, draws: int | None, seed: int, quiet: bool, **selection: Any
+    features: Path,
+    output: Path,
+    chance: bool,
+    draws: int | None,
+    select: str,
+    seed: int,
+    quiet: bool,
+    **selection: Any,
 ) -> None:
     """Find the expert heads: saliency of every head, stability over the prompts, the top K.
 
@@ -48,6 +64,11 @@ def hunt(
     from offline.hunting.hunt import Selection, write_hunt
     from offline.hunting.hunt import hunt as run_hunt
 
+    if select == "stable" and (draws is None or selection["prompt"] is not None):
+        raise UsageError(
+            "--select stable needs --stability DRAWS, and chooses the prompt itself; "
+            "give --stability 50, and leave --prompt out"
+        )
     found, console, choice = read_features(features), Console(quiet), Selection(**selection)
     with console.bar("Hunting", "head") as progress:
         result = run_hunt(found.features, found.labels, found.prompts, choice, videos=found.videos, progress=progress)
@@ -59,6 +80,8 @@ def hunt(
         with console.bar("Hunting in halves", "head") as progress:
             stable = over_draws.stability(found, choice, draws, seed, progress)
         beside[over_draws.KEY] = stable.to_dict()
+        if select == "stable":
+            result = stable.most_frequent(result)
     if chance:
         trials = by_chance.Trials(comparison=Comparison(seed=seed))
         with console.bar("Hunted against chance", "head") as progress:

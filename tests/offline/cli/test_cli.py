@@ -84,6 +84,13 @@ def test_hunt_says_what_it_owes_to_chance_and_how_stable_it_is(
     assert "in 100 % of 4 halves" in out
     assert "The heads know something of the labels. The best of 8 heads (layer 1, head 2)" in err
     assert all(sentence in err for sentence in content["chance"]["sentences"])
+    code, out, err = run(capfd, *common, "--no-chance", "--stability", 4, "--select", "stable", "--quiet")
+    assert (code, err) == (0, "")
+    assert out.startswith("1. layer   1  head   2")
+    for words in (("--select", "stable"), ("--select", "stable", "--stability", 4, "--prompt", "plain")):
+        code, _, err = run(capfd, *common, *words, "--quiet")
+        assert (code, err.count("\n")) == (2, 1)
+        assert "--stability 50" in err
     code, out, err = run(capfd, *common, "--no-chance", "--quiet")
     assert (code, err) == (0, "")
     assert not {"chance", "stability"} & set(json.loads((tmp_path / "hunt.json").read_text()))

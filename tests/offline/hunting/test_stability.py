@@ -10,7 +10,7 @@ import pytest
 from edge_runtime.errors import FeatureError, UsageError
 from models.heads import HeadRef
 from offline.extraction.features import FeatureSet
-from offline.hunting.hunt import Selection
+from offline.hunting.hunt import Selection, hunt
 from offline.hunting.stability import Stability, stability
 
 SELECTION = Selection(top_k=2)
@@ -53,6 +53,21 @@ def test_the_same_seed_gives_the_same_and_the_file_gives_it_back() -> None:
     assert (back.draws, back.top_k) == (4, 2)
     assert steps[-1] == (48, 48)
     assert steps == sorted(steps)
+
+
+def test_the_most_frequent_heads_become_the_experts_and_ties_go_to_the_higher_rss() -> None:
+    features = calibration(1.0)
+    found = hunt(features.features, features.labels, features.prompts, SELECTION)
+    counts = np.zeros((3, 4))
+    counts[1, 1], counts[0, 0], counts[2, 2] = 1.0, 0.5, 0.5
+    experts = Stability(2, 2, counts).most_frequent(found).experts
+    second = max(((0, 0), (2, 2)), key=lambda head: found.rss[head])
+    assert [(one.layer, one.head) for one in experts] == [(1, 1), second]
+    assert all(one.rss == found.rss[one.layer, one.head] for one in experts)
+    with pytest.raises(FeatureError, match="layer 3, head 0 is outside 3 x 4"):
+        found.choosing([HeadRef(3, 0)])
+    with pytest.raises(FeatureError, match="no head"):
+        found.choosing([])
 
 
 def test_too_few_videos_or_draws_are_refused() -> None:
