@@ -5,7 +5,8 @@
 
 Prints frame AUC on the test split, not smoothed, for scorers fitted on the calibration split; what other choices of
 heads reach, the visual tokens without a language model, and the model's own answer; and how well the robust saliency
-of a head, which knows the calibration split only, ranks what that head alone is worth on the test split.
+of a head, which knows the calibration split only, ranks what that head alone is worth on the test split. Every number
+of heads has the prompt that its own hunt bakes in; what is not hunted has that of five heads.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 from scipy.stats import spearmanr
 from threadpoolctl import threadpool_limits
 
-from benchmarks.evidence.heads import Head, auc_of, fitted_auc, hunted, read_splits
+from benchmarks.evidence.heads import NAMES, Head, auc_of, fitted_auc, hunted, read_splits
+from offline.hunting.hunt import Selection
 
 COUNTS = (1, 2, 3, 5, 10, 20)
 DRAWS = 50
@@ -27,12 +29,13 @@ def main(model: str, manifest: Path, cache: Path) -> None:
     """Hunt on the calibration split of a data.csv, and print what hunted and random heads reach on its test split."""
     known, test = read_splits(model, manifest, cache)
     labels, every = known.labels, known.every
-    found, prompt = hunted(known, max(COUNTS))
+    found, prompt = hunted(known, 5)
+    ranked = found.again(Selection(max(COUNTS))).experts
 
-    def auc(heads: list[Head]) -> float:
+    def auc(heads: list[Head], prompt: int = prompt) -> float:
         return fitted_auc(known.read(prompt, heads), labels, test.read(prompt, heads), test)
 
-    experts = [(expert.layer, expert.head) for expert in found.experts]
+    experts = [(expert.layer, expert.head) for expert in ranked]
     rng = np.random.default_rng(0)
     print(
         f"{model}, {manifest.parent.name}: {len(known.segments.videos)} calibration videos "
@@ -41,8 +44,10 @@ def main(model: str, manifest: Path, cache: Path) -> None:
     )
     print(f"heads   hunted   random (mean ± spread of {DRAWS} draws)   hunted - random   draws beaten")
     for count in COUNTS:
-        of_hunted = auc(experts[:count])
-        draws = [auc([every[i] for i in rng.choice(len(every), count, replace=False)]) for _ in range(DRAWS)]
+        # What a hunt for so many heads bakes in, for the random ones, too.
+        baked = NAMES.index(found.again(Selection(count)).prompt)
+        of_hunted = auc(experts[:count], baked)
+        draws = [auc([every[i] for i in rng.choice(len(every), count, replace=False)], baked) for _ in range(DRAWS)]
         print(
             f"{count:5d}    {of_hunted:.3f}   {np.mean(draws):.3f} ± {np.std(draws):.3f}                       "
             f"{of_hunted - np.mean(draws):+.3f}           {np.mean(of_hunted > np.array(draws)):4.0%}"

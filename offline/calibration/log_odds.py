@@ -93,19 +93,35 @@ def _checked(features: Floating, labels: BoolArray, videos: Sequence[str], head_
     for anomalous, name in ((True, "anomalous"), (False, "normal")):
         if (count := len(set(names[labels == anomalous]))) < 2:
             raise FeatureError(
-                f"{count} calibration video with {name} samples; log-odds out of fold need two of each class"
+                f"{count} calibration video with {name} samples; log-odds out of fold need two of each class; "
+                "label more, or use --scorer logistic"
             )
     return np.asarray(features, dtype=np.float64).reshape(len(features), -1, head_dim)
 
 
 def _folds(labels: BoolArray, groups: Any, seed: int) -> list[tuple[Any, Any]]:
-    """Folds of whole videos, both classes in every part that is fitted on."""
-    from sklearn.model_selection import StratifiedGroupKFold
+    """Folds of whole videos, both classes in every part that is fitted on; each sample is held out once.
 
-    fewest = min(len(set(groups[labels])), len(set(groups[~labels])))
-    cut = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
-    found = list(cut.split(groups, labels, groups))
-    return [(train, test) for train, test in found if len(test) and labels[train].any() and not labels[train].all()]
+    Raises:
+        FeatureError: No number of folds leaves both classes everywhere.
+    """
+    rng = np.random.default_rng(seed)
+    anomalous = set(groups[labels])
+    # Every other class begins where the first ended, so that folds are alike in size.
+    order = [
+        *rng.permutation(sorted(anomalous)).tolist(),
+        *rng.permutation(sorted(set(groups) - anomalous)).tolist(),
+    ]
+    for count in range(min(FOLDS, len(order)), 1, -1):
+        place = {video: number % count for number, video in enumerate(order)}
+        fold = np.array([place[video] for video in groups])
+        parts = [(np.flatnonzero(fold != one), np.flatnonzero(fold == one)) for one in range(count)]
+        if all(labels[train].any() and not labels[train].all() for train, _ in parts):
+            return parts
+    raise FeatureError(
+        f"no split of {len(order)} calibration videos leaves both classes to learn from; label more, "
+        "or use --scorer logistic"
+    )
 
 
 def _fit_heads(heads: Float64Array, labels: BoolArray, kind: HeadModel, seed: int) -> _Linear:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_runtime.bundle.calibration import MOST_SEGMENTS, Calibration, mahalanobis
 from edge_runtime.bundle.manifest import Locators
+from edge_runtime.errors import FeatureError
 from offline.arrays import BoolArray, Float64Array, Floating
 from offline.calibration.rules import ScorerRule
 from offline.calibration.samples import Samples
@@ -53,7 +54,11 @@ def statistics(
     centre, spread, covariance = shrunk_covariance(standardised[~labels])
     scores, distances = [], []
     for group, training in _left_out(calibration, marked):
-        judge = rule.fit(training)
+        try:
+            judge = rule.fit(training)
+        except FeatureError:
+            # What is left without these videos may be too little for the rule, where all of them were just enough.
+            judge = scorer
         normal = shrunk_covariance((training.features[~training.labels].astype(np.float64) - mean) / scale)
         for one in group:
             raw = judge.predict_proba(one.features)[:, 1].astype(np.float64)

@@ -49,10 +49,15 @@ def language_verdict(method: float | None, rivals: Mapping[str, Rival]) -> str |
         return None
     auc, minus = max(known, key=lambda one: one[0])
     if method <= auc:
-        return (
-            f"The language model adds nothing on these data: visual tokens alone reach AUC {auc:.3f}, the method "
-            f"{method:.3f}."
+        # Not above is not yet below.
+        surely = minus is not None and minus.high <= 0
+        begun = (
+            "The language model adds nothing on these data"
+            if surely
+            else "Nothing shows that the language model adds"
         )
+        rest = "" if surely else " anything on these data"
+        return f"{begun}{rest}: visual tokens alone reach AUC {auc:.3f}, the method {method:.3f}."
     if minus is None:
         return (
             f"The method (AUC {method:.3f}) and the visual tokens alone ({auc:.3f}) cannot be told apart on these "

@@ -90,8 +90,13 @@ class Chance:
 
     @property
     def better(self) -> bool | None:
-        """Whether the hunted heads beat random ones (False: are worse); None where that cannot be told."""
+        """Whether the hunted heads beat random ones (False: are worse); None where that cannot be told.
+
+        Where nothing shows that any head knows anything, a difference is luck.
+        """
         if self.compared is None or self.few or self.compared.low <= 0.0 <= self.compared.high:
+            return None
+        if not self.known:
             return None
         return self.compared.low > 0.0
 

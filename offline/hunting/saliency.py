@@ -374,6 +374,8 @@ class _Noise:
         if self.errors is None:
             return x
         drawn = np.random.default_rng(_SEED).standard_normal((x.shape[1], self.errors.shape[1]))
+        # K-means counts on samples that are centred.
+        drawn -= drawn.mean(axis=0)
         return x + drawn @ self.errors
 
 

@@ -265,7 +265,7 @@ def build(options: BuildOptions, console: Console) -> Built:
     readable = _without_unreadable(run.dataset, calibration)
     features = FeatureSet.of(calibration, options.prompts)
     with staging_folder(options.target) as work:
-        found, survival = _hunt(run, features, work)
+        selection, found, survival = _hunt(run, features, work)
         exported = _export(run, found, work)
         by_graphs = replace(run.extraction, extractor=ExpertFeatures(exported.deployed.graphs, exported.hashes))
         fitted = fit(readable, run.units, by_graphs, work, console, run.rule, options.stride)
@@ -274,7 +274,7 @@ def build(options: BuildOptions, console: Console) -> Built:
         reuse = _reuse(run, exported, fitted, work)
         document["parity"] |= {} if cost is None else cost.to_dict()
         document["parity"] |= {} if reuse is None else reuse.to_dict()
-        evidence = _evidence(run, found, features, fitted)
+        evidence = _evidence(run, selection, found, features, fitted)
         evidence = replace(evidence, survival=survival)
         _report(run, evidence, readable, fitted, document, work)
         bundle = publish(work, options.target, document)
@@ -335,14 +335,15 @@ def _without_unreadable(dataset: Dataset, calibration: list[Extracted]) -> Datas
     return left
 
 
-def _hunt(run: BuildRun, features: FeatureSet, work: Path) -> tuple[Hunt, Survival | None]:
-    """The expert heads and the prompt, and how all heads bear the precision where that was counted."""
+def _hunt(run: BuildRun, features: FeatureSet, work: Path) -> tuple[Selection, Hunt, Survival | None]:
+    """How was hunted, what was found, and how all heads bear the precision where that was counted."""
     selection = run.options.selection
     found = _hunt_once(run, features, selection)
     survival = None
     if (noise := _noise(run, found.prompt, work)) is not None:
         without = found
-        found = _hunt_once(run, features, replace(selection, noise=noise))
+        selection = replace(selection, noise=noise)
+        found = _hunt_once(run, features, selection)
         survival = Survival(
             run.options.precision,
             noise.share,
@@ -356,7 +357,7 @@ def _hunt(run: BuildRun, features: FeatureSet, work: Path) -> tuple[Hunt, Surviv
         f"Experts {' '.join(f'({e.layer},{e.head})' for e in found.experts)}; prompt {found.prompt!r}; "
         f"{found.depth + 1} of {run.mllm.geometry.layers} layers will run"
     )
-    return found, survival
+    return selection, found, survival
 
 
 def _hunt_once(run: BuildRun, features: FeatureSet, selection: Selection) -> Hunt:
@@ -525,10 +526,10 @@ def _graph(path: Path, rounded: Rounded) -> dict[str, Any]:
     } | ({"kept": list(rounded.kept)} if rounded.kept else {})
 
 
-def _evidence(run: BuildRun, found: Hunt, features: FeatureSet, fitted: Fitted) -> Evidence:
+def _evidence(run: BuildRun, selection: Selection, found: Hunt, features: FeatureSet, fitted: Fitted) -> Evidence:
     """What reports show of the hunt: its maps, and accuracy against depth and labels where that can be judged."""
     options, console = run.options, run.console
-    hunted = Evidence(found, Embedding.of(found, features), chance=_chance(run, found, features))
+    hunted = Evidence(found, Embedding.of(found, features), chance=_chance(run, selection, found, features))
     if not ((options.depth_curve or options.frames_curve) and fitted.validation_units):
         return hunted
     run.mllm.to(choose_device(options.use.device))
@@ -545,20 +546,20 @@ def _evidence(run: BuildRun, found: Hunt, features: FeatureSet, fitted: Fitted) 
     if options.depth_curve:
         with console.bar("AUC against depth", "depth") as progress:
             depth = depth_curve(found, trial, decoder_layers=run.mllm.geometry.layers, progress=progress)
-        learned = learning_curve(trial, options.selection, options.seed)
+        learned = learning_curve(trial, selection, options.seed)
         evidence = replace(evidence, depth=tuple(depth), learned=learned)
     if options.frames_curve:
         evidence = replace(evidence, sampling=tuple(_sampling(run, trial)))
     return evidence
 
 
-def _chance(run: BuildRun, found: Hunt, features: FeatureSet) -> Chance | None:
-    """Whether the heads know anything and the hunt pays; None where it was not asked for."""
+def _chance(run: BuildRun, selection: Selection, found: Hunt, features: FeatureSet) -> Chance | None:
+    """Whether the heads know anything and the hunt pays, by the paper's scorer; None where it was not asked for."""
     if not run.options.chance:
         return None
     trials = Trials(comparison=Comparison(seed=run.options.seed))
     with run.console.bar("Hunted against chance", "head") as progress:
-        known = chance(features, found, run.options.selection, fit_scorer, trials, progress)
+        known = chance(features, found, selection, fit_scorer, trials, progress)
     for sentence in known.sentences:
         run.console.say(sentence)
     return known

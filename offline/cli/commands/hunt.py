@@ -73,7 +73,8 @@ def hunt(
     with console.bar("Hunting", "head") as progress:
         result = run_hunt(found.features, found.labels, found.prompts, choice, videos=found.videos, progress=progress)
     # The long work that is only asked for beside the hunt must not lose it.
-    write_hunt(result, output)
+    if select == "rss":
+        write_hunt(result, output)
     beside: dict[str, Any] = {}
     stable = None
     if draws is not None:
@@ -82,6 +83,10 @@ def hunt(
         beside[over_draws.KEY] = stable.to_dict()
         if select == "stable":
             result = stable.most_frequent(result)
+            beside["select"] = select
+            if chance:
+                tell("chance is not measured: it repeats the hunt by RSS, and the experts are others")
+    chance = chance and select == "rss"
     if chance:
         trials = by_chance.Trials(comparison=Comparison(seed=seed))
         with console.bar("Hunted against chance", "head") as progress:

@@ -110,3 +110,26 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     x[3, 2] = np.nan
     with pytest.raises(FeatureError, match="not finite"):
         fit_log_odds(x, labels, videos, 6)
+
+
+def test_one_video_with_most_of_a_class_leaves_no_sample_without_log_odds() -> None:
+    """One anomalous video of 100 segments, one of a single anomalous segment among 50, and a normal one."""
+    names = np.repeat(["long", "mixed", "normal"], [100, 51, 60])
+    labels = np.zeros(211, dtype=bool)
+    labels[:101] = True
+    for seed in range(5):
+        folds = _folds(labels, names, seed)
+        assert sorted(np.concatenate([test for _, test in folds]).tolist()) == list(range(211))
+        assert all(labels[train].any() and not labels[train].all() for train, _ in folds)
+    x = np.random.default_rng(0).standard_normal((211, 12)).astype(np.float32)
+    first, second = (fit_log_odds(x, labels, tuple(names.tolist()), 6)[-1].coef_ for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_videos_that_cannot_be_split_are_refused() -> None:
+    names = ("a", "a", "b", "b")
+    labels = np.array([True, False, True, False])
+    assert len(_folds(labels, np.array(names), 0)) == 2
+    # Without the one video, nothing normal is left; without the other, nothing anomalous.
+    with pytest.raises(FeatureError, match="no split of 2 calibration videos"):
+        _folds(np.array([True, True, False, False]), np.array(names), 0)

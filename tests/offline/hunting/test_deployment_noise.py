@@ -14,7 +14,7 @@ from edge_runtime.errors import FeatureError
 from models.heads import HeadRef
 from offline.hunting.deployment_noise import DeploymentNoise, Survival
 from offline.hunting.hunt import Selection, hunt
-from offline.hunting.saliency import lda, mmd, nmi, saliency, symmetric_kl
+from offline.hunting.saliency import _Noise, lda, mmd, nmi, saliency, symmetric_kl
 
 Array = NDArray[np.float64]
 N, L, H, D, SEGMENTS = 40, 2, 3, 6, 12
@@ -213,3 +213,12 @@ def test_what_changed_is_said_in_sentences() -> None:
     assert survival.sentences(survival.without)[1:] == [
         "The experts are those that the hunt finds without counting it."
     ]
+
+
+def test_noise_leaves_samples_centred_for_k_means() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 20, 4))
+    x -= x.mean(axis=1, keepdims=True)
+    errors = np.random.default_rng(1).standard_normal((6, 3, 4))
+    noisy = _Noise.of(errors, np.ones(3)).on(x)
+    np.testing.assert_allclose(noisy.mean(axis=1), 0, atol=1e-12)
+    assert np.abs(noisy - x).max() > 0.1
