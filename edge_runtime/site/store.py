@@ -170,9 +170,11 @@ class Store:
             raise
 
     def _prepare(self, durable: bool) -> None:
+        # Tables first: whoever makes the store just now writes them and its mark at once, and a mark that was read
+        # before that would belong to no tables.
+        (tables,) = self._db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         shown = shown_path(self.path)
         if tables and application != _APPLICATION:
             raise UsageError(f"{shown}: is no store of feedback; choose another folder")

@@ -227,3 +227,27 @@ def test_a_store_of_an_earlier_layout_still_opens(tmp_path: Path) -> None:
         store.remove_older(1010.0)
         assert [one.start for one in store.segments("gate")] == [1008.0 + 2 * i for i in range(6)]
         assert store.forget(None, 0.0, 1e12).segments == 6
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_store_that_is_made_while_it_is_opened_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Another process makes it behind the first, second or third look at the file."""
+    path, connect = tmp_path / "features.sqlite", sqlite3.connect
+
+    class Between(sqlite3.Connection):
+        looks = 0
+
+        def execute(self, *words: object) -> sqlite3.Cursor:
+            if self.looks == after:
+                monkeypatch.setattr(sqlite3, "connect", connect)
+                Store(path, ID, calibration()).close()
+            self.looks += 1
+            return super().execute(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: connect(*given, **named, factory=Between))
+    with Store(path, ID, calibration()) as store:
+        store.remember(remembered())
+    with Store(path, ID, calibration(), create=False) as again:
+        assert again.bundle_id == ID

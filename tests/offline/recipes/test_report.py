@@ -153,7 +153,7 @@ def test_evidence_is_found_again_by_the_manifest_alone(tmp_path: Path) -> None:
     share = np.linspace(0, 2, found.layers * found.heads).reshape(found.layers, found.heads)
     share[0, 0] = np.inf
     survival = Survival("int8", share, (HeadRef(0, 1), HeadRef(1, 0)), 12, "plain")
-    write_evidence(store, manifest, Evidence(found, embedding, depth, learned, sampling, survival))
+    write_evidence(store, manifest, Evidence(found, embedding, depth, learned, sampling, survival=survival))
     again = read_evidence(store, manifest)
     assert again.survival is not None
     np.testing.assert_array_equal(again.survival.share, share)
