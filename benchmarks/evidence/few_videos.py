@@ -82,6 +82,7 @@ def tried(known: Split, test: Split) -> tuple[dict[str, float], frozenset[Head]]
         "all heads up to that depth, log-odds": judged(reached, log_odds("logistic")),
         "all heads up to that depth, Gaussians": judged(reached, log_odds("gaussian")),
         "up to 32 by RSS and that depth, log-odds": judged(top(found, 32), log_odds("logistic")),
+        "up to 32 by RSS and that depth, Gaussians": judged(top(found, 32), log_odds("gaussian")),
         "visual tokens alone, mean": auc_of(test, tokens),
     }, frozenset(experts)
 
