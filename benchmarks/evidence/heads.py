@@ -1,11 +1,15 @@
 """All that the comparisons read of a data set: the features of all heads, visual tokens, the model's own answer.
 
-Extracted once for every model and split, and kept as one file a piece in a folder.
+Extracted once for every model and split, and kept as one file a piece in a folder. Alone it writes what a hunt reads:
+
+    python -m benchmarks.evidence.heads reference scenes/data.csv cache features.npz
+    hh-offline hunt --features features.npz --output hunt.json --stability 50
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +26,7 @@ from models.prompts import PROMPTS
 from offline.ablation.textual import TextualAnswer, yes_against_no
 from offline.calibration.scorer import fit_scorer
 from offline.data.dataset import read_dataset
+from offline.extraction.features import FeatureSet
 from offline.hunting.hunt import Hunt, Selection, hunt
 from offline.reference_training.measure import Segments, by_kind, cut_videos, features_of
 
@@ -132,3 +137,13 @@ def fitted_auc(
 ) -> float:
     """Frame AUC of the usual scorer, fitted on some features and judged on others."""
     return auc_of(test, fit_scorer(known, labels).predict_proba(unknown)[:, 1])
+
+
+def main(model: str, manifest: Path, cache: Path, target: Path) -> None:
+    """Write the features of the calibration split as `hh-offline hunt --features` takes them."""
+    known, _ = read_splits(model, manifest, cache)
+    FeatureSet(known.features, known.labels, tuple(NAMES), tuple(known.videos.tolist())).write(target)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
