@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from edge_runtime.files import make_folder, write_atomic
 from edge_runtime.stream.segments import SegmentSpec
+from models.heads import HeadRef
 from models.loading import load
 from models.prompts import PROMPTS
 from offline.ablation.textual import TextualAnswer, yes_against_no
 from offline.calibration.scorer import fit_scorer
 from offline.data.dataset import read_dataset
-from offline.extraction.features import FeatureSet
+from offline.extraction.features import FeatureSet, read_heads
+from offline.extraction.visual import ModelTokens
 from offline.hunting.hunt import Hunt, Selection, hunt
 from offline.reference_training.measure import Segments, by_kind, cut_videos, features_of
 
@@ -71,11 +72,7 @@ class Split:
 
     def read(self, prompt: int, heads: Sequence[Head]) -> NDArray[np.float32]:
         """Features of some heads side by side, (N, K·d)."""
-        rows, columns = zip(*heads, strict=True)
-        read: NDArray[np.float32] = self.features[:, prompt][:, list(rows), list(columns)].reshape(
-            len(self.labels), -1
-        )
-        return read
+        return read_heads(self.features, prompt, [HeadRef(*head) for head in heads])
 
 
 def read_splits(model: str, manifest: Path, cache: Path) -> tuple[Split, Split]:
@@ -90,7 +87,7 @@ def _read(mllm: Any, manifest: Path, name: str, cache: Path) -> Split:
     path = cache / f"{mllm.source.name}-{manifest.parent.name}-{name}-{key}.npz"
     if not path.is_file():
         found = cut_videos(manifest, name, mllm)
-        tokens = [_tokens(mllm, frames) for frames in found.pixels]
+        tokens = np.stack(ModelTokens(mllm).extract(iter(found.pixels)))
         asked = TextualAnswer(mllm, PROMPTS, SegmentSpec(sampled=found.pixels.shape[1]))
         said = np.stack(asked.extract(iter(found.pixels)))
         arrays = {
@@ -98,8 +95,8 @@ def _read(mllm: Any, manifest: Path, name: str, cache: Path) -> Split:
             "video": found.video,
             "motion": found.motion,
             "features": features_of(mllm, found),
-            "mean": np.stack([mean for mean, _ in tokens]),
-            "spread": np.stack([spread for _, spread in tokens]),
+            "mean": tokens[:, 0],
+            "spread": tokens[:, 1],
             "answers": np.stack([yes_against_no(said[:, m]) for m in range(len(PROMPTS))], axis=1),
         }
         write_atomic(path, lambda file: np.savez(file, **arrays))
@@ -113,12 +110,6 @@ def _read(mllm: Any, manifest: Path, name: str, cache: Path) -> Split:
         motion=pieces.pop("motion"),
     )
     return Split(segments=segments, **pieces)
-
-
-@torch.inference_mode()
-def _tokens(mllm: Any, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    tokens = mllm.visual_tokens(frames).flatten(0, 1).to("cpu", torch.float32).numpy()
-    return tokens.mean(axis=0), tokens.std(axis=0)
 
 
 def hunted(known: Split, count: int) -> tuple[Hunt, int]:

@@ -18,6 +18,7 @@ import numpy as np
 from edge_runtime.errors import FeatureError
 from offline.arrays import BoolArray, Float64Array, Floating
 from offline.calibration.scorer import REGULARISATION
+from offline.data.folds import video_folds
 
 HeadModel = Literal["logistic", "gaussian"]
 """How a head comes to its log-odds: logistic regression, or two Gaussians with one shrunk covariance."""
@@ -77,9 +78,7 @@ def fit_log_odds(
         said[test] = _fit_heads(heads[train], labels[train], kind, seed)(heads[test])
     each = _fit_heads(heads, labels, kind, seed)
     weights, offset = _weigh(said, labels, folds, seed)
-    return _as_scorer(
-        features, labels, (weights[:, None] * each.weights).ravel(), offset + float(weights @ each.offsets)
-    )
+    return _as_scorer(features, (weights[:, None] * each.weights).ravel(), offset + float(weights @ each.offsets))
 
 
 def _checked(features: Floating, labels: BoolArray, videos: Sequence[str], head_dim: int) -> Float64Array:
@@ -107,21 +106,17 @@ def _folds(labels: BoolArray, groups: Any, seed: int) -> list[tuple[Any, Any]]:
     """
     rng = np.random.default_rng(seed)
     anomalous = set(groups[labels])
-    # Every other class begins where the first ended, so that folds are alike in size.
     order = [
         *rng.permutation(sorted(anomalous)).tolist(),
         *rng.permutation(sorted(set(groups) - anomalous)).tolist(),
     ]
-    for count in range(min(FOLDS, len(order)), 1, -1):
-        place = {video: number % count for number, video in enumerate(order)}
-        fold = np.array([place[video] for video in groups])
-        parts = [(np.flatnonzero(fold != one), np.flatnonzero(fold == one)) for one in range(count)]
-        if all(labels[train].any() and not labels[train].all() for train, _ in parts):
-            return parts
-    raise FeatureError(
-        f"no split of {len(order)} calibration videos leaves both classes to learn from; label more, "
-        "or use --scorer logistic"
-    )
+    fold = video_folds(order, groups.tolist(), labels, min(FOLDS, len(order)), least=1)
+    if fold is None:
+        raise FeatureError(
+            f"no split of {len(order)} calibration videos leaves both classes to learn from; label more, "
+            "or use --scorer logistic"
+        )
+    return [(np.flatnonzero(fold != one), np.flatnonzero(fold == one)) for one in np.unique(fold)]
 
 
 def _fit_heads(heads: Float64Array, labels: BoolArray, kind: HeadModel, seed: int) -> _Linear:
@@ -172,11 +167,10 @@ def _weigh(said: Float64Array, labels: BoolArray, folds: Any, seed: int) -> tupl
         return weigher.fit(x[rows], labels[rows])
 
     def predicted(strength: float) -> float:
-        guess = np.full(len(x), np.nan)
+        guess = np.empty(len(x))
         for train, test in folds:
             guess[test] = fit(train, strength).decision_function(x[test])
-        known = ~np.isnan(guess)
-        return float(roc_auc_score(labels[known], guess[known]))
+        return float(roc_auc_score(labels, guess))
 
     # Of equals the stronger penalty: its weights lie nearer to a plain mean.
     best = STRENGTHS[0] if said.shape[1] == 1 else max(STRENGTHS, key=predicted)
@@ -184,7 +178,7 @@ def _weigh(said: Float64Array, labels: BoolArray, folds: Any, seed: int) -> tupl
     return final.coef_[0] / scale, float(final.intercept_[0])
 
 
-def _as_scorer(features: Floating, labels: BoolArray, weights: Float64Array, offset: float) -> Any:
+def _as_scorer(features: Floating, weights: Float64Array, offset: float) -> Any:
     """A linear function of raw features in the form that `fit_scorer` gives: all that follows is the same."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -18,10 +18,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # n
 
 from offline.arrays import BoolArray, Float64Array, Floating
 from offline.console import Progress
+from offline.data.folds import Folds, video_folds
 from offline.extraction.features import FeatureSet
 from offline.hunting.depth import Fit
 from offline.hunting.hunt import Selection, hunt
-from offline.hunting.permutation import Folds
 
 LEVEL = 0.95
 
@@ -154,15 +154,8 @@ def stratified_folds(features: FeatureSet, folds: int, rng: np.random.Generator)
         each class to train on in each.
     """
     normal, anomalous = ([videos[i] for i in rng.permutation(len(videos))] for videos in features.videos_by_class())
-    names = np.array(features.videos)
-    for count in range(min(folds, len(normal), len(anomalous)), 1, -1):
-        # The second class begins where the first ended, so that folds are alike in size.
-        place = {video: i % count for i, video in enumerate((*normal, *anomalous))}
-        fold = np.array([place[video] for video in names], dtype=np.intp)
-        kept = [features.labels[fold != one] for one in range(count)]
-        if all(min(labels.sum(), (~labels).sum()) >= 2 for labels in kept):
-            return fold
-    return None
+    most = min(folds, len(normal), len(anomalous))
+    return video_folds((*normal, *anomalous), features.videos, features.labels, most, least=2)
 
 
 def concordance(labels: BoolArray, scores: Floating, video: NDArray[np.intp]) -> Float64Array:

@@ -35,6 +35,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # n
 from models.heads import HeadRef
 from offline.arrays import BoolArray, Float64Array, Floating
 from offline.console import Progress
+from offline.data.folds import Folds
 from offline.hunting.saliency import usable_cores
 
 PENALTY = 400.0
@@ -42,9 +43,6 @@ PENALTY = 400.0
 
 # AUCs of one ranking differ by rounding, those of two by 1 / (normal samples · anomalous samples) or more, halved.
 _ROUNDING = 1e-9
-
-Folds = NDArray[np.intp]
-"""The fold that each sample is held out in, (N,)."""
 
 
 @dataclass(frozen=True, slots=True)

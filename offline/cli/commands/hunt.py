@@ -86,7 +86,7 @@ def hunt(
             beside["select"] = select
             if chance:
                 tell("chance is not measured: it repeats the hunt by RSS, and the experts are others")
-    chance = chance and select == "rss"
+                chance = False
     if chance:
         trials = by_chance.Trials(comparison=Comparison(seed=seed))
         with console.bar("Hunted against chance", "head") as progress:
