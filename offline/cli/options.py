@@ -107,7 +107,7 @@ SCORER = click.option(
     default="logistic",
     show_default=True,
     help="How the scorer is fitted: logistic regression on all features side by side; or log-odds (Gaussians) of "
-    "each head by itself, weighed out of fold, which suits many heads and few videos. Equally large and fast.",
+    "each head by itself, weighed out of fold. Equally large and fast.",
 )
 TOP_K = click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="How many experts.")
 PENALTY = click.option(
