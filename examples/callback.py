@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import cv2
 import numpy as np
@@ -41,7 +42,7 @@ class Watcher:
         return True
 
     def close(self) -> None:
-        """Score what waits and what is open, call back for it, and end."""
+        """Score what waits and what is open, call back for it, and end: before the detector is closed."""
         self._frames.put((None, self._newest_s, self._refused_from_s))
         self._thread.join()
 
@@ -63,13 +64,14 @@ class Watcher:
 
 def main(bundle: str, path: str) -> None:
     """Play a file as a camera would: at its own pace, whether anybody keeps up or not."""
-    with Detector(Bundle.open(bundle), provider="cpu") as detector:
-        watcher = Watcher(detector, "gate", lambda record: print(record.to_json()))
-        capture, refused, begun_s = cv2.VideoCapture(path), 0, time.monotonic()
+    capture, refused, begun_s = cv2.VideoCapture(path), 0, time.monotonic()
+    with (
+        Detector(Bundle.open(bundle), provider="cpu") as detector,
+        closing(Watcher(detector, "gate", lambda record: print(record.to_json()))) as watcher,
+    ):
         while (read := capture.read())[0]:
             refused += not watcher.on_frame(read[1].astype(np.uint8, copy=False), time.monotonic() - begun_s)
             time.sleep(1 / (capture.get(cv2.CAP_PROP_FPS) or 25))
-        watcher.close()
     print(f"{refused} frames refused", file=sys.stderr)
 
 
