@@ -51,7 +51,7 @@ from offline.extraction.model import (
     segment_spec,
 )
 from offline.extraction.visual import ModelTokens
-from offline.hunting.hunt import Hunt, Selection, hunt
+from offline.hunting.hunt import Hunt, Selection, by_rss
 
 BOOTSTRAP_DRAWS = 1000
 
@@ -176,14 +176,7 @@ class _Work:
     def hunt(self, features: FeatureSet) -> Hunt:
         """Run the full method's hunt, in all layers."""
         with self._console.bar("Hunting", "head") as progress:
-            return hunt(
-                features.features,
-                features.labels,
-                features.prompts,
-                Selection(self._options.top_k, self._options.penalty),
-                videos=features.videos,
-                progress=progress,
-            )
+            return by_rss(features, Selection(self._options.top_k, self._options.penalty), progress)
 
     def score_heads(
         self, methods: Sequence[Method], videos: Sequence[Video]

@@ -6,7 +6,7 @@ read is another. What the method reaches above this is the language model's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,14 +95,16 @@ class TokensAlone:
     seed: int = 0
 
 
-def measure_tokens(judged: Sequence[Video], calibration: Dataset, console: Console, tokens: TokensAlone) -> Baselines:
+def measure_tokens(
+    judged: Sequence[Video], calibration: Dataset, console: Console, tokens: Callable[[], TokensAlone]
+) -> Baselines:
     """Fit on the calibration split and score the judged videos.
 
     Args:
         judged: Where one of them cannot be read, there is no such yardstick.
         calibration: Where it lacks a class or is not to be read, neither.
         console: Shows bars.
-        tokens: How it is measured.
+        tokens: How it is measured; not called, and no graph opened, where it cannot be.
 
     Returns:
         Both rows, or none and a remark that says why.
@@ -116,7 +118,7 @@ def measure_tokens(judged: Sequence[Video], calibration: Dataset, console: Conso
     if reason is not None:
         return Baselines(remarks=(f"{_NOT_COMPUTED}: {reason}",))
     try:
-        return Baselines(_scores(judged, fitted_on, console, tokens))
+        return Baselines(_scores(judged, fitted_on, console, tokens()))
     except (SourceUnavailable, FeatureError, InferenceFailed) as error:
         return Baselines(remarks=(f"{_NOT_COMPUTED}: {error}",))
 

@@ -101,14 +101,12 @@ CACHE = click.option(
     type=PATH,
     help="Where features are kept for the next try [default: OUTPUT.cache beside the bundle].",
 )
-SCORER = click.option(
-    "--scorer",
-    type=click.Choice(SCORERS),
-    default="logistic",
-    show_default=True,
-    help="How the scorer is fitted: logistic regression on all features side by side; or log-odds (Gaussians) of "
-    "each head by itself, weighed out of fold. Equally large and fast.",
+_SCORER = (
+    "How the scorer is fitted: logistic regression on all features side by side; or log-odds (Gaussians) of "
+    "each head by itself, weighed out of fold. Equally large and fast."
 )
+SCORER = click.option("--scorer", type=click.Choice(SCORERS), default="logistic", show_default=True, help=_SCORER)
+SCORER_OF_BUNDLE = click.option("--scorer", type=click.Choice(SCORERS), help=f"{_SCORER} [default: the bundle's own]")
 TOP_K = click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="How many experts.")
 PENALTY = click.option(
     "--penalty", type=float, default=0.5, show_default=True, help="Lambda: how much instability over prompts costs."

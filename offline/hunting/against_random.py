@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
 
+from edge_runtime.errors import FeatureError
 from offline.arrays import BoolArray, Float64Array, Floating
 from offline.console import Progress
 from offline.data.folds import Folds, video_folds
 from offline.extraction.features import FeatureSet
 from offline.hunting.depth import Fit
-from offline.hunting.hunt import Selection, hunt
+from offline.hunting.hunt import Choose, Selection, by_rss
 
 LEVEL = 0.95
 
@@ -97,10 +98,11 @@ def compare(
     fit: Fit,
     comparison: Comparison = _COMPARISON,
     progress: Progress | None = None,
+    choose: Choose = by_rss,
 ) -> Compared | None:
     """Compare hunted heads with random ones; see the module.
 
-    It costs as many hunts as there are folds, and (draws + 1) · folds fits.
+    It costs as many choices as there are folds, and (draws + 1) · folds fits.
 
     Args:
         features: Finite; layers beyond the selection's `max_layer` are not looked at.
@@ -108,10 +110,11 @@ def compare(
         fit: Fits the scorer.
         comparison: How.
         progress: Counts heads, under every prompt and in every fold; the fits of a fold come at its end.
+        choose: Makes the choice of each fold.
 
     Returns:
-        None where there are too few videos for two folds (each needs two samples of each class to train on), or no
-        other heads than those that are hunted.
+        None where there are too few videos for two folds (each needs two samples of each class to train on) or for
+        `choose`, or no other heads than those that are hunted.
     """
     deepest = features.features.shape[2] if selection.max_layer is None else selection.max_layer + 1
     heads = features.features.shape[3]
@@ -127,14 +130,10 @@ def compare(
     for number, one in enumerate(held):
         out = fold == one
         train = features.rows(~out)
-        part = replace(selection, max_layer=None)
-        found = hunt(
-            train.features[:, :, :deepest],
-            train.labels,
-            train.prompts,
-            part,
-            progress=_part(progress, number, len(held)),
-        )
+        try:
+            found = choose(train, selection, _part(progress, number, len(held)))
+        except FeatureError:
+            return None
         prompt = found.prompts.index(found.prompt)
         hunted = np.array([e.layer * heads + e.head for e in found.experts])
         # One BLAS thread: the products are small, and rounding then knows no number of cores.

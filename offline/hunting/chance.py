@@ -7,18 +7,15 @@ is None, and a sentence says so.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edge_runtime.errors import FeatureError
-from edge_runtime.strict_json import parse_json
 from offline.console import Progress
 from offline.extraction.features import FeatureSet
 from offline.hunting.against_random import Compared, Comparison, compare
 from offline.hunting.depth import Fit
-from offline.hunting.hunt import Hunt, Selection
+from offline.hunting.hunt import Choose, Hunt, Selection, by_rss
 from offline.hunting.permutation import Permuted, permute
 
 KEY = "chance"
@@ -183,6 +180,7 @@ def chance(
     fit: Fit,
     trials: Trials = _TRIALS,
     progress: Progress | None = None,
+    choose: Choose = by_rss,
 ) -> Chance:
     """Measure what a hunt's heads owe to chance.
 
@@ -193,6 +191,7 @@ def chance(
         fit: Fits the scorer.
         trials: How much is tried. The same seed gives the same figures.
         progress: Counts heads, once for the permutations and once for every hunt and prompt.
+        choose: How experts were chosen.
     """
     normal, anomalous = features.videos_by_class()
     heads = found.layers * found.heads
@@ -202,23 +201,8 @@ def chance(
         permuted = permute(
             under, features.labels, features.videos, trials.permutations, seed=trials.seed, progress=progress
         )
-        compared = compare(features, selection, fit, trials.comparison, _after(progress, heads))
+        compared = compare(features, selection, fit, trials.comparison, _after(progress, heads), choose)
     return Chance(len(normal) + len(anomalous), len(anomalous), heads, len(found.experts), permuted, compared)
-
-
-def read_chance(path: Path) -> Chance | None:
-    """Read what `hunt.json` says of chance; None where it says nothing.
-
-    Raises:
-        FeatureError: It cannot be read; the message names the file.
-    """
-    try:
-        content = parse_json(path.read_bytes())
-        return Chance.from_dict(content[KEY]) if KEY in content else None
-    except OSError as error:
-        raise FeatureError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (TypeError, ValueError) as error:
-        raise FeatureError(f"{path}: {KEY}: {error}; run the hunt again") from error
 
 
 def _after(progress: Progress | None, before: int) -> Progress | None:

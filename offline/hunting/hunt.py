@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from edge_runtime.strict_json import parse_json
 from models.heads import HeadRef
 from offline.arrays import BoolArray, Float64Array, Floating
 from offline.console import Progress
+from offline.extraction.features import FeatureSet
 from offline.hunting.deployment_noise import DeploymentNoise
 from offline.hunting.saliency import Saliency, check_labels, combine, robust_saliency, saliency
 
@@ -170,6 +171,10 @@ class Hunt:
         return select(self.saliency, self.prompts, self.head_dim, selection)
 
 
+#: A rule that chooses experts and prompt in a set of samples, counting heads on the way.
+Choose = Callable[[FeatureSet, Selection, Progress | None], Hunt]
+
+
 def hunt(
     features: Floating,
     labels: BoolArray,
@@ -203,6 +208,18 @@ def hunt(
     errors = None if selection.noise is None else selection.noise.errors[:, :layers]
     raw = saliency(hunted, labels, errors=errors, progress=progress)
     return select(raw, prompts, features.shape[4], replace(selection, max_layer=None))
+
+
+def by_rss(features: FeatureSet, selection: Selection, progress: Progress | None = None) -> Hunt:
+    """Choose experts and prompt by the paper's rule; see `hunt`."""
+    return hunt(
+        features.features,
+        features.labels,
+        features.prompts,
+        selection,
+        videos=features.videos,
+        progress=progress,
+    )
 
 
 def select(raw: Saliency, prompts: Sequence[str], head_dim: int, selection: Selection = _SELECTION) -> Hunt:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from offline.hunting.depth import Trial, judge_experts
-from offline.hunting.hunt import Selection, hunt
+from offline.hunting.hunt import Selection, by_rss
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,6 @@ def sampling_curve(
     points = []
     for count in (*fewer_frames(sampled, group), sampled):
         tried = trial if count == sampled else with_frames(count)
-        calibration = tried.calibration
-        found = hunt(calibration.features, calibration.labels, calibration.prompts, selection)
+        found = by_rss(tried.calibration, selection)
         points.append(SamplingPoint(count, *judge_experts(found, tried)))
     return points

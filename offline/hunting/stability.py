@@ -2,7 +2,7 @@
 
 Stability selection (Meinshausen and Bühlmann, J. R. Statist. Soc. B 72, 2010): half of the videos
 of each class is drawn without replacement, again and again, and it is counted how often a head comes up among the top
-K. Here it only tells; the experts stay those of the paper's rule.
+K. It tells, and the experts stay those of the paper's rule; or the most frequent are the experts (`by_frequency`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from models.heads import HeadRef
 from offline.arrays import BoolArray, Float64Array
 from offline.console import Progress
 from offline.extraction.features import FeatureSet
-from offline.hunting.hunt import Hunt, Selection, hunt
+from offline.hunting.hunt import Choose, Hunt, Selection, by_rss
 
 KEY = "stability"
 """Of `hunt.json`."""
@@ -75,11 +75,6 @@ class Stability:
             "overlap_by_chance": self.overlap_by_chance,
         }
 
-    @classmethod
-    def from_dict(cls, content: Any) -> Stability:
-        """Read what `to_dict` gave. KeyError, TypeError or ValueError where it is something else."""
-        return cls(int(content["draws"]), int(content["top_k"]), np.array(content["frequency"], dtype=np.float64))
-
 
 def stability(
     features: FeatureSet, selection: Selection, draws: int, seed: int = 0, progress: Progress | None = None
@@ -103,15 +98,28 @@ def stability(
         raise UsageError(f"{draws} draws are too few to compare; draw at least 2")
     counts = None
     for number, rows in enumerate(_halves(features, draws, seed)):
-        half = features.rows(rows)
-        step = None if progress is None else _step(progress, number, draws)
-        found = hunt(half.features, half.labels, half.prompts, selection, videos=half.videos, progress=step)
+        found = by_rss(features.rows(rows), selection, None if progress is None else _step(progress, number, draws))
         if counts is None:
             counts = np.zeros((found.layers, found.heads))
         for expert in found.experts:
             counts[expert.layer, expert.head] += 1
     assert counts is not None  # there are two draws or more
     return Stability(draws, selection.top_k, counts / draws)
+
+
+def by_frequency(draws: int, seed: int = 0) -> Choose:
+    """Give the choice of those that come up most often in halves of the videos.
+
+    It costs `draws` hunts in half of the samples, and one in all of them. Arguments and errors as of `stability`.
+    """
+
+    def choose(features: FeatureSet, selection: Selection, progress: Progress | None = None) -> Hunt:
+        # The hunt in all videos is the first of `draws + 1` parts, of as many heads each.
+        whole = by_rss(features, selection, None if progress is None else _step(progress, 0, draws + 1))
+        halves = None if progress is None else _after_one(progress, draws)
+        return stability(features, selection, draws, seed, halves).most_frequent(whole)
+
+    return choose
 
 
 def _halves(features: FeatureSet, draws: int, seed: int) -> list[BoolArray]:
@@ -136,5 +144,12 @@ def _halves(features: FeatureSet, draws: int, seed: int) -> list[BoolArray]:
 def _step(progress: Progress, number: int, draws: int) -> Progress:
     def step(done: int, total: int, what: object = "", /) -> None:
         progress(number * total + done, draws * total, what)
+
+    return step
+
+
+def _after_one(progress: Progress, draws: int) -> Progress:
+    def step(done: int, total: int, what: object = "", /) -> None:
+        progress(total // draws + done, total // draws + total, what)
 
     return step

@@ -40,7 +40,7 @@ from models.prompts import PROMPTS, Prompt
 from offline.calibration.cost import Cost, ModelFeatures, measure_cost, require_bearable
 from offline.calibration.fit import Fitted, fit, fitted_document, striding, timed
 from offline.calibration.reuse import Reuse, ReuseCost, measure_reuse
-from offline.calibration.rules import ScorerRule
+from offline.calibration.rules import RULE, ScorerRule
 from offline.calibration.scorer import ScorerName, fit_scorer
 from offline.console import Console
 from offline.data.cache import EntryStore
@@ -63,7 +63,7 @@ from offline.hunting.chance import Chance, Trials, chance
 from offline.hunting.deployment_noise import DeploymentNoise, Survival
 from offline.hunting.depth import Trial, Units, depth_curve
 from offline.hunting.evidence import Embedding, Evidence, write_evidence
-from offline.hunting.hunt import Hunt, Selection, hunt
+from offline.hunting.hunt import Hunt, Selection, by_rss
 from offline.hunting.learning_curve import learning_curve
 from offline.hunting.sampling import SamplingPoint, sampling_curve
 from offline.recipes.fitted_report import TEST_SPLIT, scored_videos, unsealed_manifest
@@ -363,14 +363,7 @@ def _hunt(run: BuildRun, features: FeatureSet, work: Path) -> tuple[Selection, H
 def _hunt_once(run: BuildRun, features: FeatureSet, selection: Selection) -> Hunt:
     title = "Hunting" if selection.noise is None else f"Hunting with the noise of {run.options.precision}"
     with run.console.bar(title, "head") as progress:
-        return hunt(
-            features.features,
-            features.labels,
-            features.prompts,
-            selection,
-            videos=features.videos,
-            progress=progress,
-        )
+        return by_rss(features, selection, progress)
 
 
 def _noise(run: BuildRun, asked: str, work: Path) -> DeploymentNoise | None:
@@ -475,7 +468,7 @@ def _assemble(run: BuildRun, found: Hunt, exported: _Exported, fitted: Fitted, w
     return {
         "schema_version": m.SCHEMA_VERSION,
         "created": now(),
-        "producer": producer() | {"provider": exported.deployed.graphs.provider},
+        "producer": producer() | {"provider": exported.deployed.graphs.provider, RULE: run.options.scorer},
         "source_model": _source(run),
         "prompt": {"name": prompt.name, "text": prompt.text},
         "experts": [{"layer": e.layer, "head": e.head, "rss": e.rss} for e in found.experts],

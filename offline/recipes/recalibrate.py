@@ -25,7 +25,7 @@ from export.publish import EXPORTED, SCORER, SCORING, now, publish, write_golden
 from export.staging import check_target, staging_folder
 from offline.calibration.cost import of_the_graphs
 from offline.calibration.fit import Fitted, fit, fitted_document
-from offline.calibration.rules import ScorerRule
+from offline.calibration.rules import RULE, ScorerRule, rule_of
 from offline.calibration.samples import Samples
 from offline.calibration.scorer import ScorerName
 from offline.console import Console
@@ -61,7 +61,7 @@ class RecalibrateOptions:
         unit: What one calibration sample is.
         cache: Where features are kept; None for a folder beside the new bundle.
         provider: What runs the graphs; None for what the bundle was fitted on.
-        scorer: The rule by which the scorer is fitted.
+        scorer: The rule by which the scorer is fitted; None for the bundle's.
         seed: Of the fit.
         skip_unreadable: Whether videos that cannot be read are left out.
         overwrite: Whether a bundle that is there is replaced.
@@ -75,7 +75,7 @@ class RecalibrateOptions:
     unit: UnitChoice = "auto"
     cache: Path | None = None
     provider: str | None = None
-    scorer: ScorerName = "logistic"
+    scorer: ScorerName | None = None
     seed: int = 0
     skip_unreadable: bool = False
     overwrite: bool = False
@@ -92,7 +92,7 @@ class RecalibrateOptions:
         words = ["hh-offline", "recalibrate", str(self.bundle), "--manifest", str(self.manifest)]
         words += ["--output", str(self.output), "--calibration-unit", self.unit, "--seed", str(self.seed)]
         words += [] if self.stride is None else ["--stride", str(self.stride)]
-        words += [] if self.scorer == "logistic" else ["--scorer", self.scorer]
+        words += [] if self.scorer is None else ["--scorer", self.scorer]
         words += [] if self.feedback is None else ["--feedback", str(self.feedback)]
         return shlex.join(words)
 
@@ -105,18 +105,18 @@ def recalibrate(options: RecalibrateOptions, console: Console) -> tuple[Bundle, 
     """
     old, dataset = _check(options)
     marked = _marked(options, old)
+    rule = ScorerRule(old.manifest.geometry.head_dim, options.scorer or rule_of(old.manifest), options.seed)
     extraction = _extraction(options, old, dataset)
     units = choose_units(dataset.split("calibration"), options.unit)
     with staging_folder(options.output) as work:
         for entry in _files(old.manifest, EXPORTED):
             shutil.copyfile(old.path / entry.path, work / entry.path)
-        rule = ScorerRule(old.manifest.geometry.head_dim, options.scorer, options.seed)
         stride = old.manifest.segment.step if options.stride is None else options.stride
         fitted = fit(dataset, units, extraction, work, console, rule, stride, marked)
         write_golden(work, _golden(old, ScorerGraph(work / SCORER)))
         document = msgspec.to_builtins(old.manifest) | fitted_document(fitted)
         document |= {"created": now(), "segment": msgspec.to_builtins(extraction.segment.striding(stride))}
-        document["producer"]["provider"] = extraction.extractor.identity["provider"]
+        document["producer"] |= {"provider": extraction.extractor.identity["provider"], RULE: rule.name}
         document["parity"] = of_the_graphs(old.manifest.parity)
         document["parity"]["scorer_max_abs"] = fitted.scorer_difference
         del document["files"], document["bundle_id"]

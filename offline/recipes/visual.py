@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 from edge_runtime.bundle.reader import Bundle
@@ -18,8 +19,10 @@ from offline.extraction.visual import GraphTokens
 
 
 @contextmanager
-def tokens_of(bundle: Bundle, running: Running, store: EntryStore | None = None) -> Iterator[TokensAlone]:
-    """Open a bundle's graphs for the yardstick, and close them behind it.
+def tokens_of(
+    bundle: Bundle, running: Running, store: EntryStore | None = None
+) -> Iterator[Callable[[], TokensAlone]]:
+    """Give what opens a bundle's graphs for the yardstick, once and only if it is called, and close them behind it.
 
     Args:
         bundle: Its calibration units are those of the yardstick.
@@ -35,17 +38,22 @@ def tokens_of(bundle: Bundle, running: Running, store: EntryStore | None = None)
     manifest = bundle.manifest
     hashes = [entry.sha256 for entry in manifest.files if entry.path in (VISION, f"{VISION}.data")]
     with ExitStack() as opened:
-        if store is None:
-            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="hh-tokens-"))
-            store = EntryStore(Path(folder))
-        graphs = open_engine(bundle, running.provider)
-        opened.callback(graphs.close)
-        extraction = Extraction(
-            GraphTokens(graphs, hashes),
-            manifest.pixels,
-            manifest.segment.striding(running.stride),
-            store,
-            running.skip_unreadable,
-        )
-        # What was mixed was chosen by whose events have times: so it is again.
-        yield TokensAlone(extraction, "video" if manifest.scorer.unit == "video" else "auto")
+
+        @cache
+        def tokens() -> TokensAlone:
+            kept = store
+            if kept is None:
+                kept = EntryStore(Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="hh-tokens-"))))
+            graphs = open_engine(bundle, running.provider)
+            opened.callback(graphs.close)
+            extraction = Extraction(
+                GraphTokens(graphs, hashes),
+                manifest.pixels,
+                manifest.segment.striding(running.stride),
+                kept,
+                running.skip_unreadable,
+            )
+            # What was mixed was chosen by whose events have times: so it is again.
+            return TokensAlone(extraction, "video" if manifest.scorer.unit == "video" else "auto")
+
+        yield tokens

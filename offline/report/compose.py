@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from edge_runtime.bundle.manifest import Manifest
@@ -46,7 +46,7 @@ class Material:
     notes: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
-    tokens: TokensAlone | None = None
+    tokens: Callable[[], TokensAlone] | None = None
 
 
 def compose(material: Material, store: EntryStore, console: Console) -> Report:

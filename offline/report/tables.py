@@ -109,7 +109,7 @@ def as_dict(evaluation: Evaluation | Mapping[str, Any]) -> Mapping[str, Any]:
 def yardstick_table(evaluations: Mapping[Split, Evaluation | Mapping[str, Any]]) -> Table | None:
     """Set the bundle's frame AUC beside the trivial baselines' and the ceilings'.
 
-    A column a split, the test split first. The baselines' scores are raw ones.
+    A column a split, the test split first. Baselines that were smoothed as the bundle was have a row of each kind.
 
     Returns:
         None where there is nothing to compare with.
@@ -119,7 +119,11 @@ def yardstick_table(evaluations: Mapping[Split, Evaluation | Mapping[str, Any]])
     for column, split in enumerate(splits):
         content = as_dict(evaluations[split])
         # None, or not there in files of earlier versions, where nothing was measured beside.
-        baselines = {name: of["raw"] for name, of in (content.get("baselines") or {}).items() if "raw" in of}
+        baselines = {
+            name if len(of) == 1 else f"{name}, {series}": figures
+            for name, of in (content.get("baselines") or {}).items()
+            for series, figures in reversed(of.items())
+        }
         ceilings = {f"ceiling, {name}": of for name, of in (content.get("ceilings") or {}).items()}
         own = {f"this bundle, {name}": of for name, of in reversed(content["series"].items())}
         if not (baselines or ceilings):

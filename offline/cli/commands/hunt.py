@@ -33,7 +33,8 @@ from offline.cli.options import CHANCE, MAX_LAYER, PATH, PENALTY, PROMPT, QUIET,
     default="rss",
     show_default=True,
     help="Which heads become the experts: those of the highest RSS, or those that come up most often in halves of "
-    "the videos (with --stability). The prompt is the one that suits them best.",
+    "the videos (with --stability). The prompt is the one that suits them best. Chance is that of the same choice, "
+    "which five folds repeat: --no-chance spares their time.",
 )
 @SEED
 @QUIET
@@ -61,8 +62,7 @@ def hunt(
     from offline.hunting import chance as by_chance
     from offline.hunting import stability as over_draws
     from offline.hunting.against_random import Comparison
-    from offline.hunting.hunt import Selection, write_hunt
-    from offline.hunting.hunt import hunt as run_hunt
+    from offline.hunting.hunt import Selection, by_rss, write_hunt
 
     if select == "stable" and (draws is None or selection["prompt"] is not None):
         raise UsageError(
@@ -70,9 +70,10 @@ def hunt(
             "give --stability 50, and leave --prompt out"
         )
     found, console, choice = read_features(features), Console(quiet), Selection(**selection)
+    choose = over_draws.by_frequency(draws, seed) if select == "stable" and draws is not None else by_rss
     with console.bar("Hunting", "head") as progress:
-        result = run_hunt(found.features, found.labels, found.prompts, choice, videos=found.videos, progress=progress)
-    # The long work that is only asked for beside the hunt must not lose it.
+        result = by_rss(found, choice, progress)
+    # What is asked for beside the hunt takes longer, and must not lose it.
     if select == "rss":
         write_hunt(result, output)
     beside: dict[str, Any] = {}
@@ -84,16 +85,12 @@ def hunt(
         if select == "stable":
             result = stable.most_frequent(result)
             beside["select"] = select
-            if chance:
-                tell("chance is not measured: it repeats the hunt by RSS, and the experts are others")
-                chance = False
+        write_hunt(result, output, beside)
     if chance:
         trials = by_chance.Trials(comparison=Comparison(seed=seed))
         with console.bar("Hunted against chance", "head") as progress:
-            known = by_chance.chance(found, result, choice, fit_scorer, trials, progress)
-        beside[by_chance.KEY] = known.to_dict()
-    if beside:
-        write_hunt(result, output, beside)
+            known = by_chance.chance(found, result, choice, fit_scorer, trials, progress, choose)
+        write_hunt(result, output, beside | {by_chance.KEY: known.to_dict()})
     for rank, expert in enumerate(result.experts, 1):
         often = "" if stable is None else f"  in {100 * stable.of(expert):3.0f} % of {stable.draws} halves"
         tell(f"{rank}. layer {expert.layer:3d}  head {expert.head:3d}  rss {expert.rss:.4f}{often}")

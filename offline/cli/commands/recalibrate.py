@@ -8,7 +8,18 @@ import click
 
 from edge_runtime.cli.exit_codes import tell
 from edge_runtime.cli.options import ProviderName
-from offline.cli.options import CACHE, MANIFEST, OVERWRITE, PATH, QUIET, SCORER, SEED, SKIP, STRIDE_OF_BUNDLE, UNIT
+from offline.cli.options import (
+    CACHE,
+    MANIFEST,
+    OVERWRITE,
+    PATH,
+    QUIET,
+    SCORER_OF_BUNDLE,
+    SEED,
+    SKIP,
+    STRIDE_OF_BUNDLE,
+    UNIT,
+)
 
 
 @click.command()
@@ -29,7 +40,7 @@ from offline.cli.options import CACHE, MANIFEST, OVERWRITE, PATH, QUIET, SCORER,
     metavar="STORE",
     help="Fit on what operators marked, too: <bundle>.site/features-….sqlite of hh-edge run and hh-edge feedback.",
 )
-@SCORER
+@SCORER_OF_BUNDLE
 @SEED
 @SKIP
 @OVERWRITE

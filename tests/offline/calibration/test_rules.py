@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
+from edge_runtime import Bundle
+from edge_runtime.errors import UsageError
 from offline.calibration.log_odds import fit_log_odds
-from offline.calibration.rules import ScorerRule
+from offline.calibration.rules import RULE, ScorerRule, rule_of
 from offline.calibration.samples import Samples
 from offline.calibration.scorer import SCORERS, ScorerName, fit_scorer
 
@@ -51,3 +54,17 @@ def test_marks_move_the_scorer_towards_them(samples: Samples, name: ScorerName) 
     rule = ScorerRule(4, name)
     before, after = (rule.fit(one).predict_proba(odd)[:, 1].mean() for one in (samples, together))
     assert after > before
+
+
+def test_a_bundle_says_its_rule_and_an_unknown_one_is_refused(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+
+    def stating(**said: str) -> ScorerName:
+        rest = {name: version for name, version in manifest.producer.items() if name != RULE}
+        return rule_of(msgspec.structs.replace(manifest, producer=rest | said))
+
+    assert rule_of(manifest) == "logistic"
+    assert stating() == "logistic"  # as of bundles that were built before any other rule
+    assert [stating(**{RULE: name}) for name in SCORERS] == list(SCORERS)
+    with pytest.raises(UsageError, match=r"fitted by 'votes'.* --scorer"):
+        stating(**{RULE: "votes"})

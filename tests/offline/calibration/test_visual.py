@@ -96,9 +96,9 @@ def test_a_bundles_rows_are_fitted_on_its_own_calibration_units(
         found = measure_tokens(judged, dataset.split("calibration"), QUIET, tokens)
         assert found.remarks == ()
         calibration = dataset.split("calibration").videos
-        apart = replace(tokens.extraction, segment=bundle.manifest.segment)
+        apart = replace(tokens().extraction, segment=bundle.manifest.segment)
         known = extract(calibration, choose_units(calibration), apart)
-        scored = extract(judged, {video.name: "segment" for video in judged}, tokens.extraction)
+        scored = extract(judged, {video.name: "segment" for video in judged}, tokens().extraction)
     assert sum(len(one.labels) for one in known) == bundle.manifest.scorer.samples
     scorers = TokenScorers.fit(known)
     assert {one.overlap for one in scored} == {2}
@@ -116,11 +116,11 @@ def test_what_was_measured_is_not_computed_again(
 
     with tokens_of(bundle, Running(provider="cpu"), store) as tokens:
         first = measure_tokens(*given, tokens)
-        monkeypatch.setattr(tokens.extraction.extractor, "extract", refuse)
+        monkeypatch.setattr(tokens().extraction.extractor, "extract", refuse)
         assert first.scores
         assert measure_tokens(*given, tokens) == first
     with tokens_of(bundle, Running(provider="cpu")) as tokens:
-        monkeypatch.setattr(tokens.extraction.extractor, "extract", refuse)
+        monkeypatch.setattr(tokens().extraction.extractor, "extract", refuse)
         # Without the store it would have to be run; and a graph that fails is a remark.
         assert measure_tokens(*given, tokens).remarks == ("visual tokens alone not computed: the graph was run",)
 
@@ -163,7 +163,7 @@ def test_samples_of_videos_without_times_are_whole_videos(
     monkeypatch.setattr(TokenScorers, "fit", counted)
     untimed: Iterable[Video] = (replace(video, events=()) for video in dataset.split("calibration"))
     with tokens_of(bundle, Running(provider="cpu"), store) as tokens:
-        assert isinstance(tokens, TokensAlone)
+        assert isinstance(tokens(), TokensAlone)
         found = measure_tokens(dataset.split("test").videos, Dataset(dataset.path, tuple(untimed)), QUIET, tokens)
     assert found.remarks == ()
     assert units == [1] * len(dataset.split("calibration"))

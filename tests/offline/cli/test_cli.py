@@ -13,6 +13,7 @@ import pytest
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli.exit_codes import run_command
+from edge_runtime.inference.scorer import ScorerGraph
 from models.reference import write_untrained
 from offline.cli import cli
 from offline.data.dataset import read_dataset
@@ -84,9 +85,12 @@ def test_hunt_says_what_it_owes_to_chance_and_how_stable_it_is(
     assert "in 100 % of 4 halves" in out
     assert "The heads know something of the labels. The best of 8 heads (layer 1, head 2)" in err
     assert all(sentence in err for sentence in content["chance"]["sentences"])
-    code, out, err = run(capfd, *common, "--no-chance", "--stability", 4, "--select", "stable", "--quiet")
-    assert (code, err) == (0, "")
+    code, out, err = run(capfd, *common, "--stability", 4, "--select", "stable", "--quiet")
+    assert code == 0, err
     assert out.startswith("1. layer   1  head   2")
+    content = json.loads((tmp_path / "hunt.json").read_text())
+    assert content["select"] == "stable"
+    assert all(sentence in err for sentence in content["chance"]["sentences"])
     for words in (("--select", "stable"), ("--select", "stable", "--stability", 4, "--prompt", "plain")):
         code, _, err = run(capfd, *common, *words, "--quiet")
         assert (code, err.count("\n")) == (2, 1)
@@ -224,6 +228,23 @@ def test_recalibrate_keeps_the_graphs_and_learns_the_rest(
     code, _, err = run(capfd, "recalibrate", bundle_dir, "--manifest", site, "--output", output)
     assert code == 2
     assert "--overwrite" in error_line(err)
+
+
+def test_a_recalibration_keeps_to_the_rule_that_fitted_the_bundle(
+    bundle_dir: Path, dataset_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    common = ("--manifest", dataset_csv, "--cache", tmp_path / "cache", "--quiet")
+    chain = {"first": ("--scorer", "gaussians"), "second": (), "third": ("--scorer", "logistic")}
+    before, scorers = bundle_dir, {}
+    for name, words in chain.items():
+        code, _, err = run(capfd, "recalibrate", before, *common, "--output", tmp_path / name, *words)
+        assert code == 0, err
+        before = tmp_path / name
+        scorers[name] = ScorerGraph(before / "scorer.onnx").probabilities(Bundle.open(before).golden().features)
+    rules = {name: Bundle.open(tmp_path / name).manifest.producer["scorer"] for name in chain}
+    assert rules == {"first": "gaussians", "second": "gaussians", "third": "logistic"}
+    np.testing.assert_array_equal(scorers["first"], scorers["second"])
+    assert not np.allclose(scorers["second"], scorers["third"])
 
 
 def test_a_stride_goes_through_recalibration_evaluation_and_the_edge(
