@@ -3,10 +3,11 @@
     hh-offline scenes --output scenes --videos 200 --seconds 5 10 --seed 7
     PYTHONPATH=.:tests/support python -m benchmarks.deployment_noise scenes/data.csv --videos 12
 
-SmolLM2-135M-Instruct behind a small random vision tower, as an InternVL checkpoint; see tests/support/smollm.py for
-where it comes from. All heads are exported once, in 8 bits as far as the search for a bundle tries at first, and both
-the model and the graphs see every segment. So any choice of heads can be judged in float32 and as deployed, with a
-scorer that is fitted on the calibration segments' features of the same kind, and no search gives anything back.
+SmolLM2-135M-Instruct as an InternVL checkpoint; see tests/support/smollm.py for where it comes from. Its tower is
+small and random, or with --sighted the reference model's (benchmarks/sighted_shell.py). All heads are exported once,
+in 8 bits as far as the search for a bundle tries at first, and both the model and the graphs see every segment. So any
+choice of heads can be judged in float32 and as deployed, with a scorer that is fitted on the calibration segments'
+features of the same kind, and no search gives anything back.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from smollm import smollm_checkpoints
 
-from edge_runtime.bundle.manifest import Precision
+from benchmarks.sighted_shell import write_sighted
+from edge_runtime.bundle.manifest import Precision, SegmentSpec
 from edge_runtime.inference.engines import builder
 from edge_runtime.inference.precisions import PRECISIONS
 from export.deploy import Deployment, features_of_both
@@ -42,7 +44,7 @@ from offline.hunting.deployment_noise import NOTABLE, DeploymentNoise
 from offline.hunting.hunt import Hunt, Selection, hunt
 from offline.recipes.build import NOISE_SEGMENTS
 
-DRAWS = 200
+DRAWS, TOP_K = 200, 5
 
 
 @click.command()
@@ -50,41 +52,64 @@ DRAWS = 200
 @click.option("--precision", type=click.Choice(list(PRECISIONS)), default="int8", show_default=True)
 @click.option("--sampled", default=8, show_default=True, help="Frames of a segment that the model sees.")
 @click.option("--videos", type=int, help="The first so many normal and anomalous ones of a split; all without.")
-@click.option("--top-k", default=5, show_default=True)
+@click.option("--sighted", is_flag=True, help="Behind the reference model's tower instead of a random one.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Write the features of both here, as .npz.")
 def main(
-    manifest: Path, precision: Precision, sampled: int, videos: int | None, top_k: int, keep: Path | None
+    manifest: Path,
+    precision: Precision,
+    sampled: int,
+    videos: int | None,
+    sighted: bool,
+    keep: Path | None,
 ) -> None:
     """Print the AUC of hunted heads in float32 and as deployed."""
-    mllm = load(str(smollm_checkpoints()["internvl"]), "cpu", "float32")
-    assert isinstance(mllm, TransformersMllm)
     dataset = read_dataset(manifest)
     segment = segment_spec(dataset, Console(quiet=True), False, 48, sampled)
-    frames: list[NDArray[np.uint8]] = []
-    truth: list[NDArray[np.bool_]] = []
-    counts = []
-    for split in ("calibration", "validation"):
-        before = len(frames)
-        for video in _in_turn(dataset.split(split), videos):
-            found = list(read_segments(video.path, mllm.pixels, segment))
-            frames += [one.pixels for one in found]
-            spans = np.array([(one.start_frame, one.end_frame) for one in found])
-            truth.append(unit_labels(video, "segment", spans))
-        counts.append(len(frames) - before)
-    labels = np.concatenate(truth)
-    geometry = mllm.geometry
-    heads = [HeadRef(layer, head) for layer in range(geometry.layers) for head in range(geometry.heads)]
-    began = time.perf_counter()
+    parts = [_in_turn(dataset.split(split), videos) for split in ("calibration", "validation")]
     with tempfile.TemporaryDirectory() as folder:
-        provider = builder(precision)
-        job = Deployment(mllm, PROMPTS[0], heads, segment, np.stack(frames), Path(folder), provider)
+        mllm = _sighted(Path(folder) / "shell", parts[0], segment) if sighted else _loaded(_random_shell())
+        frames: list[NDArray[np.uint8]] = []
+        truth: list[NDArray[np.bool_]] = []
+        counts = []
+        for part in parts:
+            before = len(frames)
+            for video in part:
+                found = list(read_segments(video.path, mllm.pixels, segment))
+                frames += [one.pixels for one in found]
+                spans = np.array([(one.start_frame, one.end_frame) for one in found])
+                truth.append(unit_labels(video, "segment", spans))
+            counts.append(len(frames) - before)
+        labels = np.concatenate(truth)
+        geometry = mllm.geometry
+        heads = [HeadRef(layer, head) for layer in range(geometry.layers) for head in range(geometry.heads)]
+        began, work = time.perf_counter(), Path(folder) / "graphs"
+        work.mkdir()
+        job = Deployment(mllm, PROMPTS[0], heads, segment, np.stack(frames), work, builder(precision))
         both = features_of_both(job, precision, click.echo)
     shape = (len(labels), geometry.layers, geometry.heads, geometry.head_dim)
     exact, deployed = (one.reshape(shape) for one in both)
     if keep is not None:
         np.savez_compressed(keep, exact=exact, deployed=deployed, labels=labels, counts=counts)
     click.echo(f"{counts[0]} calibration and {counts[1]} validation segments, {time.perf_counter() - began:.0f} s")
-    _judge(exact, deployed, labels, counts[0], top_k, precision)
+    _judge(exact, deployed, labels, counts[0], precision)
+
+
+def _random_shell() -> Path:
+    return smollm_checkpoints()["internvl"]
+
+
+def _loaded(checkpoint: Path) -> TransformersMllm:
+    mllm = load(str(checkpoint), "cpu", "float32")
+    assert isinstance(mllm, TransformersMllm)
+    return mllm
+
+
+def _sighted(folder: Path, videos: Sequence[Video], segment: SegmentSpec) -> TransformersMllm:
+    """The shell that sees, its tokens centred on the first segment of each video."""
+    pixels = load("reference", "cpu", "float32").pixels
+    firsts = [next(iter(read_segments(video.path, pixels, segment))).pixels for video in videos]
+    write_sighted(folder, _random_shell(), np.concatenate(firsts))
+    return _loaded(folder)
 
 
 def _in_turn(videos: Sequence[Video], most: int | None) -> list[Video]:
@@ -98,7 +123,6 @@ def _judge(
     deployed: NDArray[np.float32],
     labels: NDArray[np.bool_],
     known: int,
-    top_k: int,
     precision: str,
 ) -> None:
     looked_at = np.linspace(0, known - 1, NOISE_SEGMENTS).round().astype(int)
@@ -123,13 +147,13 @@ def _judge(
             f"{' '.join(f'({layer},{head})' for layer, head in experts)}  noise {shares}"
         )
 
-    selection = Selection(top_k)
+    selection = Selection(TOP_K)
     calibration, of_known = exact[:known, None], labels[:known]
     show("without the noise", hunt(calibration, of_known, ["one"], selection))
     show("with the noise", hunt(calibration, of_known, ["one"], replace(selection, noise=noise)))
     random = np.random.default_rng(0)
     drawn = [
-        [divmod(int(k), heads) for k in random.choice(layers * heads, top_k, replace=False)] for _ in range(DRAWS)
+        [divmod(int(k), heads) for k in random.choice(layers * heads, TOP_K, replace=False)] for _ in range(DRAWS)
     ]
     means = [np.mean([auc(features, experts) for experts in drawn]) for features in (exact, deployed)]
     click.echo(f"{f'{DRAWS} random draws':22} AUC {means[0]:.3f} in float32, {means[1]:.3f} in {precision}, mean")
