@@ -4,10 +4,10 @@
     PYTHONPATH=.:tests/support python -m benchmarks.deployment_noise scenes/data.csv --videos 12
 
 SmolLM2-135M-Instruct as an InternVL checkpoint; see tests/support/smollm.py for where it comes from. Its tower is
-small and random, or with --sighted the reference model's (benchmarks/sighted_shell.py). All heads are exported once,
-in 8 bits as far as the search for a bundle tries at first, and both the model and the graphs see every segment. So any
-choice of heads can be judged in float32 and as deployed, with a scorer that is fitted on the calibration segments'
-features of the same kind, and no search gives anything back.
+small and random, or with --sighted the reference model's (benchmarks/sighted_shell.py). All heads are exported
+once, in 8 bits as far as the search for a bundle tries at first, and both the model and the graphs see every
+segment. So any choice of heads can be judged in float32 and as deployed, with a scorer that is fitted on the
+calibration segments' features of the same kind, and no search gives anything back.
 """
 
 from __future__ import annotations
