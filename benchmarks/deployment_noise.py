@@ -27,9 +27,11 @@ from smollm import smollm_checkpoints
 
 from benchmarks.sighted_shell import write_sighted
 from edge_runtime.bundle.manifest import Precision, SegmentSpec
-from edge_runtime.inference.engines import builder
+from edge_runtime.inference.engine import GraphFiles
+from edge_runtime.inference.engines import builder, open_graphs
 from edge_runtime.inference.precisions import PRECISIONS
 from export.deploy import Deployment, features_of_both
+from export.publish import LANGUAGE, VISION
 from models.heads import HeadRef
 from models.loading import load
 from models.prompts import PROMPTS
@@ -39,12 +41,15 @@ from offline.console import Console
 from offline.data.dataset import Video, read_dataset
 from offline.data.segments import read_segments
 from offline.data.units import unit_labels
+from offline.extraction.extract import AllHeads
 from offline.extraction.model import segment_spec
 from offline.hunting.deployment_noise import NOTABLE, DeploymentNoise
 from offline.hunting.hunt import Hunt, Selection, hunt
 from offline.recipes.build import NOISE_SEGMENTS
 
 DRAWS, TOP_K = 200, 5
+#: Segments on which ranges are watched and products tried.
+WATCHED = 16
 
 
 @click.command()
@@ -84,10 +89,19 @@ def main(
         heads = [HeadRef(layer, head) for layer in range(geometry.layers) for head in range(geometry.heads)]
         began, work = time.perf_counter(), Path(folder) / "graphs"
         work.mkdir()
-        job = Deployment(mllm, PROMPTS[0], heads, segment, np.stack(frames), work, builder(precision))
-        both = features_of_both(job, precision, click.echo)
+        exact = np.stack(AllHeads(mllm, PROMPTS[:1], segment).extract(frames))
+        some = np.linspace(0, counts[0] - 1, min(WATCHED, counts[0])).round().astype(int)
+        job = Deployment(
+            mllm, PROMPTS[0], heads, segment, np.stack([frames[k] for k in some]), work, builder(precision)
+        )
+        features_of_both(job, precision, click.echo)
+        engine = open_graphs(
+            GraphFiles(work / VISION, work / LANGUAGE, precisions=(precision, precision)), job.provider
+        )
+        deployed = np.concatenate([engine.features(one[None]) for one in frames])
+        engine.close()
     shape = (len(labels), geometry.layers, geometry.heads, geometry.head_dim)
-    exact, deployed = (one.reshape(shape) for one in both)
+    exact, deployed = exact.reshape(shape), deployed.reshape(shape)
     if keep is not None:
         np.savez_compressed(keep, exact=exact, deployed=deployed, labels=labels, counts=counts)
     click.echo(f"{counts[0]} calibration and {counts[1]} validation segments, {time.perf_counter() - began:.0f} s")
