@@ -1,0 +1,81 @@
+"""The simulator keeps count, obeys what queues must obey, and runs the plans that the real backlog and graphs run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_runtime import Bundle, Detector
+
+pytest.importorskip("simpy", reason="the simulator needs SimPy: pip install simpy")
+
+from benchmarks.fleet import Plan, Service, measure_service, run_real, simulate
+
+FAST = Service({1: (0.02,), 8: (0.08,)})
+
+
+@pytest.mark.parametrize("cameras", [1, 50, 159, 400])
+def test_every_segment_is_scored_or_lost(cameras: int) -> None:
+    seconds, plan = 320.0, Plan(cameras=cameras)
+    out = simulate(plan, FAST, seconds)
+    offered = cameras * seconds / plan.period_s
+    # What waits at the end is in neither count, and what waited at the beginning may be in one.
+    assert len(out.latencies_s) + out.dropped + out.unscored == pytest.approx(
+        offered, abs=2 * plan.waiting * cameras + 1
+    )
+    assert min(out.latencies_s) >= 0.02 - 1e-9
+    assert out.busy_s <= seconds + 0.02
+
+
+def test_what_a_server_cannot_do_is_lost_and_nothing_else() -> None:
+    # 160 segments in 3.2 s are all that 20 ms each allow.
+    assert simulate(Plan(cameras=150), FAST, 320).lost == 0.0
+    assert simulate(Plan(cameras=320), FAST, 640).lost == pytest.approx(0.5, abs=0.01)
+    # Batches of eight take 10 ms a segment.
+    batched = Plan(cameras=300, box_batch=8, server_batch=8)
+    assert simulate(batched, FAST, 320).lost == 0.0
+    assert simulate(Plan(cameras=300, boxes=30, servers=2), FAST, 320).lost == 0.0
+
+
+def test_many_cameras_wait_like_random_arrivals_of_the_same_load_or_less() -> None:
+    """Pollaczek and Khinchine: M/D/1 waits ρ / (2 (1 - ρ)) service times; periodic arrivals of many wait less."""
+    cameras, seconds = 400, 0.7 * 3.2 / 400
+    out = simulate(Plan(cameras=cameras), Service({1: (seconds,)}), 640, seed=1)
+    waited = (np.mean(out.latencies_s) - seconds) / seconds
+    assert 0.5 * 0.7 / 0.6 < waited < 1.15 * 0.7 / 0.6
+
+
+def test_servers_gather_the_requests_of_boxes() -> None:
+    alone = Plan(cameras=300, boxes=300, server_batch=1)
+    together = Plan(cameras=300, boxes=300, server_batch=8)
+    assert simulate(alone, FAST, 160).lost > 0.4
+    assert simulate(together, FAST, 160).lost == 0.0
+
+
+def test_network_and_deadline_count() -> None:
+    far = Plan(cameras=2, boxes=2, request_bytes=1_250_000, link_bytes_per_s=1.25e7, round_trip_s=0.05)
+    assert min(simulate(far, FAST, 64).latencies_s) == pytest.approx(0.1 + 0.05 + 0.02)
+    late = simulate(Plan(cameras=2, boxes=2, round_trip_s=0.05, deadline_s=0.06), FAST, 64)
+    assert not late.latencies_s
+    assert late.unscored == pytest.approx(2 * 64 / 3.2, abs=2)
+
+
+def test_the_same_seed_gives_the_same_and_times_are_drawn_from_what_was_measured() -> None:
+    known = Service({1: tuple(np.random.default_rng(0).gamma(2, 0.01, 50)), 4: tuple(np.full(50, 0.1))})
+    one, other = (simulate(Plan(cameras=40), known, 100, seed=3).latencies_s for _ in range(2))
+    assert one == other
+    drawn = [known.seconds(1, share) for share in np.random.default_rng(1).random(4000)]
+    assert np.quantile(drawn, 0.5) == pytest.approx(np.quantile(known.by_batch[1], 0.5), rel=0.1)
+    assert known.seconds(8, 0.3) == pytest.approx(0.2)
+    assert known.faster(2).seconds(4, 0.5) == pytest.approx(0.05)
+
+
+def test_the_real_thing_runs_the_same_plan(bundle: Bundle) -> None:
+    """Where nothing is overloaded: all is scored, as many as were offered; how fast is the campaign's business."""
+    plan = Plan(cameras=6, period_s=0.5)
+    with Detector(bundle, provider="cpu", threads=1, self_test=False) as detector:
+        known = measure_service(detector, 5)
+        real = run_real(plan, detector, 4.0)
+    simulated = simulate(plan, known, 4.0)
+    assert len(simulated.latencies_s) == pytest.approx(48, abs=6)
+    assert len(real.latencies_s) + real.dropped == pytest.approx(48, abs=8)
