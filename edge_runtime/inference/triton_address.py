@@ -113,10 +113,8 @@ def parse_address(text: str) -> TritonAddress:
     if len(set(replicas)) != len(replicas):
         raise UsageError(f"{printable(hosts)} names a server twice")
     name = unquote(name.removesuffix("/"))
-    if name and not _NAME.fullmatch(name):
-        raise UsageError(
-            f"{printable(name)!r} is no name of models: letters, digits, _ and -, as `hh-offline triton --name` takes"
-        )
+    if name:
+        check_name(name)
     given = _options(query)
     return TritonAddress(
         replicas=replicas,
@@ -130,6 +128,19 @@ def parse_address(text: str) -> TritonAddress:
         token_file=given.get("token_file"),
         token_header=given.get("token_header", _BEARER),
     )
+
+
+def check_name(name: str) -> str:
+    """Pass on what names of models may begin with.
+
+    Raises:
+        UsageError: They may not.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{printable(name)!r} is no name of models; take letters, digits, _ and -, as `hh-offline triton --name`"
+        )
+    return name
 
 
 def _options(query: str) -> dict[str, str]:

@@ -167,7 +167,7 @@ class Replicas:
                 if not error.passing:
                     raise ProviderUnavailable(str(error)) from error
                 failures.append(error)
-                self._failed(replica)
+                self._failed(replica, quiet=True)
         if not found:
             raise ProviderUnavailable(
                 f"{failures[0]}; look at the address and the server, or choose another --provider"
@@ -316,9 +316,9 @@ class Replicas:
         first = self._preferred
         return [*self._replicas[first:], *self._replicas[:first]]
 
-    def _failed(self, replica: Replica) -> None:
+    def _failed(self, replica: Replica, quiet: bool = False) -> None:
         with replica.lock:
-            if replica.failures == 0:
+            if replica.failures == 0 and not quiet:
                 log.warning("Triton server %s fails; it is tried again", replica.place)
             wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(replica.failures, 10))
             # Many clients of one server do not all come back at the same moment.

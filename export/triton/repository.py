@@ -17,6 +17,7 @@ from edge_runtime.bundle.external_data import external_locations
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import OutputFailed, UsageError
 from edge_runtime.files import make_folder
+from edge_runtime.inference.triton_address import check_name
 from edge_runtime.inference.triton_names import (
     QUALITY_PARAMETER,
     base_name,
@@ -90,7 +91,7 @@ def write_repository(
         UsageError: Something else has that name there, or a bundle of other shapes.
         OutputFailed: It cannot be written; the repository is as it was.
     """
-    base = name or base_name(bundle.manifest.bundle_id)
+    base = base_name(bundle.manifest.bundle_id) if name is None else check_name(name)
     there = _versions(repository, base)
     own = {bundle_id: version for version, bundle_id in there.items()}
     version = own.get(bundle.manifest.bundle_id, max(there, default=0) + 1)

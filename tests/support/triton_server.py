@@ -169,9 +169,13 @@ class TritonServer:
 def served_bundle(backends: Path, bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """A server with the bundle of the tests, raw and as JPEG; not to be killed."""
     from export.triton.repository import write_repository
+    from offline.console import Console
+    from offline.recipes.triton import measure_jpeg
 
     repository = tmp_path_factory.mktemp("served") / "models"
-    write_repository(bundle, repository, here(), jpeg={"jpeg_quality": "95"})
+    write_repository(
+        bundle, repository, here(), jpeg=measure_jpeg(bundle, 95, None, Console(quiet=True)).parameters()
+    )
     with TritonServer(backends, repository) as server:
         yield server
 
@@ -179,12 +183,7 @@ def served_bundle(backends: Path, bundle, tmp_path_factory: pytest.TempPathFacto
 def here(**changes):
     """How models are served by a server of this machine: in Python, with this environment's packages, one thread."""
     from export.triton.configs import Serving
+    from offline.recipes.triton import packages_here
 
     given = {"backend": "python", "device": "cpu", "threads": 1, "max_batch": 4, "delay_us": 500}
-    return Serving(
-        **(
-            given
-            | {"python_path": tuple(dict.fromkeys(sysconfig.get_paths()[name] for name in ("purelib", "platlib")))}
-            | changes
-        )
-    )
+    return Serving(**(given | {"python_path": packages_here()} | changes))
