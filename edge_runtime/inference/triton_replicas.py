@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import (
@@ -144,10 +145,13 @@ class Replicas:
         self._running: set[Any] = set()
         self._changing = threading.Lock()
         try:
+            # Before tritonclient does: half-made clients of its would complain when they are collected.
+            for file in filter(None, (address.ca, address.cert, address.key)):
+                Path(file).read_bytes()
             self._replicas = [Replica(place, self._client(place)) for place in address.replicas]
         except OSError as error:
             raise ProviderUnavailable(
-                f"a certificate of the Triton address cannot be read ({printable(str(error))})"
+                f"{printable(str(error.filename))}: the certificate or key cannot be read ({error.strerror})"
             ) from error
         # Many processes with the same address do not all ask the first.
         self._preferred = random.randrange(len(self._replicas))  # noqa: S311  no secret

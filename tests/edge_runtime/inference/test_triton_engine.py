@@ -368,3 +368,65 @@ def test_encoded_frames_are_the_frames_but_for_what_jpeg_loses(frames_a_segment)
         decode_jpeg(files, 40, 64)
     with pytest.raises(ValueError, match="no JPEG"):
         decode_jpeg(np.zeros_like(files), 48, 64)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate of this computer, signed by itself, and its key."""
+    import datetime
+    import ipaddress
+
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "here")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "key.pem").write_bytes(private)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_a_server_with_tls_and_a_token(bundle, backends, local, frames, certificate, tmp_path, monkeypatch):
+    monkeypatch.delenv("HEADHUNT_TRITON_TOKEN", raising=False)
+    cert, key = certificate
+    write_repository(bundle, tmp_path / "models", here())
+    options = [
+        "--grpc-use-ssl=true",
+        f"--grpc-server-cert={cert}",
+        f"--grpc-server-key={key}",
+        "--grpc-restricted-protocol=inference,model-config:triton-x=s3cret",
+    ]
+    with TritonServer(backends, tmp_path / "models", options) as server:
+        address = (
+            f"triton+tls://127.0.0.1:{server.port}?deadline_s=3&ca={cert}&token_header=triton-grpc-protocol-triton-x"
+        )
+        with pytest.raises(ProviderUnavailable, match="restricted") as refused:
+            TritonEngine(bundle.manifest, address)
+        assert "\n" not in str(refused.value)
+        monkeypatch.setenv("HEADHUNT_TRITON_TOKEN", "s3cret")
+        with asking(bundle, address) as engine:
+            np.testing.assert_allclose(engine.features(frames[:1]), local.features(frames[:1]), atol=TOLERANCE)
+        # Without TLS nothing is heard, and with another authority nothing is said.
+        with pytest.raises(ProviderUnavailable):
+            TritonEngine(bundle.manifest, f"triton://127.0.0.1:{server.port}?deadline_s=2")
+        with pytest.raises(ProviderUnavailable):
+            TritonEngine(bundle.manifest, f"triton+tls://127.0.0.1:{server.port}?deadline_s=2")
+    with pytest.raises(ProviderUnavailable, match="certificate"):
+        TritonEngine(bundle.manifest, "triton+tls://127.0.0.1:1?ca=/nowhere.pem")
