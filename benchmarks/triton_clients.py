@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import socket
 import statistics
 import subprocess
@@ -344,7 +345,9 @@ def main(
             for wire in _WIRES:
                 there, back = bytes_a_segment(bundle, server.port, wire)
                 tell(f"bytes a segment, {wire}: {there:,.0f} to the server, {back:,.0f} back")
-            tell("", here(path, seconds, threads), "", "wire  clients  segments/s  median ms  95 % ms")
+            # Other work on the machine counts in what follows.
+            tell("", f"load of the machine before: {os.getloadavg()[0]:.1f}", here(path, seconds, threads), "")
+            tell("wire  clients  segments/s  median ms  95 % ms")
             for wire in _WIRES:
                 for number in clients:
                     found = load(path, server.address, wire, number, seconds)

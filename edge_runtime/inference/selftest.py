@@ -23,7 +23,8 @@ class Difference:
     """One stage's largest difference from the builder's values.
 
     Attributes:
-        stage: `tokens`, `features` or `probabilities`; `features of compressed frames` where they are.
+        stage: `tokens`, `features` or `probabilities`; `compressed`, the features of frames
+            that travelled as JPEG, where they do.
         max_abs: The largest absolute difference.
         scale: What it is measured against: the largest value of its kind, or 1 for probabilities.
         tolerance: The largest relative difference that is allowed.
@@ -84,7 +85,7 @@ def compare(engine: Engine, golden: Golden, allowed: float, probabilities: Proba
     if isinstance(engine, LossyEngine) and engine.loss > 0:
         # The way that frames really take, too. Encoders of JPEG differ a little from each other.
         lost = _difference(
-            "features of compressed frames",
+            "compressed",
             engine.features(golden.frames),
             golden.features,
             allowed + 1.5 * engine.loss,

@@ -143,6 +143,8 @@ class TritonEngine:
             self._refuse()
         parts: list[NDArray[Any]] = []
         done = 0
+        # Of all parts together.
+        end_s = self._replicas.deadline_s()
         while done < len(values):
 
             def once(replica: Replica, served: Served, allowed_s: float, done: int = done) -> NDArray[Any]:
@@ -155,7 +157,7 @@ class TritonEngine:
                     raise InferenceFailed(f"the request failed: {printable(first_line(error))}") from error
                 return checked(answer, (len(part), *shape), dtype, f"Triton server {replica.place}: its {what}")
 
-            parts.append(self._replicas.call(once))
+            parts.append(self._replicas.call(once, end_s))
             done += len(parts[-1])
         return np.concatenate(parts) if parts else np.empty((0, *shape), dtype)
 

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
 # What asking a server for what it serves may take: nothing is computed for it.
 _CHECK_S = 2.0
+# The same when the engine opens: the first connection takes longer.
+_OPEN_S = 5.0
 # How much longer than its deadline a call is waited for: gRPC ends it by itself.
 _GRACE_S = 0.5
 # Answers that another try may change; the others say that the request or the model is wrong.
@@ -166,12 +168,12 @@ class Replicas:
         failures: list[ServerFailed] = []
         for replica in self._replicas:
             try:
-                found.append(self._check(replica, self._address.deadline_s))
+                found.append(self._check(replica, min(self._address.deadline_s, _OPEN_S)))
             except ServerFailed as error:
                 if not error.passing:
                     raise ProviderUnavailable(str(error)) from error
                 failures.append(error)
-                self._failed(replica, quiet=True)
+                self._failed(replica)
         if not found:
             raise ProviderUnavailable(
                 f"{failures[0]}; look at the address and the server, or choose another --provider"
@@ -180,20 +182,24 @@ class Replicas:
             log.warning("%s; the other servers are asked meanwhile", one)
         return found
 
-    def call(self, ask: Callable[[Replica, Served, float], Any]) -> Any:
-        """Have one of the servers answer, within the deadline.
+    def deadline_s(self) -> float:
+        """When a call that begins now has to end, on the monotonic clock."""
+        return time.monotonic() + self._address.deadline_s
+
+    def call(self, ask: Callable[[Replica, Served, float], Any], end_s: float) -> Any:
+        """Have one of the servers answer in time.
 
         A server that fails is left alone for a while, longer each time, and the next one is asked. A call that begins
         while all have failed asks each once, so that what cannot be scored is known soon.
 
         Args:
             ask: Sends a request to a server, and waits so many seconds for its answer.
+            end_s: When this has to end, on the monotonic clock.
 
         Raises:
             EngineUnreachable: None answers.
             InferenceFailed: One answers, and says that it cannot; or the engine was abandoned.
         """
-        end_s = time.monotonic() + self._address.deadline_s
         once = all(replica.failures for replica in self._replicas)
         asked: set[str] = set()
         final: ServerFailed | None = None
@@ -218,6 +224,8 @@ class Replicas:
             except ServerFailed as error:
                 self.raise_if_over()
                 latest = error
+                if error.passing and not replica.failures:
+                    log.warning("%s; it is tried again", error)
                 self._failed(replica)
                 if error.passing:
                     continue
@@ -320,10 +328,8 @@ class Replicas:
         first = self._preferred
         return [*self._replicas[first:], *self._replicas[:first]]
 
-    def _failed(self, replica: Replica, quiet: bool = False) -> None:
+    def _failed(self, replica: Replica) -> None:
         with replica.lock:
-            if replica.failures == 0 and not quiet:
-                log.warning("Triton server %s fails; it is tried again", replica.place)
             wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(replica.failures, 10))
             # Many clients of one server do not all come back at the same moment.
             replica.due_s = time.monotonic() + wait_s * random.uniform(0.75, 1.25)  # noqa: S311  no secret

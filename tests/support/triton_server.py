@@ -55,7 +55,7 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of backends; skips where there is no server."""
     there = wheel()
     if there is None:
-        pytest.skip("no tritonserver: pip install nvidia-pytriton")
+        pytest.skip("no tritonserver: pip install --no-deps nvidia-pytriton")
     if not (there / "python_backend_stubs" / f"{sys.version_info[0]}.{sys.version_info[1]}").is_dir():
         pytest.skip("this tritonserver has no stub for this Python")
     return make_backends(tmp_path_factory.mktemp("triton"))

@@ -132,5 +132,5 @@ def triton(
         bundle=bundle, repository=repository, serving=serving, name=name, jpeg=jpeg, manifest=manifest
     )
     written, _ = serve_on_triton(options, Console(quiet))
-    tell(f"models {repository}: {', '.join(written.models)}")
-    tell(f"hh-edge run --provider triton://host:8001{'' if name is None else f'/{name}'}")
+    tell(f"{repository}: {', '.join(written.models)}")
+    tell(f"on the boxes: hh-edge run --provider triton://host:8001{'' if name is None else f'/{name}'}")
