@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -214,6 +213,8 @@ def encode_jpeg(frames: UInt8Array, quality: int) -> UInt8Array:
     Raises:
         InferenceFailed: OpenCV cannot encode one.
     """
+    import cv2
+
     # Colours at full resolution: pictures are small already.
     sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, *sampling]
@@ -232,6 +233,8 @@ def encode_jpeg(frames: UInt8Array, quality: int) -> UInt8Array:
 
 def decode_jpeg(files: UInt8Array, height: int, width: int) -> UInt8Array:
     """What a server makes of them: uint8 (b, f, H, W, 3), RGB; ValueError where one is no such picture."""
+    import cv2
+
     frames = np.empty((*files.shape[:2], height, width, 3), np.uint8)
     for place in np.ndindex(*files.shape[:2]):
         picture = cv2.imdecode(files[place], cv2.IMREAD_COLOR)
