@@ -410,14 +410,18 @@ class Detector:
             features = self._features_of(segment.pixels[None], encoder)
             return self.score_features(camera, segment, features)
         except InferenceFailed as error:
-            if self._abandoned:
-                # As was asked for: no trouble.
-                return None
-            trouble = self._unscored.get(camera)
-            if trouble is None:
-                trouble = self._unscored.setdefault(camera, _unscored(camera))
-            trouble.happened(f"{camera}: segment {segment.index} could not be scored: {error}")
+            self.note_unscored(camera, segment, error)
             return None
+
+    def note_unscored(self, camera: str, segment: Segment, error: InferenceFailed) -> None:
+        """Log that a segment could not be scored; see `score_segment`."""
+        if self._abandoned:
+            # As was asked for: no trouble.
+            return
+        trouble = self._unscored.get(camera)
+        if trouble is None:
+            trouble = self._unscored.setdefault(camera, _unscored(camera))
+        trouble.happened(f"{camera}: segment {segment.index} could not be scored: {error}")
 
     def score_features(self, camera: str, segment: Segment, features: NDArray[np.float32]) -> float:
         """Score a segment whose features are there already, and tell `seen`.

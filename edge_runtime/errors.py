@@ -68,6 +68,10 @@ class InferenceFailed(HeadHuntError):
     """A graph failed, or gave values that are not finite. The segment becomes a gap, never a score."""
 
 
+class EngineUnreachable(InferenceFailed):
+    """Nothing that runs the graphs answers: trying each segment of a batch by itself would only wait longer."""
+
+
 class FootageIncomplete(HeadHuntError):
     """Part of a file could not be scored. What could be is written, and gap records stand for the rest."""
 

@@ -25,5 +25,9 @@ if [ "$(cat .env/complete 2>/dev/null)" != "$wanted-$PWD" ]; then
   # An oracle of the tests: transformers' video processors need its Python, not its compiled part (tests/support).
   .env/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet --no-compile --no-deps \
     -c constraints.txt --target .env/torchvision torchvision
+  # A real tritonserver for the tests (tests/support/triton_server.py). Without what its Python layer depends on, which
+  # is an older numpy among others.
+  .env/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet --no-compile --no-deps \
+    -c constraints.txt 'nvidia-pytriton; sys_platform == "linux"'
   echo "$wanted-$PWD" > .env/complete
 fi

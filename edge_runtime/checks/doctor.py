@@ -96,7 +96,8 @@ def _providers() -> Iterator[Finding]:
                 found = f"built in, but does not load ({first_line(error)})"
                 yield Finding("problem", subject, found, row.advice)
             else:
-                yield Finding("ok", subject, "loads and runs")
+                client = f"its client is installed; --provider {row.name}://host:port uses it"
+                yield Finding("ok", subject, client if row.remote else "loads and runs")
 
 
 def _absent(row: Provider) -> str:

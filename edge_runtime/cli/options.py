@@ -13,7 +13,7 @@ from edge_runtime.inference.providers import AUTO, find_provider, provider_choic
 
 
 class ProviderName(click.Choice[str]):
-    """A name of the table of providers, perhaps with the number of a card."""
+    """A name of the table of providers, perhaps with the number of a card or the address of a server."""
 
     def __init__(self) -> None:
         super().__init__(provider_choices())
@@ -35,7 +35,8 @@ PROVIDER = click.option(
     default=AUTO,
     show_default=True,
     help="What runs the graphs; auto measures what is installed, once, and takes the fastest that gives the golden "
-    "features. A provider that is asked for by name and does not load is an error; cuda:1 is the second card.",
+    "features. A provider that is asked for by name and does not load is an error; cuda:1 is the second card, "
+    "triton://host:8001 a server that `hh-offline triton` wrote models for.",
 )
 THREADS = click.option(
     "--threads", type=click.IntRange(min=1), help="Processor threads for one segment [default: one a core]."

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle.manifest import GrowingSpec
+from edge_runtime.bundle.manifest import GrowingSpec, Manifest
 from edge_runtime.errors import InferenceFailed, UsageError, first_line
 from edge_runtime.files import printable
 from edge_runtime.stream.pixels import UInt8Array
@@ -31,6 +31,7 @@ class GraphFiles:
         group: g, how many frames the vision graph takes together.
         precisions: Of both graphs.
         growing: What the bundle says of the growing form, where `language` is that.
+        manifest: Of the bundle that they are; None where they are none yet.
     """
 
     vision: Path
@@ -38,6 +39,7 @@ class GraphFiles:
     group: int = 1
     precisions: tuple[str, str] = ("fp32", "fp32")
     growing: GrowingSpec | None = None
+    manifest: Manifest | None = None
 
 
 @runtime_checkable
@@ -95,6 +97,34 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the memory back. Calls after this raise UsageError; closing twice is closing once."""
+
+
+@runtime_checkable
+class LossyEngine(Protocol):
+    """An engine that may change frames on their way, to save a network.
+
+    Attributes:
+        loss: How far the golden features are from the builder's then, as a share of their scale; 0 where it does not.
+    """
+
+    loss: float
+
+    @property
+    def lossless(self) -> TwoSteps:
+        """The same graphs, given frames as they are."""
+
+    def features(self, frames: UInt8Array) -> FloatArray:
+        """See Engine."""
+
+
+class TwoSteps(Protocol):
+    """What is compared with the builder's: each graph by itself."""
+
+    def tokens(self, frames: UInt8Array) -> FloatArray:
+        """See Engine."""
+
+    def language(self, tokens: FloatArray) -> FloatArray:
+        """See Engine."""
 
 
 def split_groups(frames: UInt8Array, group: int) -> UInt8Array:

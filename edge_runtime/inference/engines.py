@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, first_line
+from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, UsageError, first_line
 from edge_runtime.inference.choice import choose
 from edge_runtime.inference.engine import Engine, GraphFiles
 from edge_runtime.inference.onnx_engine import OnnxEngine
@@ -19,6 +19,7 @@ from edge_runtime.inference.openvino_engine import OpenVinoEngine, load_openvino
 from edge_runtime.inference.precisions import PRECISIONS
 from edge_runtime.inference.providers import AUTO, CPU, PROVIDERS, Library, automatic, find_provider
 from edge_runtime.inference.sessions import available_providers, open_session
+from edge_runtime.inference.triton_engine import TritonEngine, load_tritonclient
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def open_engine(bundle: Bundle, provider: str = "auto", threads: int | None = No
     Args:
         bundle: What `Bundle.open` returned.
         provider: A name of the table of providers, or `auto` for the fastest that is installed and computes what the
-            builder's machine did; see `choice`.
+            builder's machine did; see `choice`. `triton://host:port` is a server that serves the bundle.
         threads: Processor threads for one segment; the engine's own choice by default.
         growing: Whether the decoder is opened in its growing form: the engine is a `GrowingEngine` then.
 
@@ -70,7 +71,12 @@ def graph_files(bundle: Bundle, growing: bool = False) -> GraphFiles:
             raise BundleRefused("the bundle has no growing form of its decoder; build it again")
         language, spec = graphs.growing.file, graphs.growing
     return GraphFiles(
-        bundle.file(graphs.vision.file), bundle.file(language), graphs.frames_per_group, graphs.precisions, spec
+        bundle.file(graphs.vision.file),
+        bundle.file(language),
+        graphs.frames_per_group,
+        graphs.precisions,
+        spec,
+        bundle.manifest,
     )
 
 
@@ -100,6 +106,8 @@ def require_installed(provider: str) -> None:
         UsageError: No such provider.
     """
     row = find_provider(provider)
+    if row.remote:
+        raise UsageError(f"provider {provider} serves bundles that are built; choose one that runs here, or none")
     if row.kind not in (there := installed()):
         raise ProviderUnavailable(
             f"provider {provider} is not installed here (there are {', '.join(there)}); "
@@ -124,7 +132,8 @@ def fitted_on(manifest: Manifest) -> str:
         MissingExtra: ONNX Runtime is not installed.
     """
     stated = manifest.producer.get("provider", CPU)
-    if stated.partition(":")[0] in installed():
+    # A server's address is no property of a bundle.
+    if (kind := stated.partition(":")[0]) in installed() and not PROVIDERS[kind].remote:
         return stated
     # The most rounded graph decides: what suits it computes the others as well.
     return builder(max(manifest.graphs.precisions, key=lambda name: PRECISIONS[name].parity_tolerance))
@@ -138,9 +147,16 @@ def _openvino(files: GraphFiles, _provider: str, threads: int | None) -> Engine:
     return OpenVinoEngine(files.vision, files.language, threads, files.group, files.precisions, files.growing)
 
 
+def _triton(files: GraphFiles, provider: str, _threads: int | None) -> Engine:
+    if files.manifest is None:
+        raise UsageError(f"provider {provider} serves bundles that are built; choose one that runs here")
+    return TritonEngine(files.manifest, provider)
+
+
 _OPENERS: dict[Library, Callable[[GraphFiles, str, int | None], Engine]] = {
     Library.ONNXRUNTIME: _onnxruntime,
     Library.OPENVINO: _openvino,
+    Library.TRITON: _triton,
 }
 
 
@@ -151,7 +167,8 @@ def installed() -> list[str]:
         MissingExtra: ONNX Runtime is not installed, without which nothing runs: the scorer is its.
     """
     built = available_providers()
-    others = {Library.OPENVINO} if importlib.util.find_spec(Library.OPENVINO.value) is not None else set()
+    others = {library for library in Library if importlib.util.find_spec(library.value) is not None}
+    others.discard(Library.ONNXRUNTIME)
     return [row.name for row in PROVIDERS.values() if row.name in built or row.library in others]
 
 
@@ -163,6 +180,10 @@ def try_graph(graph: Path, provider: str) -> None:
     """
     if find_provider(provider).library is Library.ONNXRUNTIME:
         open_session(graph, provider)
+        return
+    if find_provider(provider).library is Library.TRITON:
+        # Its server runs graphs, not this machine.
+        load_tritonclient()
         return
     try:
         load_openvino().Core().compile_model(str(graph), "CPU")

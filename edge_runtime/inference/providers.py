@@ -11,11 +11,14 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from edge_runtime.errors import UsageError
+from edge_runtime.inference.triton_address import TLS, parse_address
 
 AUTO = "auto"
 # Always there; what the scorer runs on, and what shows whether a graph or its provider is at fault.
 CPU = "cpu"
 OPENVINO = "openvino"
+# A Triton Inference Server somewhere else; with an address it is triton://host:port.
+TRITON = "triton"
 
 
 class Library(Enum):
@@ -23,6 +26,7 @@ class Library(Enum):
 
     ONNXRUNTIME = "onnxruntime"
     OPENVINO = "openvino"
+    TRITON = "tritonclient"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class Provider:
         library: What runs it.
         memory: What a loaded graph takes of the machine's memory, as a multiple of its weights' size.
         cards: Whether a machine may have several: `cuda:1` is the second.
-        device: What ONNX Runtime calls the memory it computes in.
+        device: What ONNX Runtime calls the memory it computes in; `server` where that is another machine's.
+        remote: Whether a server runs it: a name is an address then.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Provider:
     memory: float = 1.5
     cards: bool = False
     device: str = "cpu"
+    remote: bool = False
 
     @property
     def card(self) -> int:
@@ -63,8 +69,8 @@ class Provider:
 
     @property
     def kind(self) -> str:
-        """Its name in the table, without the number of a card."""
-        return self.name.partition(":")[0]
+        """Its name in the table, without the number of a card or the address of a server."""
+        return self.name.partition(":")[0].removesuffix(TLS)
 
 
 _CUDA_ADVICE = "install the CUDA and cuDNN wheels with headhunt-edge[gpu], and look at nvidia-smi"
@@ -109,6 +115,19 @@ PROVIDERS: dict[str, Provider] = {
             library=Library.OPENVINO,
             memory=2.5,
         ),
+        # What runs there is the server's choice, a GPU most likely: TF32. `auto` knows no address.
+        Provider(
+            TRITON,
+            None,
+            '"headhunt-edge[triton]"',
+            1e-2,
+            None,
+            "reinstall tritonclient[grpc]",
+            library=Library.TRITON,
+            memory=0.0,
+            device="server",
+            remote=True,
+        ),
     )
 }
 
@@ -119,14 +138,17 @@ def provider_choices() -> list[str]:
 
 
 def find_provider(name: str) -> Provider:
-    """The row of that name; `cuda:1` is that of `cuda`, for the second card.
+    """The row of that name; `cuda:1` is that of `cuda`, for the second card, `triton://host:8001` that of `triton`.
 
     Raises:
-        UsageError: There is none; the message lists what there is.
+        UsageError: There is none, the message lists what there is; or the address of a server is none.
     """
     kind, colon, card = name.partition(":")
-    row = PROVIDERS.get(kind)
-    if row is None:
+    row = PROVIDERS.get(kind.removesuffix(TLS))
+    if row is not None and row.remote and colon:
+        parse_address(name)
+        return replace(row, name=name)
+    if row is None or kind.endswith(TLS):
         raise UsageError(f"unknown provider {name!r}; choose from {', '.join(provider_choices())}")
     if not colon:
         return row

@@ -309,7 +309,8 @@ class Configuration(Settings, frozen=True):
         bundle: The folder that `hh-offline build` made.
         trusted_keys: Public keys, each a `.pub` file of `hh-offline keygen` or the line in it. Bundles that none of
             them has signed are refused; without this key every bundle that is whole is taken.
-        provider: What runs the graphs: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        provider: What runs the graphs: `auto`, `cpu`, `cuda`, `cuda:1`, …, or a server's address,
+            `triton://host:8001`.
         threads: Processor threads for one segment.
         locator: `full` smooths over later segments too and answers later; `low_latency` answers at once.
         encode: `batch` runs the model at a segment's end, `eager` on each frame when it comes.

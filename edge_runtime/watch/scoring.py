@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.detector import Detector
-from edge_runtime.errors import InferenceFailed
+from edge_runtime.errors import EngineUnreachable, InferenceFailed
 from edge_runtime.stream.segments import Segment
 
 
@@ -35,7 +35,8 @@ def score_together(
 ) -> list[float | None]:
     """Score segments, those of one engine in one call: bundles that differ in scorer and locator may share one.
 
-    A batch that fails is scored segment by segment: one that cannot be scored must not take others with it.
+    A batch that fails is scored segment by segment: one that cannot be scored must not take others with it. Where
+    nothing answers at all, no segment is tried again: cameras would wait for as many deadlines as there are segments.
 
     Args:
         waiting: The segments.
@@ -79,6 +80,10 @@ def _in_one_call(batch: Sequence[Waiting]) -> list[float | None] | None:
         return None
     try:
         features = engine.features(np.stack([one.segment.pixels for one in batch]))
+    except EngineUnreachable as error:
+        for one in batch:
+            one.detector.note_unscored(one.camera, one.segment, error)
+        return [None] * len(batch)
     except InferenceFailed:
         return None
     return [_of_features(one, row) for one, row in zip(batch, np.split(features, len(batch)), strict=True)]

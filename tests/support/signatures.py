@@ -24,6 +24,7 @@ NOT_PROMISED = {
         "encode",
         "encoder",
         "located",
+        "note_unscored",
         "probabilities",
         "score_features",
         "score_segment",
