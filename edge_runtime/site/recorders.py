@@ -66,8 +66,12 @@ class Recorders:
             UsageError: The stride does not go with the bundle.
         """
         with self._lock:
-            if self._closed or site.bundle_id in self._recorders:
+            before = self._recorders.get(site.bundle_id)
+            if self._closed or (before is not None and before.records(detector)):
                 return
+            if before is not None:
+                # The bundle came back with another detector.
+                before.end()
             recorder = self._recorders[site.bundle_id] = Recorder(
                 site,
                 detector,
@@ -79,6 +83,14 @@ class Recorders:
             if self._run is not None:
                 recorder.write(self._run)
         self._teaching.add(site)
+
+    def drop(self, detector: Detector) -> None:
+        """Nothing more comes of a detector; what is kept of it stays. Any thread."""
+        with self._lock:
+            for bundle_id, recorder in list(self._recorders.items()):
+                if recorder.records(detector):
+                    recorder.end()
+                    del self._recorders[bundle_id]
 
     def write(self, record: Record) -> None:
         """Take one record; does not wait for a disk."""

@@ -12,6 +12,7 @@ from edge_runtime.site.sites import Sites
 from edge_runtime.site.wish import AlarmWish
 from edge_runtime.stream.difference import check_levels
 from edge_runtime.stream.segments import Clock, Encode
+from edge_runtime.watch.exchange import Exchange
 from edge_runtime.watch.figures import RunFigures
 from edge_runtime.watch.glimpses import Glimpses
 from edge_runtime.watch.mask import Mask
@@ -61,6 +62,7 @@ class RunOptions:
         figures: Told of the run, to look at what it counts.
         glimpses: Shows the newest picture of each live camera to whoever asks.
         sites: What makes events at live cameras, and what is usual there; None: the locator's threshold alone.
+        exchange: Follows the bundles of live cameras; None: those of the start stay.
 
     Raises:
         UsageError: No such grey levels, or no such batch.
@@ -79,6 +81,7 @@ class RunOptions:
     figures: RunFigures | None = None
     glimpses: Glimpses | None = None
     sites: Sites | None = None
+    exchange: Exchange | None = None
 
     def __post_init__(self) -> None:
         if self.reuse_unchanged is not None:

@@ -117,7 +117,7 @@ def test_only_what_a_trusted_key_has_signed_is_parsed(
     forged = signed_copy(one, tmp_path / "forged", STRANGER, created=SECOND)
     (forged / SIGNATURE).unlink()
     bucket.publish(forged)
-    with pytest.raises(SourceUnavailable, match="manifest.sig: answers 404"):
+    with pytest.raises(SourceUnavailable, match=r"manifest\.sig: answers 404"):
         fetch(bucket, depot)
     bucket.publish(signed_copy(one, tmp_path / "strange", STRANGER, created=THIRD))
     (bucket.folder / SIGNATURE).write_bytes((one / SIGNATURE).read_bytes())
