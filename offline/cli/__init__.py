@@ -26,6 +26,7 @@ from offline.cli.commands.recalibrate import recalibrate
 from offline.cli.commands.report import report
 from offline.cli.commands.scenes import scenes
 from offline.cli.commands.sign import sign
+from offline.cli.commands.sign_scorer import sign_scorer
 from offline.cli.commands.verify import verify
 
 __all__ = ["cli", "main"]
@@ -62,6 +63,7 @@ for _command in (
     verify,
     keygen,
     sign,
+    sign_scorer,
 ):
     cli.add_command(_command)
 
