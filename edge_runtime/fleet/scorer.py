@@ -110,7 +110,8 @@ def _check(learned: Learned, site: Site, shown: str) -> None:
 def _try(learned: Learned, bundle: Bundle, shown: str) -> None:
     """Golden features have to get scores, whatever these are: they are meant to be others than the builder's."""
     try:
-        learned.scorer(bundle.calibration()).probabilities(bundle.golden().features)
+        with np.errstate(all="ignore"):  # what overflows is not finite, and told
+            learned.scorer(bundle.calibration()).probabilities(bundle.golden().features)
     except InferenceFailed as error:
         raise InferenceFailed(
             f"{shown}: fails on the golden segments: {one_line(error)}; the one in use stays"

@@ -66,12 +66,8 @@ class Recorders:
             UsageError: The stride does not go with the bundle.
         """
         with self._lock:
-            before = self._recorders.get(site.bundle_id)
-            if self._closed or (before is not None and before.records(detector)):
+            if self._closed or site.bundle_id in self._recorders:
                 return
-            if before is not None:
-                # The bundle came back with another detector.
-                before.end()
             recorder = self._recorders[site.bundle_id] = Recorder(
                 site,
                 detector,

@@ -151,7 +151,7 @@ class Exchange:
             log.error("%s: %s; the bundle before goes on", shown, one_line(error))
             return
         place.detector = after
-        self._leaving.append(before)
+        self._leaving = [one for one in self._leaving if one not in (before, after)] + [before]
         log.warning(
             "%s: the bundle %s scores from here on, instead of %s",
             shown,

@@ -43,7 +43,7 @@ def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def upload(server: str, folder: Path, bucket: str) -> None:
+def upload(server: str, folder: Path, bucket: str, *, public: bool) -> None:
     boto3 = pytest.importorskip("boto3", reason="nothing uploads to a bucket: pip install boto3")
     client = boto3.client(
         "s3",
@@ -55,7 +55,8 @@ def upload(server: str, folder: Path, bucket: str) -> None:
     client.create_bucket(Bucket=bucket)
     for path in folder.rglob("*"):
         if path.is_file():
-            client.upload_file(str(path), bucket, f"gates/{path.relative_to(folder).as_posix()}")
+            rights = {"ACL": "public-read"} if public else {}
+            client.upload_file(str(path), bucket, f"gates/{path.relative_to(folder).as_posix()}", ExtraArgs=rights)
 
 
 @pytest.mark.parametrize("rights", ["keys", "no_keys"])
@@ -66,7 +67,7 @@ def test_a_bundle_comes_from_a_bucket(
         pytest.importorskip("botocore", reason="nothing signs requests: pip install botocore")
     request.getfixturevalue(rights)
     one = signed_copy(bundle_dir, tmp_path / "one", BUILDER)
-    upload(server, one, rights.replace("_", "-"))
+    upload(server, one, rights.replace("_", "-"), public=rights == "no_keys")
     fetcher = Fetcher(Address.parse(f"s3://{rights.replace('_', '-')}/gates", server), Patience(waits_s=()))
     depot = Depot(tmp_path / "edge" / "bundle", [BUILDER.public])
     wish = Wish(trusted=[BUILDER.public])
@@ -78,8 +79,16 @@ def test_a_bundle_comes_from_a_bucket(
     fetcher.traffic.requests = 0
     assert not pull(fetcher, depot, wish, lambda _: None).changed
     assert fetcher.traffic.requests == 1
-    with pytest.raises(SourceUnavailable, match="answers 404"):
-        pull(Fetcher(Address.parse(f"s3://{rights.replace('_', '-')}/none", server)), depot, wish, lambda _: None)
+
+
+def test_a_bucket_that_is_not_public_says_what_is_missing(
+    server: str, bundle_dir: Path, tmp_path: Path, no_keys: None
+) -> None:
+    upload(server, bundle_dir, "private", public=False)
+    fetcher = Fetcher(Address.parse("s3://private/gates", server), Patience(waits_s=()))
+    depot = Depot(tmp_path / "bundle", [BUILDER.public])
+    with pytest.raises(SourceUnavailable, match=r"answers 403; .*headhunt-edge\[s3\]"):
+        pull(fetcher, depot, Wish(trusted=[BUILDER.public]), lambda _: None)
 
 
 def test_requests_are_signed_as_amazon_wants_it_and_for_the_bucket_alone(keys: None) -> None:

@@ -42,6 +42,8 @@ def site_of(bundle: Bundle, folder: Path) -> Site:
 
 
 def learned(bundle: Bundle, accepted: str, shift: float = 0.5) -> Learned:
+    moved = bundle.calibration().prior_mean.copy()
+    moved[-1] += shift
     return Learned(
         bundle_id=bundle.manifest.bundle_id,
         number=7,
@@ -49,10 +51,7 @@ def learned(bundle: Bundle, accepted: str, shift: float = 0.5) -> Learned:
         accepted=accepted,
         marks=3,
         segments=9,
-        weights=[
-            *map(float, bundle.calibration().prior_mean[:-1]),
-            float(bundle.calibration().prior_mean[-1]) + shift,
-        ],
+        weights=moved.tolist(),
         loss_before=1.0,
         loss_left_out=0.5,
     )
@@ -122,8 +121,8 @@ def test_one_for_another_bundle_or_of_another_key_is_refused(bucket: Bucket, bun
     with pytest.raises(SourceUnavailable, match="answers 404"):
         fetch(bucket, bundle, site)
     assert read_learned(site) is None
+    write_learned(site, given)
     with pytest.raises(BundleRefused, match="not for"):
-        write_learned(site, given)
         sign_scorer(site.scorer_path, other.path, BUILDER, tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
 
