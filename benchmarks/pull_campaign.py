@@ -6,8 +6,8 @@ In each trial an edge has a signed bundle, and another one is published: other w
 A pull of it gets SIGKILL at a random moment, up to 1.4 times what a whole pull takes (every other one not before half
 of that), or the server breaks every connection off from then on (one trial in five). Meanwhile, and afterwards, the
 bundle in use is opened with all its files hashed and its signature checked: it has to be the old one or the new one.
-Then a pull that nobody disturbs has to bring the new one. One trial in ten begins with a folder that was copied there,
-not a link.
+Then a pull that nobody disturbs has to bring the new one. One trial in ten begins with a folder that was copied
+there, not a link.
 
 Prints one line a trial and exits with 1 at the first edge that is without a bundle. The server is that of the tests
 (tests/support/bucket.py), on 127.0.0.1.
@@ -211,6 +211,11 @@ def trial(fleet: Fleet, number: int, before: Path, whole_s: float, counts: Count
     return line, newer
 
 
+def trials_done(counts: Counter[str]) -> int:
+    """How many pulls were interrupted before they had ended by themselves."""
+    return sum(count for state, count in counts.items() if state not in {"looks", "came late"})
+
+
 def campaign(bundle: Path, trials: int, seed: int, work: Path) -> Iterator[str]:
     """Interrupt so many pulls.
 
@@ -241,13 +246,16 @@ def campaign(bundle: Path, trials: int, seed: int, work: Path) -> Iterator[str]:
         sent, requests = bucket.bytes, len(bucket.asked)
         idle_s = fleet.whole_pull()
         yield f"nothing new in {idle_s:.2f} s, {len(bucket.asked) - requests} request, {bucket.bytes - sent} bytes"
-        for number in range(trials):
+        number = 0
+        while number < trials:
             line, newest = trial(fleet, number, newest, whole_s, counts)
+            number = trials_done(counts)
             yield line
-    looks = counts.pop("looks")
+    looks, late = counts.pop("looks"), counts.pop("came late", 0)
     states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     yield f"{trials} pulls interrupted ({states}): the edge had a bundle that verifies each time"
     yield f"and each of the {looks} times that it was looked at meanwhile"
+    yield f"{late} more pulls had ended before their moment, and do not count"
 
 
 def main() -> int:

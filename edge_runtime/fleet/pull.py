@@ -216,6 +216,8 @@ class _Pull:
 
     def _unchanged(self) -> Pulled:
         assert self.now is not None
+        # Left by a pull that died behind its exchange.
+        self.depot.clear(self.state.previous)
         return Pulled(bundle_id=self.now.bundle_id, changed=False, created=self.now.created)
 
     def _remember(self, state: State) -> None:

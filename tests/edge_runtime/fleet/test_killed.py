@@ -71,20 +71,23 @@ def test_a_pull_that_dies_before_any_step(bundle_dir: Path, tmp_path: Path, copi
     with serving(tmp_path / "served") as bucket:
         fetcher = Fetcher(Address.parse(bucket.url), Patience(waits_s=()))
 
-        def edge(name: str) -> Depot:
-            depot = Depot(tmp_path / name / "bundle", trusted)
-            if copied:
-                shutil.copytree(one, depot.link)
-            else:
-                bucket.publish(one)
-                pull(fetcher, depot, wish, lambda _: None)
-            bucket.publish(two)
-            return depot
+        first = Depot(tmp_path / "first" / "bundle", trusted)
+        if copied:
+            first.link.parent.mkdir()
+            shutil.copytree(one, first.link)
+        else:
+            bucket.publish(one)
+            pull(fetcher, first, wish, lambda _: None)
+        bucket.publish(two)
 
-        step, seen = 0, set()
+        # Every step of one, every third of the other: what differs is the exchange alone.
+        step, stride, seen = 0, 3 if copied else 1, set()
         while True:
-            step += 1
-            depot = edge(f"edge{step}")
+            step += stride
+            place = tmp_path / f"edge{step}"
+            # No file is written into: names are enough.
+            shutil.copytree(first.link.parent, place, symlinks=True, copy_function=os.link)
+            depot = Depot(place / "bundle", trusted)
             killed = dies_before(step, lambda depot=depot: pull(fetcher, depot, wish, lambda _: None))
             used = Bundle.open(depot.link, trusted).manifest.bundle_id
             assert used in {old, new}
