@@ -370,10 +370,10 @@ def _supervisor(
         if camera.bundle is None:
             return camera.options
         detector = detectors.open_at(camera.bundle)
-        exchange.follow(camera.bundle, detector)
+        exchange.follow(camera.bundle, detector, camera.bundle)
         if learning is not None:
             learning.take_if_possible(camera.bundle, detector)
-        return replace(camera.options, detector=detector)
+        return replace(camera.options, detector=detector, bundle=camera.bundle)
 
     def read_again() -> Plan:
         return check_reloaded(chosen.wishes.plan())

@@ -75,6 +75,7 @@ class CameraRun:
     Attributes:
         detector: What scores it.
         handed_to: What scores what comes of it now; `detector`, as soon as that has scored what came before.
+        bundle: Where a bundle of its own lies; None where the run's scores it.
         decision: From the end of each segment to its record, in seconds.
     """
 
@@ -83,7 +84,7 @@ class CameraRun:
         self._shared, self._locator = shared, chosen.locator or shared.options.locator
         detector, options = chosen.detector or shared.detector, shared.options
         spec = detector.cutting(options.stride)
-        self.handed_to = detector
+        self.handed_to, self.bundle = detector, chosen.bundle
         self.leaving = False
         self.decision = Histogram(DECISION_S)
         self._begun_s = shared.clock.now_s()

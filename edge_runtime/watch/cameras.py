@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 
@@ -193,7 +194,7 @@ class LiveRun:
             # Whatever its reader failed with: a camera that is leaving has an end.
             self._backlog.put(name, CameraEnd())
 
-    def exchange(self, before: Detector, after: Detector) -> None:
+    def exchange(self, before: Detector, after: Detector, place: Path | None = None) -> None:
         """Let another bundle score what one scores now, from the next frame of each camera on. Any thread.
 
         No frame is lost by it: what the bundle before has begun it scores. `uses` tells when it has.
@@ -201,15 +202,20 @@ class LiveRun:
         Args:
             before: What scores now.
             after: What shall.
+            place: As of the options of the cameras that are meant; None are those that the run's bundle scores.
 
         Raises:
             UsageError: The run's stride does not go with the bundle; nothing has changed.
         """
         after.cutting(self._options.stride)
         with self._changing:
-            if self._detector is before:
+            if self._detector is before and place is None:
                 self._detector, self._shared = after, replace(self._shared, detector=after)
-            cameras = [one for one in self._cameras.values() if one.handed_to is before and not one.leaving]
+            cameras = [
+                one
+                for one in self._cameras.values()
+                if one.handed_to is before and one.bundle == place and not one.leaving
+            ]
             runs = []
             for camera in cameras:
                 self._times[camera.name] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
@@ -32,6 +33,7 @@ class CameraOptions:
         priority: Cameras of a higher one are scored first; where time is short, the others' segments are left out.
         mask: What is made black before the model sees a frame.
         detector: Instead of the run's: another bundle.
+        bundle: Where that lies, by which it is told from others when it is exchanged.
         alarm: Of a file: what makes an event, instead of the locator's threshold alone. Of live cameras the run's
             `sites` says it, and may change it meanwhile.
     """
@@ -40,6 +42,7 @@ class CameraOptions:
     priority: int = 0
     mask: Mask | None = None
     detector: Detector | None = None
+    bundle: Path | None = None
     alarm: AlarmWish | None = None
 
 
