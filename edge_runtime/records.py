@@ -179,6 +179,7 @@ class CameraRecord(Record, frozen=True, tag="camera"):
         quality: What is wrong with its picture; `ok` alone where nothing is any more.
         time: When that was, UTC, RFC 3339.
         since: When what `quality` tells first began, where it is told later than that, UTC, RFC 3339.
+        bundle_id: Another bundle scores it from here on: the run's was exchanged.
     """
 
     type: ClassVar[str] = "camera"
@@ -189,6 +190,7 @@ class CameraRecord(Record, frozen=True, tag="camera"):
     quality: list[Quality] | UnsetType = UNSET
     time: str | UnsetType = UNSET
     since: str | UnsetType = UNSET
+    bundle_id: str | UnsetType = UNSET
 
 
 AnyRecord = RunRecord | SegmentRecord | EventRecord | GapRecord | CameraRecord

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 from clips import ROOT
 
-UNIT = ROOT / "deploy" / "hh-edge.service"
+UNITS = [ROOT / "deploy" / name for name in ("hh-edge.service", "hh-edge-pull.service")]
+TIMER = ROOT / "deploy" / "hh-edge-pull.timer"
 
 
-@pytest.fixture
-def unit(tmp_path: Path) -> Path:
-    """The unit, with a command that is there: systemd looks whether it is."""
+@pytest.fixture(params=UNITS, ids=lambda unit: str(unit.name))
+def unit(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Each unit, with a command that is there: systemd looks whether it is."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
-    path = tmp_path / UNIT.name
-    path.write_text(UNIT.read_text().replace("/opt/hh-edge/bin/hh-edge", "/bin/true"))
+    path = tmp_path / request.param.name
+    path.write_text(request.param.read_text().replace("/opt/hh-edge/bin/hh-edge", "/bin/true"))
     return path
 
 
@@ -29,6 +30,16 @@ def test_systemd_takes_the_unit(unit: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert unit.name not in done.stderr
+
+
+def test_systemd_takes_the_timer(unit: Path) -> None:
+    timer = unit.with_name(TIMER.name)
+    timer.write_text(TIMER.read_text().replace("[Timer]", f"[Timer]\nUnit={unit.name}"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(timer), str(unit)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert timer.name not in done.stderr
 
 
 def test_the_unit_leaves_little_open(unit: Path) -> None:

@@ -11,7 +11,7 @@ import sys
 import click
 
 from edge_runtime._version import __version__
-from edge_runtime.cli import bench, doctor, feedback, forget, inspect, run, token, verify
+from edge_runtime.cli import bench, doctor, feedback, forget, inspect, pull, run, token, verify
 from edge_runtime.cli.exit_codes import run_command
 
 
@@ -28,7 +28,7 @@ def cli() -> None:
     """
 
 
-for _module in (run, inspect, verify, bench, doctor, feedback, forget, token):
+for _module in (run, inspect, verify, pull, bench, doctor, feedback, forget, token):
     cli.add_command(_module.command)
 
 

@@ -153,6 +153,10 @@ def command(context: click.Context, /, **given: Any) -> int:
     write, in the state folder ($STATE_DIRECTORY, else ~/.local/state/headhunt-edge), verified there and loaded from
     there.
 
+    Where another bundle is put in the place of the run's, as `hh-edge pull` does it, live cameras take it without
+    losing a segment: the one before goes on until the new one is verified and has computed its golden segment. One
+    that fails is told in one line, and nothing changes. Files are scored by one bundle.
+
     With --config a run goes on where no camera answers, and while all are outside their schedules. On SIGHUP, and
     with --watch whenever the file changes, cameras are added, removed and changed without touching the others; a
     configuration that is wrong is told in one line, and the one before stays. With a broker (`mqtt:`) each camera can

@@ -37,6 +37,7 @@ from edge_runtime.watch.config import Plan, PlannedCamera
 from edge_runtime.watch.config_outputs import check_outputs, open_outputs
 from edge_runtime.watch.config_settings import Configuration
 from edge_runtime.watch.detectors import Detectors
+from edge_runtime.watch.exchange import Exchange
 from edge_runtime.watch.figures import RunFigures
 from edge_runtime.watch.files import check_files
 from edge_runtime.watch.glimpses import Glimpses
@@ -117,6 +118,7 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
     supervisor: Supervisor | None = None
 
     def opened(path: Path) -> Bundle:
+        exchange.opening(path)
         return bundles.open(path)
 
     def load(bundle: Bundle, engine: Engine | None) -> Detector:
@@ -134,6 +136,7 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
         return detector
 
     detectors = Detectors(load, self_test=not chosen.no_self_test, open_bundle=opened)
+    exchange = Exchange(detectors)
     hangup = None if chosen.wishes.config is None else asked.set
     with StopRequest(detectors.abandon, hangup=hangup, requested=service.ending) as stop:
         try:
@@ -142,14 +145,14 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
             bundles = Bundles(configuration.trusted_keys)
             added = None if configuration.http is None else AddedCameras(chosen.wishes.config)
             learning = _learning(configuration, lambda: sites, lambda: supervisor)
-            supervisor = _supervisor(plan, chosen, asked, detectors, learning, added)
+            supervisor = _supervisor(plan, chosen, asked, detectors, learning, added, exchange)
             plan = plan if supervisor is None else supervisor.plan
             sources = [camera.source for camera in plan.cameras if camera.enabled]
             check_files(sources)
             live = any(camera.source.live for camera in plan.cameras)
             with (
                 serving(plan, supervisor, added) as http,
-                _opened(bundles, configuration) as bundle,
+                _opened(opened, configuration) as bundle,
                 _sites(plan, bundle, supervisor) as sites,
                 _lines(configuration, live) as lines,
                 detectors,
@@ -168,8 +171,7 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
                     ]
                 ) as outputs,
             ):
-                if learning is not None:
-                    learning.take(Path(str(configuration.bundle)), detectors.open(bundle))
+                detector = _kept_and_followed(configuration, detectors.open(bundle), exchange, learning)
                 board = Boards([others.board, *http.boards])
                 if supervisor is not None:
                     supervisor.board = board
@@ -182,11 +184,16 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
                 )
                 options = _run_options(configuration, chosen, console, _both(service.alive, http.beat))
                 runner = Runner(
-                    detectors.open(bundle),
+                    detector,
                     outputs.emit,
                     any_of(stop.is_set, lambda: outputs.failed),
                     options=replace(
-                        options, rate=board.publish_rate, figures=figures, glimpses=glimpses, sites=sites
+                        options,
+                        rate=board.publish_rate,
+                        figures=figures,
+                        glimpses=glimpses,
+                        sites=sites,
+                        exchange=exchange,
                     ),
                     open_reader=others.open_reader,
                     unfinished=_unfinished(configuration, [*http.unfinished, *others.unfinished]),
@@ -215,9 +222,9 @@ def _tell_late(error: HeadHuntError, as_json: bool) -> None:
 
 
 @contextmanager
-def _opened(bundles: Bundles, configuration: Configuration) -> Iterator[Bundle]:
+def _opened(opened: Callable[[Path], Bundle], configuration: Configuration) -> Iterator[Bundle]:
     """The run's bundle; refused before its graphs are loaded, and before records are written."""
-    bundle = bundles.open(Path(str(configuration.bundle)))
+    bundle = opened(Path(str(configuration.bundle)))
     bundle.manifest.segment.striding(configuration.stride)
     yield bundle
 
@@ -321,6 +328,18 @@ def _learning(
     )
 
 
+def _kept_and_followed(
+    configuration: Configuration, detector: Detector, exchange: Exchange, learning: Learning | None
+) -> Detector:
+    """Keep what the run's detector shows, where that was asked for, and follow its bundle."""
+    path = Path(str(configuration.bundle))
+    if learning is not None:
+        exchange.taken, exchange.retired = learning.take_if_possible, learning.recorders.drop
+        learning.take(path, detector)
+    exchange.follow(path, detector)
+    return detector
+
+
 def _unfinished(configuration: Configuration, others: Sequence[EventRecord]) -> list[EventRecord]:
     """Events that an earlier run left open, as its outputs tell."""
     settings = configuration.output
@@ -335,6 +354,7 @@ def _supervisor(
     detectors: Detectors,
     learning: Learning | None,
     added: AddedCameras | None,
+    exchange: Exchange,
 ) -> Supervisor | None:
     """What looks after the cameras of a configuration or a page; None for files, and without either."""
     if chosen.wishes.config is None and added is None:
@@ -350,9 +370,10 @@ def _supervisor(
         if camera.bundle is None:
             return camera.options
         detector = detectors.open_at(camera.bundle)
+        exchange.follow(camera.bundle, detector, camera.bundle)
         if learning is not None:
             learning.take_if_possible(camera.bundle, detector)
-        return replace(camera.options, detector=detector)
+        return replace(camera.options, detector=detector, bundle=camera.bundle)
 
     def read_again() -> Plan:
         return check_reloaded(chosen.wishes.plan())

@@ -135,6 +135,10 @@ class Recorder:
             self._started = True
         self._thread.start()
 
+    def records(self, detector: Detector) -> bool:
+        """Whether it keeps what this detector scores."""
+        return self._detector is detector
+
     def end(self) -> None:
         """Take nothing more; what waits is still written."""
         with contextlib.suppress(ValueError):

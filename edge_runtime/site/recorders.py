@@ -80,6 +80,14 @@ class Recorders:
                 recorder.write(self._run)
         self._teaching.add(site)
 
+    def drop(self, detector: Detector) -> None:
+        """Nothing more comes of a detector; what is kept of it stays. Any thread."""
+        with self._lock:
+            for bundle_id, recorder in list(self._recorders.items()):
+                if recorder.records(detector):
+                    recorder.end()
+                    del self._recorders[bundle_id]
+
     def write(self, record: Record) -> None:
         """Take one record; does not wait for a disk."""
         with self._lock:

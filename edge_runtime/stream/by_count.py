@@ -22,16 +22,16 @@ class FrameSegmenter:
         spec: How to cut.
         length: The stream's number of frames, where it is known. One that turns out too long is repaired in
             `flush`.
+        first: Index of the first segment, and number of its first frame.
     """
 
-    def __init__(self, spec: SegmentSpec, length: int | None = None) -> None:
+    def __init__(self, spec: SegmentSpec, length: int | None = None, first: tuple[int, int] = (0, 0)) -> None:
         self._spec = spec
         self._length = length
         self._timestamps = Timestamps(spec.duration_s)
         self._centres = frozenset(sample_indices(spec.frames, spec.sampled).tolist())
-        self._index = 0
-        # Of the oldest running segment; later ones begin a step apart within it.
-        self._start = 0
+        # The start is that of the oldest running segment; later ones begin a step apart within it.
+        self._index, self._start = first
         self._count = 0
         self._pixels: dict[int, UInt8Array] = {}
         self._begun_s: deque[float] = deque()
@@ -46,6 +46,11 @@ class FrameSegmenter:
     def next_index(self) -> int:
         """Index that the running segment will get."""
         return self._index
+
+    @property
+    def frames(self) -> int:
+        """How many frames have come, those before its first included."""
+        return self._start + self._count
 
     @property
     def is_open(self) -> bool:

@@ -27,15 +27,15 @@ class TimeSegmenter:
         sparing: Prepare only frames that, by the camera's rhythm so far, may be nearest to a bin centre. For live
             decoders, where preparing is costly and cannot be made up for; where frames then drop unexpectedly, the
             nearest frame that was prepared is sampled instead.
+        first: Index of the first segment, and number of its first frame.
     """
 
-    def __init__(self, spec: SegmentSpec, sparing: bool = False) -> None:
+    def __init__(self, spec: SegmentSpec, sparing: bool = False, first: tuple[int, int] = (0, 0)) -> None:
         self._spec = spec
         self._duration_s = spec.duration_s
         self._sparing = sparing
         self._timestamps = Timestamps(self._duration_s)
-        self._index = 0
-        self._frame = 0
+        self._index, self._frame = first
         # The first frame behind the start of the oldest running segment, and of those that began since, a step apart.
         self._begun: deque[int] = deque()
         # A segment's bounds are multiples of a step from the anchor: sums would drift over the days.
@@ -58,6 +58,11 @@ class TimeSegmenter:
     def next_index(self) -> int:
         """Index that the running segment will get."""
         return self._index
+
+    @property
+    def frames(self) -> int:
+        """How many frames have come, those before its first included."""
+        return self._frame
 
     @property
     def is_open(self) -> bool:

@@ -24,6 +24,10 @@ class Segmenter(Protocol):
         """Index that the running segment will get."""
 
     @property
+    def frames(self) -> int:
+        """How many frames have come, those before its first included."""
+
+    @property
     def is_open(self) -> bool:
         """Whether the running segment holds a frame."""
 
@@ -46,7 +50,13 @@ class Segmenter(Protocol):
         """End the running segment, at `end_s` if given, before a gap of `segments` places; returns it."""
 
 
-def segmenter_for(spec: SegmentSpec, clock: Clock, length: int | None = None, sparing: bool = False) -> Segmenter:
+def segmenter_for(
+    spec: SegmentSpec,
+    clock: Clock,
+    length: int | None = None,
+    sparing: bool = False,
+    first: tuple[int, int] = (0, 0),
+) -> Segmenter:
     """Make the segmenter of a clock.
 
     Args:
@@ -54,14 +64,15 @@ def segmenter_for(spec: SegmentSpec, clock: Clock, length: int | None = None, sp
         clock: `frames` counts frames, `time` cuts by their timestamps.
         length: The stream's number of frames, where it is known; for `frames`.
         sparing: As of `TimeSegmenter`; for `time`.
+        first: Index of the first segment, and number of its first frame, where another segmenter came before.
 
     Raises:
         UsageError: There is no such clock.
     """
     if clock == "frames":
-        return FrameSegmenter(spec, length)
+        return FrameSegmenter(spec, length, first)
     if clock == "time":
-        return TimeSegmenter(spec, sparing)
+        return TimeSegmenter(spec, sparing, first)
     raise UsageError(f"unknown clock {clock!r}; choose from frames, time")
 
 

@@ -15,6 +15,7 @@ from itertools import islice
 
 from msgspec import UNSET
 
+from edge_runtime.detector import Detector
 from edge_runtime.records import CameraRecord
 from edge_runtime.repeats import RepeatedTrouble
 from edge_runtime.stream.pixels import UInt8Array
@@ -39,7 +40,20 @@ class SampledFrames:
     pixels: tuple[UInt8Array, ...]
 
 
-Item = Segment | Gap | CameraRecord | CameraEnd | SampledFrames
+@dataclass(frozen=True, slots=True, eq=False)
+class Handover:
+    """What comes after this is cut for another bundle, and scored by it.
+
+    Attributes:
+        detector: What scores it.
+        run: Goes into the ids of its events.
+    """
+
+    detector: Detector
+    run: str
+
+
+Item = Segment | Gap | CameraRecord | CameraEnd | SampledFrames | Handover
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +103,12 @@ class Backlog:
             drops = RepeatedTrouble(log, logging.WARNING, more)
             undecoded = RepeatedTrouble(log, logging.WARNING, more_undecoded)
             self._waiting[camera] = _Queue(deque(), drops, undecoded, priority, segments or self._segments)
+
+    def allow(self, camera: str, segments: int) -> None:
+        """Let so many segments of a camera wait from now on."""
+        with self._changed:
+            if (queue := self._waiting.get(camera)) is not None:
+                queue.segments = segments
 
     def remove(self, camera: str) -> None:
         """Take a camera's queue away, with what waits in it."""
@@ -192,12 +212,13 @@ def sum_up(items: Sequence[Item]) -> list[Item]:
     """Items in order as one gap over all of them, and what the camera was like last.
 
     That is its last change of state and, where that does not say what its pictures are like, the last that did.
-    Of either nothing where there was none.
+    Of either nothing where there was none. What hands over to another bundle stays, behind the gap.
     """
     stretches = [_gap(item) if isinstance(item, Segment) else item for item in items]
     gaps = [item for item in stretches if isinstance(item, Gap)]
     states = [item for item in stretches if isinstance(item, CameraRecord)]
     ends = [item for item in stretches if isinstance(item, CameraEnd)]
+    handovers = [item for item in stretches if isinstance(item, Handover)]
     summary: list[Item] = []
     if gaps:
         first, last = gaps[0], gaps[-1]
@@ -207,7 +228,7 @@ def sum_up(items: Sequence[Item]) -> list[Item]:
         summary.append(Gap(first.index, segments, first.start_s, last.end_s, reason, interrupts))
     judged = [place for place, state in enumerate(states) if state.quality is not UNSET]
     kept = sorted({*judged[-1:], len(states) - 1} - {-1})
-    return [*summary, *(states[place] for place in kept), *ends]
+    return [*summary, *(states[place] for place in kept), *handovers, *ends]
 
 
 def _gap(segment: Segment) -> Gap:

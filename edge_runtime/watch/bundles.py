@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,9 +39,11 @@ class Bundles:
         Raises:
             HeadHuntError: As of `Strongroom.open` or `Bundle.open`.
         """
+        # A link may lead elsewhere a moment later: what was verified is what is loaded.
+        place = Path(os.path.realpath(path)) if path.is_symlink() else path
         if self._room is None:
-            return Bundle.open(path)
-        bundle = self._room.open(path)
+            return Bundle.open(place)
+        bundle = self._room.open(place)
         signers = ", ".join(f"{key.id} {key.comment}".rstrip() for key in bundle.signed_by)
         log.info("%s: signed by %s; loaded from %s", shown_path(path), signers, shown_path(bundle.path))
         return bundle

@@ -9,11 +9,11 @@ from typing import Protocol
 from edge_runtime.detector import Detector
 from edge_runtime.records import CameraRecord, Record
 from edge_runtime.stream.clock import RunClock
-from edge_runtime.stream.segmenter import segmenter_for
+from edge_runtime.stream.segmenter import Segmenter, segmenter_for
 from edge_runtime.stream.segments import Gap, Segment
 from edge_runtime.video.journal import CameraListener
 from edge_runtime.video.sources import Source
-from edge_runtime.watch.backlog import Backlog
+from edge_runtime.watch.backlog import Backlog, Handover
 from edge_runtime.watch.feed import CameraFeed
 from edge_runtime.watch.figures import DECISION_S, CameraFigures, Histogram, recent
 from edge_runtime.watch.mask import MaskedFrames
@@ -74,33 +74,32 @@ class CameraRun:
 
     Attributes:
         detector: What scores it.
+        handed_to: What scores what comes of it now; `detector`, as soon as that has scored what came before.
+        bundle: Where a bundle of its own lies; None where the run's scores it.
         decision: From the end of each segment to its record, in seconds.
     """
 
     def __init__(self, source: Source, shared: Shared, run: str, chosen: CameraOptions) -> None:
-        self.detector = chosen.detector or shared.detector
-        manifest, options = self.detector.bundle.manifest, shared.options
-        spec = self.detector.cutting(options.stride)
         self.source = source
-        self.encoder = self.detector.encoder(options.encode, options.reuse_unchanged, spec.overlap)
-        self.tally = Tally(None if options.reuse_unchanged is None else self.encoder)
+        self._shared, self._locator = shared, chosen.locator or shared.options.locator
+        detector, options = chosen.detector or shared.detector, shared.options
+        spec = detector.cutting(options.stride)
+        self.handed_to, self.bundle = detector, chosen.bundle
         self.leaving = False
         self.decision = Histogram(DECISION_S)
         self._begun_s = shared.clock.now_s()
         self._rate = FrameRate()
-        self._shared = shared
-        self._step_s = spec.step_s
-        locator = chosen.locator or options.locator
-        self._located = self.detector.located(source.name, locator, run, options.stride)
-        segmenter = segmenter_for(spec, options.clock or "time", sparing=True)
         self.feed = CameraFeed(
-            source.name, segmenter, spec, manifest.pixels, shared.backlog, options.encode, shared.clock
+            source.name,
+            segmenter_for(spec, options.clock or "time", sparing=True),
+            spec,
+            detector.bundle.manifest.pixels,
+            shared.backlog,
+            options.encode,
+            shared.clock,
         )
-        self._site = None
-        if options.sites is not None:
-            self._site = options.sites.begin(
-                self.detector, locator, options.stride, self._located, self.feed.on_drift
-            )
+        self.tally = Tally()
+        self._begin(detector, run)
         listener: CameraListener = self.feed
         if options.glimpses is not None:
             listener = options.glimpses.around(source.name, listener)
@@ -109,6 +108,61 @@ class CameraRun:
         self.reader = shared.open_reader(source, listener, shared.clock)
         # All segments that run at once end together where a camera's frames do.
         shared.backlog.add(source.name, chosen.priority, 1 + spec.overlap)
+
+    def _begin(self, detector: Detector, run: str) -> None:
+        """Begin a stream of a bundle."""
+        options = self._shared.options
+        spec = detector.cutting(options.stride)
+        self.detector = detector
+        self.encoder = detector.encoder(options.encode, options.reuse_unchanged, spec.overlap)
+        self.tally.reusing = None if options.reuse_unchanged is None else self.encoder
+        self._step_s = spec.step_s
+        self._located = detector.located(self.source.name, self._locator, run, options.stride)
+        self._site = None
+        if options.sites is not None:
+            self._site = options.sites.begin(
+                detector, self._locator, options.stride, self._located, self.feed.on_drift
+            )
+
+    def hand_over(self, detector: Detector, run: str) -> None:
+        """Let another bundle score what comes from the next frame on. Any thread, one at a time.
+
+        What the one before has still to score it scores; `take_over` follows when that is done.
+
+        Args:
+            detector: With the bundle.
+            run: Goes into the ids of its events.
+
+        Raises:
+            UsageError: The run's stride does not go with the bundle; nothing has changed.
+        """
+        options = self._shared.options
+        spec = detector.cutting(options.stride)
+        if options.sites is not None:
+            options.sites.prepare(self.name, detector, self._locator, options.stride)
+
+        def begin(first: tuple[int, int]) -> Segmenter:
+            return segmenter_for(spec, options.clock or "time", sparing=True, first=first)
+
+        self._shared.backlog.allow(self.name, 2 + spec.overlap)
+        if self.feed.hand_over(begin, spec, detector.bundle.manifest.pixels, Handover(detector, run)):
+            self.handed_to = detector
+
+    def take_over(self, handover: Handover) -> list[Record]:
+        """All of the bundle before is scored; returns what that made final, and the word that another one scores."""
+        records = self._final(self._located.flush())
+        if self._site is not None:
+            self._site.end()
+        self._begin(handover.detector, handover.run)
+        bundle_id = handover.detector.bundle.manifest.bundle_id
+        told = CameraRecord(
+            camera=self.name,
+            state=self.feed.state,
+            detail=f"is scored by the bundle {bundle_id[:8]} from here on",
+            time=self._shared.clock.utc(self._shared.clock.now_s()),
+            bundle_id=bundle_id,
+        )
+        return [*records, told]
 
     @property
     def name(self) -> str:

@@ -12,7 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 
@@ -26,7 +28,7 @@ from edge_runtime.stream.clock import RunClock, rfc3339
 from edge_runtime.stream.segments import Segment
 from edge_runtime.video.camera import LiveCamera
 from edge_runtime.video.sources import Source
-from edge_runtime.watch.backlog import Backlog, CameraEnd, Item, SampledFrames
+from edge_runtime.watch.backlog import Backlog, CameraEnd, Handover, Item, SampledFrames
 from edge_runtime.watch.camera import CameraRun, OpenReader, Shared
 from edge_runtime.watch.figures import CameraFigures, ScoringCounts
 from edge_runtime.watch.options import CameraOptions, RunOptions
@@ -192,6 +194,44 @@ class LiveRun:
             # Whatever its reader failed with: a camera that is leaving has an end.
             self._backlog.put(name, CameraEnd())
 
+    def exchange(self, before: Detector, after: Detector, place: Path | None = None) -> None:
+        """Let another bundle score what one scores now, from the next frame of each camera on. Any thread.
+
+        No frame is lost by it: what the bundle before has begun it scores. `uses` tells when it has.
+
+        Args:
+            before: What scores now.
+            after: What shall.
+            place: As of the options of the cameras that are meant; None are those that the run's bundle scores.
+
+        Raises:
+            UsageError: The run's stride does not go with the bundle; nothing has changed.
+        """
+        after.cutting(self._options.stride)
+        with self._changing:
+            if self._detector is before and place is None:
+                self._detector, self._shared = after, replace(self._shared, detector=after)
+            cameras = [
+                one
+                for one in self._cameras.values()
+                if one.handed_to is before and one.bundle == place and not one.leaving
+            ]
+            runs = []
+            for camera in cameras:
+                self._times[camera.name] += 1
+                runs.append(f"{self.run_id}.{self._times[camera.name]}")
+        # A reader's lock is not waited for inside of ours.
+        for camera, run in zip(cameras, runs, strict=True):
+            camera.hand_over(after, run)
+
+    def uses(self, detector: Detector) -> bool:
+        """Whether anything is or will be scored by a detector. Any thread."""
+        with self._changing:
+            used = {id(self._detector)}
+            for camera in self._cameras.values():
+                used |= {id(camera.detector), id(camera.handed_to)}
+        return id(detector) in used
+
     def close(self) -> None:
         """Stop reading all cameras, and take no more; `serve` does this at its end."""
         with self._changing:
@@ -226,6 +266,8 @@ class LiveRun:
             camera = self._cameras[name]
             if isinstance(item, CameraEnd):
                 self._end(camera)
+            elif isinstance(item, Handover):
+                self._tell(camera, camera.take_over(item))
             elif isinstance(item, SampledFrames):
                 if camera.encoder is not None:
                     begun_s = time.perf_counter()
@@ -253,6 +295,9 @@ class LiveRun:
             self._backlog.wait_for_segments(self._most - 1, self._options.max_wait_ms / 1000)
         while self._most > _segments(taken) > 0 and (more := self._backlog.take(0.0)) is not None:
             taken.append(more)
+            if isinstance(more[1], Handover):
+                # What comes behind it is not scored by the same detector.
+                break
         return taken
 
     def _scores(self, taken: Sequence[tuple[str, Item]]) -> dict[int, float | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,7 +44,8 @@ class Detectors:
         self._opened: dict[str, Detector] = {}
         self._places: dict[tuple[Path, FileStamp], Detector] = {}
         self._engines: dict[tuple[tuple[str, str], ...], Engine] = {}
-        self._stack = ExitStack()
+        # Those that were opened, and those whose graphs others use.
+        self._all: list[Detector] = []
         self._lock = threading.Lock()
 
     def open(self, bundle: Bundle) -> Detector:
@@ -59,7 +59,8 @@ class Detectors:
                 return known
             graphs = bundle.graph_hashes()
             shared = self._engines.get(graphs)
-            detector = self._stack.enter_context(self._load(bundle, shared))
+            detector = self._load(bundle, shared)
+            self._all.append(detector)
             if shared is not None:
                 log.info("%s: has the graphs of a bundle that is loaded already, and shares them", bundle.path.name)
             elif detector.engine is not None:
@@ -69,9 +70,27 @@ class Detectors:
                 try:
                     detector.self_test()
                 except BaseException:
-                    del self._opened[bundle.manifest.bundle_id]
+                    self._drop(detector)
                     raise
             return detector
+
+    def retire(self, detector: Detector) -> None:
+        """Close a detector that nothing is scored with any more. Any thread may call it.
+
+        Graphs that it shares with another one stay until that one is retired, too.
+        """
+        with self._lock:
+            self._drop(detector)
+
+    def _drop(self, detector: Detector) -> None:
+        self._opened = {name: one for name, one in self._opened.items() if one is not detector}
+        self._places = {place: one for place, one in self._places.items() if one is not detector}
+        used = {id(one.engine) for one in self._opened.values()}
+        for one in [one for one in self._all if one not in self._opened.values()]:
+            if id(one.engine) not in used:
+                self._engines = {name: engine for name, engine in self._engines.items() if engine is not one.engine}
+                self._all.remove(one)
+                one.close()
 
     def open_at(self, path: Path) -> Detector:
         """The detector of the bundle in a folder. Any thread may call it.
@@ -101,4 +120,5 @@ class Detectors:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        while self._all:
+            self._all.pop().close()

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import get_args
 
@@ -19,10 +19,12 @@ from edge_runtime.stream.quality import QualityWatch
 from edge_runtime.stream.segmenter import Segmenter, interrupt
 from edge_runtime.stream.segments import Encode, Gap, Segment, SegmentSpec
 from edge_runtime.video.capture import DecodedFrame
-from edge_runtime.watch.backlog import Backlog, SampledFrames
+from edge_runtime.watch.backlog import Backlog, Handover, SampledFrames
 
 log = logging.getLogger(__name__)
 
+# Makes a segmenter that begins with this index and frame.
+BeginSegments = Callable[[tuple[int, int]], Segmenter]
 # More often no camera comes back in an hour.
 _REMEMBERED = 3600
 
@@ -89,6 +91,11 @@ class CameraFeed:
     def quality(self) -> tuple[Quality, ...]:
         """What is wrong with the picture now."""
         return self._told_since[-1][1]
+
+    @property
+    def state(self) -> CameraState:
+        """What the camera is now."""
+        return self._state or "offline"
 
     @property
     def silent(self) -> bool:
@@ -183,6 +190,27 @@ class CameraFeed:
                 self._drifted = drifted
                 # Segments are scored some time after they ended; what was told since then stays told.
                 self._tell_quality(detail, max(seconds, self._told_since[-1][0]), since_s if drifted else None)
+
+    def hand_over(self, begin: BeginSegments, segment: SegmentSpec, pixels: PixelSpec, handover: Handover) -> bool:
+        """Cut for another bundle from the next frame on; what there is of the running segment goes to the one before.
+
+        Args:
+            begin: Makes the segmenter, from the index and the frame that it begins with.
+            segment: As of the bundle.
+            pixels: As of the bundle.
+            handover: Put between the two.
+
+        Returns:
+            Whether anything will come from it: False once it was finished.
+        """
+        with self._lock:
+            if self._closed:
+                return False
+            self._put(self._segmenter.flush())
+            self._backlog.put(self.camera, handover)
+            self._segmenter = begin((self._segmenter.next_index, self._segmenter.frames))
+            self._segment, self._pixels, self._told = segment, pixels, 0
+            return True
 
     def finish(self) -> None:
         """The run ends: what there is of the running segment is put in the backlog, and nothing after it."""

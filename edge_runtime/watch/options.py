@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
@@ -12,6 +13,7 @@ from edge_runtime.site.sites import Sites
 from edge_runtime.site.wish import AlarmWish
 from edge_runtime.stream.difference import check_levels
 from edge_runtime.stream.segments import Clock, Encode
+from edge_runtime.watch.exchange import Exchange
 from edge_runtime.watch.figures import RunFigures
 from edge_runtime.watch.glimpses import Glimpses
 from edge_runtime.watch.mask import Mask
@@ -31,6 +33,7 @@ class CameraOptions:
         priority: Cameras of a higher one are scored first; where time is short, the others' segments are left out.
         mask: What is made black before the model sees a frame.
         detector: Instead of the run's: another bundle.
+        bundle: Where that lies, by which it is told from others when it is exchanged.
         alarm: Of a file: what makes an event, instead of the locator's threshold alone. Of live cameras the run's
             `sites` says it, and may change it meanwhile.
     """
@@ -39,6 +42,7 @@ class CameraOptions:
     priority: int = 0
     mask: Mask | None = None
     detector: Detector | None = None
+    bundle: Path | None = None
     alarm: AlarmWish | None = None
 
 
@@ -61,6 +65,7 @@ class RunOptions:
         figures: Told of the run, to look at what it counts.
         glimpses: Shows the newest picture of each live camera to whoever asks.
         sites: What makes events at live cameras, and what is usual there; None: the locator's threshold alone.
+        exchange: Follows the bundles of live cameras; None: those of the start stay.
 
     Raises:
         UsageError: No such grey levels, or no such batch.
@@ -79,6 +84,7 @@ class RunOptions:
     figures: RunFigures | None = None
     glimpses: Glimpses | None = None
     sites: Sites | None = None
+    exchange: Exchange | None = None
 
     def __post_init__(self) -> None:
         if self.reuse_unchanged is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import msgspec
 
@@ -151,6 +152,19 @@ class Runner:
             must_answer=supervisor is None,
         )
         self.left_behind = live.left_behind
+        exchange = self._options.exchange
+        with nullcontext() if exchange is None else exchange.watching(live):
+            self._serve(live, sources, own, supervisor)
+        if exchange is not None and exchange.busy:
+            self.left_behind.append("a bundle that was being loaded")
+
+    def _serve(
+        self,
+        live: LiveRun,
+        sources: Sequence[Source],
+        own: Mapping[str, CameraOptions],
+        supervisor: Supervisor | None,
+    ) -> None:
         if supervisor is not None:
             with supervisor.watching(live, self._stop):
                 live.serve(any_of(self._stop.is_set, lambda: supervisor.failed))

@@ -26,6 +26,7 @@ from offline.cli.commands.recalibrate import recalibrate
 from offline.cli.commands.report import report
 from offline.cli.commands.scenes import scenes
 from offline.cli.commands.sign import sign
+from offline.cli.commands.sign_scorer import sign_scorer
 from offline.cli.commands.triton import triton
 from offline.cli.commands.verify import verify
 
@@ -64,6 +65,7 @@ for _command in (
     keygen,
     sign,
     triton,
+    sign_scorer,
 ):
     cli.add_command(_command)
 

@@ -1,0 +1,396 @@
+"""A pull over a real server on localhost: what is taken and what is not; a whole bundle is there whatever fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from bucket import Bucket, serving, signed_copy, spoiled_copy
+
+from edge_runtime.bundle.keys import PrivateKey
+from edge_runtime.bundle.manifest import SIGNATURE
+from edge_runtime.bundle.reader import Bundle
+from edge_runtime.errors import (
+    BundleRefused,
+    Conflict,
+    HeadHuntError,
+    InferenceFailed,
+    OutputFailed,
+    SourceUnavailable,
+    UsageError,
+)
+from edge_runtime.fleet import depot as depot_module
+from edge_runtime.fleet.address import Address
+from edge_runtime.fleet.depot import Depot
+from edge_runtime.fleet.fetch import Fetcher, Patience
+from edge_runtime.fleet.pull import Pulled, Wish, go_back, golden_try, pull, repair
+
+BUILDER, STRANGER = PrivateKey.generate("builder"), PrivateKey.generate("stranger")
+FIRST, SECOND, THIRD = "2026-12-01T00:00:00Z", "2026-12-02T00:00:00Z", "2026-12-03T00:00:00Z"
+QUICK = Patience(connect_s=2.0, answer_s=1.0, window_s=0.5, waits_s=(0.05, 0.05), step_bytes=2**16)
+
+
+@pytest.fixture(scope="module")
+def one(bundle_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return signed_copy(bundle_dir, tmp_path_factory.mktemp("one") / "gates", BUILDER, created=FIRST)
+
+
+@pytest.fixture(scope="module")
+def two(one: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Newer, and with another file: the weights of the vision graph are the same."""
+    folder = tmp_path_factory.mktemp("two") / "gates"
+    shutil.copytree(one, folder)
+    (folder / "report.html").write_text("<p>another one</p>" * 10_000)
+    (folder / SIGNATURE).unlink()
+    return signed_copy(_resealed(folder, created=SECOND), tmp_path_factory.mktemp("signed") / "gates", BUILDER)
+
+
+@pytest.fixture(scope="module")
+def spoiled(one: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return spoiled_copy(one, tmp_path_factory.mktemp("spoiled") / "gates", BUILDER, THIRD)
+
+
+def _resealed(folder: Path, **values: object) -> Path:
+    from resealed import edit
+
+    edit(folder, lambda document: document.update(values))
+    return folder
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Bucket]:
+    with serving(tmp_path / "served") as served:
+        yield served
+
+
+@pytest.fixture
+def depot(tmp_path: Path) -> Depot:
+    return Depot(tmp_path / "edge" / "bundle", [BUILDER.public])
+
+
+def fetch(bucket: Bucket, depot: Depot, attempt: Callable[[Bundle], None] = lambda _: None, **wish: bool) -> Pulled:
+    bucket.asked.clear()
+    return pull(Fetcher(Address.parse(bucket.url), QUICK), depot, Wish(trusted=[BUILDER.public], **wish), attempt)
+
+
+def used(depot: Depot) -> str:
+    """The bundle in use, with every file checked."""
+    return Bundle.open(depot.link, [BUILDER.public]).manifest.bundle_id
+
+
+def id_of(path: Path) -> str:
+    return Bundle.open(path).manifest.bundle_id
+
+
+def asked(bucket: Bucket) -> list[str]:
+    return [path.rpartition("/")[2] for path, _, _ in bucket.asked]
+
+
+def test_a_bundle_comes_whole_and_nothing_new_costs_one_request(
+    bucket: Bucket, depot: Depot, one: Path, two: Path
+) -> None:
+    bucket.publish(one)
+    came = fetch(bucket, depot, golden_try("cpu", 1))
+    assert came.changed
+    assert used(depot) == came.bundle_id == id_of(one)
+    assert not fetch(bucket, depot).changed
+    assert bucket.asked == [("/fleet/gates/manifest.json", "", 304)]
+
+    bucket.publish(two)
+    newer = fetch(bucket, depot)
+    assert used(depot) == newer.bundle_id == id_of(two)
+    assert asked(bucket) == ["manifest.json", SIGNATURE, "report.html"], "what is here is not fetched"
+    assert newer.fetched == (two / "report.html").stat().st_size
+    assert (depot.folder / came.bundle_id).is_dir(), "the one before is kept"
+
+
+def test_only_what_a_trusted_key_has_signed_is_parsed(
+    bucket: Bucket, depot: Depot, one: Path, tmp_path: Path
+) -> None:
+    bucket.publish(one)
+    fetch(bucket, depot)
+    forged = signed_copy(one, tmp_path / "forged", STRANGER, created=SECOND)
+    (forged / SIGNATURE).unlink()
+    bucket.publish(forged)
+    with pytest.raises(SourceUnavailable, match=r"manifest\.sig: answers 404"):
+        fetch(bucket, depot)
+    bucket.publish(signed_copy(one, tmp_path / "strange", STRANGER, created=THIRD))
+    (bucket.folder / SIGNATURE).write_bytes((one / SIGNATURE).read_bytes())
+    with pytest.raises(BundleRefused, match="signature of key"):
+        fetch(bucket, depot)
+    (bucket.folder / "manifest.json").write_bytes(b'{"no": "JSON of ours')
+    with pytest.raises(BundleRefused, match="signature of key"):
+        fetch(bucket, depot)
+    assert used(depot) == id_of(one)
+
+
+def test_an_older_bundle_comes_only_where_it_is_asked_for(bucket: Bucket, depot: Depot, one: Path, two: Path) -> None:
+    bucket.publish(two)
+    fetch(bucket, depot)
+    bucket.publish(one)
+    with pytest.raises(BundleRefused, match=rf"built {FIRST}, before the one in use \({SECOND}\)"):
+        fetch(bucket, depot)
+    assert used(depot) == id_of(two)
+    fetch(bucket, depot, allow_older=True)
+    assert used(depot) == id_of(one)
+
+
+def test_one_that_fails_its_self_test_never_comes_into_use_and_is_not_tried_for_ever(
+    bucket: Bucket, depot: Depot, one: Path, two: Path, spoiled: Path
+) -> None:
+    bucket.publish(one)
+    fetch(bucket, depot)
+    bucket.publish(spoiled)
+    with pytest.raises(InferenceFailed, match=f"fails its self-test: the features .* {id_of(one)[:8]} stays in use"):
+        fetch(bucket, depot, golden_try("cpu", 1))
+    assert used(depot) == id_of(one)
+    with pytest.raises(BundleRefused, match="failed here before"):
+        fetch(bucket, depot, golden_try("cpu", 1))
+    assert bucket.asked == [("/fleet/gates/manifest.json", "", 304)]
+    # On a machine that was repaired it may pass.
+    assert fetch(bucket, depot, retry=True).changed
+    assert used(depot) == id_of(spoiled)
+
+
+def test_a_self_test_that_takes_the_process_with_it_is_not_begun_for_ever(
+    bucket: Bucket, depot: Depot, one: Path
+) -> None:
+    class Killed(BaseException):
+        """As a segmentation fault: nothing behind it is done."""
+
+    def dies(_: Bundle) -> None:
+        raise Killed
+
+    bucket.publish(one)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            fetch(bucket, depot, dies)
+    with pytest.raises(BundleRefused, match="begun 3 times and never ended"):
+        fetch(bucket, depot, dies)
+
+
+def test_a_damaged_bundle_is_left_for_the_one_before_and_fetched_again(
+    bucket: Bucket, depot: Depot, one: Path, two: Path
+) -> None:
+    for published in (one, two):
+        bucket.publish(published)
+        fetch(bucket, depot)
+    assert repair(depot)
+    assert used(depot) == id_of(two)
+    # In this version alone: other files are the same on the disk in both.
+    (depot.link / "report.html").write_text("torn")
+    assert repair(depot)
+    assert used(depot) == id_of(one), "went back"
+    assert fetch(bucket, depot).changed
+    assert used(depot) == id_of(two)
+
+
+def test_a_damaged_bundle_with_none_before_it_is_fetched_again(bucket: Bucket, depot: Depot, one: Path) -> None:
+    assert repair(depot), "nothing is there yet"
+    bucket.publish(one)
+    fetch(bucket, depot)
+    (depot.link / "report.html").unlink()
+    assert not repair(depot)
+    fetch(bucket, depot, anew=True)
+    assert used(depot) == id_of(one)
+    assert asked(bucket) == ["manifest.json", SIGNATURE, "report.html"]
+
+
+def test_an_operator_goes_back_and_stays_there(bucket: Bucket, depot: Depot, one: Path, two: Path) -> None:
+    wish = Wish(trusted=[BUILDER.public])
+    with pytest.raises(BundleRefused, match="no bundle before"):
+        go_back(depot, wish)
+    for published in (one, two):
+        bucket.publish(published)
+        fetch(bucket, depot)
+    go_back(depot, wish)
+    assert used(depot) == id_of(one)
+    with pytest.raises(BundleRefused, match="an operator went back from it"):
+        fetch(bucket, depot)
+    assert used(depot) == id_of(one)
+
+
+def test_a_folder_that_was_copied_there_becomes_a_link_in_one_step(
+    bucket: Bucket, depot: Depot, one: Path, two: Path
+) -> None:
+    shutil.copytree(one, depot.link)
+    bucket.publish(two)
+    came = fetch(bucket, depot)
+    assert asked(bucket)[2:] == ["report.html"]
+    assert used(depot) == came.bundle_id
+    assert go_back(depot, Wish(trusted=[BUILDER.public])).bundle_id == id_of(one)
+    assert used(depot) == id_of(one)
+
+
+def test_a_system_that_cannot_exchange_leaves_the_folder_alone(
+    bucket: Bucket, depot: Depot, one: Path, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(one, depot.link)
+    bucket.publish(two)
+    monkeypatch.setattr(depot_module.ctypes, "CDLL", lambda *_, **__: object())
+    with pytest.raises(UsageError, match="cannot exchange it for a link"):
+        fetch(bucket, depot)
+    assert used(depot) == id_of(one)
+    assert not depot.link.is_symlink()
+    assert sorted(path.name for path in depot.link.parent.iterdir()) == ["bundle", "bundle.pulled"]
+
+
+def test_another_signature_comes_without_a_bundle(bucket: Bucket, depot: Depot, one: Path, tmp_path: Path) -> None:
+    """Keys change: both sign, boxes trust the new one, the old one goes."""
+    from export.signing import sign_bundle
+
+    bucket.publish(one)
+    fetch(bucket, depot)
+    both = Path(shutil.copytree(one, tmp_path / "both"))
+    sign_bundle(both, STRANGER)
+    bucket.publish(both)
+    turned = Depot(depot.link, [STRANGER.public])
+    wish = Wish(trusted=[STRANGER.public])
+    assert not pull(Fetcher(Address.parse(bucket.url), QUICK), turned, wish, lambda _: None).changed
+    assert Bundle.open(depot.link, [STRANGER.public]).manifest.bundle_id == id_of(one)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        (lambda bucket: bucket.status.update({"manifest.json": 403}), SourceUnavailable, "answers 403; check rights"),
+        (lambda bucket: bucket.status.update({"language.onnx": 404}), SourceUnavailable, "answers 404"),
+        (lambda bucket: bucket.status.update({"language.onnx": 503}), SourceUnavailable, "answers 503; try it again"),
+        (
+            lambda bucket: bucket.redirect.update({"vision.onnx": "/x/vision.onnx"}),
+            SourceUnavailable,
+            "redirects more",
+        ),
+        (lambda bucket: bucket.redirect.update({"vision.onnx": "file:///x"}), SourceUnavailable, "is no address"),
+        (lambda bucket: bucket.endless.add("manifest.json"), BundleRefused, "longer than the 16777216 bytes"),
+        (lambda bucket: bucket.endless.add("vision.onnx"), BundleRefused, "longer than the [0-9]+ bytes"),
+        (lambda bucket: bucket.cut.update({"vision.onnx": (100, 99)}), SourceUnavailable, "broke off after"),
+        (lambda bucket: bucket.drip_s.update({"header": 0.01}), SourceUnavailable, "no answer within 1 s"),
+        (lambda bucket: bucket.drip_s.update({"body": 0.001}), SourceUnavailable, "too slow"),
+        (lambda bucket: _flip(bucket.folder / "vision.onnx.data"), BundleRefused, "vision.onnx.data: sha256 differs"),
+        (lambda bucket: _halve(bucket.folder / "vision.onnx.data"), BundleRefused, "has [0-9]+ bytes there"),
+    ],
+)
+def test_whatever_a_server_does_the_bundle_in_use_stays_and_a_good_day_ends_it(
+    bucket: Bucket,
+    depot: Depot,
+    one: Path,
+    two: Path,
+    fault: Callable[[Bucket], None],
+    error: type[HeadHuntError],
+    words: str,
+) -> None:
+    bucket.publish(one)
+    fetch(bucket, depot)
+    bucket.publish(two)
+    other = Depot(depot.link.with_name("other"), [BUILDER.public])
+    shutil.copytree(one, other.link)
+    # What is damaged where it lies has to be fetched.
+    for name in ("vision.onnx", "vision.onnx.data", "language.onnx"):
+        _flip(other.link / name)
+    fault(bucket)
+    with pytest.raises(error, match=words) as raised:
+        fetch(bucket, other)
+    assert "\n" not in str(raised.value)
+    assert not other.link.is_symlink(), "stays as it was"
+    bucket.heal()
+    bucket.publish(two)
+    fetch(bucket, other)
+    assert used(other) == id_of(two)
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_download_that_broke_off_goes_on_where_it_was(
+    bucket: Bucket, depot: Depot, one: Path, ranges: bool
+) -> None:
+    bucket.publish(one)
+    bucket.ranges = ranges
+    size = (one / "language.onnx.data").stat().st_size
+    bucket.cut["language.onnx.data"] = (size // 3, 2)
+    came = fetch(bucket, depot)
+    assert used(depot) == id_of(one)
+    asks = [(asked, status) for path, asked, status in bucket.asked if path.endswith("language.onnx.data")]
+    if ranges:
+        assert asks == [("", 200), (f"bytes={size // 3}-", 206), (f"bytes={size // 3 * 2}-", 206)]
+        assert came.fetched == sum(entry.bytes for entry in Bundle.open(one).manifest.files)
+    else:
+        assert [status for _, status in asks] == [200, 200, 200]
+
+
+def test_the_next_pull_goes_on_where_the_last_one_broke_off(bucket: Bucket, depot: Depot, one: Path) -> None:
+    bucket.publish(one)
+    size = (one / "language.onnx.data").stat().st_size
+    bucket.cut["language.onnx.data"] = (size // 2, 1)
+    fetcher = Fetcher(Address.parse(bucket.url), Patience(waits_s=()))
+    with pytest.raises(SourceUnavailable, match="broke off"):
+        pull(fetcher, depot, Wish(trusted=[BUILDER.public]), lambda _: None)
+    assert not depot.link.exists()
+    fetch(bucket, depot)
+    assert ("/fleet/gates/language.onnx.data", f"bytes={size // 2}-", 206) in bucket.asked
+    assert not any("golden.npz" in path for path, _, _ in bucket.asked), "files that were whole are not fetched again"
+    # What a power failure leaves of a part need not be its beginning.
+    spoilt = Depot(depot.link.with_name("spoilt"), [BUILDER.public])
+    bucket.cut["language.onnx.data"] = (size // 2, 1)
+    with pytest.raises(SourceUnavailable, match="broke off"):
+        pull(fetcher, spoilt, Wish(trusted=[BUILDER.public]), lambda _: None)
+    for part in (spoilt.folder / ".coming" / "parts").iterdir():
+        part.write_bytes(bytes(part.stat().st_size))
+    fetch(bucket, spoilt)
+    assert used(spoilt) == id_of(one)
+
+
+def test_a_full_disk_is_told_and_harms_nothing(
+    bucket: Bucket, depot: Depot, one: Path, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.publish(one)
+    fetch(bucket, depot)
+    bucket.publish(two)
+    with monkeypatch.context() as patched:
+        patched.setattr("edge_runtime.fleet.pull.free_space", lambda _: 1000)
+        with pytest.raises(OutputFailed, match=r"are to come, 1\.0 KiB are free"):
+            fetch(bucket, depot)
+    with monkeypatch.context() as patched:
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patched.setattr("edge_runtime.fleet.fetch.os.fsync", full)
+        with pytest.raises(OutputFailed, match="No space left on device"):
+            fetch(bucket, depot)
+    assert used(depot) == id_of(one)
+    fetch(bucket, depot)
+    assert used(depot) == id_of(two)
+
+
+def test_one_pull_at_a_time(bucket: Bucket, depot: Depot, one: Path) -> None:
+    bucket.publish(one)
+    with depot.locked(), pytest.raises(Conflict, match="another hh-edge pull is at work"):
+        fetch(bucket, depot)
+    fetch(bucket, depot)
+
+
+def test_a_state_that_cannot_be_read_costs_requests_alone(bucket: Bucket, depot: Depot, one: Path) -> None:
+    bucket.publish(one)
+    fetch(bucket, depot)
+    for nonsense in (b"", b"[1]", b"\xff", b'{"tries": 3}'):
+        (depot.folder / "state.json").write_bytes(nonsense)
+        assert not fetch(bucket, depot).changed
+        assert asked(bucket) == ["manifest.json", SIGNATURE]
+    with suppress(FileNotFoundError):
+        (depot.folder / "state.json").unlink()
+    assert not fetch(bucket, depot).changed
