@@ -94,6 +94,25 @@ UNIT = click.option(
     show_default=True,
     help="What one calibration sample is; auto: a segment where events have times, else a whole video.",
 )
+EXECUTOR = click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who works on the videos: this process, or workers on a Ray cluster, each with the model (extra [ray]).",
+)
+RAY_ADDRESS = click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    help="With --executor ray: the cluster's head, as `ray start --head` prints it; `auto` for the one on this "
+    "machine [default: one of this command's own].",
+)
+WORKERS = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --executor ray: how many models at a time [default: one a GPU; without GPUs, one a machine].",
+)
 QUIET = click.option("--quiet", is_flag=True, help="No progress on stderr.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace a bundle that is there already.")
 CACHE = click.option(
@@ -137,6 +156,22 @@ def of_the_model(command: Any) -> Any:
     for option in (SYSTEM, STREAM, MEMORY, DTYPE, DEVICE):
         command = option(command)
     return command
+
+
+def by_executor(command: Any) -> Any:
+    """Give a command the options of Execution; `with_execution` puts them together."""
+    for option in (WORKERS, RAY_ADDRESS, EXECUTOR):
+        command = option(command)
+    return command
+
+
+def with_execution(options: dict[str, Any]) -> dict[str, Any]:
+    """Put who does the work into one value, `execution`."""
+    from offline.extraction.executors import Execution
+
+    names = ("executor", "ray_address", "workers")
+    execution = Execution(**{name: options[name] for name in names})
+    return {name: value for name, value in options.items() if name not in names} | {"execution": execution}
 
 
 def with_model(options: dict[str, Any]) -> dict[str, Any]:

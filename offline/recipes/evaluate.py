@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_runtime.bundle.reader import Bundle
@@ -15,9 +15,10 @@ from offline.data.cache import EntryStore
 from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores, read_scores, write_scores
 from offline.evaluation.figures import Evaluation, evaluate_scores
-from offline.evaluation.run import Running, run_videos
+from offline.evaluation.run import BundleRecipe, Running, VideoRun, run_videos, tell_of_gaps
 from offline.evaluation.trivial import Baselines, Measuring, measure_baselines
 from offline.evaluation.yardsticks import yardsticks
+from offline.extraction.executors import Execution, open_pool
 from offline.recipes.visual import tokens_of
 
 
@@ -39,6 +40,7 @@ class EvaluateOptions:
         cache: Where what baselines are measured on is kept, as in a build's cache; without it nothing is.
         skip_unreadable: Whether videos that cannot be read are left out.
         stride: Of the bundle's segments, instead of the one that it was calibrated with.
+        execution: Who runs the bundle.
     """
 
     manifest: Path
@@ -54,10 +56,13 @@ class EvaluateOptions:
     cache: Path | None = None
     skip_unreadable: bool = False
     stride: int | None = None
+    execution: Execution = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
         if (self.bundle is None) == (self.scores is None):
             raise UsageError("give one of --bundle and --scores")
+        if self.scores is not None and self.execution.executor != "local":
+            raise UsageError(f"--executor {self.execution.executor} runs a bundle; stored scores need none")
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise UsageError(f"threshold {self.threshold} is no score; give a finite number")
 
@@ -86,7 +91,7 @@ def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, con
     bundle = Bundle.open(path)
     segment = bundle.manifest.segment.striding(options.stride)
     running = Running(options.locator, options.provider, options.skip_unreadable, options.stride)
-    runs = run_videos(bundle, chosen, running, console)
+    runs = _runs(options, bundle, chosen, running, console)
     judged = [run.video for run in runs]
     if not judged:
         raise DatasetError(f"{dataset.path}: no video of this split could be scored")
@@ -106,6 +111,25 @@ def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, con
     peers = {"raw": measured.scores, "smoothed": measured.smoothed(at.sigma, at.lookahead)}
     series = {"raw": raw, "smoothed": smoothed}
     return replace(result, beside=yardsticks(judged, series, peers, measured.remarks, overlap=segment.overlap))
+
+
+def _runs(
+    options: EvaluateOptions, bundle: Bundle, chosen: Dataset, running: Running, console: Console
+) -> list[VideoRun]:
+    """The bundle run on every video, here or by workers."""
+    with open_pool(options.execution, console) as pool:
+        if pool is None:
+            return run_videos(bundle, chosen, running, console)
+        assert options.bundle is not None
+        recipe = BundleRecipe(options.bundle.absolute(), bundle.manifest.bundle_id, running)
+        tasks = {video.name: replace(video, path=video.path.absolute()) for video in chosen}
+        with console.bar("Scoring", "video") as progress:
+            results = pool.run(recipe, tasks, progress)
+        results.require_all(options.skip_unreadable, console.say)
+    runs = [replace(results.values[video.name], video=video) for video in chosen if video.name in results.values]
+    for run in runs:
+        tell_of_gaps(run.video.name, run.records, console)
+    return runs
 
 
 def _evaluate_stored(options: EvaluateOptions, path: Path, dataset: Dataset, console: Console) -> Evaluation:

@@ -22,7 +22,9 @@ from offline.cli.options import (
     SKIP,
     TOP_K,
     UNIT,
+    by_executor,
     of_the_model,
+    with_execution,
     with_model,
     with_prompts,
 )
@@ -47,6 +49,7 @@ from offline.cli.options import (
 @SEGMENT_FRAMES
 @SAMPLED
 @of_the_model
+@by_executor
 @SEED
 @SKIP
 @QUIET
@@ -69,7 +72,9 @@ def ablate(json_path: Path | None, kinds_unseen: str | None, quiet: bool, **opti
     from offline.console import Console
 
     unseen = () if kinds_unseen is None else tuple(kind.strip() for kind in kinds_unseen.split(","))
-    result = run_ablate(AblateOptions(unseen=unseen, **with_model(with_prompts(options))), Console(quiet))
+    result = run_ablate(
+        AblateOptions(unseen=unseen, **with_execution(with_model(with_prompts(options)))), Console(quiet)
+    )
     if json_path is not None:
         text = json.dumps(result.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
         write_atomic(json_path, (text + "\n").encode())

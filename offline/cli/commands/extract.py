@@ -17,7 +17,9 @@ from offline.cli.options import (
     SEGMENT_FRAMES,
     SKIP,
     UNIT,
+    by_executor,
     of_the_model,
+    with_execution,
     with_model,
     with_prompts,
 )
@@ -33,6 +35,7 @@ from offline.cli.options import (
 @SEGMENT_FRAMES
 @SAMPLED
 @of_the_model
+@by_executor
 @SKIP
 @QUIET
 def extract(**options: Any) -> None:
@@ -46,4 +49,4 @@ def extract(**options: Any) -> None:
     from offline.recipes.extract import ExtractOptions, extract_features
 
     quiet = options.pop("quiet")
-    tell(extract_features(ExtractOptions(**with_model(with_prompts(options))), Console(quiet)))
+    tell(extract_features(ExtractOptions(**with_execution(with_model(with_prompts(options)))), Console(quiet)))
