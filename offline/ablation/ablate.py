@@ -31,10 +31,11 @@ from offline.ablation.rows import FULL, Method, head_methods
 from offline.ablation.textual import Speaker, TextualAnswer
 from offline.calibration.visual import TokenScorers
 from offline.console import Console
-from offline.data.cache import EntryStore
+from offline.data.cache import EntryStore, open_store
 from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores
 from offline.data.units import Unit, UnitChoice, choose_units
+from offline.data.video_cache import VideoCache
 from offline.evaluation.bootstrap import Interval
 from offline.evaluation.figures import class_of
 from offline.evaluation.trivial import Measuring, measure_baselines
@@ -83,6 +84,7 @@ class AblateOptions:
         seed: Of every draw.
         skip_unreadable: Whether videos that cannot be read are left out.
         execution: Who extracts features.
+        video_cache: Where remote videos are kept while they are read.
     """
 
     model: str
@@ -101,6 +103,7 @@ class AblateOptions:
     seed: int = 0
     skip_unreadable: bool = False
     execution: Execution = field(default_factory=Execution)
+    video_cache: VideoCache = field(default_factory=VideoCache)
 
     def __post_init__(self) -> None:
         if self.split == "calibration":
@@ -265,7 +268,7 @@ class _Work:
 @contextmanager
 def _store(cache: Path | None) -> Iterator[EntryStore]:
     if cache is not None:
-        yield EntryStore(cache)
+        yield open_store(cache)
         return
     with tempfile.TemporaryDirectory(prefix="hh-ablate-") as folder:
         yield EntryStore(Path(folder))
@@ -273,7 +276,7 @@ def _store(cache: Path | None) -> Iterator[EntryStore]:
 
 def _check(options: AblateOptions) -> Dataset:
     """Everything that can be refused before a model is loaded. Returns the dataset."""
-    dataset = read_dataset(options.manifest)
+    dataset = read_dataset(options.manifest, options.video_cache)
     _require_splits(dataset, options)
     choose_units(dataset.split("calibration"), options.unit)
     if not options.skip_unreadable:

@@ -158,20 +158,54 @@ def of_the_model(command: Any) -> Any:
     return command
 
 
+class Place(click.Path):
+    """A local path, or a URL that fsspec reaches."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give the path that a value names."""
+        from offline.data.places import place
+
+        return place(value) if isinstance(value, str) and "://" in value else super().convert(value, param, ctx)
+
+
+MANIFEST_ANYWHERE = click.option(
+    "--manifest", type=Place(), required=True, help="data.csv: path,label,split,events,frames; also s3://…"
+)
+VIDEO_CACHE = click.option(
+    "--video-cache",
+    type=PATH,
+    help="Folder for videos of s3:// and the like while they are read [default: in the user's cache].",
+)
+VIDEO_CACHE_GIB = click.option(
+    "--video-cache-gib",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="What that folder may hold; the videos that were not used for longest make room.",
+)
+
+
 def by_executor(command: Any) -> Any:
-    """Give a command the options of Execution; `with_execution` puts them together."""
-    for option in (WORKERS, RAY_ADDRESS, EXECUTOR):
+    """Give a command the options of Execution and VideoCache; `with_execution` puts them together."""
+    for option in (VIDEO_CACHE_GIB, VIDEO_CACHE, WORKERS, RAY_ADDRESS, EXECUTOR):
         command = option(command)
     return command
 
 
 def with_execution(options: dict[str, Any]) -> dict[str, Any]:
-    """Put who does the work into one value, `execution`."""
+    """Put who does the work into one value, `execution`, and where remote videos are kept into another."""
+    from offline.data.video_cache import GIB, VideoCache
     from offline.extraction.executors import Execution
 
     names = ("executor", "ray_address", "workers")
     execution = Execution(**{name: options[name] for name in names})
-    return {name: value for name, value in options.items() if name not in names} | {"execution": execution}
+    folder, limit = options.pop("video_cache"), options.pop("video_cache_gib")
+    cache = VideoCache(None if folder is None else folder.absolute(), int(limit * GIB))
+    rest = {name: value for name, value in options.items() if name not in names}
+    return rest | {"execution": execution, "video_cache": cache}
 
 
 def with_model(options: dict[str, Any]) -> dict[str, Any]:

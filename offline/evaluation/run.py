@@ -70,7 +70,8 @@ def run_videos(bundle: Bundle, videos: Dataset, running: Running, console: Conso
         for done, video in enumerate(videos):
             progress(done, len(videos), video.name)
             try:
-                records, frames, fps = _run_video(detector, video.path, running)
+                with video.on_disk() as path:
+                    records, frames, fps = _run_video(detector, path, running)
             except SourceUnavailable as error:
                 if not running.skip_unreadable:
                     raise or_leave_out(error) from error
@@ -110,7 +111,8 @@ class BundleWorker:
             SourceUnavailable: It cannot be read.
             DatasetError: The file contradicts the manifest.
         """
-        records, frames, fps = _run_video(self._detector, video.path, self._running)
+        with video.on_disk() as path:
+            records, frames, fps = _run_video(self._detector, path, self._running)
         check_frames(video, frames)
         return frames, _run(video, records, frames, fps)
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -325,13 +326,13 @@ def _extract_some(
         while waiting and sum(len(one.spans) for one in read) < extractor.units_at_once:
             video = waiting.popleft()
             unit = units[video.name]
-            with _left_out(extraction):
-                key = functools.partial(_key, digest(video.path), unit, extraction)
+            with _left_out(extraction), video.on_disk() as path:
+                key = functools.partial(_key, digest(path), unit, extraction)
                 if (entry := extractor.recall(functools.partial(_stored, extraction.store, key))) is not None:
                     done.append(_extracted(video, unit, entry, extraction))
                     continue
                 read.append(one := _Read(video, key(extractor.identity)))
-                for span, pixels in _units(video, unit, extraction):
+                for span, pixels in _units(video, path, unit, extraction):
                     one.spans.append(span)
                     yield pixels
                 one.whole = True
@@ -347,7 +348,8 @@ def _extract_some(
         at += len(one.spans)
         if not one.whole:
             continue
-        fps, unit = frame_rate(one.video.path), units[one.video.name]
+        with one.video.on_disk() as path:
+            fps, unit = frame_rate(path), units[one.video.name]
         entry: Arrays = {
             "spans": np.array(one.spans, dtype=np.int64),
             "features": np.stack(own).astype(np.float32),
@@ -359,12 +361,14 @@ def _extract_some(
     return done
 
 
-def _units(video: Video, unit: Unit, extraction: Extraction) -> Iterator[tuple[tuple[int, int], NDArray[np.uint8]]]:
+def _units(
+    video: Video, path: Path, unit: Unit, extraction: Extraction
+) -> Iterator[tuple[tuple[int, int], NDArray[np.uint8]]]:
     """The frame range and the sampled frames of every unit of a video."""
     if unit == "video":
-        frames, count = read_whole(video.path, extraction.pixels, extraction.segment.sampled)
+        frames, count = read_whole(path, extraction.pixels, extraction.segment.sampled)
         check_frames(video, count)
         yield (0, count), frames
     else:
-        for segment in read_segments(video.path, extraction.pixels, extraction.segment):
+        for segment in read_segments(path, extraction.pixels, extraction.segment):
             yield (segment.start_frame, segment.end_frame), segment.pixels

@@ -17,7 +17,7 @@ from models.family import Mllm
 from models.prompts import Prompt
 from models.sweep import GIB
 from offline.console import Console, Progress
-from offline.data.cache import EntryStore, content_key
+from offline.data.cache import content_key, open_store
 from offline.data.dataset import Video
 from offline.data.segments import digest
 from offline.data.units import Unit
@@ -124,8 +124,9 @@ class ModelWorker:
             CheckpointError: This machine has another model under the same name, or another version.
             HeadHuntError: As of `extract`.
         """
-        extraction = Extraction(self._extractor(task), task.pixels, task.segment, EntryStore(task.store))
-        content = digest(task.video.path)
+        extraction = Extraction(self._extractor(task), task.pixels, task.segment, open_store(task.store))
+        with task.video.on_disk() as path:
+            content = digest(path)
         if find_stored(content, task.unit, extraction) is not None:
             return 0, content
         try:

@@ -11,9 +11,10 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import DatasetError, UsageError
 from offline.calibration.visual import measure_tokens
 from offline.console import Console
-from offline.data.cache import EntryStore
+from offline.data.cache import EntryStore, open_store
 from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores, read_scores, write_scores
+from offline.data.video_cache import VideoCache
 from offline.evaluation.figures import Evaluation, evaluate_scores
 from offline.evaluation.run import BundleRecipe, Running, VideoRun, run_videos, tell_of_gaps
 from offline.evaluation.trivial import Baselines, Measuring, measure_baselines
@@ -41,6 +42,7 @@ class EvaluateOptions:
         skip_unreadable: Whether videos that cannot be read are left out.
         stride: Of the bundle's segments, instead of the one that it was calibrated with.
         execution: Who runs the bundle.
+        video_cache: Where remote videos are kept while they are read.
     """
 
     manifest: Path
@@ -57,6 +59,7 @@ class EvaluateOptions:
     skip_unreadable: bool = False
     stride: int | None = None
     execution: Execution = field(default_factory=Execution)
+    video_cache: VideoCache = field(default_factory=VideoCache)
 
     def __post_init__(self) -> None:
         if (self.bundle is None) == (self.scores is None):
@@ -73,7 +76,7 @@ def evaluate(options: EvaluateOptions, console: Console) -> Evaluation:
     Raises:
         HeadHuntError: The split cannot be judged on, a video cannot be read, a bundle is refused.
     """
-    dataset = read_dataset(options.manifest)
+    dataset = read_dataset(options.manifest, options.video_cache)
     chosen = dataset.split(options.split)
     if not len(chosen):
         raise UsageError(f"{options.manifest}: split {options.split!r} is empty; choose another with --split")
@@ -153,7 +156,7 @@ def _baselines(
 
 
 def _store(options: EvaluateOptions) -> EntryStore | None:
-    return None if options.cache is None else EntryStore(options.cache)
+    return None if options.cache is None else open_store(options.cache)
 
 
 def _require_two_classes(manifest: Path, judged: Sequence[Video], scores: Mapping[str, VideoScores]) -> None:

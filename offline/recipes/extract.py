@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from edge_runtime.errors import UsageError
 from models.prompts import PROMPTS, Prompt
 from offline.console import Console
-from offline.data.cache import EntryStore
+from offline.data.cache import open_store
 from offline.data.dataset import Dataset, read_dataset
+from offline.data.places import remove
 from offline.data.units import Unit, UnitChoice, choose_units
+from offline.data.video_cache import VideoCache
 from offline.extraction.executors import Execution, executor_of, open_pool
 from offline.extraction.extract import AllHeads, Extraction, extract
 from offline.extraction.features import INDEX, FeatureSet, write_index
@@ -46,6 +48,7 @@ class ExtractOptions:
         sampled: How many of them the model sees.
         skip_unreadable: Whether videos that cannot be read are left out.
         execution: Who does the work.
+        video_cache: Where remote videos are kept while they are read.
     """
 
     model: str
@@ -59,6 +62,7 @@ class ExtractOptions:
     sampled: int = SAMPLED
     skip_unreadable: bool = False
     execution: Execution = field(default_factory=Execution)
+    video_cache: VideoCache = field(default_factory=VideoCache)
 
     @property
     def packed(self) -> bool:
@@ -96,9 +100,9 @@ def _extract(options: ExtractOptions, used: Dataset, pool: RayPool | None, conso
     units: dict[str, Unit] = choose_units(calibration, options.unit)
     units |= {video.name: "segment" if video.timed else "video" for video in used if video.split == "validation"}
     heads = AllHeads(mllm, options.prompts, segment)
-    extraction = Extraction(heads, mllm.pixels, segment, EntryStore(folder), options.skip_unreadable)
+    extraction = Extraction(heads, mllm.pixels, segment, open_store(folder), options.skip_unreadable)
     # An index of an earlier run must not speak for this one until it is through.
-    (folder / INDEX).unlink(missing_ok=True)
+    remove(folder / INDEX)
     recipe = ModelRecipe.of(mllm, options.model, options.use, options.prompts, segment)
     with console.bar("Features of all heads", "video") as progress:
         stored = executor_of(pool, recipe).prepare(used.videos, units, extraction, progress)
@@ -120,7 +124,7 @@ def _check(options: ExtractOptions) -> Dataset:
     """Everything that can be refused before a model is loaded. Returns the videos to extract."""
     if options.folder.exists() and not options.folder.is_dir():
         raise UsageError(f"{options.folder}: is a file; give a folder, or a name ending in .npz")
-    dataset = read_dataset(options.manifest)
+    dataset = read_dataset(options.manifest, options.video_cache)
     dataset.require_both_classes("calibration")
     used = dataset.only("calibration", "validation") if options.validation else dataset.only("calibration")
     if not options.skip_unreadable:

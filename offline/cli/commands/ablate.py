@@ -10,7 +10,7 @@ import click
 
 from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import (
-    MANIFEST,
+    MANIFEST_ANYWHERE,
     MODEL,
     PATH,
     PENALTY,
@@ -22,6 +22,7 @@ from offline.cli.options import (
     SKIP,
     TOP_K,
     UNIT,
+    Place,
     by_executor,
     of_the_model,
     with_execution,
@@ -32,7 +33,7 @@ from offline.cli.options import (
 
 @click.command()
 @MODEL
-@MANIFEST
+@MANIFEST_ANYWHERE
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)
 @PROMPTS
 @TOP_K
@@ -44,7 +45,7 @@ from offline.cli.options import (
     "--kinds-unseen", help="Kinds of anomaly, separated by commas: every row's AUC on them alone, in a column."
 )
 @UNIT
-@click.option("--cache", type=PATH, help="Where features are kept for the next try, or a build's cache.")
+@click.option("--cache", type=Place(), help="Where features are kept for the next try, or a build's cache.")
 @click.option("--json", "json_path", type=PATH, help="Write everything to this JSON file.")
 @SEGMENT_FRAMES
 @SAMPLED

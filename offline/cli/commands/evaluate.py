@@ -10,13 +10,14 @@ import click
 from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import (
     LOCATOR,
-    MANIFEST,
+    MANIFEST_ANYWHERE,
     PATH,
     PROVIDER,
     QUIET,
     SKIP,
     STRIDE_OF_BUNDLE,
     VISUAL,
+    Place,
     by_executor,
     with_execution,
 )
@@ -25,7 +26,7 @@ from offline.cli.options import (
 @click.command()
 @click.option("--bundle", type=PATH, help="Judge this bundle, by running it on the videos.")
 @click.option("--scores", type=PATH, help="Judge stored scores (scores.json) of any system.")
-@MANIFEST
+@MANIFEST_ANYWHERE
 @click.option("--split", type=click.Choice(["calibration", "validation", "test"]), default="test", show_default=True)
 @LOCATOR
 @STRIDE_OF_BUNDLE
@@ -39,7 +40,7 @@ from offline.cli.options import (
     help="Baselines beside the result: trivial ones, and with --bundle the visual tokens alone.",
 )
 @VISUAL
-@click.option("--cache", type=PATH, help="Where what baselines are measured on is kept, such as BUNDLE.cache.")
+@click.option("--cache", type=Place(), help="Where what baselines are measured on is kept, such as BUNDLE.cache.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.option("--each-video", is_flag=True, help="One line per video.")
 @by_executor

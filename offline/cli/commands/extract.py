@@ -8,15 +8,15 @@ import click
 
 from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import (
-    MANIFEST,
+    MANIFEST_ANYWHERE,
     MODEL,
-    PATH,
     PROMPTS,
     QUIET,
     SAMPLED,
     SEGMENT_FRAMES,
     SKIP,
     UNIT,
+    Place,
     by_executor,
     of_the_model,
     with_execution,
@@ -27,8 +27,8 @@ from offline.cli.options import (
 
 @click.command()
 @MODEL
-@MANIFEST
-@click.option("--output", type=PATH, required=True, help="Folder of the feature store, or a .npz file.")
+@MANIFEST_ANYWHERE
+@click.option("--output", type=Place(), required=True, help="Folder of the feature store, or a .npz file.")
 @PROMPTS
 @UNIT
 @click.option("--validation", is_flag=True, help="Extract the validation split too.")
