@@ -39,6 +39,7 @@ class Bucket:
         environment: For processes that are started.
         refuses: Methods that are answered with 403.
         halves: Whether half of every object arrives.
+        refuse_puts_after: How many objects are taken yet before the bucket becomes read-only; None for any number.
         asked: Methods and paths, as they came.
     """
 
@@ -46,6 +47,7 @@ class Bucket:
     environment: dict[str, str]
     refuses: set[str] = field(default_factory=set)
     halves: bool = False
+    refuse_puts_after: int | None = None
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def put(self, name: str, content: bytes) -> None:
@@ -74,7 +76,11 @@ class _Between(BaseHTTPRequestHandler):
         bucket = self.bucket
         bucket.asked.append((self.command, self.path))
         body = self._body()
-        if self.command in bucket.refuses:
+        refused = self.command in bucket.refuses
+        if self.command == "PUT" and bucket.refuse_puts_after is not None:
+            refused = bucket.refuse_puts_after <= 0
+            bucket.refuse_puts_after -= 1
+        if refused:
             said = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
             self._answer(403, {"Content-Type": "application/xml"}, said)
             return
