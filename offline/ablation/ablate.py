@@ -31,7 +31,7 @@ from offline.ablation.rows import FULL, Method, head_methods
 from offline.ablation.textual import Speaker, TextualAnswer
 from offline.calibration.visual import TokenScorers
 from offline.console import Console
-from offline.data.cache import EntryStore, open_store
+from offline.data.cache import EntryStore, open_store, spill_folder
 from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores
 from offline.data.units import Unit, UnitChoice, choose_units
@@ -139,9 +139,8 @@ def _ablate(options: AblateOptions, dataset: Dataset, pool: RayPool | None, cons
     choose_frame_size(mllm, dataset, segment, options.skip_unreadable)
     with _store(options.cache) as store:
         if pool is None:
-            fit_into_memory(
-                mllm, mllm.demand(options.prompts, segment), options.use, store.folder / "states", console
-            )
+            demand, spill = mllm.demand(options.prompts, segment), spill_folder(store.folder)
+            fit_into_memory(mllm, demand, options.use, spill, console)
         heads = AllHeads(mllm, options.prompts, segment)
         extraction = Extraction(heads, mllm.pixels, segment, store, options.skip_unreadable)
         recipe = ModelRecipe.of(mllm, options.model, options.use, options.prompts, segment)

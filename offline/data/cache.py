@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -88,6 +90,11 @@ class RemoteStore(EntryStore):
 def open_store(folder: Path) -> EntryStore:
     """Open a feature store, wherever it is. OutputFailed where its folder cannot be made."""
     return RemoteStore(folder) if isinstance(folder, Remote) else EntryStore(folder)
+
+
+def spill_folder(store: Path) -> Path:
+    """Where on this machine lies what does not fit into the memory, while work on a store runs."""
+    return Path(tempfile.gettempdir()) / f"hh-states-{os.getpid()}" if isinstance(store, Remote) else store / "states"
 
 
 def _members(file: Path | IO[bytes]) -> Arrays | None:

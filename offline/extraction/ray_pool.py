@@ -395,13 +395,14 @@ class _Run:
         self._killed: Counter[str] = Counter()
         self._lost_loading = 0
         self._frames = 0
+        #: When a worker was there last.
+        self._seen = time.monotonic()
         self._begun: float | None = None
         self._results = Results()
 
     def to_the_end(self) -> Results:
         import ray
 
-        begun = time.monotonic()
         self._show()
         try:
             while self._waiting or any(one.doing for one in self._busy):
@@ -410,7 +411,7 @@ class _Run:
                 for one in [one for one in self._busy if one.answer in ready]:
                     self._answered(one)
                 if not ready:
-                    self._ask(begun)
+                    self._ask()
         except BaseException:
             for one in self._busy:
                 ray.kill(one.actor)
@@ -445,6 +446,7 @@ class _Run:
         import ray
 
         self._busy.remove(one)
+        self._seen = time.monotonic()
         try:
             outcome: _Outcome = ray.get(one.answer)
         except ray.exceptions.RayActorError as error:
@@ -489,12 +491,12 @@ class _Run:
             self._results.failed[one.doing] = Failure(f"{ATTEMPTS} workers died with it", unreadable=False)
             self._show()
 
-    def _ask(self, begun: float) -> None:
+    def _ask(self) -> None:
         """Kill actors that answer nothing, and refuse to wait for those that never come."""
         import ray
 
         now = time.monotonic()
-        for one in self._busy:
+        for one in list(self._busy):
             if one.asked is None:
                 if not one.there or now - one.heard_at > _ASK_S:
                     one.asked, one.asked_at = one.actor.alive.remote(), now
@@ -503,9 +505,13 @@ class _Run:
                 one.asked, one.heard_at, one.there = None, now, True
             elif one.there and now - one.asked_at > _HUNG_S:
                 self._pool.say(f"a worker has not answered for {_HUNG_S:.0f} s; it is replaced")
+                # A process that stands still may not even hear this: its answer is not waited for.
                 ray.kill(one.actor)
-                one.asked, one.heard_at = None, now
-        if now - begun > _START_S and not any(one.there for one in self._busy):
+                self._busy.remove(one)
+                self._died(one, TimeoutError("no answer"))
+        if any(one.there for one in self._busy):
+            self._seen = now
+        elif now - self._seen > _START_S:
             room = self._pool.room(self._recipe)
             raise ClusterUnavailable(
                 f"no worker could be started within {_START_S:.0f} s: each takes {room.cpus} CPUs and {room.gpus} "

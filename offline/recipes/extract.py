@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edge_runtime.errors import UsageError
 from models.prompts import PROMPTS, Prompt
 from offline.console import Console
-from offline.data.cache import open_store
+from offline.data.cache import open_store, spill_folder
 from offline.data.dataset import Dataset, read_dataset
 from offline.data.places import remove
 from offline.data.units import Unit, UnitChoice, choose_units
@@ -96,7 +96,7 @@ def _extract(options: ExtractOptions, used: Dataset, pool: RayPool | None, conso
     segment = segment_spec(used, console, options.skip_unreadable, options.segment_frames, options.sampled)
     choose_frame_size(mllm, used, segment, options.skip_unreadable)
     if pool is None:
-        fit_into_memory(mllm, mllm.demand(options.prompts, segment), options.use, folder / "states", console)
+        fit_into_memory(mllm, mllm.demand(options.prompts, segment), options.use, spill_folder(folder), console)
     units: dict[str, Unit] = choose_units(calibration, options.unit)
     units |= {video.name: "segment" if video.timed else "video" for video in used if video.split == "validation"}
     heads = AllHeads(mllm, options.prompts, segment)

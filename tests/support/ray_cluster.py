@@ -131,6 +131,8 @@ class Fragile:
         (self.folder / f"{task}.{before}").touch()
         if task == "dies" or (task == "dies once" and before == 0):
             os.kill(os.getpid(), signal.SIGKILL)
+        if task == "hangs once" and before == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
         if task == "broken":
             raise VideoUnreadable("broken.mp4: not one frame can be decoded")
         if task == "odd":

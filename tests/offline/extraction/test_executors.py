@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import Shape, write_checkpoint
-from clips import write_clip, write_dataset_folder
+from clips import write_dataset_folder
 from hypothesis import given
 from hypothesis import strategies as st
 from ray_cluster import Cluster, Fragile, free_port, ray_cluster
@@ -37,7 +37,7 @@ from offline.ablation.textual import TextualAnswer
 from offline.cli import cli
 from offline.console import Console
 from offline.data.cache import EntryStore
-from offline.data.dataset import Video, read_dataset, write_dataset
+from offline.data.dataset import read_dataset
 from offline.data.units import Unit
 from offline.evaluation.run import BundleRecipe, Running, run_videos
 from offline.extraction.executors import Execution, executor_of
@@ -130,6 +130,14 @@ class TestPool:
         assert shown[0] == (0, 7)
         assert shown[-1] == (7, 7)
         assert shown == sorted(shown)
+
+    def test_a_worker_that_stands_still_is_replaced(
+        self, pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("offline.extraction.ray_pool._ASK_S", 1.0)
+        monkeypatch.setattr("offline.extraction.ray_pool._HUNG_S", 5.0)
+        tasks = {name: name for name in ("hangs once", "a", "b")}
+        assert pool.run(Fragile(tmp_path), tasks).values == {name: name.upper() for name in tasks}
 
     def test_a_store_that_cannot_be_written_ends_it(self, pool: RayPool, tmp_path: Path) -> None:
         with pytest.raises(OutputFailed, match="No space left"):
@@ -228,38 +236,25 @@ class TestCommand:
     ) -> None:
         videos = tmp_path / "videos"
         videos.mkdir()
-        manifest = write_dataset_folder(videos, {"calibration": 4})
-        # It opens, so that nothing refuses it before the work begins.
-        rows = [row for row in read_dataset(manifest) if row.name != "calibration2.mp4"]
-        write_clip(videos / "other.mp4", 130, seed=9)
-        odd = Video(path=videos / "other.mp4", name="other.mp4", label="normal", split="calibration", frames=7)
-        write_dataset([*rows, odd], manifest)
-        given = [
-            "extract",
-            "--model",
-            checkpoint,
-            "--manifest",
-            manifest,
-            "--sampled",
-            4,
-            "--device",
-            "cpu",
-            "--quiet",
-        ]
+        manifest = write_dataset_folder(videos, {"calibration": 4, "validation": 2})
+        broken = videos / "validation1.mp4"
+        whole = broken.read_bytes()
+        broken.write_bytes(b"no video " * 1000)
+        given = ["--model", checkpoint, "--manifest", manifest, "--sampled", 4, "--device", "cpu", "--quiet"]
+        given = ["extract", "--validation", *given, "--output"]
         ray = ["--executor", "ray", "--ray-address", ray_cluster.address, "--workers", 2]
-        code, said = self.command(*given, "--output", tmp_path / "store", *ray)
-        assert code == 1
+        code, said = self.command(*given, tmp_path / "store", *ray)
+        assert code == 4
         assert said.count("\n") == 1
-        assert "1 of 4 videos failed (other.mp4: " in said
-        assert "the manifest says 7 frames, the video has 130" in said
-        assert len(entries(tmp_path / "store")) == 3
+        assert "1 of 6 videos failed (validation1.mp4: " in said
+        assert len(entries(tmp_path / "store")) == 5
         assert not (tmp_path / "store" / "index.json").exists()
-        manifest.write_text(manifest.read_text().replace(",,7\n", ",,130\n"))
+        broken.write_bytes(whole)
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("*.npz")}
-        assert self.command(*given, "--output", tmp_path / "store", *ray) == (0, "")
+        assert self.command(*given, tmp_path / "store", *ray) == (0, "")
         # What was done is not done again.
         assert {path: path.stat().st_mtime_ns for path in before} == before
-        assert self.run(*given, "--output", tmp_path / "local") == 0
+        assert self.run(*given, tmp_path / "local") == 0
         assert entries(tmp_path / "store") == entries(tmp_path / "local")
         index = [json.loads((tmp_path / name / "index.json").read_text()) for name in ("store", "local")]
         assert index[0] == index[1]
