@@ -109,6 +109,24 @@ class ParityError(HeadHuntError):
     """An exported graph does not reproduce the model it came from; the message holds the measured difference."""
 
 
+class ClusterUnavailable(HeadHuntError):
+    """A cluster of machines that cannot be reached, has no room, or has gone. What was done is kept."""
+
+
+class VideosFailed(HeadHuntError):
+    """Some videos of many failed, named in the message. What the others gave is kept.
+
+    Args:
+        message: Which, and why.
+        unreadable: Whether one of them could not be opened or decoded; the exit code is then that of a source.
+    """
+
+    def __init__(self, message: str, unreadable: bool = False) -> None:
+        super().__init__(message)
+        if unreadable:
+            self.exit_code = SourceUnavailable.exit_code
+
+
 class EndpointFailed(HeadHuntError):
     """A server that was asked for a description cannot be reached, refuses, or answers with something else."""
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_runtime.errors import DatasetError, UsageError
 from models.family import Mllm
@@ -30,15 +31,17 @@ from offline.ablation.rows import FULL, Method, head_methods
 from offline.ablation.textual import Speaker, TextualAnswer
 from offline.calibration.visual import TokenScorers
 from offline.console import Console
-from offline.data.cache import EntryStore
+from offline.data.cache import EntryStore, open_store, spill_folder
 from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores
-from offline.data.units import UnitChoice, choose_units
+from offline.data.units import Unit, UnitChoice, choose_units
+from offline.data.video_cache import VideoCache
 from offline.evaluation.bootstrap import Interval
 from offline.evaluation.figures import class_of
 from offline.evaluation.trivial import Measuring, measure_baselines
 from offline.evaluation.verdict import TOKENS_ALONE, Rival, language_verdict
 from offline.evaluation.yardsticks import Series
+from offline.extraction.executors import Execution, Executor, executor_of, open_pool
 from offline.extraction.extract import AllHeads, Extracted, Extraction, Extractor, extract
 from offline.extraction.features import FeatureSet
 from offline.extraction.model import (
@@ -51,7 +54,11 @@ from offline.extraction.model import (
     segment_spec,
 )
 from offline.extraction.visual import ModelTokens
+from offline.extraction.workers import ModelRecipe
 from offline.hunting.hunt import Hunt, Selection, by_rss
+
+if TYPE_CHECKING:
+    from offline.extraction.ray_pool import RayPool
 
 BOOTSTRAP_DRAWS = 1000
 
@@ -76,6 +83,8 @@ class AblateOptions:
         sampled: How many of them the model sees.
         seed: Of every draw.
         skip_unreadable: Whether videos that cannot be read are left out.
+        execution: Who extracts features.
+        video_cache: Where remote videos are kept while they are read.
     """
 
     model: str
@@ -93,6 +102,8 @@ class AblateOptions:
     sampled: int = SAMPLED
     seed: int = 0
     skip_unreadable: bool = False
+    execution: Execution = field(default_factory=Execution)
+    video_cache: VideoCache = field(default_factory=VideoCache)
 
     def __post_init__(self) -> None:
         if self.split == "calibration":
@@ -112,6 +123,11 @@ def ablate(options: AblateOptions, console: Console) -> Ablation:
         HeadHuntError: Of many kinds; what can be refused is refused before the long work.
     """
     dataset = _check(options)
+    with open_pool(options.execution, console) as pool:
+        return _ablate(options, dataset, pool, console)
+
+
+def _ablate(options: AblateOptions, dataset: Dataset, pool: RayPool | None, console: Console) -> Ablation:
     console.say(f"Loading {options.model}")
     mllm = load_model(options.model, options.use, console)
     geometry = mllm.geometry
@@ -122,10 +138,13 @@ def ablate(options: AblateOptions, console: Console) -> Ablation:
     segment = segment_spec(dataset, console, options.skip_unreadable, options.segment_frames, options.sampled)
     choose_frame_size(mllm, dataset, segment, options.skip_unreadable)
     with _store(options.cache) as store:
-        fit_into_memory(mllm, mllm.demand(options.prompts, segment), options.use, store.folder / "states", console)
+        if pool is None:
+            demand, spill = mllm.demand(options.prompts, segment), spill_folder(store.folder)
+            fit_into_memory(mllm, demand, options.use, spill, console)
         heads = AllHeads(mllm, options.prompts, segment)
         extraction = Extraction(heads, mllm.pixels, segment, store, options.skip_unreadable)
-        work = _Work(options, mllm, extraction, console)
+        recipe = ModelRecipe.of(mllm, options.model, options.use, options.prompts, segment)
+        work = _Work(options, mllm, extraction, console, executor_of(pool, recipe))
         calibration = work.calibration(dataset)
         features = FeatureSet.of(calibration, options.prompts)
         found = work.hunt(features)
@@ -162,14 +181,19 @@ def ablate(options: AblateOptions, console: Console) -> Ablation:
 class _Work:
     """The steps that read videos, with what they share."""
 
-    def __init__(self, options: AblateOptions, mllm: Mllm, extraction: Extraction, console: Console) -> None:
+    def __init__(
+        self, options: AblateOptions, mllm: Mllm, extraction: Extraction, console: Console, executor: Executor
+    ) -> None:
         self._options, self._mllm, self._extraction, self._console = options, mllm, extraction, console
+        self._executor = executor
 
     def calibration(self, dataset: Dataset) -> list[Extracted]:
         """Extract the features of the calibration videos, in the units that a build would use."""
         videos = dataset.split("calibration")
         with self._console.bar("Features of all heads, calibration", "video") as progress:
-            extracted = extract(videos, choose_units(videos, self._options.unit), self._extraction, progress)
+            units = choose_units(videos, self._options.unit)
+            stored = self._executor.prepare(videos.videos, units, self._extraction, progress)
+            extracted = extract(videos, units, self._extraction, progress, stored)
         Dataset(dataset.path, tuple(one.video for one in extracted)).require_both_classes("calibration")
         return extracted
 
@@ -200,9 +224,10 @@ class _Work:
         extractor = ModelTokens(self._mllm)
         units = {one.video.name: one.unit for one in calibration}
         with self._console.bar("Visual tokens alone, calibration", "video") as progress:
-            known = extract(
-                [one.video for one in calibration], units, replace(self._extraction, extractor=extractor), progress
-            )
+            extraction = replace(self._extraction, extractor=extractor)
+            videos_known = [one.video for one in calibration]
+            stored = self._executor.prepare(videos_known, units, extraction, progress)
+            known = extract(videos_known, units, extraction, progress, stored)
         scorers = TokenScorers.fit(known, self._options.seed)
         found = self._one_by_one(extractor, videos, "Visual tokens alone")
         return token_rows([scorers.scores_of(one) for one in found])
@@ -230,17 +255,19 @@ class _Work:
     def _one_by_one(self, extractor: Extractor, videos: Sequence[Video], title: str) -> Iterator[Extracted]:
         """The segments of every readable video, of which only one is in memory."""
         extraction = replace(self._extraction, extractor=extractor)
+        units: dict[str, Unit] = {video.name: "segment" for video in videos}
         with self._console.bar(title, "video") as progress:
+            stored = self._executor.prepare(videos, units, extraction, progress)
             for number, video in enumerate(videos):
                 progress(number, len(videos), video.name)
-                yield from extract([video], {video.name: "segment"}, extraction)
+                yield from extract([video], units, extraction, stored=stored)
             progress(len(videos), len(videos))
 
 
 @contextmanager
 def _store(cache: Path | None) -> Iterator[EntryStore]:
     if cache is not None:
-        yield EntryStore(cache)
+        yield open_store(cache)
         return
     with tempfile.TemporaryDirectory(prefix="hh-ablate-") as folder:
         yield EntryStore(Path(folder))
@@ -248,7 +275,7 @@ def _store(cache: Path | None) -> Iterator[EntryStore]:
 
 def _check(options: AblateOptions) -> Dataset:
     """Everything that can be refused before a model is loaded. Returns the dataset."""
-    dataset = read_dataset(options.manifest)
+    dataset = read_dataset(options.manifest, options.video_cache)
     _require_splits(dataset, options)
     choose_units(dataset.split("calibration"), options.unit)
     if not options.skip_unreadable:

@@ -5,6 +5,7 @@ What the hunt must beat: the same model, asked outright. Every prompt is taken t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -81,6 +82,10 @@ class TextualAnswer:
     ) -> Sequence[NDArray[np.float32]]:
         """See offline.extraction.extract.Extractor."""
         return [self._answers(frames) for frames in units]
+
+    def maker(self) -> Callable[[Any], TextualAnswer]:
+        """Give what makes the same extractor of a model, on a worker."""
+        return functools.partial(TextualAnswer, prompts=self.prompts, segment=self.segment)
 
     def recall(self, find: Callable[[dict[str, Any]], Arrays | None]) -> Arrays | None:
         """See offline.extraction.extract.Extractor."""

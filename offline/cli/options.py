@@ -94,6 +94,25 @@ UNIT = click.option(
     show_default=True,
     help="What one calibration sample is; auto: a segment where events have times, else a whole video.",
 )
+EXECUTOR = click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who works on the videos: this process, or workers on a Ray cluster, each with the model (extra [ray]).",
+)
+RAY_ADDRESS = click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    help="With --executor ray: the cluster's head, as `ray start --head` prints it; `auto` for the one on this "
+    "machine [default: one of this command's own].",
+)
+WORKERS = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --executor ray: how many models at a time [default: one a GPU; without GPUs, one a machine].",
+)
 QUIET = click.option("--quiet", is_flag=True, help="No progress on stderr.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace a bundle that is there already.")
 CACHE = click.option(
@@ -137,6 +156,56 @@ def of_the_model(command: Any) -> Any:
     for option in (SYSTEM, STREAM, MEMORY, DTYPE, DEVICE):
         command = option(command)
     return command
+
+
+class Place(click.Path):
+    """A local path, or a URL that fsspec reaches."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give the path that a value names."""
+        from offline.data.places import place
+
+        return place(value) if isinstance(value, str) and "://" in value else super().convert(value, param, ctx)
+
+
+MANIFEST_ANYWHERE = click.option(
+    "--manifest", type=Place(), required=True, help="data.csv: path,label,split,events,frames; also s3://…"
+)
+VIDEO_CACHE = click.option(
+    "--video-cache",
+    type=PATH,
+    help="Folder for videos of s3:// and the like while they are read [default: in the user's cache].",
+)
+VIDEO_CACHE_GIB = click.option(
+    "--video-cache-gib",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="What that folder may hold; the videos that were not used for longest make room.",
+)
+
+
+def by_executor(command: Any) -> Any:
+    """Give a command the options of Execution and VideoCache; `with_execution` puts them together."""
+    for option in (VIDEO_CACHE_GIB, VIDEO_CACHE, WORKERS, RAY_ADDRESS, EXECUTOR):
+        command = option(command)
+    return command
+
+
+def with_execution(options: dict[str, Any]) -> dict[str, Any]:
+    """Put who does the work into one value, `execution`, and where remote videos are kept into another."""
+    from offline.data.video_cache import GIB, VideoCache
+    from offline.extraction.executors import Execution
+
+    names = ("executor", "ray_address", "workers")
+    execution = Execution(**{name: options[name] for name in names})
+    folder, limit = options.pop("video_cache"), options.pop("video_cache_gib")
+    cache = VideoCache(None if folder is None else folder.absolute(), int(limit * GIB))
+    rest = {name: value for name, value in options.items() if name not in names}
+    return rest | {"execution": execution, "video_cache": cache}
 
 
 def with_model(options: dict[str, Any]) -> dict[str, Any]:

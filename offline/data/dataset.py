@@ -11,16 +11,19 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.errors import DatasetError
+from edge_runtime.errors import DatasetError, SourceUnavailable
 from edge_runtime.files import write_atomic
+from offline.data.places import Remote, place, read_bytes
 from offline.data.spans import Span
+from offline.data.video_cache import VideoCache
 
 Label = Literal["normal", "anomalous"]
 Split = Literal["calibration", "validation", "test"]
@@ -47,6 +50,7 @@ class Video:
         events: Half-open frame ranges, sorted and disjoint.
         frames: How many there are, if the manifest says so.
         line: Where it stands in its file (0: in none).
+        cache: Where it is kept while it is read, if it is remote.
 
     Raises:
         ValueError: They contradict each other; with the value and the way out.
@@ -59,9 +63,10 @@ class Video:
     events: tuple[Span, ...] = ()
     frames: int | None = None
     line: int = field(default=0, compare=False)
+    cache: VideoCache = field(default_factory=VideoCache, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.name or self.name != Path(self.name.strip()).as_posix() or self.name == ".":
+        if not self.name or self.name != place(self.name.strip()).as_posix() or self.name == ".":
             raise ValueError(f"path {self.name!r} names no video; write a file path, without blanks around it")
         # A newline would break every one-line message and record in which the name appears.
         if any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} for letter in self.name):
@@ -77,6 +82,19 @@ class Video:
                 f"a normal video with events {_text(self.events)}; label it anomalous or remove the events"
             )
         _check_events(self.events, self.frames)
+
+    @contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """Give the file on this machine's disk, as long as the context lasts; a remote one is fetched.
+
+        Raises:
+            SourceUnavailable: It cannot be fetched.
+        """
+        if isinstance(self.path, Remote):
+            with self.cache.held(self.path) as path:
+                yield path
+        else:
+            yield self.path
 
     @property
     def anomalous(self) -> bool:
@@ -143,7 +161,9 @@ class Dataset:
             DatasetError: Some are missing; lists the first few.
         """
         # os.path: a name that is too long for the system is missing, too, not an OSError.
-        missing = [video for video in self.videos if not os.path.isfile(video.path)]
+        # Remote ones are asked for one by one, when their turn comes.
+        local = [video for video in self.videos if not isinstance(video.path, Remote)]
+        missing = [video for video in local if not os.path.isfile(video.path)]
         if missing:
             first = ", ".join(f"{video.name} (line {video.line})" for video in missing[:3])
             rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -198,19 +218,23 @@ class Dataset:
             )
 
 
-def read_dataset(path: str | os.PathLike[str]) -> Dataset:
+def read_dataset(path: str | os.PathLike[str], cache: VideoCache | None = None) -> Dataset:
     """Read a manifest.
 
     UTF-8 with or without a byte order mark, LF or CRLF; columns in any order; blank lines are skipped. Video
     files are not touched: see `Dataset.require_files`.
 
+    Args:
+        path: Where it is; for those who give a cache also remote.
+        cache: Where remote videos are kept while they are read; None where only local ones can be.
+
     Raises:
         DatasetError: There is a fault in it; one line with file and line number.
     """
-    path = Path(path)
+    path = path if isinstance(path, Path) else place(str(path))
     try:
         # The codec's name hides the position of a bad byte behind its buffer, so decoding comes first.
-        text = path.read_bytes().decode("utf-8-sig")
+        text = _content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise DatasetError(
@@ -221,7 +245,26 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
         raise DatasetError(f"{path}: {reason}; give the path of a data.csv") from None
     videos = tuple(_read_rows(path, text))
     _refuse_duplicates(videos, path)
+    if cache is not None:
+        videos = tuple(replace(video, cache=cache) for video in videos)
+    elif remote := [video for video in videos if isinstance(video.path, Remote)]:
+        raise DatasetError(
+            f"{path}:{remote[0].line}: {remote[0].path} is not on this machine; `extract`, `evaluate` and `ablate` "
+            "read such videos, for this command copy them"
+        )
     return Dataset(path, videos)
+
+
+def _content(path: Path) -> bytes:
+    if not isinstance(path, Remote):
+        return path.read_bytes()
+    try:
+        content = read_bytes(path)
+    except SourceUnavailable as error:
+        raise DatasetError(str(error)) from error
+    if content is None:
+        raise FileNotFoundError
+    return content
 
 
 def write_dataset(rows: Iterable[Video], path: str | os.PathLike[str]) -> None:
@@ -347,14 +390,20 @@ def _read_video(folder: Path, cells: dict[str, str], line: int) -> Video:
     if cells["frames"] and _COUNT.fullmatch(cells["frames"]) is None:
         raise ValueError(f"frames {cells['frames']!r} is no frame count; write a whole number or leave it empty")
     return Video(
-        path=folder / cells["path"],
-        name=Path(cells["path"]).as_posix(),
+        path=_beside(folder, cells["path"]),
+        name=place(cells["path"]).as_posix(),
         label=cast(Label, cells["label"]),  # Video refuses any other
         split=cast(Split, cells["split"]),
         events=parse_events(cells["events"]),
         frames=int(cells["frames"]) if cells["frames"] else None,
         line=line,
     )
+
+
+def _beside(folder: Path, text: str) -> Path:
+    path = place(text)
+    # An absolute path is one of this machine, also in a remote manifest.
+    return path if isinstance(path, Remote) or path.is_absolute() else folder / path
 
 
 def _write_rows(videos: Iterable[Video], stream: IO[str]) -> None:
@@ -369,7 +418,8 @@ def _refuse_duplicates(videos: Iterable[Video], manifest: Path) -> None:
     seen: dict[str, Video] = {}
     for video in videos:
         # The real path: `a/../b.mp4` and a link to b.mp4 are b.mp4, and would count twice in every figure.
-        real = os.path.realpath(manifest.parent / video.name)
+        path = _beside(manifest.parent, video.name)
+        real = str(path) if isinstance(path, Remote) else os.path.realpath(path)
         if real in seen:
             first = seen[real]
             same = "" if first.name == video.name else f", written there as {first.name!r}"

@@ -102,7 +102,7 @@ def median_size(videos: Iterable[Video], skip_unreadable: bool = False) -> tuple
     sizes = []
     for video in videos:
         try:
-            with VideoFile(video.path) as file:
+            with video.on_disk() as path, VideoFile(path) as file:
                 sizes.append(file.size)
         except SourceUnavailable as error:
             if not skip_unreadable:
@@ -122,7 +122,8 @@ def median_rate(videos: Iterable[Video], skip_unreadable: bool = False) -> float
     rates = []
     for video in videos:
         try:
-            stated = frame_rate(video.path)
+            with video.on_disk() as path:
+                stated = frame_rate(path)
         except SourceUnavailable as error:
             if not skip_unreadable:
                 raise or_leave_out(error) from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
-from edge_runtime.errors import SourceUnavailable
+from edge_runtime.errors import BundleRefused, SourceUnavailable
 from edge_runtime.records import GapRecord, Record, SegmentRecord
 from edge_runtime.video.file import VideoFile
 from edge_runtime.watch.files import run_through
@@ -69,19 +70,86 @@ def run_videos(bundle: Bundle, videos: Dataset, running: Running, console: Conso
         for done, video in enumerate(videos):
             progress(done, len(videos), video.name)
             try:
-                records, frames, fps = _run_video(detector, video.path, running)
+                with video.on_disk() as path:
+                    records, frames, fps = _run_video(detector, path, running)
             except SourceUnavailable as error:
                 if not running.skip_unreadable:
                     raise or_leave_out(error) from error
                 console.say(f"left out: {error}")
                 continue
             check_frames(video, frames)
-            if any(isinstance(record, GapRecord) for record in records):
-                console.say(f"{video.name}: some segments could not be scored; they are in no figure")
-            raw, smoothed = scores_of(video.name, frames, records)
-            runs.append(VideoRun(video, fps, tuple(records), raw, smoothed))
+            tell_of_gaps(video.name, records, console)
+            runs.append(_run(video, records, frames, fps))
         progress(len(videos), len(videos))
     return runs
+
+
+class BundleWorker:
+    """Runs a bundle on one video after the other, by one detector.
+
+    Args:
+        recipe: What is run.
+    """
+
+    def __init__(self, recipe: BundleRecipe) -> None:
+        self._running = recipe.running
+        bundle = Bundle.open(recipe.bundle)
+        if bundle.manifest.bundle_id != recipe.bundle_id:
+            raise BundleRefused(
+                f"{recipe.bundle}: {bundle.manifest.bundle_id[:12]} on {socket.gethostname()} and "
+                f"{recipe.bundle_id[:12]} where the command was started; copy the bundle to all machines"
+            )
+        self._detector = Detector(bundle, provider=recipe.running.provider)
+
+    def run(self, video: Video) -> tuple[int, VideoRun]:
+        """Run one video.
+
+        Returns:
+            Its number of frames, and what the bundle said.
+
+        Raises:
+            SourceUnavailable: It cannot be read.
+            DatasetError: The file contradicts the manifest.
+        """
+        with video.on_disk() as path:
+            records, frames, fps = _run_video(self._detector, path, self._running)
+        check_frames(video, frames)
+        return frames, _run(video, records, frames, fps)
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRecipe:
+    """A bundle, as a worker of an executor loads it.
+
+    Attributes:
+        bundle: Its folder, the same on all machines.
+        bundle_id: Of the one that is meant.
+        running: How it is run.
+    """
+
+    bundle: Path
+    bundle_id: str
+    running: Running
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it would use a GPU."""
+        return self.running.provider in {"auto", "cuda", "tensorrt"}
+
+    def open(self, share: float) -> BundleWorker:
+        """Load it. Its memory is not planned: `share` counts for nothing."""
+        return BundleWorker(self)
+
+
+def _run(video: Video, records: Sequence[Record], frames: int, fps: float) -> VideoRun:
+    raw, smoothed = scores_of(video.name, frames, records)
+    return VideoRun(video, fps, tuple(records), raw, smoothed)
+
+
+def tell_of_gaps(name: str, records: Sequence[Record], console: Console) -> None:
+    """Say where segments of a video could not be scored."""
+    if any(isinstance(record, GapRecord) for record in records):
+        console.say(f"{name}: some segments could not be scored; they are in no figure")
 
 
 def scores_of(name: str, frames: int, records: Sequence[Record]) -> tuple[VideoScores, VideoScores]:

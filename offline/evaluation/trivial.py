@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from edge_runtime.errors import SourceUnavailable
 from offline.console import Console
 from offline.data.cache import Arrays, EntryStore, content_key
 from offline.data.dataset import Dataset, Video, check_frames
+from offline.data.places import Remote
 from offline.data.scores import VideoScores
 from offline.data.segments import digest
 from offline.data.units import UnitChoice
@@ -105,18 +107,23 @@ def measure_baselines(
 
 def _measured(video: Video, measuring: Measuring) -> Motion:
     """One video's motion, from the store where it is there."""
+    with video.on_disk() as path:
+        return _measured_file(video, path, measuring)
+
+
+def _measured_file(video: Video, path: Path, measuring: Measuring) -> Motion:
     if measuring.store is None:
-        return measure(video.path, video.name, measuring.segment_frames)
+        return measure(path, video.name, measuring.segment_frames)
 
     def compute() -> Arrays:
-        motion = measure(video.path, video.name, measuring.segment_frames)
+        motion = measure(path, video.name, measuring.segment_frames)
         return {
             "segments": np.array(motion.segments),
             "values": motion.values,
             "fps": np.array(np.nan if motion.fps is None else motion.fps),
         }
 
-    key = content_key(format=1, motion=measuring.segment_frames, video=digest(video.path))
+    key = content_key(format=1, motion=measuring.segment_frames, video=digest(path))
     entry, _ = measuring.store.cached(key, compute)
     segments = tuple((int(start), int(end)) for start, end in entry["segments"])
     fps = float(entry["fps"])
@@ -125,7 +132,7 @@ def _measured(video: Video, measuring: Measuring) -> Motion:
 
 def absent(videos: Sequence[Video]) -> str | None:
     """Say which files of some videos are not there; None where all are."""
-    gone = [video.name for video in videos if not os.path.isfile(video.path)]
+    gone = [video.name for video in videos if not isinstance(video.path, Remote) and not os.path.isfile(video.path)]
     if not gone:
         return None
     return f"{len(gone)} of {len(videos)} video files are not there, the first is {gone[0]}"

@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.errors import SourceUnavailable
+from edge_runtime.errors import FeatureError, SourceUnavailable
 from edge_runtime.inference.engine import Engine
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
@@ -100,6 +101,10 @@ class AllHeads:
         """See Extractor."""
         steps = progress if self.mllm.sweep.streams else None
         return list(self.mllm.head_features(units, self.prompts, self.segment, self.layers, steps))
+
+    def maker(self) -> Callable[[Mllm], Extractor]:
+        """Give what makes the same extractor of a model, on a worker."""
+        return functools.partial(AllHeads, prompts=self.prompts, segment=self.segment, layers=self.layers)
 
     def recall(self, find: Callable[[dict[str, Any]], Arrays | None]) -> Arrays | None:
         """See Extractor: features of all layers hold those of the lowest."""
@@ -185,7 +190,11 @@ class Extracted:
 
 
 def extract(
-    videos: Iterable[Video], units: Mapping[str, Unit], extraction: Extraction, progress: Progress | None = None
+    videos: Iterable[Video],
+    units: Mapping[str, Unit],
+    extraction: Extraction,
+    progress: Progress | None = None,
+    stored: Mapping[str, str] | None = None,
 ) -> list[Extracted]:
     """Compute the features of every unit of every video; what the store holds is not computed again.
 
@@ -194,15 +203,24 @@ def extract(
         units: What one unit is, by the video's name.
         extraction: How features are computed and kept.
         progress: Counts videos.
+        stored: What an executor has prepared: digests by name of videos whose features are in the store. Then
+            nothing is computed, and videos that are not in it are left out.
 
     Returns:
         One entry a video, in the order of `videos`, without those that were left out as unreadable.
 
     Raises:
+        FeatureError: What was prepared is not in the store.
         SourceUnavailable: A video cannot be read, and unreadable ones are not to be skipped.
         DatasetError: A video's frame count or events contradict the manifest.
     """
     videos = list(videos)
+    if stored is not None:
+        return [
+            _prepared(video, units[video.name], extraction, stored[video.name])
+            for video in videos
+            if video.name in stored
+        ]
     found: dict[str, Extracted] = {}
     waiting = deque(videos)
     while waiting:
@@ -256,6 +274,21 @@ def _stored(store: EntryStore, key: Callable[[dict[str, Any]], str], identity: d
     return store.get(key(identity))
 
 
+def find_stored(content: str, unit: Unit, extraction: Extraction) -> Arrays | None:
+    """Find the entry of a video in the store, by the digest of its content; None where there is none."""
+    key = functools.partial(_key, content, unit, extraction)
+    return extraction.extractor.recall(functools.partial(_stored, extraction.store, key))
+
+
+def _prepared(video: Video, unit: Unit, extraction: Extraction, content: str) -> Extracted:
+    if (entry := find_stored(content, unit, extraction)) is None:
+        raise FeatureError(
+            f"{video.name}: a worker has stored its features, but {extraction.store.folder} here does not hold them; "
+            "put the store where all machines find it, as on s3://"
+        )
+    return _extracted(video, unit, entry, extraction)
+
+
 def _extracted(video: Video, unit: Unit, entry: Arrays, extraction: Extraction) -> Extracted:
     frames = int(entry["frames"])
     check_frames(video, frames)
@@ -293,13 +326,13 @@ def _extract_some(
         while waiting and sum(len(one.spans) for one in read) < extractor.units_at_once:
             video = waiting.popleft()
             unit = units[video.name]
-            with _left_out(extraction):
-                key = functools.partial(_key, digest(video.path), unit, extraction)
+            with _left_out(extraction), video.on_disk() as path:
+                key = functools.partial(_key, digest(path), unit, extraction)
                 if (entry := extractor.recall(functools.partial(_stored, extraction.store, key))) is not None:
                     done.append(_extracted(video, unit, entry, extraction))
                     continue
                 read.append(one := _Read(video, key(extractor.identity)))
-                for span, pixels in _units(video, unit, extraction):
+                for span, pixels in _units(video, path, unit, extraction):
                     one.spans.append(span)
                     yield pixels
                 one.whole = True
@@ -315,7 +348,8 @@ def _extract_some(
         at += len(one.spans)
         if not one.whole:
             continue
-        fps, unit = frame_rate(one.video.path), units[one.video.name]
+        with one.video.on_disk() as path:
+            fps, unit = frame_rate(path), units[one.video.name]
         entry: Arrays = {
             "spans": np.array(one.spans, dtype=np.int64),
             "features": np.stack(own).astype(np.float32),
@@ -327,12 +361,14 @@ def _extract_some(
     return done
 
 
-def _units(video: Video, unit: Unit, extraction: Extraction) -> Iterator[tuple[tuple[int, int], NDArray[np.uint8]]]:
+def _units(
+    video: Video, path: Path, unit: Unit, extraction: Extraction
+) -> Iterator[tuple[tuple[int, int], NDArray[np.uint8]]]:
     """The frame range and the sampled frames of every unit of a video."""
     if unit == "video":
-        frames, count = read_whole(video.path, extraction.pixels, extraction.segment.sampled)
+        frames, count = read_whole(path, extraction.pixels, extraction.segment.sampled)
         check_frames(video, count)
         yield (0, count), frames
     else:
-        for segment in read_segments(video.path, extraction.pixels, extraction.segment):
+        for segment in read_segments(path, extraction.pixels, extraction.segment):
             yield (segment.start_frame, segment.end_frame), segment.pixels

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import FeatureError
-from edge_runtime.files import write_atomic
 from edge_runtime.strict_json import parse_object
 from models.family import Mllm
 from models.heads import HeadRef
 from models.prompts import Prompt
 from offline.arrays import BoolArray
+from offline.data.places import write_file
 from offline.extraction.extract import FORMAT, Extracted
 
 INDEX = "index.json"
@@ -70,7 +70,7 @@ class FeatureSet:
         Raises:
             OutputFailed: It cannot be written.
         """
-        write_atomic(
+        write_file(
             path,
             lambda file: np.savez(
                 file,
@@ -159,4 +159,4 @@ def write_index(folder: Path, calibration: FeatureSet, extracted: Sequence[Extra
             for one in extracted
         ],
     }
-    write_atomic(folder / INDEX, (json.dumps(document, indent=2) + "\n").encode())
+    write_file(folder / INDEX, (json.dumps(document, indent=2) + "\n").encode())

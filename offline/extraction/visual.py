@@ -15,7 +15,7 @@ from edge_runtime.inference.engine import Engine
 from models.family import Mllm
 from models.precision import dtype_name
 from offline.data.cache import Arrays
-from offline.extraction.extract import Steps
+from offline.extraction.extract import Extractor, Steps
 
 # Raised when the two rows are computed otherwise.
 _STATISTICS = {"visual tokens": ["mean", "standard deviation"], "version": 1}
@@ -60,6 +60,10 @@ class ModelTokens:
         """See offline.extraction.extract.Extractor."""
         steps = progress if self.mllm.sweep.streams else None
         return [token_statistics(tokens) for tokens in self.mllm.segment_tokens(units, steps)]
+
+    def maker(self) -> Callable[[Mllm], Extractor]:
+        """Give what makes the same extractor of a model, on a worker."""
+        return ModelTokens
 
     def recall(self, find: Callable[[dict[str, Any]], Arrays | None]) -> Arrays | None:
         """See offline.extraction.extract.Extractor."""

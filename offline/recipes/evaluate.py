@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import DatasetError, UsageError
 from offline.calibration.visual import measure_tokens
 from offline.console import Console
-from offline.data.cache import EntryStore
+from offline.data.cache import EntryStore, open_store
 from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores, read_scores, write_scores
+from offline.data.video_cache import VideoCache
 from offline.evaluation.figures import Evaluation, evaluate_scores
-from offline.evaluation.run import Running, run_videos
+from offline.evaluation.run import BundleRecipe, Running, VideoRun, run_videos, tell_of_gaps
 from offline.evaluation.trivial import Baselines, Measuring, measure_baselines
 from offline.evaluation.yardsticks import yardsticks
+from offline.extraction.executors import Execution, open_pool
 from offline.recipes.visual import tokens_of
 
 
@@ -39,6 +41,8 @@ class EvaluateOptions:
         cache: Where what baselines are measured on is kept, as in a build's cache; without it nothing is.
         skip_unreadable: Whether videos that cannot be read are left out.
         stride: Of the bundle's segments, instead of the one that it was calibrated with.
+        execution: Who runs the bundle.
+        video_cache: Where remote videos are kept while they are read.
     """
 
     manifest: Path
@@ -54,10 +58,14 @@ class EvaluateOptions:
     cache: Path | None = None
     skip_unreadable: bool = False
     stride: int | None = None
+    execution: Execution = field(default_factory=Execution)
+    video_cache: VideoCache = field(default_factory=VideoCache)
 
     def __post_init__(self) -> None:
         if (self.bundle is None) == (self.scores is None):
             raise UsageError("give one of --bundle and --scores")
+        if self.scores is not None and self.execution.executor != "local":
+            raise UsageError(f"--executor {self.execution.executor} runs a bundle; stored scores need none")
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise UsageError(f"threshold {self.threshold} is no score; give a finite number")
 
@@ -68,7 +76,7 @@ def evaluate(options: EvaluateOptions, console: Console) -> Evaluation:
     Raises:
         HeadHuntError: The split cannot be judged on, a video cannot be read, a bundle is refused.
     """
-    dataset = read_dataset(options.manifest)
+    dataset = read_dataset(options.manifest, options.video_cache)
     chosen = dataset.split(options.split)
     if not len(chosen):
         raise UsageError(f"{options.manifest}: split {options.split!r} is empty; choose another with --split")
@@ -86,7 +94,7 @@ def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, con
     bundle = Bundle.open(path)
     segment = bundle.manifest.segment.striding(options.stride)
     running = Running(options.locator, options.provider, options.skip_unreadable, options.stride)
-    runs = run_videos(bundle, chosen, running, console)
+    runs = _runs(options, bundle, chosen, running, console)
     judged = [run.video for run in runs]
     if not judged:
         raise DatasetError(f"{dataset.path}: no video of this split could be scored")
@@ -106,6 +114,25 @@ def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, con
     peers = {"raw": measured.scores, "smoothed": measured.smoothed(at.sigma, at.lookahead)}
     series = {"raw": raw, "smoothed": smoothed}
     return replace(result, beside=yardsticks(judged, series, peers, measured.remarks, overlap=segment.overlap))
+
+
+def _runs(
+    options: EvaluateOptions, bundle: Bundle, chosen: Dataset, running: Running, console: Console
+) -> list[VideoRun]:
+    """The bundle run on every video, here or by workers."""
+    with open_pool(options.execution, console) as pool:
+        if pool is None:
+            return run_videos(bundle, chosen, running, console)
+        assert options.bundle is not None
+        recipe = BundleRecipe(options.bundle.absolute(), bundle.manifest.bundle_id, running)
+        tasks = {video.name: replace(video, path=video.path.absolute()) for video in chosen}
+        with console.bar("Scoring", "video") as progress:
+            results = pool.run(recipe, tasks, progress)
+        results.require_all(options.skip_unreadable, console.say)
+    runs = [replace(results.values[video.name], video=video) for video in chosen if video.name in results.values]
+    for run in runs:
+        tell_of_gaps(run.video.name, run.records, console)
+    return runs
 
 
 def _evaluate_stored(options: EvaluateOptions, path: Path, dataset: Dataset, console: Console) -> Evaluation:
@@ -129,7 +156,7 @@ def _baselines(
 
 
 def _store(options: EvaluateOptions) -> EntryStore | None:
-    return None if options.cache is None else EntryStore(options.cache)
+    return None if options.cache is None else open_store(options.cache)
 
 
 def _require_two_classes(manifest: Path, judged: Sequence[Video], scores: Mapping[str, VideoScores]) -> None:

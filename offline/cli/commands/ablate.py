@@ -10,7 +10,7 @@ import click
 
 from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import (
-    MANIFEST,
+    MANIFEST_ANYWHERE,
     MODEL,
     PATH,
     PENALTY,
@@ -22,7 +22,10 @@ from offline.cli.options import (
     SKIP,
     TOP_K,
     UNIT,
+    Place,
+    by_executor,
     of_the_model,
+    with_execution,
     with_model,
     with_prompts,
 )
@@ -30,7 +33,7 @@ from offline.cli.options import (
 
 @click.command()
 @MODEL
-@MANIFEST
+@MANIFEST_ANYWHERE
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)
 @PROMPTS
 @TOP_K
@@ -42,11 +45,12 @@ from offline.cli.options import (
     "--kinds-unseen", help="Kinds of anomaly, separated by commas: every row's AUC on them alone, in a column."
 )
 @UNIT
-@click.option("--cache", type=PATH, help="Where features are kept for the next try, or a build's cache.")
+@click.option("--cache", type=Place(), help="Where features are kept for the next try, or a build's cache.")
 @click.option("--json", "json_path", type=PATH, help="Write everything to this JSON file.")
 @SEGMENT_FRAMES
 @SAMPLED
 @of_the_model
+@by_executor
 @SEED
 @SKIP
 @QUIET
@@ -69,7 +73,9 @@ def ablate(json_path: Path | None, kinds_unseen: str | None, quiet: bool, **opti
     from offline.console import Console
 
     unseen = () if kinds_unseen is None else tuple(kind.strip() for kind in kinds_unseen.split(","))
-    result = run_ablate(AblateOptions(unseen=unseen, **with_model(with_prompts(options))), Console(quiet))
+    result = run_ablate(
+        AblateOptions(unseen=unseen, **with_execution(with_model(with_prompts(options)))), Console(quiet)
+    )
     if json_path is not None:
         text = json.dumps(result.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
         write_atomic(json_path, (text + "\n").encode())

@@ -8,13 +8,25 @@ from typing import Any
 import click
 
 from edge_runtime.cli.exit_codes import tell
-from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP, STRIDE_OF_BUNDLE, VISUAL
+from offline.cli.options import (
+    LOCATOR,
+    MANIFEST_ANYWHERE,
+    PATH,
+    PROVIDER,
+    QUIET,
+    SKIP,
+    STRIDE_OF_BUNDLE,
+    VISUAL,
+    Place,
+    by_executor,
+    with_execution,
+)
 
 
 @click.command()
 @click.option("--bundle", type=PATH, help="Judge this bundle, by running it on the videos.")
 @click.option("--scores", type=PATH, help="Judge stored scores (scores.json) of any system.")
-@MANIFEST
+@MANIFEST_ANYWHERE
 @click.option("--split", type=click.Choice(["calibration", "validation", "test"]), default="test", show_default=True)
 @LOCATOR
 @STRIDE_OF_BUNDLE
@@ -28,9 +40,10 @@ from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP, 
     help="Baselines beside the result: trivial ones, and with --bundle the visual tokens alone.",
 )
 @VISUAL
-@click.option("--cache", type=PATH, help="Where what baselines are measured on is kept, such as BUNDLE.cache.")
+@click.option("--cache", type=Place(), help="Where what baselines are measured on is kept, such as BUNDLE.cache.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.option("--each-video", is_flag=True, help="One line per video.")
+@by_executor
 @SKIP
 @QUIET
 def evaluate(as_json: bool, each_video: bool, quiet: bool, **options: Any) -> None:
@@ -51,7 +64,7 @@ def evaluate(as_json: bool, each_video: bool, quiet: bool, **options: Any) -> No
     from offline.recipes.evaluate import EvaluateOptions
     from offline.recipes.evaluate import evaluate as run_evaluate
 
-    result = run_evaluate(EvaluateOptions(**options), Console(quiet))
+    result = run_evaluate(EvaluateOptions(**with_execution(options)), Console(quiet))
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False))
     else:

@@ -8,16 +8,18 @@ import click
 
 from edge_runtime.cli.exit_codes import tell
 from offline.cli.options import (
-    MANIFEST,
+    MANIFEST_ANYWHERE,
     MODEL,
-    PATH,
     PROMPTS,
     QUIET,
     SAMPLED,
     SEGMENT_FRAMES,
     SKIP,
     UNIT,
+    Place,
+    by_executor,
     of_the_model,
+    with_execution,
     with_model,
     with_prompts,
 )
@@ -25,14 +27,15 @@ from offline.cli.options import (
 
 @click.command()
 @MODEL
-@MANIFEST
-@click.option("--output", type=PATH, required=True, help="Folder of the feature store, or a .npz file.")
+@MANIFEST_ANYWHERE
+@click.option("--output", type=Place(), required=True, help="Folder of the feature store, or a .npz file.")
 @PROMPTS
 @UNIT
 @click.option("--validation", is_flag=True, help="Extract the validation split too.")
 @SEGMENT_FRAMES
 @SAMPLED
 @of_the_model
+@by_executor
 @SKIP
 @QUIET
 def extract(**options: Any) -> None:
@@ -46,4 +49,4 @@ def extract(**options: Any) -> None:
     from offline.recipes.extract import ExtractOptions, extract_features
 
     quiet = options.pop("quiet")
-    tell(extract_features(ExtractOptions(**with_model(with_prompts(options))), Console(quiet)))
+    tell(extract_features(ExtractOptions(**with_execution(with_model(with_prompts(options)))), Console(quiet)))

@@ -1,0 +1,206 @@
+"""Files on anything that fsspec reaches, as s3://, beside local ones, which never pass through it.
+
+`place` turns what a person wrote into a path. A remote one is a `Remote`: a path by its parts, a URL as text. What
+reads and writes them here says in one line what went wrong, and gives up after a while.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path, PosixPath
+from typing import IO, Any, NamedTuple
+from urllib.parse import unquote
+
+from edge_runtime.errors import HeadHuntError, MissingExtra, OutputFailed, SourceUnavailable, UsageError, one_line
+from edge_runtime.files import printable, write_atomic
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
+# Stores where an object appears when its last byte has arrived. Elsewhere a file gets its name at the end.
+_OBJECTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "r2"}
+_CONNECT_S, _READ_S, _TRIES = 10, 60, 3
+_PIECE = 4 * 2**20
+
+
+class Remote(PosixPath):
+    """A file or folder that is not on this machine. Its text is its URL."""
+
+    def __str__(self) -> str:
+        scheme, _, rest = super().__str__().partition(":/")
+        return f"{scheme}://{rest}"
+
+    @property
+    def scheme(self) -> str:
+        """What stands before `://`."""
+        return str(self).partition("://")[0]
+
+    def absolute(self) -> Remote:
+        """It is the same from everywhere."""
+        return self
+
+
+class Stamp(NamedTuple):
+    """What tells one content of a remote file from another.
+
+    Attributes:
+        size: Bytes.
+        tag: As the store gives it, an ETag or a time; may be empty.
+    """
+
+    size: int
+    tag: str
+
+
+def place(text: str) -> Path:
+    """Give the path of what a person wrote: a local path, a `file://` URL, or a URL that fsspec knows.
+
+    Raises:
+        UsageError: A file:// URL names another machine.
+    """
+    found = _URL.fullmatch(text)
+    if found is None:
+        return Path(text)
+    scheme, rest = found[1], found[2]
+    if scheme in {"file", "local"}:
+        if not rest.startswith("/"):
+            raise UsageError(f"{printable(text)}: names no file of this machine; write file:///folder/file")
+        return Path(unquote(rest))
+    return Remote(text)
+
+
+def stamp(path: Remote) -> Stamp:
+    """Look at a remote file. SourceUnavailable where there is none or it cannot be looked at."""
+    try:
+        found = _system(path).info(str(path))
+    except Exception as error:
+        raise SourceUnavailable(_trouble(path, error, "be read")) from error
+    tag = next(
+        (str(found[key]) for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified") if found.get(key)), ""
+    )
+    return Stamp(int(found.get("size") or 0), tag)
+
+
+def download(path: Remote, target: IO[bytes], expected: Stamp) -> None:
+    """Write a remote file's content into an open local one.
+
+    Raises:
+        SourceUnavailable: It cannot be read, or fewer or more bytes arrived than there are.
+        OSError: The local file cannot be written.
+    """
+    given = 0
+    try:
+        source = _system(path).open(str(path), "rb", cache_type="readahead", block_size=_PIECE)
+    except Exception as error:
+        raise SourceUnavailable(_trouble(path, error, "be read")) from error
+    with source:
+        while True:
+            try:
+                piece = source.read(_PIECE)
+            except Exception as error:
+                raise SourceUnavailable(_trouble(path, error, "be read")) from error
+            if not piece:
+                break
+            given += len(piece)
+            target.write(piece)
+    if given != expected.size:
+        raise SourceUnavailable(
+            f"{path}: {given} of its {expected.size} bytes arrived; run it again, or copy it anew"
+        )
+
+
+def read_bytes(path: Remote) -> bytes | None:
+    """Read a whole remote file; None where there is none.
+
+    Raises:
+        SourceUnavailable: It cannot be read.
+    """
+    try:
+        return bytes(_system(path).cat_file(str(path)))
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        raise SourceUnavailable(_trouble(path, error, "be read")) from error
+
+
+def write_file(path: Path, write: bytes | Callable[[IO[bytes]], object]) -> None:
+    """Write a file whole or not at all, wherever it is.
+
+    Raises:
+        OutputFailed: It cannot be written.
+    """
+    if not isinstance(path, Remote):
+        write_atomic(path, write)
+        return
+    if not isinstance(write, bytes):
+        content = io.BytesIO()
+        write(content)
+        write = content.getvalue()
+    try:
+        system = _system(path)
+        if path.scheme in _OBJECTS:
+            system.pipe_file(str(path), write)
+        else:
+            system.makedirs(str(path.parent), exist_ok=True)
+            unfinished = str(path.with_name(f".{path.name}.unfinished"))
+            system.pipe_file(unfinished, write)
+            system.mv(unfinished, str(path))
+    except Exception as error:
+        raise OutputFailed(_trouble(path, error, "be written")) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        OutputFailed: It is there and cannot be removed.
+    """
+    if not isinstance(path, Remote):
+        path.unlink(missing_ok=True)
+        return
+    try:
+        _system(path).rm_file(str(path))
+    except FileNotFoundError:
+        return
+    except Exception as error:
+        raise OutputFailed(_trouble(path, error, "be removed")) from error
+
+
+def _system(path: Remote) -> Any:
+    """The file system of fsspec for a path, with deadlines.
+
+    Raises:
+        MissingExtra: What reaches it is not installed.
+        UsageError: Nobody knows such addresses.
+    """
+    try:
+        import fsspec
+
+        options: dict[str, Any] = {"use_listings_cache": False}
+        if path.scheme in {"s3", "s3a"}:
+            retries = {"max_attempts": _TRIES}
+            options["config_kwargs"] = {"connect_timeout": _CONNECT_S, "read_timeout": _READ_S, "retries": retries}
+        return fsspec.filesystem(path.scheme, **options)
+    except ImportError as error:
+        raise MissingExtra(
+            f"{path.scheme}:// needs a package that is not installed ({one_line(error)}); for s3:// run: pip install "
+            '"headhunt-vad[ray]"'
+        ) from error
+    except ValueError as error:
+        raise UsageError(
+            f"{path}: {path.scheme}:// is not known ({one_line(error)}); use s3:// or a local path"
+        ) from error
+
+
+def _trouble(path: Remote, error: Exception, what: str) -> str:
+    if isinstance(error, HeadHuntError):
+        raise error
+    if isinstance(error, PermissionError):
+        return (
+            f"{path}: cannot {what} (access denied: {one_line(error)}); check the credentials and the bucket's policy"
+        )
+    if isinstance(error, FileNotFoundError):
+        return f"{path}: no such file"
+    return (
+        f"{path}: cannot {what} ({type(error).__name__}: {one_line(error)[:200]}); check the address and the network"
+    )

@@ -1,0 +1,572 @@
+"""A pool of Ray actors that each hold a model, and the hand-out of videos to them.
+
+Knows tasks and results; nothing of features. An actor is made from a recipe, which says what to load and is pickled
+in its place. A worker that dies costs the task it had, which another one gets; a task that has killed `ATTEMPTS`
+workers is given up by name. Every wait has a deadline: a cluster that goes away ends the command with a sentence.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol
+
+from edge_runtime import errors
+from edge_runtime.errors import ClusterUnavailable, HeadHuntError, SourceUnavailable, VideosFailed, one_line
+from offline.console import Console, Progress
+
+#: How many workers one task may kill.
+ATTEMPTS = 3
+#: Workers in a row that die while they load their model.
+LOADS = 3
+#: Seconds until a port answers, until a cluster says that it is one, and until its first worker is there.
+_CONNECT_S, _HEALTH_S, _START_S = 5.0, 60.0, 180.0
+#: Seconds between two looks at workers that are busy, and how long one may leave a question unanswered.
+_ASK_S, _HUNG_S = 20.0, 120.0
+# Ray's least; entries go through the store, not through Ray.
+_OBJECT_STORE = 80_000_000
+# Where Ray takes the token of a cluster from.
+_TOKEN = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+# Joins a cluster and leaves it.
+_PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False); ray.shutdown()"
+#: What is wrong with the work as a whole, and not with the video at hand.
+_FATAL = (
+    errors.UsageError,
+    errors.CheckpointError,
+    errors.OutputFailed,
+    errors.BundleRefused,
+    errors.ProviderUnavailable,
+    errors.FeatureError,
+)
+
+
+class Worker(Protocol):
+    """What a recipe makes: does one task after the other."""
+
+    def run(self, task: Any) -> tuple[int, Any]:
+        """Do a task.
+
+        Returns:
+            How many frames were computed for it, and its result.
+        """
+
+
+class Recipe(Protocol):
+    """What a worker loads. It is pickled, so it holds names and options, never a model."""
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it would use a GPU."""
+
+    def open(self, share: float) -> Worker:
+        """Load it, on a machine of whose memory this share is free to be taken."""
+
+
+class Failure(NamedTuple):
+    """Why a task failed.
+
+    Attributes:
+        text: One line.
+        unreadable: Whether its video cannot be read.
+    """
+
+    text: str
+    unreadable: bool
+
+
+@dataclass(slots=True)
+class Results:
+    """What became of tasks, by name.
+
+    Attributes:
+        values: Of those that were done.
+        failed: Of the others.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
+
+    def require_all(self, skip_unreadable: bool, say: Callable[[str], object]) -> None:
+        """Refuse failed videos; unreadable ones may be reported and left out.
+
+        Raises:
+            VideosFailed: Some failed; names them.
+        """
+        failed = []
+        for name, failure in self.failed.items():
+            if failure.unreadable and skip_unreadable:
+                say(f"left out: {failure.text}")
+            else:
+                failed.append(failure)
+                say(f"failed: {name}: {failure.text}")
+        if failed:
+            names = [name for name, failure in self.failed.items() if failure in failed]
+            unreadable = any(failure.unreadable for failure in failed)
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            first = "; ".join(f"{name}: {self.failed[name].text}" for name in names[:3])
+            raise VideosFailed(
+                f"{len(names)} of {len(self.values) + len(self.failed)} videos failed ({first}{more}); what the "
+                "others gave is kept: mend them and run it again"
+                + (", or leave unreadable ones out with --skip-unreadable" if unreadable else ""),
+                unreadable=unreadable,
+            )
+
+
+class _Outcome(NamedTuple):
+    """What a worker's process answers. Errors travel as text: their classes need not be there on both sides."""
+
+    frames: int = 0
+    value: Any = None
+    error: str | None = None
+    kind: str = ""
+    fatal: bool = False
+    unreadable: bool = False
+
+
+class WorkerProcess:
+    """The actor: one process that holds one worker. `alive` answers while `run` is at work, on another thread."""
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+
+    def alive(self) -> str:
+        """Say on which machine it is."""
+        return socket.gethostname()
+
+    def open(self, recipe: Recipe, share: float) -> _Outcome:
+        """Load what the recipe says."""
+        try:
+            self._worker = recipe.open(share)
+        except Exception as error:  # noqa: BLE001 - it is told where the command was started
+            return _told(error)._replace(fatal=True)
+        return _Outcome()
+
+    def run(self, task: Any) -> _Outcome:
+        """Do a task, or say what failed."""
+        assert self._worker is not None
+        try:
+            return _Outcome(*self._worker.run(task))
+        except Exception as error:  # noqa: BLE001 - one video of many: it is told by name, and the rest goes on
+            return _told(error)
+
+
+def _told(error: Exception) -> _Outcome:
+    text = one_line(error)
+    if not isinstance(error, HeadHuntError | OSError):
+        text = f"unexpected {type(error).__name__}: {text}"
+    return _Outcome(
+        error=text,
+        kind=type(error).__name__,
+        fatal=isinstance(error, _FATAL),
+        unreadable=isinstance(error, SourceUnavailable),
+    )
+
+
+@dataclass(slots=True)
+class _Busy:
+    """An actor, and what it was asked last."""
+
+    actor: Any
+    doing: str | None
+    answer: Any
+    asked: Any = None
+    asked_at: float = 0.0
+    heard_at: float = field(default_factory=time.monotonic)
+    there: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many workers a cluster has room for, and what each takes.
+
+    Attributes:
+        workers: How many.
+        cpus: Of one worker.
+        gpus: Of one worker, 0 or 1.
+        share: Of a machine that is one worker's.
+    """
+
+    workers: int
+    cpus: int
+    gpus: int
+    share: float
+
+
+def plan(machines: list[tuple[int, int]], workers: int | None, gpu: bool) -> Room:
+    """Share machines out among workers.
+
+    Args:
+        machines: CPUs and GPUs of each.
+        workers: How many are asked for; None for one a GPU, or one a machine without GPUs.
+        gpu: Whether workers would use GPUs.
+
+    Raises:
+        ClusterUnavailable: There is no CPU, or no room for as many workers.
+    """
+    gpus = sum(each for _, each in machines) if gpu else 0
+    cpus = sum(each for each, _ in machines)
+    if cpus < 1:
+        raise ClusterUnavailable("the Ray cluster has no CPU to give; start nodes with CPUs (ray start --num-cpus)")
+    if gpus:
+        count = gpus if workers is None else workers
+        if count > gpus:
+            raise ClusterUnavailable(f"{count} workers need a GPU each, the Ray cluster has {gpus}; ask for fewer")
+        with_gpu = [machine for machine in machines if machine[1]]
+        most = max(each for _, each in with_gpu)
+        return Room(count, max(1, min(cpu // each for cpu, each in with_gpu)), 1, 1 / most)
+    count = sum(1 for each, _ in machines if each) if workers is None else workers
+    if count > cpus:
+        raise ClusterUnavailable(f"{count} workers need a CPU each, the Ray cluster has {cpus}; ask for fewer")
+    largest = max(each for each, _ in machines)
+    fits = next(each for each in range(largest, 0, -1) if sum(cpu // each for cpu, _ in machines) >= count)
+    return Room(count, fits, 0, fits / largest)
+
+
+class RayPool:
+    """Workers of a Ray cluster, for as long as the context lasts.
+
+    Args:
+        address: `host:port`, or `auto` for the one that runs on this machine; None for one of its own, on loopback.
+        workers: How many; None as `plan` says.
+        console: Told what happens to workers.
+
+    Raises:
+        ClusterUnavailable: No cluster answers there.
+    """
+
+    def __init__(self, address: str | None, workers: int | None, console: Console) -> None:
+        self._address = address
+        self._workers = workers
+        self._console = console
+        self._recipe: Recipe | None = None
+        self._room: Room | None = None
+        self._idle: list[Any] = []
+
+    def __enter__(self) -> RayPool:
+        # Before Ray is imported, which reads them then. Nothing is reported to anyone.
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if self._address is None:
+            # Says that there is one machine: then everything listens on loopback.
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+            if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token" and not _TOKEN & os.environ.keys():
+                # Other people of this machine stay out; Ray itself would leave a file in the home folder for that.
+                os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        else:
+            _require_cluster(self._address)
+        import ray
+
+        given: dict[str, Any] = {}
+        if self._address is None:
+            self._console.say("Starting Ray on this machine")
+            given = {"address": "local", "object_store_memory": _OBJECT_STORE, "include_dashboard": False}
+        else:
+            given = {"address": self._address}
+            if threads := os.environ.get("OMP_NUM_THREADS"):
+                given["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": threads}}
+        try:
+            ray.init(**given, log_to_driver=False, logging_level=logging.CRITICAL)
+        except Exception as error:  # Ray, gRPC and the system each have errors of their own for this
+            raise ClusterUnavailable(
+                f"Ray {self._shown}: cannot be used ({one_line(error)[:300]}); are the same versions of Python and "
+                "Ray on all machines?"
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import ray
+
+        ray.shutdown()
+
+    @property
+    def _shown(self) -> str:
+        return "on this machine" if self._address is None else f"at {self._address}"
+
+    def run(
+        self,
+        recipe: Recipe,
+        tasks: Mapping[str, Any],
+        progress: Progress | None = None,
+        arrived: Callable[[str, Any], None] | None = None,
+    ) -> Results:
+        """Hand tasks out to workers that are made from a recipe, until all are done or given up.
+
+        Workers stay for the next call with the same recipe.
+
+        Args:
+            recipe: What each worker loads.
+            tasks: By name.
+            progress: Told how many are done, and how many frames a second all workers compute.
+            arrived: Called with the name and result of each as it is done.
+
+        Raises:
+            ClusterUnavailable: The cluster has gone, or has no room for a worker.
+            HeadHuntError: What the recipe needs is not there, or the store cannot be written.
+        """
+        import ray
+
+        if recipe != self._recipe:
+            for actor in self._idle:
+                ray.kill(actor)
+            self._idle, self._recipe = [], recipe
+        try:
+            return _Run(self, recipe, tasks, progress, arrived).to_the_end()
+        except ray.exceptions.RayError as error:
+            raise self._gone(error) from error
+
+    def room(self, recipe: Recipe) -> Room:
+        """Look how many workers there are to be, and how large."""
+        if self._room is None:
+            import ray
+
+            machines = [
+                (int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
+                for node in ray.nodes()
+                if node["Alive"]
+            ]
+            self._room = plan(machines, self._workers, recipe.gpu)
+        return self._room
+
+    def start(self, recipe: Recipe) -> Any:
+        """Ask for another actor; it may take a while to be there."""
+        import ray
+
+        room = self.room(recipe)
+        made = ray.remote(max_concurrency=2, max_restarts=0, num_cpus=room.cpus, num_gpus=room.gpus)(WorkerProcess)
+        return made.remote()
+
+    def take(self) -> Any | None:
+        """Take an actor that has loaded the recipe already, where there is one."""
+        return self._idle.pop() if self._idle else None
+
+    def keep(self, actor: Any) -> None:
+        """Keep an actor for what comes next."""
+        self._idle.append(actor)
+
+    def require_here(self) -> None:
+        """Refuse to go on where the node of this process has gone.
+
+        Raises:
+            ClusterUnavailable: It has.
+        """
+        import ray
+
+        own = ray.get_runtime_context().get_node_id()
+        if not any(node["Alive"] and node["NodeID"] == own for node in ray.nodes()):
+            raise self._gone(None)
+
+    def say(self, text: str) -> None:
+        """Tell the person what happened to a worker."""
+        self._console.say(text)
+
+    def _gone(self, error: Exception | None) -> ClusterUnavailable:
+        why = "" if error is None else f" ({one_line(error)[:200]})"
+        return ClusterUnavailable(
+            f"Ray {self._shown} has gone{why}; what is done is kept: run the same command again"
+        )
+
+
+class _Run:
+    """One call of `RayPool.run`."""
+
+    def __init__(
+        self,
+        pool: RayPool,
+        recipe: Recipe,
+        tasks: Mapping[str, Any],
+        progress: Progress | None,
+        arrived: Callable[[str, Any], None] | None,
+    ) -> None:
+        self._pool, self._recipe, self._tasks = pool, recipe, tasks
+        self._progress, self._arrived = progress, arrived
+        self._waiting = deque(tasks)
+        self._busy: list[_Busy] = []
+        self._killed: Counter[str] = Counter()
+        self._lost_loading = 0
+        self._frames = 0
+        #: When a worker was there last.
+        self._seen = time.monotonic()
+        self._begun: float | None = None
+        self._results = Results()
+
+    def to_the_end(self) -> Results:
+        import ray
+
+        self._show()
+        try:
+            while self._waiting or any(one.doing for one in self._busy):
+                self._fill()
+                ready, _ = ray.wait([one.answer for one in self._busy], timeout=1.0)
+                for one in [one for one in self._busy if one.answer in ready]:
+                    self._answered(one)
+                if not ready:
+                    self._ask()
+        except BaseException:
+            for one in self._busy:
+                ray.kill(one.actor)
+            raise
+        for one in self._busy:
+            # It is still loading, and there is nothing left to do.
+            ray.kill(one.actor)
+        self._show()
+        return self._results
+
+    def _fill(self) -> None:
+        """Have as many actors as there is room and work for."""
+        wanted = min(self._pool.room(self._recipe).workers, len(self._waiting) + self._at_work())
+        while len(self._busy) < wanted:
+            if (actor := self._pool.take()) is not None:
+                self._give(actor)
+            else:
+                actor = self._pool.start(self._recipe)
+                share = self._pool.room(self._recipe).share
+                self._busy.append(_Busy(actor, None, actor.open.remote(self._recipe, share)))
+
+    def _at_work(self) -> int:
+        return sum(one.doing is not None for one in self._busy)
+
+    def _give(self, actor: Any) -> None:
+        name = self._waiting.popleft()
+        if self._begun is None:
+            self._begun = time.monotonic()
+        self._busy.append(_Busy(actor, name, actor.run.remote(self._tasks[name]), there=True))
+
+    def _answered(self, one: _Busy) -> None:
+        import ray
+
+        self._busy.remove(one)
+        self._seen = time.monotonic()
+        try:
+            outcome: _Outcome = ray.get(one.answer)
+        except ray.exceptions.RayActorError as error:
+            self._died(one, error)
+            return
+        if outcome.fatal:
+            raise _fatal(outcome)
+        if one.doing is not None:
+            self._done(one.doing, outcome)
+        self._lost_loading = 0
+        if self._waiting:
+            self._give(one.actor)
+        else:
+            self._pool.keep(one.actor)
+
+    def _done(self, name: str, outcome: _Outcome) -> None:
+        if outcome.error is not None:
+            self._results.failed[name] = Failure(outcome.error, outcome.unreadable)
+        else:
+            self._frames += outcome.frames
+            self._results.values[name] = outcome.value
+            if self._arrived is not None:
+                self._arrived(name, outcome.value)
+        self._show()
+
+    def _died(self, one: _Busy, error: Exception) -> None:
+        self._pool.require_here()
+        if one.doing is None:
+            self._lost_loading += 1
+            if self._lost_loading >= LOADS:
+                raise ClusterUnavailable(
+                    f"{LOADS} workers in a row died while they loaded their model; is there memory for as many? Ask "
+                    f"for fewer with --workers ({one_line(error)[:200]})"
+                ) from error
+            return
+        self._killed[one.doing] += 1
+        if self._killed[one.doing] < ATTEMPTS:
+            self._pool.say(f"a worker died with {one.doing}; another one takes it")
+            # At the end: should it be the video, the others come first.
+            self._waiting.append(one.doing)
+        else:
+            self._results.failed[one.doing] = Failure(f"{ATTEMPTS} workers died with it", unreadable=False)
+            self._show()
+
+    def _ask(self) -> None:
+        """Kill actors that answer nothing, and refuse to wait for those that never come."""
+        import ray
+
+        now = time.monotonic()
+        for one in list(self._busy):
+            if one.asked is None:
+                if not one.there or now - one.heard_at > _ASK_S:
+                    one.asked, one.asked_at = one.actor.alive.remote(), now
+            elif ray.wait([one.asked], timeout=0)[0]:
+                # Also where it died, which its answer will say.
+                one.asked, one.heard_at, one.there = None, now, True
+            elif one.there and now - one.asked_at > _HUNG_S:
+                self._pool.say(f"a worker has not answered for {_HUNG_S:.0f} s; it is replaced")
+                # A process that stands still may not even hear this: its answer is not waited for.
+                ray.kill(one.actor)
+                self._busy.remove(one)
+                self._died(one, TimeoutError("no answer"))
+        if any(one.there for one in self._busy):
+            self._seen = now
+        elif now - self._seen > _START_S:
+            room = self._pool.room(self._recipe)
+            raise ClusterUnavailable(
+                f"no worker could be started within {_START_S:.0f} s: each takes {room.cpus} CPUs and {room.gpus} "
+                "GPUs of the Ray cluster; is it busy with something else?"
+            )
+
+    def _show(self) -> None:
+        if self._progress is None:
+            return
+        done = len(self._results.values) + len(self._results.failed)
+        rate = ""
+        if self._begun is not None:
+            seconds = max(time.monotonic() - self._begun, 1e-3)
+            rate = f"{self._frames / seconds:.0f} frames/s, {self._at_work()} at work"
+        self._progress(done, len(self._tasks), rate)
+
+
+def _fatal(outcome: _Outcome) -> HeadHuntError:
+    """The error that a worker had, as one of the same class."""
+    kind = getattr(errors, outcome.kind, None)
+    if not (isinstance(kind, type) and issubclass(kind, HeadHuntError)):
+        kind = HeadHuntError
+    return kind(f"on a worker: {outcome.error}")
+
+
+def _require_cluster(address: str) -> None:
+    """Refuse an address where no Ray cluster answers, before Ray itself waits for it.
+
+    Raises:
+        ClusterUnavailable: Nobody answers, or somebody else.
+    """
+    if address == "auto":
+        return
+    way_out = "give the host:port that `ray start --head` printed"
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535 or "/" in address:
+        raise ClusterUnavailable(f"--ray-address {address}: is no address of a Ray cluster; {way_out}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise ClusterUnavailable(
+            f"--ray-address {address}: cannot be reached ({error.strerror or error}); {way_out}"
+        ) from error
+    # In a process of its own: Ray has no deadline for whatever else answers there.
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter, and no shell
+            [sys.executable, "-c", _PROBE, address], capture_output=True, timeout=_HEALTH_S, check=False
+        )
+        code, said = done.returncode, done.stderr
+    except subprocess.TimeoutExpired as error:
+        code, said = 1, error.stderr or b""
+    if code and b"uthenticat" in said:
+        raise ClusterUnavailable(
+            f"--ray-address {address}: the cluster asks for its token; set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN_PATH to a file with the head's (`ray get-auth-token` there prints it)"
+        )
+    if code:
+        raise ClusterUnavailable(f"--ray-address {address}: no Ray cluster of this version answers there; {way_out}")

@@ -1,0 +1,208 @@
+"""What a worker loads and does for an extraction, and the executor that hands its videos out."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from edge_runtime.errors import CheckpointError, HeadHuntError, SourceUnavailable, UsageError
+from edge_runtime.machine import available_memory
+from edge_runtime.stream.pixels import PixelSpec
+from edge_runtime.stream.segments import SegmentSpec
+from models.family import Mllm
+from models.prompts import Prompt
+from models.sweep import GIB
+from offline.console import Console, Progress
+from offline.data.cache import content_key, open_store
+from offline.data.dataset import Video
+from offline.data.segments import digest
+from offline.data.units import Unit
+from offline.extraction.extract import Extraction, Extractor, extract, find_stored
+from offline.extraction.model import ModelUse, fit_into_memory, load_model
+from offline.extraction.ray_pool import RayPool
+
+# Of what is free on the machine, as in models.sweep.
+_SHARE = 0.8
+
+
+@runtime_checkable
+class Remakable(Protocol):
+    """An extractor that a worker can make for itself."""
+
+    def maker(self) -> Callable[[Mllm], Extractor]:
+        """What makes the same of a model; it can be pickled, and holds none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecipe:
+    """A model, as a worker loads it.
+
+    Attributes:
+        model: A Hugging Face id, a folder, or `reference`; workers find the same under this name.
+        use: How it is run.
+        prompts: What is asked, for the memory that it takes.
+        segment: How videos are cut and sampled.
+        pixels: The form in which frames are shown.
+    """
+
+    model: str
+    use: ModelUse
+    prompts: tuple[Prompt, ...]
+    segment: SegmentSpec
+    pixels: PixelSpec
+
+    @classmethod
+    def of(
+        cls, mllm: Mllm, model: str, use: ModelUse, prompts: Sequence[Prompt], segment: SegmentSpec
+    ) -> ModelRecipe:
+        """Say how to load what is loaded here."""
+        # A worker has another working folder.
+        name = str(Path(model).absolute()) if Path(model).is_dir() else model
+        return cls(model=name, use=use, prompts=tuple(prompts), segment=segment, pixels=mllm.pixels)
+
+    @property
+    def gpu(self) -> bool:
+        """See ray_pool.Recipe."""
+        return self.use.device != "cpu"
+
+    def open(self, share: float) -> ModelWorker:
+        """See ray_pool.Recipe."""
+        console = Console(quiet=True)
+        mllm = load_model(self.model, self.use, console)
+        if mllm.takes_any_size:
+            mllm.use_pixels(self.pixels)
+        use = self.use
+        if use.memory is None and share < 1 and (free := available_memory()) is not None:
+            # The machine's other workers take as much.
+            use = replace(use, memory=_SHARE * share * free / GIB)
+        spill = Path(tempfile.mkdtemp(prefix="hh-states-"))
+        fit_into_memory(mllm, mllm.demand(self.prompts, self.segment), use, spill, console)
+        return ModelWorker(mllm)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExtractTask:
+    """One video for a worker.
+
+    Attributes:
+        video: The video.
+        unit: What one unit of it is.
+        maker: Makes the extractor.
+        identity: What the extractor's identity is here, as a key.
+        pixels: As of Extraction.
+        segment: As of Extraction.
+        store: The store's folder.
+    """
+
+    video: Video
+    unit: Unit
+    maker: Callable[[Mllm], Extractor]
+    identity: str
+    pixels: PixelSpec
+    segment: SegmentSpec
+    store: Path
+
+
+class ModelWorker:
+    """Extracts videos with the model that it holds."""
+
+    def __init__(self, mllm: Mllm) -> None:
+        self._mllm = mllm
+        self._extractors: dict[str, Extractor] = {}
+
+    def run(self, task: ExtractTask) -> tuple[int, str]:
+        """Put a video's features into the store, unless they are there.
+
+        Returns:
+            How many frames were computed, and the digest of the video.
+
+        Raises:
+            CheckpointError: This machine has another model under the same name, or another version.
+            HeadHuntError: As of `extract`.
+        """
+        extraction = Extraction(self._extractor(task), task.pixels, task.segment, open_store(task.store))
+        with task.video.on_disk() as path:
+            content = digest(path)
+        if find_stored(content, task.unit, extraction) is not None:
+            return 0, content
+        try:
+            found = extract([task.video], {task.video.name: task.unit}, extraction)
+        except SourceUnavailable as error:
+            # Without the advice that it carries: the driver gives it once for all videos.
+            raise (error.__cause__ if isinstance(error.__cause__, HeadHuntError) else error) from None
+        return found[0].frames, content
+
+    def _extractor(self, task: ExtractTask) -> Extractor:
+        if task.identity not in self._extractors:
+            made = task.maker(self._mllm)
+            if content_key(**made.identity) != task.identity:
+                raise CheckpointError(
+                    f"{self._mllm.source.name} on {socket.gethostname()} is not the model of the machine where the "
+                    "command was started; bring the same files and the same version of headhunt-vad to all machines"
+                )
+            self._extractors[task.identity] = made
+        return self._extractors[task.identity]
+
+
+class RayExecutor:
+    """Workers of a pool.
+
+    Args:
+        pool: The pool.
+        recipe: The model that they load.
+    """
+
+    def __init__(self, pool: RayPool, recipe: ModelRecipe) -> None:
+        self._pool, self._recipe = pool, recipe
+
+    def prepare(
+        self,
+        videos: Sequence[Video],
+        units: Mapping[str, Unit],
+        extraction: Extraction,
+        progress: Progress | None = None,
+    ) -> Mapping[str, str]:
+        """See executors.Executor.
+
+        Raises:
+            FeatureError: Workers write into another store than the one that is read here.
+            UsageError: The extractor cannot be made anew on a worker.
+        """
+        extractor = extraction.extractor
+        if not isinstance(extractor, Remakable):
+            raise UsageError(f"{type(extractor).__name__} runs in this process only; use --executor local")
+        identity, maker = content_key(**extractor.identity), extractor.maker()
+        store = extraction.store.folder.absolute()
+        tasks = {
+            video.name: ExtractTask(
+                replace(video, path=video.path.absolute()),
+                units[video.name],
+                maker,
+                identity,
+                extraction.pixels,
+                extraction.segment,
+                store,
+            )
+            for video in videos
+        }
+        of = {video.name: video for video in videos}
+        unseen = iter(_first_only())
+
+        def arrived(name: str, content: Any) -> None:
+            # Later ones are missed when they are read; this one, before hours of work for nothing.
+            if next(unseen):
+                extract([of[name]], units, extraction, stored={name: content})
+
+        results = self._pool.run(self._recipe, tasks, progress, arrived)
+        results.require_all(extraction.skip_unreadable, self._pool.say)
+        return results.values
+
+
+def _first_only() -> Iterator[bool]:
+    yield True
+    while True:
+        yield False

@@ -1,0 +1,191 @@
+"""Videos and features on a real S3 server: the same entries as on the disk, and one line for whatever goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from s3_server import Bucket, _moto, bucket
+
+from edge_runtime.errors import DatasetError, OutputFailed, SourceUnavailable
+from offline.data.cache import EntryStore, open_store
+from offline.data.dataset import Video, read_dataset
+from offline.data.places import Remote, place, read_bytes, remove, write_file
+from offline.data.video_cache import VideoCache
+
+__all__ = ["_moto", "bucket"]
+
+WORDS = st.text("abcxyz0189-_. ", min_size=1, max_size=8).filter(lambda word: word.strip(".") == word)
+
+
+class TestPaths:
+    """What a person writes, as a path."""
+
+    @given(st.lists(WORDS, min_size=1, max_size=4))
+    def test_a_remote_path_is_a_path_by_its_parts_and_a_url_as_text(self, words: list[str]) -> None:
+        url = "s3://bucket/" + "/".join(words)
+        path = place(url)
+        assert isinstance(path, Remote)
+        assert str(path) == os.fspath(path) == path.as_posix() == f"{path}" == url
+        assert path.name == words[-1]
+        assert str(path.parent / words[-1]) == url
+        assert str(path.with_name("other")) == url[: -len(words[-1])] + "other"
+        assert place(str(path)) == path
+        assert str(pickle.loads(pickle.dumps(path))) == url
+
+    @given(st.lists(WORDS, min_size=1, max_size=4), st.booleans())
+    def test_local_paths_stay_as_they_are(self, words: list[str], absolute: bool) -> None:
+        text = ("/" if absolute else "") + "/".join(words)
+        assert type(place(text)) is type(Path())
+        assert place(text) == Path(text)
+        if absolute:
+            assert place(f"file://{text}") == Path(text)
+
+
+class TestStore:
+    """A feature store in a bucket."""
+
+    def test_entries_are_those_of_a_local_store(self, bucket: Bucket, tmp_path: Path) -> None:
+        local, remote = EntryStore(tmp_path / "store"), open_store(place(f"{bucket.url}/store"))
+        entry = {"features": np.arange(12, dtype=np.float32).reshape(3, 4), "frames": np.array(7)}
+        assert remote.get("a" * 32) is None
+        for store in (local, remote):
+            store.put("a" * 32, entry)
+            found = store.get("a" * 32)
+            assert found is not None
+            assert found.keys() == entry.keys()
+            for name, values in entry.items():
+                np.testing.assert_array_equal(found[name], values)
+        assert bucket.get(f"store/{'a' * 32}.npz") == (tmp_path / "store" / f"{'a' * 32}.npz").read_bytes()
+
+    def test_a_damaged_entry_is_none(self, bucket: Bucket) -> None:
+        store = open_store(place(f"{bucket.url}/store"))
+        store.put("b" * 32, {"x": np.zeros(1000)})
+        whole = bucket.get(f"store/{'b' * 32}.npz")
+        bucket.put(f"store/{'b' * 32}.npz", whole[: len(whole) // 2])
+        assert store.get("b" * 32) is None
+
+    def test_a_bucket_that_refuses_is_no_empty_one(self, bucket: Bucket) -> None:
+        store = open_store(place(f"{bucket.url}/store"))
+        store.put("c" * 32, {"x": np.zeros(3)})
+        bucket.refuses.add("GET")
+        with pytest.raises(OutputFailed, match=r"s3://.*npz: cannot be read \(access denied"):
+            store.get("c" * 32)
+
+    def test_a_bucket_that_becomes_read_only_keeps_what_it_has(self, bucket: Bucket) -> None:
+        store = open_store(place(f"{bucket.url}/store"))
+        store.put("d" * 32, {"x": np.zeros(3)})
+        bucket.refuses.add("PUT")
+        begun = time.monotonic()
+        with pytest.raises(OutputFailed, match=r"s3://.*npz: cannot be written \(access denied"):
+            store.put("e" * 32, {"x": np.zeros(3)})
+        assert time.monotonic() - begun < 20
+        assert bucket.names() == {f"store/{'d' * 32}.npz"}
+        assert store.get("d" * 32) is not None
+
+    def test_files_are_written_and_removed_anywhere(self, bucket: Bucket, tmp_path: Path) -> None:
+        for path in (place(f"{bucket.url}/x/index.json"), tmp_path / "index.json"):
+            write_file(path, b"{}")
+            assert (read_bytes(path) if isinstance(path, Remote) else path.read_bytes()) == b"{}"
+            remove(path)
+            remove(path)
+        assert bucket.names() == set()
+
+    def test_nobody_there_is_one_line_within_a_deadline(
+        self, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        __import__("s3fs").S3FileSystem.clear_instance_cache()
+        begun = time.monotonic()
+        with pytest.raises(SourceUnavailable, match=r"cannot be read \(.*check the address and the network"):
+            read_bytes(Remote(f"{bucket.url}/x"))
+        assert time.monotonic() - begun < 60
+
+
+def video(bucket: Bucket, name: str, size: int) -> tuple[Remote, bytes]:
+    content = os.urandom(size)
+    bucket.put(name, content)
+    return Remote(f"{bucket.url}/{name}"), content
+
+
+class TestVideos:
+    """Remote videos, fetched to the disk."""
+
+    def test_they_are_the_same_to_the_byte_and_fetched_once(self, bucket: Bucket, tmp_path: Path) -> None:
+        path, content = video(bucket, "clips/a b.mp4", 9_000_000)
+        cache = VideoCache(tmp_path)
+        for _ in range(2):
+            with cache.held(path) as local:
+                assert local.name == "a b.mp4"
+                assert hashlib.sha256(local.read_bytes()).digest() == hashlib.sha256(content).digest()
+            bucket.refuses.add("GET")
+
+    def test_another_content_under_the_same_name_is_fetched(self, bucket: Bucket, tmp_path: Path) -> None:
+        for _ in range(2):
+            path, content = video(bucket, "a.mp4", 1000)
+            with VideoCache(tmp_path).held(path) as local:
+                assert local.read_bytes() == content
+
+    def test_the_limit_holds_and_the_longest_unused_goes_first(self, bucket: Bucket, tmp_path: Path) -> None:
+        paths = [video(bucket, f"{name}.mp4", 1000)[0] for name in "abcd"]
+        cache = VideoCache(tmp_path, limit=2500)
+
+        def held() -> set[str]:
+            return {file.stem for file in tmp_path.glob("*/*.mp4")}
+
+        for number, path in enumerate(paths[:2]):
+            with cache.held(path) as local:
+                pass
+            os.utime(local.parent, (number, number))
+        with cache.held(paths[0]), cache.held(paths[2]):
+            # b goes, although a was fetched before it: a is in use.
+            assert held() == {"a", "c"}
+            # Both are in use: the limit waits.
+            with cache.held(paths[3]):
+                assert held() == {"a", "c", "d"}
+        with pytest.raises(SourceUnavailable, match=r"more than the video cache may hold .*--video-cache-gib"):
+            VideoCache(tmp_path, limit=999).held(paths[0]).__enter__()
+
+    def test_half_a_file_is_none(self, bucket: Bucket, tmp_path: Path) -> None:
+        path, _ = video(bucket, "a.mp4", 300_000)
+        bucket.halves = True
+        begun = time.monotonic()
+        with pytest.raises(SourceUnavailable, match=r"s3://.*a\.mp4: "), VideoCache(tmp_path).held(path):
+            pass
+        assert time.monotonic() - begun < 60
+        assert not list(tmp_path.glob("**/*.mp4"))
+
+    @pytest.mark.parametrize("method", ["HEAD", "GET"])
+    def test_a_bucket_that_refuses_is_one_line(self, bucket: Bucket, tmp_path: Path, method: str) -> None:
+        path, _ = video(bucket, "a.mp4", 1000)
+        bucket.refuses |= {method, "GET"}
+        with pytest.raises(SourceUnavailable, match=r"a\.mp4: cannot be read \(access denied"):
+            VideoCache(tmp_path).held(path).__enter__()
+
+    def test_a_missing_one_is_named(self, bucket: Bucket, tmp_path: Path) -> None:
+        with pytest.raises(SourceUnavailable, match=r"s3://.*/none\.mp4: no such file"):
+            VideoCache(tmp_path).held(Remote(f"{bucket.url}/none.mp4")).__enter__()
+
+
+def test_a_manifest_in_a_bucket(bucket: Bucket, tmp_path: Path) -> None:
+    rows = f"a.mp4,normal,test,,\n{bucket.url}/far/b.mp4,normal,test,,\n/data/c.mp4,normal,test,,\n"
+    bucket.put("set/data.csv", b"path,label,split,events,frames\n" + rows.encode())
+    dataset = read_dataset(f"{bucket.url}/set/data.csv", VideoCache(tmp_path))
+    assert [str(video.path) for video in dataset] == [
+        f"{bucket.url}/set/a.mp4",
+        f"{bucket.url}/far/b.mp4",
+        "/data/c.mp4",
+    ]
+    assert [video.name for video in dataset] == ["a.mp4", f"{bucket.url}/far/b.mp4", "/data/c.mp4"]
+    assert isinstance(dataset.videos[0], Video)
+    with pytest.raises(DatasetError, match="is not on this machine"):
+        read_dataset(place(f"{bucket.url}/set/data.csv"))
+    with pytest.raises(DatasetError, match="no such file"):
+        read_dataset(place(f"{bucket.url}/none.csv"), VideoCache(tmp_path))

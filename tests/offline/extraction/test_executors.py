@@ -1,0 +1,298 @@
+"""The same features wherever they are computed, and no worker's death costs more than its video."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpoints import Shape, write_checkpoint
+from clips import write_dataset_folder
+from hypothesis import given
+from hypothesis import strategies as st
+from ray_cluster import Cluster, Fragile, free_port, ray_cluster
+
+from edge_runtime.bundle.reader import Bundle
+from edge_runtime.cli.exit_codes import run_command
+from edge_runtime.errors import (
+    CheckpointError,
+    ClusterUnavailable,
+    FeatureError,
+    OutputFailed,
+    UsageError,
+    VideosFailed,
+)
+from edge_runtime.stream.segments import SegmentSpec
+from models.family import Mllm
+from models.loading import load
+from models.prompts import PROMPTS
+from offline.ablation.textual import TextualAnswer
+from offline.cli import cli
+from offline.console import Console
+from offline.data.cache import EntryStore
+from offline.data.dataset import read_dataset
+from offline.data.units import Unit
+from offline.evaluation.run import BundleRecipe, Running, run_videos
+from offline.extraction.executors import Execution, executor_of
+from offline.extraction.extract import AllHeads, Extraction, Extractor, extract
+from offline.extraction.model import ModelUse
+from offline.extraction.ray_pool import ATTEMPTS, Failure, RayPool, Results, plan
+from offline.extraction.visual import ModelTokens
+from offline.extraction.workers import ModelRecipe
+
+__all__ = ["ray_cluster"]
+
+SEGMENT = SegmentSpec(frames=48, sampled=4, fps=15)
+PROMPT = PROMPTS[:2]
+MACHINES = st.lists(st.tuples(st.integers(0, 64), st.integers(0, 8)), min_size=1, max_size=6)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("model"), Shape(layers=2))
+
+
+@pytest.fixture(scope="module")
+def mllm(checkpoint: Path) -> Mllm:
+    return load(str(checkpoint), "cpu")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset_folder(tmp_path_factory.mktemp("videos"), {"calibration": 4, "validation": 2, "test": 2})
+
+
+def entries(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.npz")}
+
+
+@pytest.fixture(scope="module")
+def pool(ray_cluster: Cluster) -> Iterator[RayPool]:
+    """Two workers, for all tests here: a process joins one cluster at a time."""
+    with RayPool(ray_cluster.address, 2, Console(quiet=True)) as pool:
+        yield pool
+
+
+class TestRoom:
+    """How machines are shared out."""
+
+    @given(MACHINES, st.booleans(), st.one_of(st.none(), st.integers(1, 64)))
+    def test_workers_fit_into_the_machines(
+        self, machines: list[tuple[int, int]], gpu: bool, workers: int | None
+    ) -> None:
+        try:
+            room = plan(machines, workers, gpu)
+        except ClusterUnavailable:
+            cpus, gpus = (sum(column) for column in zip(*machines, strict=True))
+            most = gpus if gpu and gpus else cpus
+            assert cpus == 0 or (workers is not None and workers > most)
+            return
+        assert workers is None or room.workers == workers
+        assert 0 < room.share <= 1
+        if room.gpus:
+            places = sum(min(gpus, cpus // room.cpus) for cpus, gpus in machines if gpus)
+            # A machine with GPUs and too few CPUs leaves some of them idle.
+            assert places >= room.workers or any(cpus < gpus for cpus, gpus in machines)
+        else:
+            assert sum(cpus // room.cpus for cpus, _ in machines) >= room.workers
+
+    def test_one_model_a_machine_without_gpus_and_one_a_gpu_with_them(self) -> None:
+        room = plan([(8, 0), (8, 0)], None, gpu=True)
+        assert (room.workers, room.cpus, room.gpus, room.share) == (2, 8, 0, 1.0)
+        room = plan([(16, 4), (16, 4)], None, gpu=True)
+        assert (room.workers, room.cpus, room.gpus, room.share) == (8, 4, 1, 0.25)
+        assert plan([(16, 4)], None, gpu=False).gpus == 0
+
+
+class TestPool:
+    """Tasks, deaths and failures, with workers that do nothing else."""
+
+    def test_a_worker_that_dies_costs_only_its_task(self, pool: RayPool, tmp_path: Path) -> None:
+        tasks = {name: name for name in ("dies once", "a", "broken", "b", "dies", "odd", "c")}
+        shown: list[tuple[int, int]] = []
+        results = pool.run(Fragile(tmp_path), tasks, lambda done, total, what="": shown.append((done, total)))
+        assert results.values == {"dies once": "DIES ONCE", "a": "A", "b": "B", "c": "C"}
+        assert results.failed == {
+            "broken": Failure("broken.mp4: not one frame can be decoded", unreadable=True),
+            "odd": Failure("unexpected ZeroDivisionError: division by zero", unreadable=False),
+            "dies": Failure(f"{ATTEMPTS} workers died with it", unreadable=False),
+        }
+        assert len(list(tmp_path.glob("dies.*"))) == ATTEMPTS
+        # What nobody died with was done once.
+        assert [len(list(tmp_path.glob(f"{name}.*"))) for name in "abc"] == [1, 1, 1]
+        assert shown[0] == (0, 7)
+        assert shown[-1] == (7, 7)
+        assert shown == sorted(shown)
+
+    def test_a_worker_that_stands_still_is_replaced(
+        self, pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("offline.extraction.ray_pool._ASK_S", 1.0)
+        monkeypatch.setattr("offline.extraction.ray_pool._HUNG_S", 5.0)
+        tasks = {name: name for name in ("hangs once", "a", "b")}
+        assert pool.run(Fragile(tmp_path), tasks).values == {name: name.upper() for name in tasks}
+
+    def test_a_store_that_cannot_be_written_ends_it(self, pool: RayPool, tmp_path: Path) -> None:
+        with pytest.raises(OutputFailed, match="No space left"):
+            pool.run(Fragile(tmp_path), {name: name for name in ("a", "full", "b")})
+
+    def test_workers_that_die_while_loading_end_it(self, pool: RayPool, tmp_path: Path) -> None:
+        with pytest.raises(ClusterUnavailable, match=r"in a row died while they loaded .* --workers"):
+            pool.run(Fragile(tmp_path, dies_loading=True), {"a": "a"})
+
+    def test_more_workers_than_there_is_room_for_are_refused(self) -> None:
+        with pytest.raises(ClusterUnavailable, match="3 workers need a CPU each, the Ray cluster has 2"):
+            plan([(2, 0)], 3, gpu=True)
+
+    def test_failures_are_told_by_name_and_by_exit_code(self) -> None:
+        unreadable, other = Failure("a.mp4: no such video", True), Failure("no", False)
+        said: list[str] = []
+        with pytest.raises(VideosFailed, match=r"2 of 3 videos failed \(a: a.mp4: no such video; b: no\)") as failed:
+            Results({"c": 1}, {"a": unreadable, "b": other}).require_all(False, said.append)
+        assert failed.value.exit_code == 4
+        with pytest.raises(VideosFailed, match=r"1 of 3 videos failed \(b: no\)") as failed:
+            Results({"c": 1}, {"a": unreadable, "b": other}).require_all(True, said.append)
+        assert failed.value.exit_code == 1
+        Results({"c": 1}, {"a": unreadable}).require_all(True, said.append)
+        assert said[-1] == "left out: a.mp4: no such video"
+
+
+class TestFeatures:
+    """What workers compute with a model."""
+
+    def test_they_are_the_same_to_the_bit(
+        self, pool: RayPool, checkpoint: Path, mllm: Mllm, manifest: Path, tmp_path: Path
+    ) -> None:
+        videos = read_dataset(manifest).videos
+        units: dict[str, Unit] = {video.name: "segment" if video.timed else "video" for video in videos}
+        recipe = ModelRecipe.of(mllm, str(checkpoint), ModelUse(device="cpu"), PROMPT, SEGMENT)
+        made: tuple[Extractor, ...] = (
+            AllHeads(mllm, PROMPT, SEGMENT),
+            ModelTokens(mllm),
+            TextualAnswer(mllm, PROMPT, SEGMENT),  # type: ignore[arg-type]
+        )
+        for extractor in made:
+            here = Extraction(extractor, mllm.pixels, SEGMENT, EntryStore(tmp_path / "here"))
+            there = Extraction(extractor, mllm.pixels, SEGMENT, EntryStore(tmp_path / "there"))
+            wanted = extract(videos, units, here)
+            stored = executor_of(pool, recipe).prepare(videos, units, there)
+            found = extract(videos, units, there, stored=stored)
+            assert entries(tmp_path / "there") == entries(tmp_path / "here")
+            assert [one.video for one in found] == [one.video for one in wanted]
+            for one, other in zip(found, wanted, strict=True):
+                np.testing.assert_array_equal(one.features, other.features)
+                np.testing.assert_array_equal(one.spans, other.spans)
+        assert len(entries(tmp_path / "there")) == len(made) * len(videos)
+
+    def test_a_store_that_is_not_shared_is_noticed(self, mllm: Mllm, manifest: Path, tmp_path: Path) -> None:
+        video = read_dataset(manifest).videos[0]
+        extraction = Extraction(AllHeads(mllm, PROMPT, SEGMENT), mllm.pixels, SEGMENT, EntryStore(tmp_path))
+        with pytest.raises(FeatureError, match=r"put the store where all machines find it"):
+            extract([video], {video.name: "segment"}, extraction, stored={video.name: "0" * 64})
+
+    def test_another_model_under_the_same_name_is_refused(
+        self, pool: RayPool, mllm: Mllm, manifest: Path, tmp_path: Path
+    ) -> None:
+        other = write_checkpoint(tmp_path / "other", Shape(layers=2), seed=1)
+        recipe = ModelRecipe.of(mllm, str(other), ModelUse(device="cpu"), PROMPT, SEGMENT)
+        extraction = Extraction(AllHeads(mllm, PROMPT, SEGMENT), mllm.pixels, SEGMENT, EntryStore(tmp_path / "store"))
+        videos = read_dataset(manifest).videos[:1]
+        with pytest.raises(CheckpointError, match="is not the model of the machine where the command was started"):
+            executor_of(pool, recipe).prepare(videos, {videos[0].name: "segment"}, extraction)
+        assert not entries(tmp_path / "store")
+
+
+def test_a_bundle_says_the_same(pool: RayPool, bundle: Bundle, bundle_dir: Path, dataset_csv: Path) -> None:
+    chosen = read_dataset(dataset_csv).split("test")
+    running = Running(provider="cpu")
+    wanted = run_videos(bundle, chosen, running, Console(quiet=True))
+    recipe = BundleRecipe(bundle_dir, bundle.manifest.bundle_id, running)
+    results = pool.run(recipe, {video.name: video for video in chosen})
+    assert [results.values[video.name].records for video in chosen] == [run.records for run in wanted]
+    assert [results.values[video.name].fps for video in chosen] == [run.fps for run in wanted]
+
+
+class TestCommand:
+    """`hh-offline extract --executor ray`."""
+
+    def run(self, *arguments: object) -> int:
+        return run_command(cli, [str(argument) for argument in arguments])
+
+    def command(self, *arguments: object) -> tuple[int, str]:
+        """In a process of its own: this one has joined the cluster already."""
+        command = [sys.executable, "-m", "offline.cli", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return done.returncode, done.stderr
+
+    def test_a_video_that_fails_is_named_and_the_rest_goes_on(
+        self, ray_cluster: Cluster, checkpoint: Path, tmp_path: Path
+    ) -> None:
+        videos = tmp_path / "videos"
+        videos.mkdir()
+        manifest = write_dataset_folder(videos, {"calibration": 4, "validation": 2})
+        broken = videos / "validation1.mp4"
+        whole = broken.read_bytes()
+        broken.write_bytes(b"no video " * 1000)
+        given = ["--model", checkpoint, "--manifest", manifest, "--sampled", 4, "--device", "cpu", "--quiet"]
+        given = ["extract", "--validation", *given, "--output"]
+        ray = ["--executor", "ray", "--ray-address", ray_cluster.address, "--workers", 2]
+        code, said = self.command(*given, tmp_path / "store", *ray)
+        assert code == 4
+        assert said.count("\n") == 1
+        assert "1 of 6 videos failed (validation1.mp4: " in said
+        assert len(entries(tmp_path / "store")) == 5
+        assert not (tmp_path / "store" / "index.json").exists()
+        broken.write_bytes(whole)
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("*.npz")}
+        assert self.command(*given, tmp_path / "store", *ray) == (0, "")
+        # What was done is not done again.
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        assert self.run(*given, tmp_path / "local") == 0
+        assert entries(tmp_path / "store") == entries(tmp_path / "local")
+        index = [json.loads((tmp_path / name / "index.json").read_text()) for name in ("store", "local")]
+        assert index[0] == index[1]
+
+    def test_no_ray(
+        self, monkeypatch: pytest.MonkeyPatch, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        found = importlib.util.find_spec
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else found(name, *rest)
+        )
+        arguments = ["extract", "--model", "reference", "--manifest", manifest, "--output", tmp_path / "f"]
+        assert self.run(*arguments, "--executor", "ray") == 2
+        assert capsys.readouterr().err == 'error: Ray is not installed; run: pip install "headhunt-vad[ray]"\n'
+
+    @pytest.mark.parametrize("address", ["127.0.0.1:{free}", "nonsense", "ray://127.0.0.1:{free}"])
+    def test_a_wrong_address_is_one_line_at_once(
+        self, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str
+    ) -> None:
+        given = ["extract", "--model", "reference", "--manifest", manifest, "--output", tmp_path / "f"]
+        address = address.format(free=free_port())
+        begun = time.monotonic()
+        assert self.run(*given, "--executor", "ray", "--ray-address", address) == 1
+        assert time.monotonic() - begun < 20
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: --ray-address {address}: ")
+        assert said.count("\n") == 1
+
+    def test_options_of_ray_need_ray(self) -> None:
+        with pytest.raises(UsageError, match=r"--workers 2 is for Ray; say --executor ray as well"):
+            Execution(workers=2)
+        with pytest.raises(UsageError, match="--ray-address"):
+            Execution(ray_address="auto")
+
+
+def test_the_command_line_is_light() -> None:
+    probe = "import sys, offline.cli; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", probe], check=True, capture_output=True, text=True, env=os.environ, timeout=60
+    )
+    assert not {"torch", "ray", "fsspec", "s3fs"} & set(done.stdout.split())

@@ -1,0 +1,142 @@
+"""A real Ray cluster of one machine on loopback, and recipes whose workers die or fail on purpose."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.errors import OutputFailed, VideoUnreadable
+
+ROOT = Path(__file__).parents[2]
+# Ray reads it once in a process.
+TOKEN = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    # All on one machine: everything listens on loopback alone, and is sought there.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where it listens, and the process group that it is."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+
+
+@contextlib.contextmanager
+def started_cluster(cpus: int = 2) -> Iterator[Cluster]:
+    """`ray start --head`, and nothing of it left afterwards."""
+    port = free_port()
+    # The path of a socket in it may have 107 letters.
+    folder = Path(tempfile.mkdtemp(prefix="hhr-", dir="/tmp"))
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+    command += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={cpus}", "--num-gpus=0"]
+    command += ["--object-store-memory=80000000", "--include-dashboard=false", f"--temp-dir={folder}"]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
+    environment = (
+        os.environ
+        | TOKEN
+        | {
+            "PYTHONPATH": paths,
+            "OMP_NUM_THREADS": "1",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+    )
+    process = subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert process.poll() is None, "ray start has ended"
+            assert time.monotonic() < deadline, "ray start takes more than 90 s"
+            time.sleep(0.2)
+        yield Cluster(f"127.0.0.1:{port}", process)
+    finally:
+        _stop(process, folder)
+
+
+def _stop(process: subprocess.Popen[bytes], folder: Path) -> None:
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(15)
+    # Its workers have sessions of their own; what still names the folder is ours.
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            number = int(entry.name)
+            if str(folder).encode() in (entry / "cmdline").read_bytes():
+                os.kill(number, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[Cluster]:
+    """A cluster with two CPUs."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed (extra [ray])")
+    with pytest.MonkeyPatch.context() as patch, started_cluster() as cluster:
+        for name, value in TOKEN.items():
+            patch.setenv(name, value)
+        yield cluster
+
+
+@dataclass(frozen=True)
+class Fragile:
+    """A recipe whose workers die, fail or answer, as the task says.
+
+    Attributes:
+        folder: Where a worker notes that it has run a task, a file for each time.
+        dies_loading: Whether no worker ever gets as far as a task.
+    """
+
+    folder: Path
+    dies_loading: bool = False
+    gpu = False
+
+    def open(self, share: float) -> Fragile:
+        if self.dies_loading:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self
+
+    def run(self, task: str) -> tuple[int, str]:
+        before = len(list(self.folder.glob(f"{task}.*")))
+        (self.folder / f"{task}.{before}").touch()
+        if task == "dies" or (task == "dies once" and before == 0):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task == "hangs once" and before == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if task == "broken":
+            raise VideoUnreadable("broken.mp4: not one frame can be decoded")
+        if task == "odd":
+            raise ZeroDivisionError("division by zero")
+        if task == "full":
+            raise OutputFailed("store: cannot be written (No space left on device); free some space")
+        return 10, task.upper()

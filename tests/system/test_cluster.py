@@ -1,0 +1,70 @@
+"""`hh-offline extract` from a bucket into a bucket, by this process and by a Ray of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkpoints import Shape, write_checkpoint
+from clips import write_dataset_folder
+from s3_server import Bucket, _moto, bucket
+
+__all__ = ["_moto", "bucket"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("model"), Shape(layers=1))
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset_folder(tmp_path_factory.mktemp("videos"), {"calibration": 4})
+
+
+def extract(*arguments: object) -> tuple[int, str]:
+    command = [sys.executable, "-m", "offline.cli", "extract", "--sampled", "4", "--device", "cpu", "--quiet"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    return done.returncode, done.stderr
+
+
+def upload(bucket: Bucket, manifest: Path) -> str:
+    for path in manifest.parent.iterdir():
+        bucket.put(f"set/{path.name}", path.read_bytes())
+    return f"{bucket.url}/set/data.csv"
+
+
+def test_from_a_bucket_into_a_bucket(bucket: Bucket, checkpoint: Path, manifest: Path, tmp_path: Path) -> None:
+    assert extract("--model", checkpoint, "--manifest", manifest, "--output", tmp_path / "local") == (0, "")
+    wanted = {path.name: path.read_bytes() for path in (tmp_path / "local").iterdir()}
+    given = ["--model", checkpoint, "--manifest", upload(bucket, manifest), "--video-cache", tmp_path / "cache"]
+    # The store becomes read-only when two entries are in it.
+    bucket.refuse_puts_after = 2
+    code, said = extract(*given, "--output", f"{bucket.url}/features")
+    assert code == 1
+    assert said.count("\n") == 1
+    assert "cannot be written (access denied" in said
+    entries = {name for name in bucket.names() if name.startswith("features/")}
+    assert len(entries) == 2
+    bucket.refuse_puts_after = None
+    # What is there is not written again, by whichever executor.
+    bucket.asked.clear()
+    ray = ["--executor", "ray", "--workers", 2] if importlib.util.find_spec("ray") else []
+    assert extract(*given, "--output", f"{bucket.url}/features", *ray) == (0, "")
+    written = {path.rpartition("/")[2] for method, path in bucket.asked if method == "PUT"}
+    assert written == wanted.keys() - {name.rpartition("/")[2] for name in entries}
+    found = {name: bucket.get(f"features/{name}") for name in wanted}
+    assert json.loads(found["index.json"]) == json.loads(wanted["index.json"])
+    assert found == wanted
