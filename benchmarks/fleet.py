@@ -324,7 +324,8 @@ def run_real(plan: Plan, detector: Detector, seconds: float, seed: int = 0) -> O
         scored_from_s = time.perf_counter()
         scores = score_together(segments)
         now_s = time.perf_counter() - begun_s
-        out.busy_s += time.perf_counter() - scored_from_s
+        if now_s >= warm_s:
+            out.busy_s += time.perf_counter() - scored_from_s
         for waiting, score in zip(segments, scores, strict=True):
             if waiting.segment.end_s < warm_s:
                 continue

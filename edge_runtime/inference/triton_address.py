@@ -1,6 +1,6 @@
 """Where Triton servers are and how they are spoken to, in the one text that `--provider` and cameras.yaml take.
 
-triton[+tls]://HOST:PORT[,HOST:PORT…][/NAME][?option=value&…]
+`triton[+tls]://HOST:PORT[,HOST:PORT…][/NAME][?option=value&…]`
 """
 
 from __future__ import annotations
