@@ -17,7 +17,7 @@ from checkpoints import Shape, write_checkpoint
 from clips import write_dataset_folder
 from hypothesis import given
 from hypothesis import strategies as st
-from ray_cluster import Cluster, Fragile, free_port, ray_cluster
+from ray_cluster import Cluster, Fragile, free_port, ray_cluster, started_cluster
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli.exit_codes import run_command
@@ -78,6 +78,13 @@ def pool(ray_cluster: Cluster) -> Iterator[RayPool]:
     """Two workers, for all tests here: a process joins one cluster at a time."""
     with RayPool(ray_cluster.address, 2, Console(quiet=True)) as pool:
         yield pool
+
+
+@pytest.fixture
+def idle_cluster() -> Iterator[Cluster]:
+    """One of its own: workers that `pool` keeps hold all of the other."""
+    with started_cluster() as cluster:
+        yield cluster
 
 
 class TestRoom:
@@ -232,7 +239,7 @@ class TestCommand:
         return done.returncode, done.stderr
 
     def test_a_video_that_fails_is_named_and_the_rest_goes_on(
-        self, ray_cluster: Cluster, checkpoint: Path, tmp_path: Path
+        self, idle_cluster: Cluster, checkpoint: Path, tmp_path: Path
     ) -> None:
         videos = tmp_path / "videos"
         videos.mkdir()
@@ -242,7 +249,7 @@ class TestCommand:
         broken.write_bytes(b"no video " * 1000)
         given = ["--model", checkpoint, "--manifest", manifest, "--sampled", 4, "--device", "cpu", "--quiet"]
         given = ["extract", "--validation", *given, "--output"]
-        ray = ["--executor", "ray", "--ray-address", ray_cluster.address, "--workers", 2]
+        ray = ["--executor", "ray", "--ray-address", idle_cluster.address, "--workers", 2]
         code, said = self.command(*given, tmp_path / "store", *ray)
         assert code == 4
         assert said.count("\n") == 1
