@@ -243,17 +243,18 @@ class _Box:
         self._server.put(request)
 
 
-def simulate(plan: Plan, service: Service, seconds: float, seed: int = 0) -> Outcome:
+def simulate(plan: Plan, service: Service, seconds: float, seed: int = 0, warm_s: float | None = None) -> Outcome:
     """Let a plan run.
 
     Args:
         plan: What there is.
         service: How long scoring takes.
-        seconds: How long it runs; as long again, up to a minute, runs before without being counted.
+        seconds: How long it runs.
         seed: Of the cameras' moments and of the times drawn.
+        warm_s: How long it runs before without being counted; by default as long again, up to a minute.
     """
     env, rng, out = simpy.Environment(), np.random.default_rng(seed), Outcome()
-    since_s = min(60.0, seconds)
+    since_s = min(60.0, seconds) if warm_s is None else warm_s
     servers = [_Server(env, plan, service, rng, out) for _ in range(plan.servers)]
     boxes = [_Box(env, plan, servers[number % plan.servers], out, since_s) for number in range(plan.boxes)]
     for number in range(plan.cameras):
@@ -452,7 +453,8 @@ def check(path: Path | None, provider: str, cameras: Sequence[int], rounds: int,
 def _both(plan: Plan, known: Service, detector: Detector) -> dict[str, Callable[[float, int], Outcome]]:
     return {
         "real": lambda seconds, seed: run_real(plan, detector, seconds, seed),
-        "simulated": lambda seconds, seed: simulate(plan, known, seconds, seed),
+        # As cold as the real one: queues that overflow take minutes to fill.
+        "simulated": lambda seconds, seed: simulate(plan, known, seconds, seed, warm_s=seconds / 10),
     }
 
 
