@@ -235,7 +235,7 @@ class TestCommand:
     def command(self, *arguments: object) -> tuple[int, str]:
         """In a process of its own: this one has joined the cluster already."""
         command = [sys.executable, "-m", "offline.cli", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
         return done.returncode, done.stderr
 
     def test_a_video_that_fails_is_named_and_the_rest_goes_on(
