@@ -29,7 +29,6 @@ class Costs:
         decode_ms: Of a core, to decode a frame.
         pixels_ms: Of a core, to bring the sampled frames of a segment to the model's size.
         wire_bytes: Of a segment, from its box to a server; 0 where it is scored on the box.
-        stream_mbit: Of a camera's video, to its box.
         segment_tflop: The work of a segment.
         gpu_tflops: What a GPU sustains.
         full: The share of a core or a GPU that is planned with; queues grow long near 1.
@@ -47,7 +46,6 @@ class Costs:
     decode_ms: float = 1.575
     pixels_ms: float = 26.0
     wire_bytes: int = 640_000
-    stream_mbit: float = 4.0
     segment_tflop: float = 14.4
     gpu_tflops: float = 400.0
     full: float = 0.6
@@ -115,7 +113,6 @@ _OPTIONS = {
     "decode_ms": "Milliseconds of a core a frame.",
     "pixels_ms": "Milliseconds of a core a segment.",
     "wire_bytes": "Of a segment to the server.",
-    "stream_mbit": "Of a camera to its box.",
     "segment_tflop": "Work of a segment.",
     "gpu_tflops": "What a GPU sustains, TFLOP/s.",
     "full": "Share that is planned with.",

@@ -37,8 +37,10 @@ from benchmarks.commanding import PATH, say
 from benchmarks.measuring import machine
 from benchmarks.processes import ENVIRONMENT
 from edge_runtime.bundle.reader import Bundle
+from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.engines import open_engine
 from edge_runtime.inference.triton_engine import TritonEngine
+from edge_runtime.stream.pixels import UInt8Array
 from export.triton.configs import Serving
 from export.triton.repository import write_repository
 from offline.console import Console
@@ -120,14 +122,20 @@ def _client(bundle: Path, address: str, begin: Any, seconds: float, results: Any
     engine = TritonEngine(opened.manifest, address)
     engine.features(frames)
     begin.wait()
+    took = _again_and_again(engine, frames, seconds)
+    engine.close()
+    results.put(took)
+
+
+def _again_and_again(engine: Engine, frames: UInt8Array, seconds: float) -> list[float]:
+    """How long each call took, one behind the other for so long."""
     took: list[float] = []
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         begun_s = time.monotonic()
         engine.features(frames)
         took.append(time.monotonic() - begun_s)
-    engine.close()
-    results.put(took)
+    return took
 
 
 def load(bundle: Path, address: str, wire: str, clients: int, seconds: float) -> Load:
@@ -279,12 +287,7 @@ def here(path: Path, seconds: float, threads: int) -> str:
     bundle = Bundle.open(path)
     frames = bundle.golden().frames[:1]
     engine = open_engine(bundle, "cpu", threads)
-    took: list[float] = []
-    end_s = time.monotonic() + seconds
-    while time.monotonic() < end_s:
-        begun_s = time.monotonic()
-        engine.features(frames)
-        took.append(time.monotonic() - begun_s)
+    took = _again_and_again(engine, frames, seconds)
     engine.close()
     late = float(np.percentile(took, 95))
     return (

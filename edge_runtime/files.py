@@ -89,6 +89,20 @@ def _fill(file: IO[bytes], write: bytes | Callable[[IO[bytes]], object]) -> None
         write(file)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; where the system can do that.
+
+    Raises:
+        OSError: They cannot be.
+    """
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def make_folder(path: Path) -> None:
     """Create a folder and its parents.
 

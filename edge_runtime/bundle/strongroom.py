@@ -20,7 +20,7 @@ from edge_runtime.bundle.keys import PublicKey, trusted_keys
 from edge_runtime.bundle.manifest import MANIFEST, SIGNATURE, FileEntry, Manifest
 from edge_runtime.bundle.reader import Bundle, parse_checked, read_signed
 from edge_runtime.errors import BundleRefused, HeadHuntError, OutputFailed, UsageError
-from edge_runtime.files import format_bytes, free_space, shown_path, write_atomic
+from edge_runtime.files import format_bytes, free_space, shown_path, sync, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -157,9 +157,9 @@ class Strongroom:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
-            _sync(work)
+            sync(work)
             work.replace(target)
-            _sync(self.folder)
+            sync(self.folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -221,15 +221,6 @@ def _copy_file(root: Path, work: Path, entry: FileEntry) -> None:
         os.fsync(made.fileno())
     if left or digest.hexdigest() != entry.sha256:
         raise BundleRefused(f"{entry.path}: size or sha256 differs from the manifest; copy the bundle again")
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _lock(descriptor: int, *, shared: bool, wait: bool = True) -> bool:

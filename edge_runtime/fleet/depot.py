@@ -21,7 +21,7 @@ from edge_runtime.bundle.keys import PublicKey
 from edge_runtime.bundle.manifest import MANIFEST, SIGNATURE, FileEntry, Manifest
 from edge_runtime.bundle.reader import Bundle, parse_checked, read_signed
 from edge_runtime.errors import BundleRefused, Conflict, HeadHuntError, OutputFailed, UsageError, one_line
-from edge_runtime.files import make_folder, sha256, shown_path, write_private
+from edge_runtime.files import make_folder, sha256, shown_path, sync, write_private
 
 _COMING, _PARTS, _LOCK, _STATE = ".coming", "parts", ".lock", "state.json"
 # Of renameat2: both names change places.
@@ -187,7 +187,7 @@ class Depot:
                 copy = self._coming / _PARTS / f"copy-{secrets.token_hex(6)}"
                 copy.parent.mkdir(exist_ok=True)
                 shutil.copyfile(known, copy)
-                _sync(copy)
+                sync(copy)
                 copy.replace(target)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -225,10 +225,10 @@ class Depot:
         target = self.folder / staged.name
         try:
             for folder, _, _ in os.walk(staged):
-                _sync(Path(folder))
+                sync(Path(folder))
             self._remove(target)
             staged.replace(target)
-            _sync(self.folder)
+            sync(self.folder)
         except OSError as error:
             raise self._unwritable(error) from error
         return target
@@ -248,7 +248,7 @@ class Depot:
                     self._replace_folder(temporary)
                 else:
                     temporary.replace(self.link)
-                _sync(self.link.parent)
+                sync(self.link.parent)
             finally:
                 if temporary.is_symlink():
                     temporary.unlink()
@@ -341,12 +341,3 @@ def write_seals(folder: Path, data: bytes, signature: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
