@@ -86,12 +86,14 @@ def serving(folder: Path, port: int = 0) -> Iterator[Bucket]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            path = unquote(urlsplit(self.path).path)
-            asked = self.headers.get("range", "")
-            status = self._serve(path, asked)
-            bucket.asked.append((path, asked, status))
+            self._serve(unquote(urlsplit(self.path).path), self.headers.get("range", ""))
 
-        def _serve(self, path: str, asked: str) -> int:
+        def send_response(self, code: int, message: str | None = None) -> None:
+            # Before the answer is out: whoever has it may look at once.
+            bucket.asked.append((unquote(urlsplit(self.path).path), self.headers.get("range", ""), code))
+            super().send_response(code, message)
+
+        def _serve(self, path: str, asked: str) -> None:
             if (location := _of(bucket.redirect, path)) is not None:
                 return self._reply(302, {"location": str(location)})
             if (status := _of(bucket.status, path)) is not None:
@@ -116,7 +118,7 @@ def serving(folder: Path, port: int = 0) -> Iterator[Bucket]:
             said = f"bytes {start}-{len(data) - 1}/{len(data)}"
             return self._body(path, 206, data[start:], {"etag": etag, "content-range": said})
 
-        def _body(self, path: str, status: int, data: bytes, headers: dict[str, str]) -> int:
+        def _body(self, path: str, status: int, data: bytes, headers: dict[str, str]) -> None:
             endless = any(path.endswith(end) for end in bucket.endless)
             self.send_response(status)
             for name, value in headers.items():
@@ -134,7 +136,6 @@ def serving(folder: Path, port: int = 0) -> Iterator[Bucket]:
                 self.close_connection = True
                 while True:
                     self.wfile.write(bytes(2**16))
-            return status
 
         def _pace(self, data: bytes, drip_s: float | None) -> None:
             if drip_s is not None:
@@ -145,18 +146,17 @@ def serving(folder: Path, port: int = 0) -> Iterator[Bucket]:
             step = len(data) if not bucket.rate else max(1, int(bucket.rate / 100))
             for start in range(0, len(data), step or 1):
                 piece = data[start : start + step]
-                self.wfile.write(piece)
                 bucket.bytes += len(piece)
+                self.wfile.write(piece)
                 if bucket.rate:
                     time.sleep(len(piece) / bucket.rate)
 
-        def _reply(self, status: int, headers: dict[str, str] | None = None) -> int:
+        def _reply(self, status: int, headers: dict[str, str] | None = None) -> None:
             self.send_response(status)
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
             self.send_header("content-length", "0")
             self.end_headers()
-            return status
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
