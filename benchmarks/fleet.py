@@ -3,345 +3,36 @@
     python -m benchmarks.fleet service --bundle bundle --output service.json
     python -m benchmarks.fleet simulate --service service.json --cameras 40 --cameras 80
     python -m benchmarks.fleet check --bundle bundle --cameras 20 --cameras 60 --seconds 60
+    python -m benchmarks.fleet check --bundle bundle --serve --boxes 4 --cameras 40 --cameras 80 --seconds 60
 
-Cameras finish a segment every 3.2 s, each at a moment of its own. Boxes hold what is not scored yet by the rule of
-`edge_runtime.watch.backlog` (of one camera only so many segments wait, the oldest makes room and is a gap), and have
-one request under way, as a run has. A server gathers the requests of several boxes into batches. How long a batch
-takes is drawn from what was measured, so that the simulator knows of no other slowness than the real thing's.
-`check` runs both on the same plan: real segments by a real clock through the real backlog and the real graphs.
+How long a batch takes is drawn from what was measured, so that the simulator knows of no other slowness than the real
+thing's. `check` runs both on the same plan: real segments by a real clock through the real backlog and the real
+graphs; with `--serve`, or a `--provider` that is a Triton server, boxes are processes that share it.
 """
 
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 import numpy as np
-import simpy
 
 from benchmarks.bundles import built
 from benchmarks.commanding import BUNDLE, PATH, WORK
+from benchmarks.fleet_real import WARM, ServerFigures, measure_service, run_boxes, run_here
+from benchmarks.fleet_simulator import Outcome, Plan, Service, simulate
+from benchmarks.serving import served
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
-from edge_runtime.stream.segments import Gap, Segment
-from edge_runtime.watch.backlog import Backlog, Item
-from edge_runtime.watch.scoring import Waiting, score_together
+from edge_runtime.inference.triton_engine import TritonEngine
 from models.reference.architecture import REFERENCE
-
-#: Batches that are measured.
-SIZES = (1, 2, 4, 8)
-
-_Process = Generator[simpy.Event, Any, None]
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """How long a server takes for a batch.
-
-    Attributes:
-        by_batch: Measured seconds by the number of segments, each sorted.
-    """
-
-    by_batch: Mapping[int, tuple[float, ...]]
-
-    def __post_init__(self) -> None:
-        if 1 not in self.by_batch or not all(self.by_batch.values()):
-            raise ValueError("a service needs measured seconds of single segments, and of every batch that it names")
-
-    def seconds(self, batch: int, share: float) -> float:
-        """Draw the time of a batch.
-
-        Between two sizes that were measured it is interpolated at the same share of their distributions, beyond the
-        largest it grows in proportion.
-
-        Args:
-            batch: How many segments.
-            share: Uniform in [0, 1).
-        """
-        sizes = sorted(self.by_batch)
-        at = [float(np.quantile(self.by_batch[size], share)) for size in sizes]
-        if batch > sizes[-1]:
-            return at[-1] * batch / sizes[-1]
-        return float(np.interp(batch, sizes, at))
-
-    def faster(self, factor: float) -> Service:
-        """The same on hardware that takes 1 / factor of the time."""
-        return Service({size: tuple(value / factor for value in taken) for size, taken in self.by_batch.items()})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Who sends how much to whom.
-
-    Attributes:
-        cameras: In all.
-        boxes: Where they are cut into segments; as even as it goes.
-        servers: What scores; each box is bound to one, as even as it goes. One per box without a network.
-        period_s: From one segment of a camera to its next.
-        waiting: How many segments of one camera may wait.
-        box_batch: How many segments a box sends in one request, at most.
-        server_batch: How many a server takes together, at most.
-        delay_s: How long a server waits for more, where it has fewer.
-        request_bytes: Of one segment.
-        link_bytes_per_s: Of a server's network.
-        round_trip_s: Of a request, beside its bytes.
-        deadline_s: After which a box gives a request up; its segments are gaps then.
-    """
-
-    cameras: int
-    boxes: int = 1
-    servers: int = 1
-    period_s: float = 3.2
-    waiting: int = 2
-    box_batch: int = 1
-    server_batch: int = 1
-    delay_s: float = 0.0
-    request_bytes: int = 0
-    link_bytes_per_s: float = 1.25e8
-    round_trip_s: float = 0.0
-    deadline_s: float = 10.0
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of the segments.
-
-    Attributes:
-        latencies_s: From a segment's end to its score.
-        dropped: Made room for newer ones.
-        unscored: Their request was given up.
-        busy_s: How long the servers worked, all together.
-    """
-
-    latencies_s: list[float] = field(default_factory=list)
-    dropped: int = 0
-    unscored: int = 0
-    busy_s: float = 0.0
-
-    @property
-    def lost(self) -> float:
-        """The share of the segments that are gaps, in 0..1."""
-        gaps = self.dropped + self.unscored
-        return gaps / max(1, gaps + len(self.latencies_s))
-
-    def latency_s(self, share: float) -> float:
-        """A quantile of the latencies; NaN where nothing was scored."""
-        return float(np.quantile(self.latencies_s, share)) if self.latencies_s else float("nan")
-
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    segments: int
-    answered: simpy.Event
-
-
-class _Server:
-    """Takes requests in their order, several together."""
-
-    def __init__(self, env: simpy.Environment, plan: Plan, service: Service, rng: np.random.Generator, out: Outcome):
-        self._env, self._plan, self._service, self._rng, self._out = env, plan, service, rng, out
-        self._requests: deque[_Request] = deque()
-        self._came = env.event()
-        self.link = simpy.Resource(env)
-        env.process(self._run())
-
-    def put(self, request: _Request) -> None:
-        self._requests.append(request)
-        if not self._came.triggered:
-            self._came.succeed()
-
-    def _run(self) -> _Process:
-        plan = self._plan
-        while True:
-            if not self._requests:
-                self._came = self._env.event()
-                yield self._came
-            if plan.delay_s > 0 and self._waiting() < plan.server_batch:
-                yield self._env.timeout(plan.delay_s)
-            batch = [self._requests.popleft()]
-            while self._requests and sum(one.segments for one in batch) + self._requests[0].segments <= max(
-                plan.server_batch, batch[0].segments
-            ):
-                batch.append(self._requests.popleft())
-            seconds = self._service.seconds(sum(one.segments for one in batch), self._rng.random())
-            self._out.busy_s += seconds
-            yield self._env.timeout(seconds)
-            for one in batch:
-                if not one.answered.triggered:
-                    one.answered.succeed()
-
-    def _waiting(self) -> int:
-        return sum(one.segments for one in self._requests)
-
-
-class _Box:
-    """Holds what its cameras finished, and has one request under way."""
-
-    def __init__(self, env: simpy.Environment, plan: Plan, server: _Server, out: Outcome, since_s: float) -> None:
-        self._env, self._plan, self._server, self._out, self._since_s = env, plan, server, out, since_s
-        self._waiting: dict[int, deque[float]] = {}
-        self._came = env.event()
-        env.process(self._run())
-
-    def camera(self, number: int, phase_s: float) -> _Process:
-        """A camera's segments."""
-        yield self._env.timeout(phase_s)
-        while True:
-            queue = self._waiting.setdefault(number, deque())
-            queue.append(self._env.now)
-            if len(queue) > self._plan.waiting:
-                queue.popleft()
-                self._out.dropped += self._env.now >= self._since_s
-            if not self._came.triggered:
-                self._came.succeed()
-            yield self._env.timeout(self._plan.period_s)
-
-    def _take(self) -> list[float]:
-        """Up to a batch, camera by camera in turn."""
-        taken: list[float] = []
-        while len(taken) < self._plan.box_batch:
-            number = next((one for one, queue in self._waiting.items() if queue), None)
-            if number is None:
-                break
-            queue = self._waiting.pop(number)
-            taken.append(queue.popleft())
-            self._waiting[number] = queue
-        return taken
-
-    def _run(self) -> _Process:
-        plan = self._plan
-        while True:
-            if not any(self._waiting.values()):
-                self._came = self._env.event()
-                yield self._came
-            ends = self._take()
-            request = _Request(len(ends), self._env.event())
-            deadline = self._env.timeout(plan.deadline_s)
-            self._env.process(self._send(request))
-            yield request.answered | deadline
-            kept = [end for end in ends if end >= self._since_s]
-            if request.answered.triggered:
-                self._out.latencies_s += [self._env.now - end for end in kept]
-            else:
-                self._out.unscored += len(kept)
-
-    def _send(self, request: _Request) -> _Process:
-        plan = self._plan
-        if plan.request_bytes:
-            with self._server.link.request() as turn:
-                yield turn
-                yield self._env.timeout(request.segments * plan.request_bytes / plan.link_bytes_per_s)
-        yield self._env.timeout(plan.round_trip_s)
-        self._server.put(request)
-
-
-def simulate(plan: Plan, service: Service, seconds: float, seed: int = 0, warm_s: float | None = None) -> Outcome:
-    """Let a plan run.
-
-    Args:
-        plan: What there is.
-        service: How long scoring takes.
-        seconds: How long it runs.
-        seed: Of the cameras' moments and of the times drawn.
-        warm_s: How long it runs before without being counted; by default as long again, up to a minute.
-    """
-    env, rng, out = simpy.Environment(), np.random.default_rng(seed), Outcome()
-    since_s = min(60.0, seconds) if warm_s is None else warm_s
-    servers = [_Server(env, plan, service, rng, out) for _ in range(plan.servers)]
-    boxes = [_Box(env, plan, servers[number % plan.servers], out, since_s) for number in range(plan.boxes)]
-    for number in range(plan.cameras):
-        env.process(boxes[number % plan.boxes].camera(number, plan.period_s * rng.random()))
-    env.run(until=since_s)
-    out.busy_s = 0.0
-    env.run(until=since_s + seconds)
-    return out
-
-
-# ---- the real thing
-
-
-def measure_service(detector: Detector, rounds: int) -> Service:
-    """Time batches of each size, in turn, as a run scores them."""
-    frames = detector.bundle.golden().frames
-    waiting = [
-        Waiting(f"camera{place}", Segment(place, 0, 48, 0.0, 3.2, frames[place % len(frames)]), detector)
-        for place in range(max(SIZES))
-    ]
-    taken: dict[int, list[float]] = {size: [] for size in SIZES}
-    for _ in range(rounds + 1):
-        for size, times in taken.items():
-            begun_s = time.perf_counter()
-            score_together(waiting[:size])
-            times.append(time.perf_counter() - begun_s)
-    # The first of each is a cold one.
-    return Service({size: tuple(sorted(times[1:])) for size, times in taken.items()})
-
-
-def run_real(plan: Plan, detector: Detector, seconds: float, seed: int = 0) -> Outcome:
-    """The plan of one box by a real clock: real segments, the real backlog, the real graphs.
-
-    Args:
-        plan: Of one box and one server, which is the detector's engine.
-        detector: Scores.
-        seconds: How long it runs, after a tenth as long that is not counted.
-        seed: Of the cameras' moments.
-    """
-    rng, out, frames = np.random.default_rng(seed), Outcome(), detector.bundle.golden().frames
-    warm_s = seconds / 10
-    backlog = Backlog(plan.waiting)
-    names = [f"camera{number}" for number in range(plan.cameras)]
-    for name in names:
-        backlog.add(name)
-    phases = plan.period_s * rng.random(plan.cameras)
-    over, begun_s = threading.Event(), time.perf_counter()
-
-    def feed() -> None:
-        order = np.argsort(phases)
-        turn = 0
-        while not over.is_set():
-            for number in order:
-                due_s = turn * plan.period_s + float(phases[number])
-                over.wait(max(0.0, due_s - (time.perf_counter() - begun_s)))
-                backlog.put(
-                    names[number], Segment(turn, 0, 48, due_s - plan.period_s, due_s, frames[turn % len(frames)])
-                )
-            turn += 1
-
-    feeder = threading.Thread(target=feed, daemon=True)
-    feeder.start()
-    while (now_s := time.perf_counter() - begun_s) < warm_s + seconds:
-        taken: list[tuple[str, Item]] = []
-        while len(taken) < plan.box_batch and (one := backlog.take(0.1 if not taken else 0.0)) is not None:
-            taken.append(one)
-        segments = [Waiting(name, item, detector) for name, item in taken if isinstance(item, Segment)]
-        scored_from_s = time.perf_counter()
-        scores = score_together(segments)
-        now_s = time.perf_counter() - begun_s
-        if now_s >= warm_s:
-            out.busy_s += time.perf_counter() - scored_from_s
-        for waiting, score in zip(segments, scores, strict=True):
-            if waiting.segment.end_s < warm_s:
-                continue
-            if score is None:
-                out.unscored += 1
-            else:
-                out.latencies_s.append(now_s - waiting.segment.end_s)
-        out.dropped += sum(item.segments for _, item in taken if isinstance(item, Gap) and item.end_s >= warm_s)
-    over.set()
-    feeder.join(plan.period_s)
-    return out
-
-
-# ---- the command
-
 
 CAMERAS = click.option(
     "--cameras", type=click.IntRange(min=1), multiple=True, default=(10, 40, 80), show_default=True
@@ -358,8 +49,23 @@ def main() -> None:
     """Cameras against servers, simulated and real."""
 
 
-def _opened(path: Path | None, provider: str, work: Path) -> Detector:
-    return Detector(Bundle.open(path or built(REFERENCE, REFERENCE, work)), provider, threads=1)
+@contextmanager
+def _scoring(path: Path | None, provider: str, work: Path) -> Iterator[tuple[Detector, ServerFigures | None]]:
+    """What scores, and where it is a server, what that says of itself."""
+    bundle = Bundle.open(path or built(REFERENCE, REFERENCE, work))
+    if not provider.startswith("triton://"):
+        with Detector(bundle, provider, threads=1) as detector:
+            yield detector, None
+        return
+    engine, figures = TritonEngine(bundle.manifest, provider), ServerFigures(bundle.manifest, provider)
+    with Detector(bundle, engine=engine) as detector:
+        yield detector, figures
+    engine.close()
+    figures.close()
+
+
+def _measured(detector: Detector, figures: ServerFigures | None, rounds: int) -> Service:
+    return measure_service(detector, rounds) if figures is None else figures.measure(detector, rounds)
 
 
 @main.command()
@@ -370,18 +76,19 @@ def _opened(path: Path | None, provider: str, work: Path) -> Detector:
 @WORK
 def service(path: Path | None, provider: str, rounds: int, output: Path, work: Path) -> None:
     """Measure how long batches take, and keep it."""
-    with _opened(path, provider, work) as detector:
-        found = measure_service(detector, rounds)
-    output.write_text(json.dumps(msgspec.to_builtins({"by_batch": found.by_batch}, str_keys=True)) + "\n")
-    for size, taken in found.by_batch.items():
-        middle, most = np.quantile(taken, (0.5, 0.95))
-        click.echo(f"{size} segments: {1000 * middle:.1f} ms, 95 % below {1000 * most:.1f} ms")
+    with _scoring(path, provider, work) as (detector, figures):
+        found = _measured(detector, figures, rounds)
+    output.write_text(json.dumps(msgspec.to_builtins(found, str_keys=True)) + "\n")
+    parts = [*((f"stage {number}", stage) for number, stage in enumerate(found.stages, 1)), ("beside", found.beside)]
+    for name, times in parts:
+        for size, taken in sorted(times.by_batch.items()) if times is not None else ():
+            middle, most = np.quantile(taken, (0.5, 0.95))
+            click.echo(f"{name}, {size} segments: {1000 * middle:.1f} ms, 95 % below {1000 * most:.1f} ms")
 
 
 def read_service(path: Path) -> Service:
     """Read what `service` wrote."""
-    content = json.loads(path.read_text())
-    return Service({int(size): tuple(sorted(taken)) for size, taken in content["by_batch"].items()})
+    return msgspec.json.decode(path.read_bytes(), type=Service)
 
 
 @main.command("simulate")
@@ -420,7 +127,7 @@ def simulate_command(service: Path, cameras: Sequence[int], seconds: float, seed
     click.echo(_HEADER)
     for count in cameras:
         out = simulate(replace(plan, cameras=count), known, seconds, seed)
-        click.echo(_row(count, "simulated", out, seconds, plan.servers))
+        click.echo(_row(count, "simulated", out, seconds, plan))
 
 
 @main.command()
@@ -431,41 +138,67 @@ def simulate_command(service: Path, cameras: Sequence[int], seconds: float, seed
 @SEED
 @BATCH
 @click.option("--rounds", type=click.IntRange(min=1), default=60, show_default=True)
+@click.option("--boxes", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; with a server.")
+@click.option("--serve", is_flag=True, help="Start a Triton server here, of the wheel nvidia-pytriton.")
+@click.option("--server-batch", type=click.IntRange(min=1), default=8, show_default=True, help="With --serve.")
+@click.option("--delay-ms", default=2.0, show_default=True, help="How long it waits for a batch, with --serve.")
 @WORK
-def check(path: Path | None, provider: str, cameras: Sequence[int], rounds: int, work: Path, **given: Any) -> None:
-    """The simulator beside the real thing, on one box.
+def check(path: Path | None, provider: str, cameras: Sequence[int], serve: bool, work: Path, **given: Any) -> None:
+    """The simulator beside the real thing: on one box, or on several that share a Triton server.
 
     \b
-    Example:
+    Examples:
       python -m benchmarks.fleet check --bundle bundle --cameras 20 --cameras 60 --seconds 60
+      python -m benchmarks.fleet check --bundle bundle --serve --boxes 4 --cameras 20 --cameras 60
     """
-    seconds, seed = given["seconds"], given["seed"]
+    path = path or built(REFERENCE, REFERENCE, work)
+    with ExitStack() as stack:
+        if serve:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet-")))
+            server = served(Bundle.open(path), folder, 1, given["server_batch"], given["delay_ms"])
+            provider = stack.enter_context(server).address
+        detector, figures = stack.enter_context(_scoring(path, provider, work))
+        if figures is None and given["boxes"] > 1:
+            raise click.UsageError("several boxes share a server: give --serve, or its address as --provider")
+        _check(path, provider, cameras, detector, figures, given)
+
+
+def _check(
+    path: Path,
+    provider: str,
+    cameras: Sequence[int],
+    detector: Detector,
+    figures: ServerFigures | None,
+    given: Mapping[str, Any],
+) -> None:
+    seconds, seed, batch = given["seconds"], given["seed"], given["batch"]
     click.echo(_HEADER)
-    with _opened(path, provider, work) as detector:
-        for count in cameras:
-            plan = Plan(cameras=count, box_batch=given["batch"], server_batch=given["batch"])
-            # Anew each time: other work on the machine comes and goes.
-            known = measure_service(detector, rounds)
-            for name, run in _both(plan, known, detector).items():
-                click.echo(_row(count, name, run(seconds, seed), seconds, 1))
-
-
-def _both(plan: Plan, known: Service, detector: Detector) -> dict[str, Callable[[float, int], Outcome]]:
-    return {
-        "real": lambda seconds, seed: run_real(plan, detector, seconds, seed),
+    for count in cameras:
+        # Anew each time: other work on the machine comes and goes.
+        known = _measured(detector, figures, given["rounds"])
+        if figures is None:
+            plan = Plan(cameras=count, box_batch=batch, server_batch=batch)
+            real = run_here(plan, detector, seconds, seed)
+        else:
+            plan = figures.plan(count, given["boxes"], batch)
+            real = run_boxes(plan, path, provider, figures, seconds, seed)
+        click.echo(_row(count, "real", real, seconds, plan))
         # As cold as the real one: queues that overflow take minutes to fill.
-        "simulated": lambda seconds, seed: simulate(plan, known, seconds, seed, warm_s=seconds / 10),
-    }
+        click.echo(_row(count, "simulated", simulate(plan, known, seconds, seed, WARM * seconds), seconds, plan))
 
 
-_HEADER = "cameras             latency: median    95 %    99 %   segments lost   busy"
+_HEADER = "cameras             latency: median    95 %    99 %   segments lost   busy   together: segments, ms"
 
 
-def _row(cameras: int, name: str, out: Outcome, seconds: float, servers: int) -> str:
+def _row(cameras: int, name: str, out: Outcome, seconds: float, plan: Plan) -> str:
     middle, most, last = (out.latency_s(share) for share in (0.5, 0.95, 0.99))
+    stages = "; ".join(
+        f"{stage.segments / max(1, stage.runs):.2f}, {1000 * stage.worked_s / max(1, stage.runs):.0f}"
+        for stage in out.stages
+    )
     return (
         f"{cameras:7}  {name:10}  {1000 * middle:11.0f} ms  {1000 * most:5.0f}   {1000 * last:5.0f}"
-        f"   {100 * out.lost:11.1f} %  {100 * out.busy_s / seconds / servers:4.0f} %"
+        f"   {100 * out.lost:11.1f} %  {100 * out.busy_s / seconds / plan.servers / plan.instances:4.0f} %   {stages}"
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,13 +70,24 @@ def end_family(family: list[psutil.Process]) -> None:
     psutil.wait_procs(family, timeout=20)
 
 
-def started(arguments: list[str], victim: str | None, seconds: float) -> tuple[int | None, str]:
-    """Run a command, and kill the victim once after a while. Returns the exit code, and what happened."""
+def entries(output: Path) -> int:
+    return len(list(output.glob("*.npz"))) if output.is_dir() else 0
+
+
+def started(
+    arguments: list[str], output: Path, victim: str | None = None, seconds: float = 0
+) -> tuple[int | None, int | None, str]:
+    """Run a command, and kill the victim once after a while.
+
+    Returns:
+        The exit code, None where it hung; how many entries the store held at the kill, None where there was no kill;
+        and what happened, in words.
+    """
     process = subprocess.Popen(
         arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     )
     driver = psutil.Process(process.pid)
-    begun, family, told = time.monotonic(), [], "came late"
+    begun, family, held, told = time.monotonic(), [], None, "came late"
     while process.poll() is None and time.monotonic() - begun < DEADLINE_S:
         try:
             family = [*{*family, *driver.children(recursive=True)}]
@@ -84,6 +96,7 @@ def started(arguments: list[str], victim: str | None, seconds: float) -> tuple[i
         if victim is not None and time.monotonic() - begun > seconds and (found := find(driver, victim)) is not None:
             try:
                 found.kill()
+                held = entries(output)
                 told = f"after {time.monotonic() - begun:.1f} s"
             except psutil.NoSuchProcess:
                 pass
@@ -96,7 +109,11 @@ def started(arguments: list[str], victim: str | None, seconds: float) -> tuple[i
     code = process.wait()
     end_family(family)
     last = said.strip().splitlines()[-1][:160] if said.strip() else ""
-    return (None if hung else code), f"{told}, exit {'none: it hung' if hung else code}{': ' + last if last else ''}"
+    return (
+        None if hung else code,
+        held,
+        f"{told}, exit {'none: it hung' if hung else code}{': ' + last if last else ''}",
+    )
 
 
 def campaign(model: str, manifest: Path, work: Path, trials: int, seed: int) -> Iterator[str]:
@@ -105,27 +122,32 @@ def campaign(model: str, manifest: Path, work: Path, trials: int, seed: int) -> 
     subprocess.run(command(model, manifest, clean, ray=False), check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
     wanted = store(clean)
     begun = time.monotonic()
-    code, _ = started(command(model, manifest, work / "undisturbed", ray=True), None, 0)
+    code, _, _ = started(command(model, manifest, work / "undisturbed", ray=True), work / "undisturbed")
     duration = time.monotonic() - begun
     if code or store(work / "undisturbed") != wanted:
         raise SystemExit(f"FAILED: the undisturbed run ended with {code}, or with another store")
-    yield f"clean local run: {len(wanted)} files; the same with two Ray workers in {duration:.0f} s"
+    every = entries(clean)
+    yield f"clean local run: {every} entries; the same with two Ray workers in {duration:.0f} s"
+    kills, amid = 0, 0
     for trial in range(trials):
         output, victim = work / f"trial-{trial}", VICTIMS[trial % len(VICTIMS)]
         # Before that Python is still starting, and there is nothing to kill but that.
         moment = draw.uniform(0.2 * duration, 0.95 * duration)
-        code, told = started(command(model, manifest, output, ray=True), victim, moment)
-        held = len(list(output.glob("*.npz"))) if output.is_dir() else 0
-        starts = 1
+        code, held, told = started(command(model, manifest, output, ray=True), output, victim, moment)
+        kept, starts = entries(output), 1
         while code not in (0, None) and starts < STARTS:
-            code, _ = started(command(model, manifest, output, ray=True), None, 0)
+            code, _, _ = started(command(model, manifest, output, ray=True), output)
             starts += 1
         if code != 0:
             raise SystemExit(f"FAILED: trial {trial + 1}, {victim} killed {told}: ended with {code}")
         if store(output) != wanted:
             raise SystemExit(f"FAILED: trial {trial + 1}, {victim} killed {told}: another store")
-        yield f"trial {trial + 1}: {victim} killed {told}; {held} files then; {starts} starts; as the clean run"
-    yield f"{trials} trials, all equal to the clean run"
+        kills += held is not None
+        amid += held is not None and 0 < held < every
+        then = "" if held is None else f"{held} of {every} entries then, "
+        yield f"trial {trial + 1}: {victim} killed {told}; {then}{kept} at its end; {starts} starts; as the clean run"
+        shutil.rmtree(output)
+    yield f"{trials} trials, {kills} kills, {amid} between the first entry and the last: all equal to the clean run"
 
 
 def main() -> int:
@@ -133,13 +155,23 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--model", default="reference")
+    parser.add_argument("--videos", type=int, default=300, help="of the street scenes; extract takes those that hunt")
     parser.add_argument("--manifest", type=Path, help="data.csv; without it, street scenes are made")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ray-kill-campaign-") as folder:
         work = Path(folder)
         manifest = given.manifest
         if manifest is None:
-            scenes = [sys.executable, "-m", "offline.cli", "scenes", "--videos", "24", "--quiet", "--output"]
+            scenes = [
+                sys.executable,
+                "-m",
+                "offline.cli",
+                "scenes",
+                "--quiet",
+                "--videos",
+                str(given.videos),
+                "--output",
+            ]
             subprocess.run([*scenes, str(work / "scenes")], check=True, stdout=subprocess.DEVNULL)
             manifest = work / "scenes" / "data.csv"
         for line in campaign(given.model, manifest, work, given.trials, given.seed):

@@ -36,17 +36,14 @@ import numpy as np
 from benchmarks.commanding import PATH, say
 from benchmarks.measuring import machine
 from benchmarks.processes import ENVIRONMENT
+from benchmarks.serving import served
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.inference.engine import Engine
 from edge_runtime.inference.engines import open_engine
 from edge_runtime.inference.triton_engine import TritonEngine
 from edge_runtime.stream.pixels import UInt8Array
-from export.triton.configs import Serving
-from export.triton.repository import write_repository
 from offline.console import Console
-from offline.recipes.triton import measure_jpeg, packages_here
-
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent / "tests/support")]
+from offline.recipes.triton import measure_jpeg
 
 TOLERANCE = 1e-5
 PROCESSES = 4
@@ -271,17 +268,6 @@ def batches(server: Any) -> str:
     return ", ".join(told)
 
 
-def served(path: Path, repository: Path, jpeg: int, threads: int, max_batch: int) -> str:
-    """Write the repository; says what JPEG does."""
-    bundle = Bundle.open(path)
-    effect = measure_jpeg(bundle, jpeg, None, Console(quiet=True))
-    serving = Serving(
-        backend="python", device="cpu", threads=threads, max_batch=max_batch, python_path=packages_here()
-    )
-    write_repository(bundle, repository, serving, jpeg=effect.parameters())
-    return effect.lines()[0]
-
-
 def here(path: Path, seconds: float, threads: int) -> str:
     """The same segment in this process, without a server."""
     bundle = Bundle.open(path)
@@ -318,8 +304,6 @@ def main(
     output: Path | None,
 ) -> None:
     """See this module's first lines."""
-    from triton_server import TritonServer, make_backends
-
     bundle = Bundle.open(path)
     stride = bundle.manifest.segment.frames
     words = f"python -m benchmarks.triton_clients --bundle {path.name} --footage {footage.name}"
@@ -337,8 +321,9 @@ def main(
 
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        tell(served(path, work / "models", jpeg, threads, max_batch), "")
-        with TritonServer(make_backends(work), work / "models") as server:
+        effect = measure_jpeg(bundle, jpeg, None, Console(quiet=True))
+        tell(effect.lines()[0], "")
+        with served(bundle, work, threads, max_batch, jpeg=effect.parameters()) as server:
             # At the bundle's own stride frames are encoded once each, by the vision model; at this one the ensemble
             # takes whole segments.
             for one in sorted({bundle.manifest.segment.step, stride}):

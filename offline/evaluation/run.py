@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edge_runtime.bundle.reader import Bundle
@@ -14,9 +16,12 @@ from edge_runtime.records import GapRecord, Record, SegmentRecord
 from edge_runtime.video.file import VideoFile
 from edge_runtime.watch.files import run_through
 from offline.console import Console
+from offline.data.cache import EntryStore, open_store
+from offline.data.contents import sought
 from offline.data.dataset import Dataset, Video, check_frames
 from offline.data.scores import VideoScores
 from offline.data.segments import or_leave_out
+from offline.evaluation.kept import KeptRuns, Said
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,68 @@ class Running:
     stride: int | None = None
 
 
-def run_videos(bundle: Bundle, videos: Dataset, running: Running, console: Console) -> list[VideoRun]:
+class BundleWorker:
+    """Runs a bundle on one video after the other, by one detector.
+
+    Args:
+        bundle: What is run.
+        running: How.
+        store: Where what it says is kept, and taken from where it is there; None for nowhere.
+    """
+
+    def __init__(self, bundle: Bundle, running: Running, store: EntryStore | None = None) -> None:
+        self._running = running
+        self._detector = Detector(bundle, provider=running.provider)
+        assert self._detector.engine is not None
+        how = [bundle.manifest.bundle_id, self._detector.engine.provider, running.locator, running.stride]
+        self._kept = None if store is None else KeptRuns(store, {"how": how})
+
+    def run(self, video: Video) -> tuple[int, VideoRun]:
+        """Run one video.
+
+        Returns:
+            The number of frames that were run, and what the bundle said.
+
+        Raises:
+            SourceUnavailable: It cannot be read.
+            DatasetError: The file contradicts the manifest.
+            OutputFailed: The store cannot be written.
+        """
+        said, frames = self._say(video)
+        check_frames(video, said.frames)
+        raw, smoothed = scores_of(video.name, said.frames, said.records)
+        return frames, VideoRun(video, said.fps, said.records, raw, smoothed)
+
+    def _say(self, video: Video) -> tuple[Said, int]:
+        kept = self._kept
+        if kept is None:
+            with video.on_disk() as path:
+                said = _run_video(self._detector, path, self._running)
+            return said, said.frames
+        name = video.path.stem
+        with sought(video, kept.store, partial(kept.get, name)) as asked:
+            if asked.known is not None:
+                return asked.known, 0
+            said = _run_video(self._detector, asked.path, self._running)
+        kept.put(name, asked.content, said)
+        return said, said.frames
+
+    def close(self) -> None:
+        """Close the detector."""
+        self._detector.close()
+
+
+def run_videos(
+    bundle: Bundle, videos: Dataset, running: Running, console: Console, store: EntryStore | None = None
+) -> list[VideoRun]:
     """Run a bundle on every video, by one detector.
+
+    Args:
+        bundle: What is run.
+        videos: On what.
+        running: How.
+        console: Shows a bar.
+        store: As of BundleWorker.
 
     Returns:
         One entry a video, in their order, without those that were left out as unreadable.
@@ -64,57 +129,23 @@ def run_videos(bundle: Bundle, videos: Dataset, running: Running, console: Conso
     Raises:
         SourceUnavailable: A video cannot be read, and unreadable ones are not to be skipped.
         DatasetError: A file contradicts the manifest.
+        OutputFailed: The store cannot be written.
     """
     runs = []
-    with Detector(bundle, provider=running.provider) as detector, console.bar("Scoring", "video") as progress:
+    with closing(BundleWorker(bundle, running, store)) as worker, console.bar("Scoring", "video") as progress:
         for done, video in enumerate(videos):
             progress(done, len(videos), video.name)
             try:
-                with video.on_disk() as path:
-                    records, frames, fps = _run_video(detector, path, running)
+                _, run = worker.run(video)
             except SourceUnavailable as error:
                 if not running.skip_unreadable:
                     raise or_leave_out(error) from error
                 console.say(f"left out: {error}")
                 continue
-            check_frames(video, frames)
-            tell_of_gaps(video.name, records, console)
-            runs.append(_run(video, records, frames, fps))
+            tell_of_gaps(video.name, run.records, console)
+            runs.append(run)
         progress(len(videos), len(videos))
     return runs
-
-
-class BundleWorker:
-    """Runs a bundle on one video after the other, by one detector.
-
-    Args:
-        recipe: What is run.
-    """
-
-    def __init__(self, recipe: BundleRecipe) -> None:
-        self._running = recipe.running
-        bundle = Bundle.open(recipe.bundle)
-        if bundle.manifest.bundle_id != recipe.bundle_id:
-            raise BundleRefused(
-                f"{recipe.bundle}: {bundle.manifest.bundle_id[:12]} on {socket.gethostname()} and "
-                f"{recipe.bundle_id[:12]} where the command was started; copy the bundle to all machines"
-            )
-        self._detector = Detector(bundle, provider=recipe.running.provider)
-
-    def run(self, video: Video) -> tuple[int, VideoRun]:
-        """Run one video.
-
-        Returns:
-            Its number of frames, and what the bundle said.
-
-        Raises:
-            SourceUnavailable: It cannot be read.
-            DatasetError: The file contradicts the manifest.
-        """
-        with video.on_disk() as path:
-            records, frames, fps = _run_video(self._detector, path, self._running)
-        check_frames(video, frames)
-        return frames, _run(video, records, frames, fps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +156,13 @@ class BundleRecipe:
         bundle: Its folder, the same on all machines.
         bundle_id: Of the one that is meant.
         running: How it is run.
+        store: As of BundleWorker, where all machines find it.
     """
 
     bundle: Path
     bundle_id: str
     running: Running
+    store: Path | None = None
 
     @property
     def gpu(self) -> bool:
@@ -137,13 +170,18 @@ class BundleRecipe:
         return self.running.provider in {"auto", "cuda", "tensorrt"}
 
     def open(self, share: float) -> BundleWorker:
-        """Load it. Its memory is not planned: `share` counts for nothing."""
-        return BundleWorker(self)
+        """Load it. Its memory is not planned: `share` counts for nothing.
 
-
-def _run(video: Video, records: Sequence[Record], frames: int, fps: float) -> VideoRun:
-    raw, smoothed = scores_of(video.name, frames, records)
-    return VideoRun(video, fps, tuple(records), raw, smoothed)
+        Raises:
+            BundleRefused: It is another one on this machine.
+        """
+        bundle = Bundle.open(self.bundle)
+        if bundle.manifest.bundle_id != self.bundle_id:
+            raise BundleRefused(
+                f"{self.bundle}: {bundle.manifest.bundle_id[:12]} on {socket.gethostname()} and "
+                f"{self.bundle_id[:12]} where the command was started; copy the bundle to all machines"
+            )
+        return BundleWorker(bundle, self.running, None if self.store is None else open_store(self.store))
 
 
 def tell_of_gaps(name: str, records: Sequence[Record], console: Console) -> None:
@@ -162,8 +200,7 @@ def scores_of(name: str, frames: int, records: Sequence[Record]) -> tuple[VideoS
     )
 
 
-def _run_video(detector: Detector, path: Path, running: Running) -> tuple[list[Record], int, float]:
-    """Records of one file, its number of frames and its frame rate."""
+def _run_video(detector: Detector, path: Path, running: Running) -> Said:
     pixels, segment = detector.bundle.manifest.pixels, detector.bundle.manifest.segment
     with VideoFile(path) as video:
         stream = detector.stream(
@@ -173,5 +210,5 @@ def _run_video(detector: Detector, path: Path, running: Running) -> tuple[list[R
             length=video.frame_count_hint,
             stride=running.stride,
         )
-        records = list(run_through(video, stream, pixels, segment.fps))
-        return records, video.count_frames(), segment.fps if video.fps is None else video.fps
+        records = tuple(run_through(video, stream, pixels, segment.fps))
+        return Said(records, video.count_frames(), segment.fps if video.fps is None else video.fps)

@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from edge_runtime.errors import SourceUnavailable
 from offline.console import Console
-from offline.data.cache import Arrays, EntryStore, content_key
+from offline.data.cache import EntryStore, content_key
+from offline.data.contents import sought
 from offline.data.dataset import Dataset, Video, check_frames
 from offline.data.places import Remote
 from offline.data.scores import VideoScores
-from offline.data.segments import digest
 from offline.data.units import UnitChoice
 from offline.evaluation.baselines import FEW_SHOT, FewShot, Motion, baseline_scores, measure
 
@@ -107,24 +106,24 @@ def measure_baselines(
 
 def _measured(video: Video, measuring: Measuring) -> Motion:
     """One video's motion, from the store where it is there."""
-    with video.on_disk() as path:
-        return _measured_file(video, path, measuring)
-
-
-def _measured_file(video: Video, path: Path, measuring: Measuring) -> Motion:
     if measuring.store is None:
-        return measure(path, video.name, measuring.segment_frames)
+        with video.on_disk() as path:
+            return measure(path, video.name, measuring.segment_frames)
+    store = measuring.store
 
-    def compute() -> Arrays:
-        motion = measure(path, video.name, measuring.segment_frames)
-        return {
-            "segments": np.array(motion.segments),
-            "values": motion.values,
-            "fps": np.array(np.nan if motion.fps is None else motion.fps),
-        }
+    def key(content: str) -> str:
+        return content_key(format=1, motion=measuring.segment_frames, video=content)
 
-    key = content_key(format=1, motion=measuring.segment_frames, video=digest(path))
-    entry, _ = measuring.store.cached(key, compute)
+    with sought(video, store, lambda content: store.get(key(content))) as asked:
+        entry = asked.known
+        if entry is None:
+            motion = measure(asked.path, video.name, measuring.segment_frames)
+            entry = {
+                "segments": np.array(motion.segments),
+                "values": motion.values,
+                "fps": np.array(np.nan if motion.fps is None else motion.fps),
+            }
+            store.put(key(asked.content), entry)
     segments = tuple((int(start), int(end)) for start, end in entry["segments"])
     fps = float(entry["fps"])
     return Motion(video.name, segments[-1][1], segments, entry["values"], None if np.isnan(fps) else fps)

@@ -29,8 +29,9 @@ from models.prompts import Prompt
 from offline.arrays import BoolArray
 from offline.console import Progress
 from offline.data.cache import Arrays, EntryStore, content_key
+from offline.data.contents import sought
 from offline.data.dataset import Video, check_frames
-from offline.data.segments import digest, frame_rate, or_leave_out, read_segments, read_whole
+from offline.data.segments import frame_rate, or_leave_out, read_segments, read_whole
 from offline.data.units import Unit, unit_labels
 
 log = logging.getLogger(__name__)
@@ -326,13 +327,13 @@ def _extract_some(
         while waiting and sum(len(one.spans) for one in read) < extractor.units_at_once:
             video = waiting.popleft()
             unit = units[video.name]
-            with _left_out(extraction), video.on_disk() as path:
-                key = functools.partial(_key, digest(path), unit, extraction)
-                if (entry := extractor.recall(functools.partial(_stored, extraction.store, key))) is not None:
-                    done.append(_extracted(video, unit, entry, extraction))
+            find = functools.partial(find_stored, unit=unit, extraction=extraction)
+            with _left_out(extraction), sought(video, extraction.store, find) as asked:
+                if asked.known is not None:
+                    done.append(_extracted(video, unit, asked.known, extraction))
                     continue
-                read.append(one := _Read(video, key(extractor.identity)))
-                for span, pixels in _units(video, path, unit, extraction):
+                read.append(one := _Read(video, _key(asked.content, unit, extraction, extractor.identity)))
+                for span, pixels in _units(video, asked.path, unit, extraction):
                     one.spans.append(span)
                     yield pixels
                 one.whole = True

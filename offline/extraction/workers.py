@@ -6,6 +6,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,8 +19,8 @@ from models.prompts import Prompt
 from models.sweep import GIB
 from offline.console import Console, Progress
 from offline.data.cache import content_key, open_store
+from offline.data.contents import sought
 from offline.data.dataset import Video
-from offline.data.segments import digest
 from offline.data.units import Unit
 from offline.extraction.extract import Extraction, Extractor, extract, find_stored
 from offline.extraction.model import ModelUse, fit_into_memory, load_model
@@ -125,16 +126,16 @@ class ModelWorker:
             HeadHuntError: As of `extract`.
         """
         extraction = Extraction(self._extractor(task), task.pixels, task.segment, open_store(task.store))
-        with task.video.on_disk() as path:
-            content = digest(path)
-        if find_stored(content, task.unit, extraction) is not None:
-            return 0, content
+        find = partial(find_stored, unit=task.unit, extraction=extraction)
+        with sought(task.video, extraction.store, find) as asked:
+            if asked.known is not None:
+                return 0, asked.content
         try:
             found = extract([task.video], {task.video.name: task.unit}, extraction)
         except SourceUnavailable as error:
             # Without the advice that it carries: the driver gives it once for all videos.
             raise (error.__cause__ if isinstance(error.__cause__, HeadHuntError) else error) from None
-        return found[0].frames, content
+        return found[0].frames, asked.content
 
     def _extractor(self, task: ExtractTask) -> Extractor:
         if task.identity not in self._extractors:

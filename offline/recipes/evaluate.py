@@ -38,7 +38,8 @@ class EvaluateOptions:
         save_scores: Write the bundle's raw scores there.
         baselines: Whether baselines are measured beside the result.
         visual: Whether the visual tokens alone are one of them, for a bundle.
-        cache: Where what baselines are measured on is kept, as in a build's cache; without it nothing is.
+        cache: Where what the bundle says of each video is kept, and what baselines are measured on, as in a build's
+            cache; without it nothing is.
         skip_unreadable: Whether videos that cannot be read are left out.
         stride: Of the bundle's segments, instead of the one that it was calibrated with.
         execution: Who runs the bundle.
@@ -122,9 +123,10 @@ def _runs(
     """The bundle run on every video, here or by workers."""
     with open_pool(options.execution, console) as pool:
         if pool is None:
-            return run_videos(bundle, chosen, running, console)
+            return run_videos(bundle, chosen, running, console, _store(options))
         assert options.bundle is not None
-        recipe = BundleRecipe(options.bundle.absolute(), bundle.manifest.bundle_id, running)
+        store = None if options.cache is None else options.cache.absolute()
+        recipe = BundleRecipe(options.bundle.absolute(), bundle.manifest.bundle_id, running, store)
         tasks = {video.name: replace(video, path=video.path.absolute()) for video in chosen}
         with console.bar("Scoring", "video") as progress:
             results = pool.run(recipe, tasks, progress)

@@ -9,9 +9,10 @@ from edge_runtime import Bundle, Detector
 
 pytest.importorskip("simpy", reason="the simulator needs SimPy: pip install simpy")
 
-from benchmarks.fleet import Plan, Service, measure_service, run_real, simulate
+from benchmarks.fleet_real import measure_service, run_here
+from benchmarks.fleet_simulator import Plan, Service, Times, simulate
 
-FAST = Service({1: (0.02,), 8: (0.08,)})
+FAST = Service((Times({1: (0.02,), 8: (0.08,)}),))
 
 
 @pytest.mark.parametrize("cameras", [1, 50, 159, 400])
@@ -40,7 +41,7 @@ def test_what_a_server_cannot_do_is_lost_and_nothing_else() -> None:
 def test_many_cameras_wait_like_random_arrivals_of_the_same_load_or_less() -> None:
     """Pollaczek and Khinchine: M/D/1 waits ρ / (2 (1 - ρ)) service times; periodic arrivals of many wait less."""
     cameras, seconds = 400, 0.7 * 3.2 / 400
-    out = simulate(Plan(cameras=cameras), Service({1: (seconds,)}), 640, seed=1)
+    out = simulate(Plan(cameras=cameras), Service((Times({1: (seconds,)}),)), 640, seed=1)
     waited = (np.mean(out.latencies_s) - seconds) / seconds
     assert 0.5 * 0.7 / 0.6 < waited < 1.15 * 0.7 / 0.6
 
@@ -61,8 +62,8 @@ def test_network_and_deadline_count() -> None:
 
 
 def test_the_same_seed_gives_the_same_and_times_are_drawn_from_what_was_measured() -> None:
-    known = Service({1: tuple(np.random.default_rng(0).gamma(2, 0.01, 50)), 4: tuple(np.full(50, 0.1))})
-    one, other = (simulate(Plan(cameras=40), known, 100, seed=3).latencies_s for _ in range(2))
+    known = Times({1: tuple(np.random.default_rng(0).gamma(2, 0.01, 50)), 4: tuple(np.full(50, 0.1))})
+    one, other = (simulate(Plan(cameras=40), Service((known,)), 100, seed=3).latencies_s for _ in range(2))
     assert one == other
     drawn = [known.seconds(1, share) for share in np.random.default_rng(1).random(4000)]
     assert np.quantile(drawn, 0.5) == pytest.approx(np.quantile(known.by_batch[1], 0.5), rel=0.1)
@@ -75,7 +76,7 @@ def test_the_real_thing_runs_the_same_plan(bundle: Bundle) -> None:
     plan = Plan(cameras=6, period_s=0.5)
     with Detector(bundle, provider="cpu", threads=1, self_test=False) as detector:
         known = measure_service(detector, 5)
-        real = run_real(plan, detector, 4.0)
+        real = run_here(plan, detector, 4.0)
     simulated = simulate(plan, known, 4.0)
     assert len(simulated.latencies_s) == pytest.approx(48, abs=6)
     assert len(real.latencies_s) + real.dropped == pytest.approx(48, abs=8)

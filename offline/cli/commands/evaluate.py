@@ -40,7 +40,11 @@ from offline.cli.options import (
     help="Baselines beside the result: trivial ones, and with --bundle the visual tokens alone.",
 )
 @VISUAL
-@click.option("--cache", type=Place(), help="Where what baselines are measured on is kept, such as BUNDLE.cache.")
+@click.option(
+    "--cache",
+    type=Place(),
+    help="Where what the bundle says of videos is kept, and what baselines are measured on, such as BUNDLE.cache.",
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.option("--each-video", is_flag=True, help="One line per video.")
 @by_executor

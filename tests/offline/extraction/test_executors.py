@@ -39,7 +39,7 @@ from offline.console import Console
 from offline.data.cache import EntryStore
 from offline.data.dataset import read_dataset
 from offline.data.units import Unit
-from offline.evaluation.run import BundleRecipe, Running, run_videos
+from offline.evaluation.run import BundleRecipe, BundleWorker, Running, run_videos
 from offline.extraction.executors import Execution, executor_of
 from offline.extraction.extract import AllHeads, Extraction, Extractor, extract
 from offline.extraction.model import ModelUse
@@ -216,14 +216,19 @@ class TestFeatures:
         assert not entries(tmp_path / "store")
 
 
-def test_a_bundle_says_the_same(pool: RayPool, bundle: Bundle, bundle_dir: Path, dataset_csv: Path) -> None:
+def test_a_bundle_says_the_same(
+    pool: RayPool, bundle: Bundle, bundle_dir: Path, dataset_csv: Path, tmp_path: Path
+) -> None:
     chosen = read_dataset(dataset_csv).split("test")
     running = Running(provider="cpu")
     wanted = run_videos(bundle, chosen, running, Console(quiet=True))
-    recipe = BundleRecipe(bundle_dir, bundle.manifest.bundle_id, running)
+    recipe = BundleRecipe(bundle_dir, bundle.manifest.bundle_id, running, tmp_path)
     results = pool.run(recipe, {video.name: video for video in chosen})
     assert [results.values[video.name].records for video in chosen] == [run.records for run in wanted]
     assert [results.values[video.name].fps for video in chosen] == [run.fps for run in wanted]
+    # Workers kept it: whoever asks again, here or there, runs nothing.
+    worker = BundleWorker(bundle, running, EntryStore(tmp_path))
+    assert [worker.run(video)[0] for video in chosen] == [0] * len(chosen)
 
 
 class TestCommand:
