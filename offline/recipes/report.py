@@ -86,7 +86,7 @@ def report_bundle(options: ReportOptions, console: Console) -> Report:
     shown = _shown(dataset, options)
     with _store(options.cache_folder) as (store, kept):
         evidence = read_evidence(store, bundle.manifest)
-        scored = _scores(bundle, shown, options, console)
+        scored = _scores(bundle, shown, options, console, store)
         material = Material(
             title=f"{title_of(options.manifest)}: what {bundle.manifest.source_model.name} sees",
             manifest=bundle.manifest,
@@ -132,8 +132,10 @@ def _shown(dataset: Dataset, options: ReportOptions) -> Dataset:
     return shown
 
 
-def _scores(bundle: Bundle, videos: Dataset, options: ReportOptions, console: Console) -> list[Scored]:
-    runs = run_videos(bundle, videos, options.running, console)
+def _scores(
+    bundle: Bundle, videos: Dataset, options: ReportOptions, console: Console, store: EntryStore
+) -> list[Scored]:
+    runs = run_videos(bundle, videos, options.running, console, store)
     if not any(run.video.split == options.split for run in runs):
         raise DatasetError(f"{videos.path}: no video of split {options.split!r} could be scored")
     return [Scored(run.video, run.fps, run.raw, run.smoothed, detected(run.records)) for run in runs]
