@@ -14,6 +14,11 @@ from checkpoints import Shape, write_checkpoint
 from clips import write_dataset_folder
 from s3_server import Bucket, _moto, bucket
 
+from edge_runtime.cli.exit_codes import run_command
+from offline.cli import cli
+
+GIVEN = ("--sampled", "4", "--device", "cpu", "--quiet")
+
 __all__ = ["_moto", "bucket"]
 
 
@@ -27,10 +32,17 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset_folder(tmp_path_factory.mktemp("videos"), {"calibration": 4})
 
 
-def extract(*arguments: object) -> tuple[int, str]:
-    command = [sys.executable, "-m", "offline.cli", "extract", "--sampled", "4", "--device", "cpu", "--quiet"]
+def extract(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """In this process."""
+    code = run_command(cli, ["extract", *GIVEN, *map(str, arguments)])
+    return code, capfd.readouterr().err
+
+
+def extract_with_ray(*arguments: object) -> tuple[int, str]:
+    """In a process of its own, which has a Ray of its own."""
+    command = [sys.executable, "-m", "offline.cli", "extract", *GIVEN, *map(str, arguments)]
     done = subprocess.run(
-        [*command, *map(str, arguments)],
+        [*command, "--executor", "ray", "--workers", "2"],
         capture_output=True,
         text=True,
         check=False,
@@ -46,13 +58,15 @@ def upload(bucket: Bucket, manifest: Path) -> str:
     return f"{bucket.url}/set/data.csv"
 
 
-def test_from_a_bucket_into_a_bucket(bucket: Bucket, checkpoint: Path, manifest: Path, tmp_path: Path) -> None:
-    assert extract("--model", checkpoint, "--manifest", manifest, "--output", tmp_path / "local") == (0, "")
+def test_from_a_bucket_into_a_bucket(
+    bucket: Bucket, checkpoint: Path, manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert extract(capfd, "--model", checkpoint, "--manifest", manifest, "--output", tmp_path / "local") == (0, "")
     wanted = {path.name: path.read_bytes() for path in (tmp_path / "local").iterdir()}
     given = ["--model", checkpoint, "--manifest", upload(bucket, manifest), "--video-cache", tmp_path / "cache"]
     # The store becomes read-only when two entries are in it, and what tells that their videos are known.
     bucket.refuse_puts_after = 4
-    code, said = extract(*given, "--output", f"{bucket.url}/features")
+    code, said = extract(capfd, *given, "--output", f"{bucket.url}/features")
     assert code == 1
     assert said.count("\n") == 1
     assert "cannot be written (access denied" in said
@@ -61,8 +75,9 @@ def test_from_a_bucket_into_a_bucket(bucket: Bucket, checkpoint: Path, manifest:
     bucket.refuse_puts_after = None
     # What is there is not written again, by whichever executor.
     bucket.asked.clear()
-    ray = ["--executor", "ray", "--workers", 2] if importlib.util.find_spec("ray") else []
-    assert extract(*given, "--output", f"{bucket.url}/features", *ray) == (0, "")
+    again = [*given, "--output", f"{bucket.url}/features"]
+    ray = importlib.util.find_spec("ray") is not None
+    assert (extract_with_ray(*again) if ray else extract(capfd, *again)) == (0, "")
     written = {path.rpartition("/")[2] for method, path in bucket.asked if method == "PUT"}
     assert written & wanted.keys() == wanted.keys() - {name.rpartition("/")[2] for name in entries}
     found = {name: bucket.get(f"features/{name}") for name in wanted}

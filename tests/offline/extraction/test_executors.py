@@ -36,7 +36,7 @@ from models.prompts import PROMPTS
 from offline.ablation.textual import TextualAnswer
 from offline.cli import cli
 from offline.console import Console
-from offline.data.cache import EntryStore
+from offline.data.cache import EntryStore, content_key
 from offline.data.dataset import read_dataset
 from offline.data.units import Unit
 from offline.evaluation.run import BundleRecipe, BundleWorker, Running, run_videos
@@ -45,7 +45,7 @@ from offline.extraction.extract import AllHeads, Extraction, Extractor, extract
 from offline.extraction.model import ModelUse
 from offline.extraction.ray_pool import ATTEMPTS, Failure, RayPool, Results, plan
 from offline.extraction.visual import ModelTokens
-from offline.extraction.workers import ModelRecipe
+from offline.extraction.workers import ExtractTask, ModelRecipe
 
 __all__ = ["ray_cluster"]
 
@@ -204,16 +204,24 @@ class TestFeatures:
         with pytest.raises(FeatureError, match=r"put the store where all machines find it"):
             extract([video], {video.name: "segment"}, extraction, stored={video.name: "0" * 64})
 
-    def test_another_model_under_the_same_name_is_refused(
-        self, pool: RayPool, mllm: Mllm, manifest: Path, tmp_path: Path
-    ) -> None:
+    def test_another_model_under_the_same_name_is_refused(self, mllm: Mllm, manifest: Path, tmp_path: Path) -> None:
+        """By the worker, on whose machine it lies; that its refusal ends the command is the pool's to show."""
         other = write_checkpoint(tmp_path / "other", Shape(layers=2), seed=1)
-        recipe = ModelRecipe.of(mllm, str(other), ModelUse(device="cpu"), PROMPT, SEGMENT)
-        extraction = Extraction(AllHeads(mllm, PROMPT, SEGMENT), mllm.pixels, SEGMENT, EntryStore(tmp_path / "store"))
-        videos = read_dataset(manifest).videos[:1]
+        worker = ModelRecipe.of(mllm, str(other), ModelUse(device="cpu"), PROMPT, SEGMENT).open(1.0)
+        extractor = AllHeads(mllm, PROMPT, SEGMENT)
+        store = EntryStore(tmp_path / "store")
+        task = ExtractTask(
+            read_dataset(manifest).videos[0],
+            "segment",
+            extractor.maker(),
+            content_key(**extractor.identity),
+            mllm.pixels,
+            SEGMENT,
+            store.folder,
+        )
         with pytest.raises(CheckpointError, match="is not the model of the machine where the command was started"):
-            executor_of(pool, recipe).prepare(videos, {videos[0].name: "segment"}, extraction)
-        assert not entries(tmp_path / "store")
+            worker.run(task)
+        assert not entries(store.folder)
 
 
 def test_a_bundle_says_the_same(
@@ -263,8 +271,8 @@ class TestCommand:
         assert not (tmp_path / "store" / "index.json").exists()
         broken.write_bytes(whole)
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("*.npz")}
-        assert self.command(*given, tmp_path / "store", *ray) == (0, "")
-        # What was done is not done again.
+        # Whoever goes on: what workers have done is not done again.
+        assert self.run(*given, tmp_path / "store") == 0
         assert {path: path.stat().st_mtime_ns for path in before} == before
         assert self.run(*given, tmp_path / "local") == 0
         assert entries(tmp_path / "store") == entries(tmp_path / "local")
