@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from triton_server import TritonServer, backends, served_bundle
 
 from edge_runtime import Bundle, Detector
+from edge_runtime.inference.triton_engine import TritonEngine
 
 pytest.importorskip("simpy", reason="the simulator needs SimPy: pip install simpy")
 
-from benchmarks.fleet_real import measure_service, run_here
+from benchmarks.fleet_real import ServerFigures, measure_service, run_boxes, run_here
 from benchmarks.fleet_simulator import Plan, Service, Times, simulate
+
+__all__ = ["backends", "served_bundle"]
 
 FAST = Service((Times({1: (0.02,), 8: (0.08,)}),))
 
@@ -53,6 +61,31 @@ def test_servers_gather_the_requests_of_boxes() -> None:
     assert simulate(together, FAST, 160).lost == 0.0
 
 
+def test_stages_work_side_by_side() -> None:
+    """Two stages of 20 ms each carry what one of 20 ms carries, and twice as late."""
+    stage = FAST.stages[0]
+    behind = simulate(Plan(cameras=150, boxes=150), Service((stage, stage)), 320)
+    assert behind.lost == 0.0
+    assert min(behind.latencies_s) >= 0.04 - 1e-9
+    assert len(behind.stages) == 2
+    for one in behind.stages:
+        assert one.segments == pytest.approx(150 * 100, abs=150)
+        assert one.worked_s == pytest.approx(0.02 * one.runs)
+    assert simulate(Plan(cameras=150, boxes=150), Service((Times({1: (0.04,)}),)), 320).lost > 0.4
+    # Two at once of each.
+    assert simulate(Plan(cameras=300, boxes=300, instances=2), Service((stage,)), 320).lost == 0.0
+
+
+def test_a_lone_segment_waits_for_others_and_a_full_batch_does_not() -> None:
+    lone = simulate(Plan(cameras=1, server_batch=8, delay_s=0.1), FAST, 64)
+    assert lone.latencies_s == pytest.approx([0.12] * len(lone.latencies_s))
+    whole = simulate(Plan(cameras=8, boxes=1, box_batch=8, server_batch=8, delay_s=0.1, period_s=0.5), FAST, 64)
+    assert max(whole.latencies_s) < 0.5
+    assert Service((FAST.stages[0],), beside=Times({1: (0.3,)})).faster(2).beside == Times({1: (0.3,)})
+    far = simulate(Plan(cameras=1), Service((FAST.stages[0],), beside=Times({1: (0.3,)})), 64)
+    assert far.latencies_s == pytest.approx([0.32] * len(far.latencies_s))
+
+
 def test_network_and_deadline_count() -> None:
     far = Plan(cameras=2, boxes=2, request_bytes=1_250_000, link_bytes_per_s=1.25e7, round_trip_s=0.05)
     assert min(simulate(far, FAST, 64).latencies_s) == pytest.approx(0.1 + 0.05 + 0.02)
@@ -62,12 +95,17 @@ def test_network_and_deadline_count() -> None:
 
 
 def test_the_same_seed_gives_the_same_and_times_are_drawn_from_what_was_measured() -> None:
-    known = Times({1: tuple(np.random.default_rng(0).gamma(2, 0.01, 50)), 4: tuple(np.full(50, 0.1))})
+    known = Times({1: tuple(np.sort(np.random.default_rng(0).gamma(2, 0.01, 50))), 4: tuple(np.full(50, 0.1))})
     one, other = (simulate(Plan(cameras=40), Service((known,)), 100, seed=3).latencies_s for _ in range(2))
     assert one == other
     drawn = [known.seconds(1, share) for share in np.random.default_rng(1).random(4000)]
     assert np.quantile(drawn, 0.5) == pytest.approx(np.quantile(known.by_batch[1], 0.5), rel=0.1)
     assert known.seconds(8, 0.3) == pytest.approx(0.2)
+    for share in (0.0, 0.31, 0.5, 0.999):
+        single = np.quantile(known.by_batch[1], share)
+        assert known.seconds(1, share) == pytest.approx(single)
+        assert known.seconds(3, share) == pytest.approx(single + (0.1 - single) * 2 / 3)
+        assert known.seconds(4, share) == pytest.approx(0.1)
     assert known.faster(2).seconds(4, 0.5) == pytest.approx(0.05)
 
 
@@ -80,3 +118,31 @@ def test_the_real_thing_runs_the_same_plan(bundle: Bundle) -> None:
     simulated = simulate(plan, known, 4.0)
     assert len(simulated.latencies_s) == pytest.approx(48, abs=6)
     assert len(real.latencies_s) + real.dropped == pytest.approx(48, abs=8)
+
+
+def test_boxes_share_a_real_server(bundle: Bundle, bundle_dir: Path, served_bundle: TritonServer) -> None:
+    """Where there is room: all is scored, as the server counts it as well, and it says how it was configured."""
+    plan = replace(figures_plan(bundle, served_bundle, 6), period_s=0.5)
+    assert (plan.server_batch, plan.instances, plan.delay_s) == (4, 1, 0.0005)
+    engine = TritonEngine(bundle.manifest, served_bundle.address)
+    with (
+        closing(engine),
+        closing(ServerFigures(bundle.manifest, served_bundle.address)) as figures,
+        Detector(bundle, engine=engine, self_test=False) as detector,
+    ):
+        known = figures.measure(detector, 3)
+        assert len(known.stages) == 2
+        assert all(min(stage.by_batch[1]) > 0 for stage in known.stages)
+        real = run_boxes(plan, bundle_dir, served_bundle.address, figures, 4.0)
+    assert real.unscored == 0
+    assert len(real.latencies_s) + real.dropped == pytest.approx(48, abs=8)
+    for stage in real.stages:
+        assert stage.segments == pytest.approx(len(real.latencies_s), abs=8)
+        assert stage.runs <= stage.segments
+    simulated = simulate(plan, known, 4.0)
+    assert len(simulated.latencies_s) == pytest.approx(48, abs=6)
+
+
+def figures_plan(bundle: Bundle, server: TritonServer, cameras: int) -> Plan:
+    with closing(ServerFigures(bundle.manifest, server.address)) as figures:
+        return figures.plan(cameras, boxes=2)
