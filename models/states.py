@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -48,14 +49,11 @@ class StateStore:
             self._kept[number] = state
             self._bytes += size
             return
-        from safetensors.torch import save_file
-
         try:
             if not self._spilled:
-                self._folder.mkdir(parents=True, exist_ok=True)
                 self._clear_remains()
                 self._spilled = True
-            save_file({name: tensor.contiguous() for name, tensor in state.items()}, self._path(number))
+            self._save(number, {name: tensor.contiguous() for name, tensor in state.items()})
         except Exception as error:
             raise OutputFailed(
                 f"{self._folder}: hidden states cannot be written ({first_line(error)}); free some space, or allow "
@@ -90,8 +88,23 @@ class StateStore:
         if self._spilled and self._folder.is_dir():
             for path in self._folder.glob(f"{self._run}-*{_ENDING}"):
                 path.unlink(missing_ok=True)
-            if not any(self._folder.iterdir()):
+            # Others may have files there.
+            with contextlib.suppress(OSError):
                 self._folder.rmdir()
+
+    def _save(self, number: int, state: State) -> None:
+        from safetensors.torch import save_file
+
+        while True:
+            self._folder.mkdir(0o700, parents=True, exist_ok=True)
+            try:
+                save_file(state, self._path(number))
+            except Exception:
+                # Another run that was through has removed the folder, empty as it was.
+                if self._folder.is_dir():
+                    raise
+            else:
+                return
 
     def _clear_remains(self) -> None:
         for path in self._folder.glob(f"*{_ENDING}"):

@@ -92,9 +92,15 @@ def open_store(folder: Path) -> EntryStore:
     return RemoteStore(folder) if isinstance(folder, Remote) else EntryStore(folder)
 
 
-def spill_folder(store: Path) -> Path:
-    """Where on this machine lies what does not fit into the memory, while work on a store runs."""
-    return Path(tempfile.gettempdir()) / f"hh-states-{os.getpid()}" if isinstance(store, Remote) else store / "states"
+def spill_folder(store: Path | None = None) -> Path:
+    """Where on this machine lies what does not fit into the memory, while work on a store runs.
+
+    In a folder of all processes of this user, where the store is elsewhere: who spills there removes what killed ones
+    have left.
+    """
+    if store is None or isinstance(store, Remote):
+        return Path(tempfile.gettempdir()) / f"hh-states-{os.getuid()}"
+    return store / "states"
 
 
 def _members(file: Path | IO[bytes]) -> Arrays | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +17,7 @@ from models.family import Mllm
 from models.prompts import Prompt
 from models.sweep import GIB
 from offline.console import Console, Progress
-from offline.data.cache import content_key, open_store
+from offline.data.cache import content_key, open_store, spill_folder
 from offline.data.contents import sought
 from offline.data.dataset import Video
 from offline.data.units import Unit
@@ -80,8 +79,7 @@ class ModelRecipe:
         if use.memory is None and share < 1 and (free := available_memory()) is not None:
             # The machine's other workers take as much.
             use = replace(use, memory=_SHARE * share * free / GIB)
-        spill = Path(tempfile.mkdtemp(prefix="hh-states-"))
-        fit_into_memory(mllm, mllm.demand(self.prompts, self.segment), use, spill, console)
+        fit_into_memory(mllm, mllm.demand(self.prompts, self.segment), use, spill_folder(), console)
         return ModelWorker(mllm)
 
 

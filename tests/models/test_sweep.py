@@ -106,6 +106,22 @@ def test_groups_are_neighbours_within_the_limit(sizes: list[int], limit: int | N
     assert all(total <= limit or len(group) == 1 for total, group in zip(totals, found, strict=True))
 
 
+def test_a_folder_that_another_run_has_removed_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "spill"
+    one, other = StateStore(0, folder), StateStore(0, folder)
+    for store in (one, other):
+        for number in range(2):
+            store.put(number, {"a": torch.full((3,), float(number))})
+        store.take(1)
+    # Nothing is left in it: whoever is through removes it, and the other one goes on.
+    other.clear()
+    assert not folder.exists()
+    one.put(2, {"a": torch.full((3,), 2.0)})
+    assert one.take(2)["a"].tolist() == [2.0] * 3
+    one.clear()
+    assert not folder.exists()
+
+
 @given(
     sizes=st.lists(st.integers(1, 50), min_size=1, max_size=10),
     budget=st.integers(0, 400),
