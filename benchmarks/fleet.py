@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.bundles import built
 from benchmarks.commanding import BUNDLE, PATH, WORK
-from benchmarks.fleet_real import WARM, ServerFigures, measure_service, run_boxes, run_here
+from benchmarks.fleet_real import SIZES, WARM, ServerFigures, measure_service, run_boxes, run_here, sizes_up_to
 from benchmarks.fleet_simulator import Outcome, Plan, Service, simulate
 from benchmarks.serving import served
 from edge_runtime.bundle.reader import Bundle
@@ -64,8 +64,12 @@ def _scoring(path: Path | None, provider: str, work: Path) -> Iterator[tuple[Det
     figures.close()
 
 
-def _measured(detector: Detector, figures: ServerFigures | None, rounds: int) -> Service:
-    return measure_service(detector, rounds) if figures is None else figures.measure(detector, rounds)
+def _measured(
+    detector: Detector, figures: ServerFigures | None, rounds: int, sizes: Sequence[int] = SIZES
+) -> Service:
+    if figures is None:
+        return measure_service(detector, rounds, sizes)
+    return figures.measure(detector, rounds, sizes)
 
 
 @main.command()
@@ -174,13 +178,15 @@ def _check(
     seconds, seed, batch = given["seconds"], given["seed"], given["batch"]
     click.echo(_HEADER)
     for count in cameras:
-        # Anew each time: other work on the machine comes and goes.
-        known = _measured(detector, figures, given["rounds"])
         if figures is None:
             plan = Plan(cameras=count, box_batch=batch, server_batch=batch)
-            real = run_here(plan, detector, seconds, seed)
         else:
             plan = figures.plan(count, given["boxes"], batch)
+        # Anew each time: other work on the machine comes and goes.
+        known = _measured(detector, figures, given["rounds"], sizes_up_to(plan.server_batch))
+        if figures is None:
+            real = run_here(plan, detector, seconds, seed)
+        else:
             real = run_boxes(plan, path, provider, figures, seconds, seed)
         click.echo(_row(count, "real", real, seconds, plan))
         # As cold as the real one: queues that overflow take minutes to fill.

@@ -33,14 +33,27 @@ WARM = 0.1
 _OPENED_S = 60.0
 
 
-def measure_service(detector: Detector, rounds: int) -> Service:
-    """Time batches of each size in this process, in turn, as a run scores them."""
+def sizes_up_to(most: int) -> tuple[int, ...]:
+    """The batches to measure where none is larger: those between are interpolated."""
+    return (*(size for size in SIZES if size < most), min(most, SIZES[-1]))
+
+
+def measure_service(detector: Detector, rounds: int, sizes: Sequence[int] = SIZES) -> Service:
+    """Time batches in this process, as a run scores them.
+
+    Args:
+        detector: Scores.
+        rounds: How often each size; sizes in turn.
+        sizes: Those that a run will have. Another before a batch makes it slower: caches hold what that one read.
+    """
     frames = detector.bundle.golden().frames
     waiting = [
         Waiting(f"camera{place}", Segment(place, 0, 48, 0.0, 3.2, frames[place % len(frames)]), detector)
-        for place in range(max(SIZES))
+        for place in range(max(sizes))
     ]
-    return Service((Times(_in_turn(rounds, lambda size: [_timed(lambda: score_together(waiting[:size]))])[0]),))
+    return Service(
+        (Times(_in_turn(rounds, sizes, lambda size: [_timed(lambda: score_together(waiting[:size]))])[0]),)
+    )
 
 
 def _timed(run: Callable[[], object]) -> float:
@@ -49,9 +62,11 @@ def _timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - begun_s
 
 
-def _in_turn(rounds: int, measure: Callable[[int], Sequence[float]]) -> list[dict[int, tuple[float, ...]]]:
+def _in_turn(
+    rounds: int, sizes: Sequence[int], measure: Callable[[int], Sequence[float]]
+) -> list[dict[int, tuple[float, ...]]]:
     """Measure each size so often, sizes in turn: of each value that comes, the sorted seconds by size."""
-    taken: dict[int, list[Sequence[float]]] = {size: [] for size in SIZES}
+    taken: dict[int, list[Sequence[float]]] = {size: [] for size in sizes}
     for _ in range(rounds + 1):
         for size, rows in taken.items():
             rows.append(measure(size))
@@ -110,12 +125,13 @@ class ServerFigures:
             delay_s=self.delay_s,
         )
 
-    def measure(self, detector: Detector, rounds: int) -> Service:
+    def measure(self, detector: Detector, rounds: int, sizes: Sequence[int] = SIZES) -> Service:
         """Time requests of each size, one at a time: each stage by the server's own clock, and what is beside them.
 
         Args:
             detector: Its engine is on this server.
             rounds: How often each size.
+            sizes: Those that a stage will have.
         """
         engine, frames = detector.engine, detector.bundle.golden().frames
         assert engine is not None
@@ -129,7 +145,7 @@ class ServerFigures:
             waited_s = len(stages) * self.delay_s if size < self.batch else 0.0
             return [*stages, max(0.0, took_s - sum(stages) - waited_s)]
 
-        *stages, beside = (Times(by_batch) for by_batch in _in_turn(rounds, once))
+        *stages, beside = (Times(by_batch) for by_batch in _in_turn(rounds, sizes, once))
         return Service(tuple(stages), beside)
 
 
