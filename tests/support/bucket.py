@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ class Bucket:
         ranges: Whether parts are served.
         asked: Paths, ranges and what was answered.
         bytes: Of all bodies.
+        scheme: `http` or `https`.
     """
 
     folder: Path
@@ -48,11 +50,12 @@ class Bucket:
     ranges: bool = True
     asked: list[tuple[str, str, int]] = field(default_factory=list)
     bytes: int = 0
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
         """Of the folder."""
-        return f"http://127.0.0.1:{self.port}/fleet/gates"
+        return f"{self.scheme}://127.0.0.1:{self.port}/fleet/gates"
 
     def heal(self) -> None:
         """Serve as one should."""
@@ -77,8 +80,8 @@ def _of(faults: dict[str, object] | dict[str, int] | dict[str, float] | dict[str
 
 
 @contextmanager
-def serving(folder: Path, port: int = 0) -> Iterator[Bucket]:
-    """Serve a folder."""
+def serving(folder: Path, port: int = 0, certificate: tuple[Path, Path] | None = None) -> Iterator[Bucket]:
+    """Serve a folder; with a certificate and its key, encrypted."""
     folder.mkdir(parents=True, exist_ok=True)
     bucket = Bucket(folder)
 
@@ -168,6 +171,11 @@ def serving(folder: Path, port: int = 0) -> Iterator[Bucket]:
             """A client that has enough hangs up."""
 
     server = Server(("127.0.0.1", port), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        bucket.scheme = "https"
     bucket.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from bad_cameras import self_signed
 from bucket import Bucket, serving, signed_copy, spoiled_copy
 
 from edge_runtime.bundle.keys import PrivateKey
@@ -107,6 +108,24 @@ def test_a_bundle_comes_whole_and_nothing_new_costs_one_request(
     assert asked(bucket) == ["manifest.json", SIGNATURE, "report.html"], "what is here is not fetched"
     assert newer.fetched == (two / "report.html").stat().st_size
     assert (depot.folder / came.bundle_id).is_dir(), "the one before is kept"
+
+
+def test_a_bundle_comes_over_https_from_whom_the_system_trusts(
+    depot: Depot, one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = self_signed(tmp_path)
+    with serving(tmp_path / "served", certificate=certificate) as bucket:
+        bucket.publish(one)
+        assert bucket.url.startswith("https://")
+        with pytest.raises(SourceUnavailable, match=r"its certificate is not trusted \(self-signed certificate\)"):
+            fetch(bucket, depot)
+        assert not bucket.asked
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        # The first file breaks off: it goes on where it was.
+        bucket.cut["vision.onnx.data"] = (1000, 1)
+        fetch(bucket, depot)
+        assert used(depot) == id_of(one)
+        assert ("bytes=1000-", 206) in [(part, status) for _, part, status in bucket.asked]
 
 
 def test_only_what_a_trusted_key_has_signed_is_parsed(
