@@ -41,7 +41,11 @@ SERVICE = click.option("--service", type=PATH, required=True, help="The JSON tha
 SECONDS = click.option("--seconds", default=60.0, show_default=True)
 SEED = click.option("--seed", default=0, show_default=True)
 PROVIDER = click.option("--provider", default="cpu", show_default=True, help="As of hh-edge run.")
-BATCH = click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Of a box.")
+BATCH = click.option(
+    "--batch", type=click.IntRange(min=1), help="Of a box [default: as hh-edge run, 8 with a server and 1 without]."
+)
+#: Of a box with a server.
+_TOGETHER = 8
 
 
 @click.group()
@@ -104,6 +108,7 @@ def read_service(path: Path) -> Service:
 @click.option("--boxes", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--servers", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--server-batch", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--instances", type=click.IntRange(min=1), default=1, show_default=True, help="Of a server's models.")
 @click.option("--delay-ms", default=0.0, show_default=True, help="How long a server waits for a batch.")
 @click.option("--request-bytes", default=0, show_default=True, help="Of one segment over the network.")
 @click.option("--link-gbit", default=1.0, show_default=True, help="Of a server.")
@@ -117,12 +122,14 @@ def simulate_command(service: Path, cameras: Sequence[int], seconds: float, seed
       python -m benchmarks.fleet simulate --service service.json --cameras 100 --boxes 10 --server-batch 8
     """
     known = read_service(service).faster(given["faster"])
+    batch = given["batch"] or (_TOGETHER if known.beside is not None else 1)
     plan = Plan(
         cameras=1,
         boxes=given["boxes"],
         servers=given["servers"],
-        box_batch=given["batch"],
-        server_batch=max(given["server_batch"], given["batch"]),
+        box_batch=batch,
+        server_batch=max(given["server_batch"], batch),
+        instances=given["instances"],
         delay_s=given["delay_ms"] / 1000,
         request_bytes=given["request_bytes"],
         link_bytes_per_s=given["link_gbit"] * 1.25e8,
@@ -175,7 +182,8 @@ def _check(
     figures: ServerFigures | None,
     given: Mapping[str, Any],
 ) -> None:
-    seconds, seed, batch = given["seconds"], given["seed"], given["batch"]
+    seconds, seed = given["seconds"], given["seed"]
+    batch = given["batch"] or (1 if figures is None else _TOGETHER)
     click.echo(_HEADER)
     for count in cameras:
         if figures is None:
