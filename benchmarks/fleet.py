@@ -3,7 +3,8 @@
     python -m benchmarks.fleet service --bundle bundle --output service.json
     python -m benchmarks.fleet simulate --service service.json --cameras 40 --cameras 80
     python -m benchmarks.fleet check --bundle bundle --cameras 20 --cameras 60 --seconds 60
-    python -m benchmarks.fleet check --bundle bundle --serve --boxes 4 --cameras 40 --cameras 80 --seconds 60
+    python -m benchmarks.fleet check --bundle bundle --serve --boxes 4 --cameras 40 --cameras 80 | tee fleet.txt
+    python -m benchmarks.fleet picture fleet.txt fleet.png
 
 How long a batch takes is drawn from what was measured, so that the simulator knows of no other slowness than the real
 thing's. `check` runs both on the same plan: real segments by a real clock through the real backlog and the real
@@ -26,6 +27,7 @@ import numpy as np
 
 from benchmarks.bundles import built
 from benchmarks.commanding import BUNDLE, PATH, WORK
+from benchmarks.fleet_picture import picture
 from benchmarks.fleet_real import SIZES, WARM, ServerFigures, measure_service, run_boxes, run_here, sizes_up_to
 from benchmarks.fleet_simulator import Outcome, Plan, Service, simulate
 from benchmarks.serving import served
@@ -51,6 +53,9 @@ _TOGETHER = 8
 @click.group()
 def main() -> None:
     """Cameras against servers, simulated and real."""
+
+
+main.add_command(picture)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from triton_server import TritonServer, backends, served_bundle
 
 from edge_runtime import Bundle, Detector
@@ -15,8 +16,10 @@ from edge_runtime.inference.triton_engine import TritonEngine
 
 pytest.importorskip("simpy", reason="the simulator needs SimPy: pip install simpy")
 
+from benchmarks import fleet
+from benchmarks.fleet_picture import read_rows
 from benchmarks.fleet_real import ServerFigures, measure_service, run_boxes, run_here
-from benchmarks.fleet_simulator import Plan, Service, Times, simulate
+from benchmarks.fleet_simulator import Outcome, Plan, Service, StageTotals, Times, simulate
 
 __all__ = ["backends", "served_bundle"]
 
@@ -118,6 +121,24 @@ def test_the_real_thing_runs_the_same_plan(bundle: Bundle) -> None:
     simulated = simulate(plan, known, 4.0)
     assert len(simulated.latencies_s) == pytest.approx(48, abs=6)
     assert len(real.latencies_s) + real.dropped == pytest.approx(48, abs=8)
+
+
+def test_what_is_printed_can_be_drawn(tmp_path: Path) -> None:
+    out = Outcome([0.02, 0.04, 0.4], dropped=1, stages=[StageTotals(3, 3, 8.0), StageTotals(2, 3, 4.0)])
+    lines = ["cameras   latency", fleet._row(120, "real", out, 10.0, Plan(cameras=120))]
+    lines += [fleet._row(7, "simulated", Outcome(), 10.0, Plan(cameras=7)), "3 real segments, 4 ms"]
+    one, none = read_rows(lines)
+    assert (one.cameras, one.name, one.lost, one.busy) == (120, "real", 25.0, 80.0)
+    assert one.latencies_ms == pytest.approx((40, 364, 393), abs=0.5)
+    assert np.isnan(none.latencies_ms).all()
+    (tmp_path / "fleet.txt").write_text("\n".join(lines))
+    done = CliRunner().invoke(fleet.main, ["picture", f"{tmp_path}/fleet.txt", f"{tmp_path}/fleet.svg"])
+    assert done.exit_code == 0, done.output
+    assert "<svg" in (tmp_path / "fleet.svg").read_text()
+    (tmp_path / "fleet.txt").write_text("nothing\n")
+    done = CliRunner().invoke(fleet.main, ["picture", f"{tmp_path}/fleet.txt", f"{tmp_path}/none.svg"])
+    assert done.exit_code == 1
+    assert "no row" in done.output
 
 
 def test_boxes_share_a_real_server(bundle: Bundle, bundle_dir: Path, served_bundle: TritonServer) -> None:
