@@ -9,6 +9,8 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from edge_runtime.watch.scoring import Waiting, score_together
 SIZES = (1, 2, 4, 8)
 #: Of a run, before what is counted.
 WARM = 0.1
+# Enough to keep two stages at work.
+_ASKING = 4
 # Boxes open their connections meanwhile.
 _OPENED_S = 60.0
 
@@ -75,6 +79,13 @@ def _in_turn(
     return [{size: tuple(sorted(of[place])) for size, of in columns.items()} for place in range(len(columns[1]))]
 
 
+def _totals(batches: Any) -> StageTotals:
+    """Of Triton's statistics of all batches of one size."""
+    runs = int(batches.compute_infer.count)
+    ns = batches.compute_input.ns + batches.compute_infer.ns + batches.compute_output.ns
+    return StageTotals(runs, runs * int(batches.batch_size), ns / 1e9)
+
+
 class ServerFigures:
     """What a Triton server says of itself: how it batches, and how long its vision and language models worked.
 
@@ -101,13 +112,14 @@ class ServerFigures:
 
     def totals(self) -> list[StageTotals]:
         """Of vision and language, until now."""
+        return [reduce(StageTotals.plus, by_size.values(), StageTotals()) for by_size in self._by_size()]
+
+    def _by_size(self) -> list[dict[int, StageTotals]]:
+        """The same by the size of the batches."""
         found = []
         for model in self._models:
             batches = self._client.get_inference_statistics(model).model_stats[0].batch_stats
-            runs = sum(one.compute_infer.count for one in batches)
-            segments = sum(one.compute_infer.count * one.batch_size for one in batches)
-            ns = sum(one.compute_input.ns + one.compute_infer.ns + one.compute_output.ns for one in batches)
-            found.append(StageTotals(runs, segments, ns / 1e9))
+            found.append({int(one.batch_size): _totals(one) for one in batches})
         return found
 
     def close(self) -> None:
@@ -128,6 +140,8 @@ class ServerFigures:
     def measure(self, detector: Detector, rounds: int, sizes: Sequence[int] = SIZES) -> Service:
         """Time requests of each size, one at a time: each stage by the server's own clock, and what is beside them.
 
+        Then several at once, for what stages cost each other.
+
         Args:
             detector: Its engine is on this server.
             rounds: How often each size.
@@ -146,7 +160,21 @@ class ServerFigures:
             return [*stages, max(0.0, took_s - sum(stages) - waited_s)]
 
         *stages, beside = (Times(by_batch) for by_batch in _in_turn(rounds, sizes, once))
-        return Service(tuple(stages), beside)
+        return Service(tuple(stages), beside, self._crowded(lambda: engine.features(frames[:1]), stages, rounds))
+
+    def _crowded(self, ask: Callable[[], object], alone: Sequence[Times], rounds: int) -> float:
+        """How many times as long stages take while all of them work, as where so many ask at once."""
+        before = self._by_size()
+        with ThreadPoolExecutor(_ASKING) as pool:
+            for done in [pool.submit(ask) for _ in range(_ASKING * rounds)]:
+                done.result()
+        took_s = expected_s = 0.0
+        for times, first, after in zip(alone, before, self._by_size(), strict=True):
+            for size, totals in after.items():
+                new = totals.since(first.get(size, StageTotals()))
+                took_s += new.worked_s
+                expected_s += new.runs * times.mean(size)
+        return max(1.0, took_s / expected_s)
 
 
 # ---- a box

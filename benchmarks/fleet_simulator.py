@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -53,6 +53,10 @@ class Times:
         low, high = _at(self.by_batch[below], share), _at(self.by_batch[above], share)
         return low + (high - low) * (batch - below) / max(1, above - below)
 
+    def mean(self, batch: int) -> float:
+        """Of a batch, interpolated in the same way."""
+        return sum(self.seconds(batch, (place + 0.5) / 100) for place in range(100)) / 100
+
     def faster(self, factor: float) -> Times:
         """The same on hardware that takes 1 / factor of the time."""
         return Times({size: tuple(value / factor for value in taken) for size, taken in self.by_batch.items()})
@@ -73,14 +77,16 @@ class Service:
     Attributes:
         stages: Of a server, in the order that a segment takes them; a box that scores by itself has one.
         beside: Of a request, beside its stages and what it waits for them: packing, the connection, unpacking.
+        crowded: How many times as long a stage takes while another one works: they share processors, or a card.
     """
 
     stages: tuple[Times, ...]
     beside: Times | None = None
+    crowded: float = 1.0
 
     def faster(self, factor: float) -> Service:
         """The same on servers that take 1 / factor of the time; what is beside them stays."""
-        return Service(tuple(stage.faster(factor) for stage in self.stages), self.beside)
+        return replace(self, stages=tuple(stage.faster(factor) for stage in self.stages))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +191,14 @@ class _Request:
 
 
 class _Stage:
-    """Takes requests in their order, several together."""
+    """Takes requests in their order, several together; slower where `others` are at work as it begins."""
 
-    def __init__(self, env: simpy.Environment, plan: Plan, times: Times, rng: np.random.Generator) -> None:
-        self._env, self._plan, self._times, self._rng = env, plan, times, rng
+    def __init__(
+        self, env: simpy.Environment, plan: Plan, times: Times, crowded: float, rng: np.random.Generator
+    ) -> None:
+        self._env, self._plan, self._times, self._crowded, self._rng = env, plan, times, crowded, rng
+        self.others: list[_Stage] = []
+        self.working = 0
         self._requests: deque[_Request] = deque()
         self._came = env.event()
         self.totals = StageTotals()
@@ -225,8 +235,12 @@ class _Stage:
                 batch.append(self._requests.popleft())
                 segments += batch[-1].segments
             seconds = self._times.seconds(segments, self._rng.random())
+            if any(other.working for other in self.others):
+                seconds *= self._crowded
             self.totals = self.totals.plus(StageTotals(1, segments, seconds))
+            self.working += 1
             yield env.timeout(seconds)
+            self.working -= 1
             for one in batch:
                 one.done.succeed()
 
@@ -234,7 +248,9 @@ class _Stage:
 class _Server:
     def __init__(self, env: simpy.Environment, plan: Plan, service: Service, rng: np.random.Generator) -> None:
         self._env, self._plan, self._beside, self._rng = env, plan, service.beside, rng
-        self.stages = [_Stage(env, plan, times, rng) for times in service.stages]
+        self.stages = [_Stage(env, plan, times, service.crowded, rng) for times in service.stages]
+        for stage in self.stages:
+            stage.others = [other for other in self.stages if other is not stage]
         self._link = simpy.Resource(env)
 
     def answer(self, segments: int, answered: simpy.Event) -> _Process:

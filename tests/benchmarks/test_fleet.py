@@ -75,6 +75,11 @@ def test_stages_work_side_by_side() -> None:
         assert one.segments == pytest.approx(150 * 100, abs=150)
         assert one.worked_s == pytest.approx(0.02 * one.runs)
     assert simulate(Plan(cameras=150, boxes=150), Service((Times({1: (0.04,)}),)), 320).lost > 0.4
+    # Stages that share a processor take as long as one that does the work of both.
+    shared = simulate(Plan(cameras=150, boxes=150), Service((stage, stage), crowded=2.0), 320)
+    assert shared.lost == pytest.approx(0.5, abs=0.05)
+    alone = simulate(Plan(cameras=1), Service((stage, stage), crowded=2.0), 64)
+    assert alone.latencies_s == pytest.approx([0.04] * len(alone.latencies_s))
     # Two at once of each.
     assert simulate(Plan(cameras=300, boxes=300, instances=2), Service((stage,)), 320).lost == 0.0
 
@@ -109,6 +114,7 @@ def test_the_same_seed_gives_the_same_and_times_are_drawn_from_what_was_measured
         assert known.seconds(1, share) == pytest.approx(single)
         assert known.seconds(3, share) == pytest.approx(single + (0.1 - single) * 2 / 3)
         assert known.seconds(4, share) == pytest.approx(0.1)
+    assert known.mean(1) == pytest.approx(np.mean(known.by_batch[1]), rel=0.05)
     assert known.faster(2).seconds(4, 0.5) == pytest.approx(0.05)
 
 
@@ -154,6 +160,7 @@ def test_boxes_share_a_real_server(bundle: Bundle, bundle_dir: Path, served_bund
         known = figures.measure(detector, 3)
         assert len(known.stages) == 2
         assert all(min(stage.by_batch[1]) > 0 for stage in known.stages)
+        assert 1 <= known.crowded < 10
         real = run_boxes(plan, bundle_dir, served_bundle.address, figures, 4.0)
     assert real.unscored == 0
     assert len(real.latencies_s) + real.dropped == pytest.approx(48, abs=8)
