@@ -1,7 +1,7 @@
 """Boxes, GPUs, network and money for a number of cameras, from measured costs and prices that are parameters.
 
     python -m benchmarks.fleet_plan --cameras 10 --cameras 1000 --cameras 100000
-    python -m benchmarks.fleet_plan --cameras 1000 --segment-tflop 14.4 --gpu-tflops 400 --wire-bytes 640000
+    python -m benchmarks.fleet_plan --cameras 1000 --segment-tflop 14.4 --gpu-tflops 400 --wire-bytes 1600000
 
 The defaults of costs are what `benchmarks/README.md` has as measured: decoding and pixels of 1080p on one core, the
 work of a segment of InternVL3-1B at 16 frames and 15 of 24 layers. Prices and the GPU's speed are examples to be
@@ -27,7 +27,7 @@ class Costs:
         fps: Frames a second that a camera sends.
         period_s: From one segment to the next.
         decode_ms: Of a core, to decode a frame.
-        pixels_ms: Of a core, to bring the sampled frames of a segment to the model's size.
+        pixels_ms: Of a core, to bring the sampled frames of a segment to the model's size, and to encode them.
         wire_bytes: Of a segment, from its box to a server; 0 where it is scored on the box.
         segment_tflop: The work of a segment.
         gpu_tflops: What a GPU sustains.
@@ -44,8 +44,8 @@ class Costs:
     fps: float = 15.0
     period_s: float = 3.2
     decode_ms: float = 1.575
-    pixels_ms: float = 26.0
-    wire_bytes: int = 640_000
+    pixels_ms: float = 48.0
+    wire_bytes: int = 1_600_000
     segment_tflop: float = 14.4
     gpu_tflops: float = 400.0
     full: float = 0.6
