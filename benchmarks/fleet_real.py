@@ -108,6 +108,7 @@ class ServerFigures:
         config = self._client.get_model_config(self._models[-1]).config
         self.batch = int(config.max_batch_size)
         self.delay_s = config.dynamic_batching.max_queue_delay_microseconds / 1e6
+        self._sent_at_once = {self.batch, *config.dynamic_batching.preferred_batch_size}
         self.instances = sum(group.count for group in config.instance_group)
 
     def totals(self) -> list[StageTotals]:
@@ -156,7 +157,7 @@ class ServerFigures:
             took_s = _timed(lambda: engine.features(given))
             stages = [after.since(first).worked_s for after, first in zip(self.totals(), before, strict=True)]
             # One that is alone waits its whole time before each of them; one that fills a batch does not.
-            waited_s = len(stages) * self.delay_s if size < self.batch else 0.0
+            waited_s = 0.0 if size in self._sent_at_once else len(stages) * self.delay_s
             return [*stages, max(0.0, took_s - sum(stages) - waited_s)]
 
         *stages, beside = (Times(by_batch) for by_batch in _in_turn(rounds, sizes, once))
