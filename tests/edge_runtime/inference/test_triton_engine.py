@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from subprocess import DEVNULL
 
 import numpy as np
 import pytest
-from edge_command import hh_edge, of_type, parsed, with_manifest
+from edge_command import STOP_S, hh_edge, of_type, parsed, start, with_manifest
 from rtsp import free_port
+from served_run import wait_for
 from triton_server import TritonServer, backends, here, served_bundle
 
 from edge_runtime.bundle.reader import Bundle
@@ -245,14 +250,19 @@ def test_no_call_outlasts_its_deadline_and_an_abandoned_one_ends_at_once(bundle,
     what.write_text("zeros")
 
 
-def test_a_server_that_is_killed_paused_and_started_again(bundle, backends, local, frames, tmp_path, caplog):
+@pytest.fixture(scope="module")
+def mortal(bundle, backends, tmp_path_factory):
+    """A server that tests may kill and pause; they leave it running."""
+    folder = tmp_path_factory.mktemp("mortal")
+    write_repository(bundle, folder / "models", here())
+    with TritonServer(backends, folder / "models") as server:
+        yield server
+
+
+def test_a_server_that_is_killed_paused_and_started_again(bundle, mortal, local, frames, caplog):
     caplog.set_level(logging.WARNING)
-    write_repository(bundle, tmp_path / "models", here())
-    expected = local.features(frames[:1])
-    with (
-        TritonServer(backends, tmp_path / "models") as server,
-        Detector(bundle, f"{server.address}?deadline_s=3") as detector,
-    ):
+    expected, server = local.features(frames[:1]), mortal
+    with Detector(bundle, f"{server.address}?deadline_s=3") as detector:
         engine = detector.engine
         assert engine is not None
         server.kill()
@@ -294,19 +304,54 @@ def test_a_server_that_is_killed_paused_and_started_again(bundle, backends, loca
     assert "answers again" in caplog.text
 
 
-def test_another_replica_answers_when_one_is_killed(bundle, backends, served_bundle, local, frames, tmp_path):
-    write_repository(bundle, tmp_path / "models", here())
-    expected = local.features(frames[:1])
+def test_live_cameras_go_on_while_no_server_answers(bundle_dir, mortal, clip_path, tmp_path):
+    out = tmp_path / "out.jsonl"
+    cameras = [word for name in "ab" for word in ("--camera", f"{name}=loop:{clip_path}")]
+    provider = f"{mortal.address}?deadline_s=1"
+    run = start("run", "--bundle", bundle_dir, *cameras, "--provider", provider, "--output", out, stderr=DEVNULL)
+
+    def least(kind: str) -> int:
+        """Of a type, what the camera with fewer of them has."""
+        lines = out.read_text().splitlines() if out.exists() else []
+        found = of_type([json.loads(line) for line in lines if line.endswith("}")], kind)
+        return min(sum(one["camera"] == name for one in found) for name in "ab")
+
+    try:
+        wait_for(lambda: least("segment") >= 1)
+        mortal.pause()
+        try:
+            wait_for(lambda: least("gap") >= 1)
+        finally:
+            mortal.resume()
+        before = least("segment")
+        wait_for(lambda: least("segment") > before)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(STOP_S) == 0
+    finally:
+        run.kill()
+        run.wait()
+    records = parsed(out.read_text())
+    for name in "ab":
+        own = [one for one in records if one.get("camera") == name and one["type"] in ("segment", "gap")]
+        assert {one["reason"] for one in of_type(own, "gap")} == {"unscored"}
+        # Whatever was not scored is told, and nothing else is missing.
+        own.sort(key=lambda one: one["start_s"])
+        for one, following in pairwise(own):
+            assert following["start_s"] == pytest.approx(one["end_s"], abs=0.1)
+
+
+def test_another_replica_answers_when_one_is_killed(bundle, mortal, served_bundle, local, frames):
+    expected, server = local.features(frames[:1]), mortal
     second = served_bundle.address.removeprefix("triton://")
-    with TritonServer(backends, tmp_path / "models") as server:
-        with asking(bundle, f"{server.address},{second}?deadline_s=5") as engine:
-            for call in range(6):
-                if call == 2:
-                    server.kill()
-                np.testing.assert_allclose(engine.features(frames[:1]), expected, atol=TOLERANCE)
-        # One that is down at the start is no reason not to start.
-        with asking(bundle, f"{server.address},{second}?deadline_s=5") as engine:
+    with asking(bundle, f"{server.address},{second}?deadline_s=5") as engine:
+        for call in range(6):
+            if call == 2:
+                server.kill()
             np.testing.assert_allclose(engine.features(frames[:1]), expected, atol=TOLERANCE)
+    # One that is down at the start is no reason not to start.
+    with asking(bundle, f"{server.address},{second}?deadline_s=5") as engine:
+        np.testing.assert_allclose(engine.features(frames[:1]), expected, atol=TOLERANCE)
+    server.start(wait=False)
 
 
 def scores(records):
