@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,16 +66,15 @@ def _scoring(path: Path | None, provider: str, work: Path) -> Iterator[tuple[Det
         with Detector(bundle, provider, threads=1) as detector:
             yield detector, None
         return
-    engine, figures = TritonEngine(bundle.manifest, provider), ServerFigures(bundle.manifest, provider)
-    with Detector(bundle, engine=engine) as detector:
+    with (
+        closing(TritonEngine(bundle.manifest, provider)) as engine,
+        closing(ServerFigures(bundle.manifest, provider)) as figures,
+        Detector(bundle, engine=engine) as detector,
+    ):
         yield detector, figures
-    engine.close()
-    figures.close()
 
 
-def _measured(
-    detector: Detector, figures: ServerFigures | None, rounds: int, sizes: Sequence[int] = SIZES
-) -> Service:
+def _measured(detector: Detector, figures: ServerFigures | None, rounds: int, sizes: Sequence[int]) -> Service:
     if figures is None:
         return measure_service(detector, rounds, sizes)
     return figures.measure(detector, rounds, sizes)
@@ -90,7 +89,7 @@ def _measured(
 def service(path: Path | None, provider: str, rounds: int, output: Path, work: Path) -> None:
     """Measure how long batches take, and keep it."""
     with _scoring(path, provider, work) as (detector, figures):
-        found = _measured(detector, figures, rounds)
+        found = _measured(detector, figures, rounds, SIZES if figures is None else sizes_up_to(figures.batch))
     output.write_text(json.dumps(msgspec.to_builtins(found, str_keys=True)) + "\n")
     parts = [*((f"stage {number}", stage) for number, stage in enumerate(found.stages, 1)), ("beside", found.beside)]
     for name, times in parts:

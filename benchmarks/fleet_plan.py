@@ -27,7 +27,8 @@ class Costs:
         fps: Frames a second that a camera sends.
         period_s: From one segment to the next.
         decode_ms: Of a core, to decode a frame.
-        pixels_ms: Of a core, to bring the sampled frames of a segment to the model's size, and to encode them.
+        pixels_ms: Of a core, to bring the sampled frames of a segment to the model's size.
+        encode_ms: Of a core, to encode them, where they go to a server.
         wire_bytes: Of a segment, from its box to a server; 0 where it is scored on the box.
         segment_tflop: The work of a segment.
         gpu_tflops: What a GPU sustains.
@@ -44,7 +45,8 @@ class Costs:
     fps: float = 15.0
     period_s: float = 3.2
     decode_ms: float = 1.575
-    pixels_ms: float = 48.0
+    pixels_ms: float = 26.0
+    encode_ms: float = 22.0
     wire_bytes: int = 1_600_000
     segment_tflop: float = 14.4
     gpu_tflops: float = 400.0
@@ -81,7 +83,8 @@ class Fleet:
 
 def cameras_a_box(costs: Costs) -> int:
     """How many cameras a box decodes and cuts, at least 1."""
-    core_share = costs.fps * costs.decode_ms / 1000 + costs.pixels_ms / 1000 / costs.period_s
+    segment_ms = costs.pixels_ms + (costs.encode_ms if costs.wire_bytes else 0.0)
+    core_share = costs.fps * costs.decode_ms / 1000 + segment_ms / 1000 / costs.period_s
     return max(1, math.floor(costs.full * costs.box_cores / core_share))
 
 
@@ -112,6 +115,7 @@ _OPTIONS = {
     "period_s": "Seconds from segment to segment.",
     "decode_ms": "Milliseconds of a core a frame.",
     "pixels_ms": "Milliseconds of a core a segment.",
+    "encode_ms": "The same, where it goes to a server.",
     "wire_bytes": "Of a segment to the server.",
     "segment_tflop": "Work of a segment.",
     "gpu_tflops": "What a GPU sustains, TFLOP/s.",

@@ -10,10 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from benchmarks.fleet_simulator import Outcome, Plan, Service, StageTotals, Times
@@ -33,6 +36,8 @@ SIZES = (1, 2, 4, 8)
 WARM = 0.1
 # Enough to keep two stages at work.
 _ASKING = 4
+# How often is looked whether a server has counted what it answered.
+_COUNTS_AFTER = 300
 # Boxes open their connections meanwhile.
 _OPENED_S = 60.0
 
@@ -132,7 +137,8 @@ class ServerFigures:
         return Plan(
             cameras=cameras,
             boxes=boxes,
-            box_batch=box_batch,
+            # A request has no more than a server takes.
+            box_batch=min(box_batch, self.batch),
             server_batch=self.batch,
             instances=self.instances,
             delay_s=self.delay_s,
@@ -155,13 +161,22 @@ class ServerFigures:
             given = frames[np.arange(size) % len(frames)]
             before = self.totals()
             took_s = _timed(lambda: engine.features(given))
-            stages = [after.since(first).worked_s for after, first in zip(self.totals(), before, strict=True)]
+            stages = [one.worked_s for one in self._counted(before, size)]
             # One that is alone waits its whole time before each of them; one that fills a batch does not.
             waited_s = 0.0 if size in self._sent_at_once else len(stages) * self.delay_s
             return [*stages, max(0.0, took_s - sum(stages) - waited_s)]
 
         *stages, beside = (Times(by_batch) for by_batch in _in_turn(rounds, sizes, once))
         return Service(tuple(stages), beside, self._crowded(lambda: engine.features(frames[:1]), stages, rounds))
+
+    def _counted(self, before: Sequence[StageTotals], segments: int) -> list[StageTotals]:
+        """What came after, once so many segments are counted: the server counts behind its answer."""
+        for _ in range(_COUNTS_AFTER):
+            new = [after.since(first) for after, first in zip(self.totals(), before, strict=True)]
+            if all(one.segments >= segments for one in new):
+                return new
+            time.sleep(0.01)
+        raise click.ClickException("the server does not count what it answers")
 
     def _crowded(self, ask: Callable[[], object], alone: Sequence[Times], rounds: int) -> float:
         """How many times as long stages take while all of them work, as where so many ask at once."""
@@ -256,11 +271,10 @@ def _box(
     bundle: Path, address: str, begin: Any, results: Any, plan: Plan, phases_s: list[float], seconds: float
 ) -> None:
     opened = Bundle.open(bundle)
-    engine = TritonEngine(opened.manifest, f"{address}?deadline_s={plan.deadline_s:g}")
-    with Detector(opened, engine=engine) as detector:
+    engine = TritonEngine(opened.manifest, replace(parse_address(address), deadline_s=plan.deadline_s))
+    with closing(engine), Detector(opened, engine=engine) as detector:
         engine.features(opened.golden().frames[:1])
         out = run_box(plan, phases_s, detector, seconds, lambda: begin.wait(_OPENED_S))
-    engine.close()
     results.put((out.latencies_s, out.dropped, out.unscored))
 
 

@@ -102,7 +102,8 @@ class Plan:
         box_batch: How many segments a box sends in one request, at most.
         server_batch: How many a server takes together, at most.
         instances: How many batches of a stage a server runs at once.
-        delay_s: How long a segment waits for others where fewer are there.
+        delay_s: How long a segment waits for others where fewer are there. (Triton also sends preferred sizes below
+            the most at once; that is left out.)
         request_bytes: Of one segment.
         link_bytes_per_s: Of a server's network.
         round_trip_s: Of a request, beside its bytes and what was measured.
@@ -223,9 +224,11 @@ class _Stage:
         while True:
             while not self._requests:
                 yield self._arrival()
-            late_s = self._requests[0].since_s + self._plan.delay_s
-            while env.now < late_s and 0 < sum(one.segments for one in self._requests) < most:
-                yield self._arrival() | env.timeout(late_s - env.now)
+            while 0 < sum(one.segments for one in self._requests) < most:
+                left_s = self._requests[0].since_s + self._plan.delay_s - env.now
+                if left_s <= 0:
+                    break
+                yield self._arrival() | env.timeout(left_s)
             if not self._requests:
                 # Another instance took them.
                 continue
@@ -332,7 +335,8 @@ def simulate(plan: Plan, service: Service, seconds: float, seed: int = 0, warm_s
     boxes = [_Box(env, plan, servers[number % plan.servers], out, since_s) for number in range(plan.boxes)]
     for number, phase_s in enumerate(plan.phases_s(rng)):
         env.process(boxes[number % plan.boxes].camera(number, phase_s))
-    env.run(until=since_s)
+    if since_s > 0:
+        env.run(until=since_s)
     before = _worked(servers)
     env.run(until=since_s + seconds)
     out.stages = [after.since(first) for after, first in zip(_worked(servers), before, strict=True)]

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
 from edge_runtime.errors import OutputFailed, first_line
-from edge_runtime.files import process_runs
 
 #: What lies between two stages, for one unit.
 State = dict[str, Tensor]
 
-_ENDING = ".state"
+_PREFIX = "run-"
 
 
 class StateStore:
     """Dictionaries of tensors by number. What does not fit into the budget waits in files.
 
-    Several runs may share a folder. Files that a killed run left behind go when another one spills.
+    Several runs may share a folder. Each has one of its own in it, which nobody else may read and which it holds a
+    lock of: what a killed run left behind goes when another one spills.
 
     Args:
         budget: Bytes of memory.
@@ -31,10 +34,9 @@ class StateStore:
     def __init__(self, budget: int, folder: Path) -> None:
         self._budget = budget
         self._folder = folder
-        self._run = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._kept: dict[int, State] = {}
         self._bytes = 0
-        self._spilled = False
+        self._own: _Held | None = None
 
     def put(self, number: int, state: State) -> None:
         """Keep a state, on the CPU.
@@ -49,11 +51,13 @@ class StateStore:
             self._kept[number] = state
             self._bytes += size
             return
+        from safetensors.torch import save_file
+
         try:
-            if not self._spilled:
-                self._clear_remains()
-                self._spilled = True
-            self._save(number, {name: tensor.contiguous() for name, tensor in state.items()})
+            if self._own is None:
+                self._own = _hold(self._folder)
+                _clear_remains(self._folder)
+            save_file({name: tensor.contiguous() for name, tensor in state.items()}, self._own.path / str(number))
         except Exception as error:
             raise OutputFailed(
                 f"{self._folder}: hidden states cannot be written ({first_line(error)}); free some space, or allow "
@@ -72,7 +76,9 @@ class StateStore:
             return state
         from safetensors.torch import load
 
-        path = self._path(number)
+        if self._own is None:
+            raise KeyError(number)
+        path = self._own.path / str(number)
         try:
             # Read whole, not mapped: a mapped file would be in memory a second time.
             state = load(path.read_bytes())
@@ -85,34 +91,50 @@ class StateStore:
         """Forget everything, and remove what lies on the disk."""
         self._kept.clear()
         self._bytes = 0
-        if self._spilled and self._folder.is_dir():
-            for path in self._folder.glob(f"{self._run}-*{_ENDING}"):
-                path.unlink(missing_ok=True)
+        if self._own is not None:
+            shutil.rmtree(self._own.path, ignore_errors=True)
+            os.close(self._own.lock)
+            self._own = None
             # Others may have files there.
             with contextlib.suppress(OSError):
                 self._folder.rmdir()
 
-    def _save(self, number: int, state: State) -> None:
-        from safetensors.torch import save_file
 
-        while True:
-            self._folder.mkdir(0o700, parents=True, exist_ok=True)
+class _Held(NamedTuple):
+    """A folder, and the descriptor of it whose lock says that somebody uses it."""
+
+    path: Path
+    lock: int
+
+
+def _hold(folder: Path) -> _Held:
+    """Make a folder of this run's own."""
+    while True:
+        path = folder / f"{_PREFIX}{secrets.token_hex(8)}"
+        try:
+            path.mkdir(0o700, parents=True)
+            lock = os.open(path, os.O_RDONLY)
+        except (FileNotFoundError, FileExistsError):
+            # Another run that was through has removed the folder, empty as it was, in the midst of this.
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.is_dir():
+            return _Held(path, lock)
+        # Another one took it for a killed run's before it was locked.
+        os.close(lock)
+
+
+def _clear_remains(folder: Path) -> None:
+    """Remove what runs left behind that hold their folder no longer."""
+    for path in [entry for entry in folder.iterdir() if entry.name.startswith(_PREFIX)]:
+        # Gone meanwhile, another user's, or in use.
+        with contextlib.suppress(OSError):
+            lock = os.open(path, os.O_RDONLY)
             try:
-                save_file(state, self._path(number))
-            except Exception:
-                # Another run that was through has removed the folder, empty as it was.
-                if self._folder.is_dir():
-                    raise
-            else:
-                return
-
-    def _clear_remains(self) -> None:
-        for path in self._folder.glob(f"*{_ENDING}"):
-            if not process_runs(path.name.partition("-")[0]):
-                path.unlink(missing_ok=True)
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{self._run}-{number}{_ENDING}"
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def _size(state: State) -> int:

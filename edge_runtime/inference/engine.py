@@ -117,6 +117,14 @@ class LossyEngine(Protocol):
         """See Engine."""
 
 
+def engine_key(engine: Engine) -> dict[str, str | float]:
+    """Plain values by which engines differ that give other values for the same frames, beyond a graph's own."""
+    key: dict[str, str | float] = {"provider": engine.provider}
+    if isinstance(engine, LossyEngine) and engine.loss:
+        key["loss"] = engine.loss
+    return key
+
+
 class TwoSteps(Protocol):
     """What is compared with the builder's: each graph by itself."""
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import OutputFailed, SourceUnavailable
 from edge_runtime.files import make_folder, write_atomic
-from offline.data.places import Remote, read_bytes, write_file
+from offline.data.places import Remote, read_bytes, user_folder, write_file
 
 Arrays = dict[str, NDArray[Any]]
 _MEMBERS = "members"
@@ -45,21 +42,6 @@ class EntryStore:
         """
         members = {**arrays, _MEMBERS: np.array(list(arrays))}
         write_atomic(self.folder / f"{key}.npz", lambda file: np.savez(file, allow_pickle=False, **members))
-
-    def cached(self, key: str, compute: Callable[[], Arrays]) -> tuple[Arrays, bool]:
-        """Take an entry, computed and written where it was missing.
-
-        Returns:
-            The entry, and whether it was there.
-
-        Raises:
-            OutputFailed: It cannot be written.
-        """
-        if (found := self.get(key)) is not None:
-            return found, True
-        arrays = compute()
-        self.put(key, arrays)
-        return arrays, False
 
 
 class RemoteStore(EntryStore):
@@ -95,12 +77,9 @@ def open_store(folder: Path) -> EntryStore:
 def spill_folder(store: Path | None = None) -> Path:
     """Where on this machine lies what does not fit into the memory, while work on a store runs.
 
-    In a folder of all processes of this user, where the store is elsewhere: who spills there removes what killed ones
-    have left.
+    Where the store is elsewhere, in a folder of this user: who spills there removes what killed processes have left.
     """
-    if store is None or isinstance(store, Remote):
-        return Path(tempfile.gettempdir()) / f"hh-states-{os.getuid()}"
-    return store / "states"
+    return user_folder("states") if store is None or isinstance(store, Remote) else store / "states"
 
 
 def _members(file: Path | IO[bytes]) -> Arrays | None:

@@ -51,7 +51,6 @@ def sought(video: Video, store: EntryStore, find: Callable[[str], Known | None])
         SourceUnavailable: The video is not there, or cannot be read or fetched.
         OutputFailed: The store cannot be read.
     """
-    # Looked at before it is fetched: what replaces it meanwhile has another key.
     key = _key(video)
     if key is not None and (entry := store.get(key)) is not None:
         content = str(entry["digest"])
@@ -60,7 +59,8 @@ def sought(video: Video, store: EntryStore, find: Callable[[str], Known | None])
             return
     with video.on_disk() as path:
         content = digest(path)
-        if key is not None:
+        # What was replaced while it was fetched is neither.
+        if key is not None and key == _key(video):
             # It saves time and nothing else: who may only read the store loses nothing.
             with contextlib.suppress(OutputFailed):
                 store.put(key, {"digest": np.array(content)})

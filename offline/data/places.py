@@ -7,6 +7,7 @@ reads and writes them here says in one line what went wrong, and gives up after 
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path, PosixPath
@@ -67,6 +68,11 @@ def place(text: str) -> Path:
             raise UsageError(f"{printable(text)}: names no file of this machine; write file:///folder/file")
         return Path(unquote(rest))
     return Remote(text)
+
+
+def user_folder(name: str) -> Path:
+    """A folder of this user's for what can be had again, as XDG says; not made."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "headhunt-vad" / name
 
 
 def stamp(path: Remote) -> Stamp:

@@ -18,15 +18,10 @@ from pathlib import Path
 
 from edge_runtime.errors import SourceUnavailable
 from edge_runtime.files import format_bytes
-from offline.data.places import Remote, Stamp, download, stamp
+from offline.data.places import Remote, Stamp, download, stamp, user_folder
 
 GIB = 2**30
 LIMIT = 20 * GIB
-
-
-def default_folder() -> Path:
-    """Where videos lie if nobody says otherwise, as XDG says."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "headhunt-vad" / "videos"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,7 @@ class VideoCache:
                 f"{path}: {format_bytes(now.size)} are more than the video cache may hold "
                 f"({format_bytes(self.limit)}); allow more with --video-cache-gib"
             )
-        folder = self.folder or default_folder()
+        folder = self.folder or user_folder("videos")
         # Another content under the same address is another entry.
         entry = folder / hashlib.sha256(f"{path} {now.size} {now.tag}".encode()).hexdigest()[:32]
         with ExitStack() as opened:

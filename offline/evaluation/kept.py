@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from edge_runtime import __version__
+from edge_runtime.errors import OutputFailed
 from edge_runtime.records import Record, read_record
 from offline.data.cache import Arrays, EntryStore, content_key
 
+log = logging.getLogger(__name__)
+
+# Raised when the edge says something else of the same frames and its version does not.
 _FORMAT = 1
 
 
@@ -38,7 +43,7 @@ class KeptRuns:
     """
 
     def __init__(self, store: EntryStore, how: dict[str, Any]) -> None:
-        self.store, self._how = store, how
+        self.store, self._how, self._told = store, how, False
 
     def get(self, name: str, content: str) -> Said | None:
         """Find what was said about a video.
@@ -54,16 +59,17 @@ class KeptRuns:
         return None if entry is None else _said(entry)
 
     def put(self, name: str, content: str, said: Said) -> None:
-        """Keep it.
-
-        Raises:
-            OutputFailed: The store cannot be written.
-        """
+        """Keep it, where the store can be written; it saves time and nothing else."""
         # Not as they are written to an output: scores would be rounded.
         lines = "\n".join(json.dumps(msgspec.to_builtins(record)) for record in said.records)
         records = np.frombuffer(lines.encode("ascii"), np.uint8)
         entry = {"records": records, "frames": np.array(said.frames), "fps": np.array(said.fps)}
-        self.store.put(self._key(name, content), entry)
+        try:
+            self.store.put(self._key(name, content), entry)
+        except OutputFailed as error:
+            if not self._told:
+                self._told = True
+                log.warning("what the bundle says is not kept for the next time: %s", error)
 
     def _key(self, name: str, content: str) -> str:
         return content_key(format=_FORMAT, run=self._how, software=__version__, name=name, video=content)

@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import BundleRefused, SourceUnavailable
+from edge_runtime.inference.engine import engine_key
 from edge_runtime.records import GapRecord, Record, SegmentRecord
 from edge_runtime.video.file import VideoFile
 from edge_runtime.watch.files import run_through
@@ -73,8 +74,8 @@ class BundleWorker:
         self._running = running
         self._detector = Detector(bundle, provider=running.provider)
         assert self._detector.engine is not None
-        how = [bundle.manifest.bundle_id, self._detector.engine.provider, running.locator, running.stride]
-        self._kept = None if store is None else KeptRuns(store, {"how": how})
+        how = {"bundle": bundle.manifest.bundle_id, "locator": running.locator, "stride": running.stride}
+        self._kept = None if store is None else KeptRuns(store, how | engine_key(self._detector.engine))
 
     def run(self, video: Video) -> tuple[int, VideoRun]:
         """Run one video.
@@ -85,7 +86,7 @@ class BundleWorker:
         Raises:
             SourceUnavailable: It cannot be read.
             DatasetError: The file contradicts the manifest.
-            OutputFailed: The store cannot be written.
+            OutputFailed: The store cannot be read.
         """
         said, frames = self._say(video)
         check_frames(video, said.frames)
@@ -103,7 +104,9 @@ class BundleWorker:
             if asked.known is not None:
                 return asked.known, 0
             said = _run_video(self._detector, asked.path, self._running)
-        kept.put(name, asked.content, said)
+        if not any(isinstance(record, GapRecord) and record.reason == "unscored" for record in said.records):
+            # What failed may not fail again.
+            kept.put(name, asked.content, said)
         return said, said.frames
 
     def close(self) -> None:
@@ -129,7 +132,7 @@ def run_videos(
     Raises:
         SourceUnavailable: A video cannot be read, and unreadable ones are not to be skipped.
         DatasetError: A file contradicts the manifest.
-        OutputFailed: The store cannot be written.
+        OutputFailed: The store cannot be read.
     """
     runs = []
     with closing(BundleWorker(bundle, running, store)) as worker, console.bar("Scoring", "video") as progress:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import FeatureError, SourceUnavailable
-from edge_runtime.inference.engine import Engine
+from edge_runtime.inference.engine import Engine, engine_key
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
@@ -128,7 +128,7 @@ class ExpertFeatures:
     @property
     def identity(self) -> dict[str, Any]:
         """See Extractor. The provider counts: another one rounds differently."""
-        return {"graphs": self._hashes, "provider": self.graphs.provider}
+        return {"graphs": self._hashes} | engine_key(self.graphs)
 
     def extract(
         self,

@@ -114,8 +114,8 @@ class Results:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             first = "; ".join(f"{name}: {self.failed[name].text}" for name in names[:3])
             raise VideosFailed(
-                f"{len(names)} of {len(self.values) + len(self.failed)} videos failed ({first}{more}); what the "
-                "others gave is kept: mend them and run it again"
+                f"{len(names)} of {len(self.values) + len(self.failed)} videos failed ({first}{more}); mend "
+                "them and run it again: what is stored is not computed again"
                 + (", or leave unreadable ones out with --skip-unreadable" if unreadable else ""),
                 unreadable=unreadable,
             )
@@ -373,7 +373,7 @@ class RayPool:
     def _gone(self, error: Exception | None) -> ClusterUnavailable:
         why = "" if error is None else f" ({one_line(error)[:200]})"
         return ClusterUnavailable(
-            f"Ray {self._shown} has gone{why}; what is done is kept: run the same command again"
+            f"Ray {self._shown} has gone{why}; run the same command again: what is stored is not computed again"
         )
 
 

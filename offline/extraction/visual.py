@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.inference.engine import Engine
+from edge_runtime.inference.engine import Engine, engine_key
 from models.family import Mllm
 from models.precision import dtype_name
 from offline.data.cache import Arrays
@@ -87,7 +87,7 @@ class GraphTokens:
     @property
     def identity(self) -> dict[str, Any]:
         """See offline.extraction.extract.Extractor. The provider counts: another one rounds differently."""
-        return _STATISTICS | {"graph": self._hashes, "provider": self.graphs.provider}
+        return _STATISTICS | {"graph": self._hashes} | engine_key(self.graphs)
 
     def extract(
         self, units: Iterable[NDArray[np.uint8]], progress: Steps | None = None

@@ -87,8 +87,10 @@ def test_stages_work_side_by_side() -> None:
 def test_a_lone_segment_waits_for_others_and_a_full_batch_does_not() -> None:
     lone = simulate(Plan(cameras=1, server_batch=8, delay_s=0.1), FAST, 64)
     assert lone.latencies_s == pytest.approx([0.12] * len(lone.latencies_s))
-    whole = simulate(Plan(cameras=8, boxes=1, box_batch=8, server_batch=8, delay_s=0.1, period_s=0.5), FAST, 64)
-    assert max(whole.latencies_s) < 0.5
+    # A second's wait before every batch would cost four segments of five.
+    assert simulate(Plan(cameras=300, box_batch=8, server_batch=8, delay_s=1.0), FAST, 320).lost == 0.0
+    assert simulate(Plan(cameras=300, box_batch=7, server_batch=8, delay_s=1.0), FAST, 320).lost > 0.7
+    assert simulate(Plan(cameras=1), FAST, 32, warm_s=0).latencies_s
     assert Service((FAST.stages[0],), beside=Times({1: (0.3,)})).faster(2).beside == Times({1: (0.3,)})
     far = simulate(Plan(cameras=1), Service((FAST.stages[0],), beside=Times({1: (0.3,)})), 64)
     assert far.latencies_s == pytest.approx([0.32] * len(far.latencies_s))

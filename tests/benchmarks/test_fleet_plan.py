@@ -15,7 +15,7 @@ COSTS = Costs()
 @pytest.mark.parametrize("cameras", [1, 10, 999, 100_000])
 def test_what_is_planned_carries_the_load_and_one_less_would_not(cameras: int) -> None:
     plan = plan_fleet(cameras, COSTS)
-    core_s = COSTS.fps * COSTS.decode_ms / 1000 + COSTS.pixels_ms / 1000 / COSTS.period_s
+    core_s = COSTS.fps * COSTS.decode_ms / 1000 + (COSTS.pixels_ms + COSTS.encode_ms) / 1000 / COSTS.period_s
     # A box never takes a part of a camera.
     assert -(-cameras // plan.boxes) * core_s <= COSTS.full * COSTS.box_cores
     assert (plan.boxes - 1) * cameras_a_box(COSTS) < cameras
@@ -31,6 +31,11 @@ def test_money_is_what_was_bought_and_burned() -> None:
     burned = replace(COSTS, box_price=0.0, gpu_price=0.0)
     kilowatts = (burned.box_watts + burned.gpu_watts) / 1000
     assert plan_fleet(1, burned).yearly == pytest.approx(kilowatts * HOURS * burned.kwh_price)
+
+
+def test_what_is_scored_on_the_box_is_not_encoded() -> None:
+    assert cameras_a_box(replace(COSTS, wire_bytes=0)) == cameras_a_box(replace(COSTS, encode_ms=0.0))
+    assert cameras_a_box(COSTS) < cameras_a_box(replace(COSTS, wire_bytes=0))
 
 
 def test_half_the_work_needs_half_the_gpus() -> None:

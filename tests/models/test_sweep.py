@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from models.prompts import PROMPTS
 from models.states import StateStore
 from models.sweep import GIB, UNITS, Demand, Stage, Sweep, groups, plan_sweep, require_whole
 
+ROOT = Path(__file__).parents[2]
 SEEN = seeing(2)
 UNITS_GIVEN = some_frames(5, 2, 32)
 
@@ -75,7 +77,7 @@ def test_hundreds_of_units_spill_and_come_back(mllm: InternVL, tmp_path: Path) -
     seen = []
 
     def progress(_done: int, _total: int) -> None:
-        seen.append(len(list((tmp_path / "spill").glob("*"))))
+        seen.append(len(list((tmp_path / "spill").glob("*/*"))))
 
     found = mllm.head_features(iter(units), PROMPTS[:1], SEEN, layers=1, progress=progress)
     assert max(seen) > 400
@@ -106,22 +108,6 @@ def test_groups_are_neighbours_within_the_limit(sizes: list[int], limit: int | N
     assert all(total <= limit or len(group) == 1 for total, group in zip(totals, found, strict=True))
 
 
-def test_a_folder_that_another_run_has_removed_is_made_again(tmp_path: Path) -> None:
-    folder = tmp_path / "spill"
-    one, other = StateStore(0, folder), StateStore(0, folder)
-    for store in (one, other):
-        for number in range(2):
-            store.put(number, {"a": torch.full((3,), float(number))})
-        store.take(1)
-    # Nothing is left in it: whoever is through removes it, and the other one goes on.
-    other.clear()
-    assert not folder.exists()
-    one.put(2, {"a": torch.full((3,), 2.0)})
-    assert one.take(2)["a"].tolist() == [2.0] * 3
-    one.clear()
-    assert not folder.exists()
-
-
 @given(
     sizes=st.lists(st.integers(1, 50), min_size=1, max_size=10),
     budget=st.integers(0, 400),
@@ -143,18 +129,66 @@ def test_states_come_back_as_they_went(
     assert not folder.exists()
 
 
+SPILLING = """
+import sys, torch
+from pathlib import Path
+from models.states import StateStore
+store = StateStore(0, Path(sys.argv[1]))
+for number in range(3):
+    store.put(number, {"a": torch.full((2,), float(number))})
+print("spilled", flush=True)
+sys.stdin.read()
+"""
+
+
 def test_two_runs_may_spill_into_one_folder_and_what_a_killed_one_left_goes(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        dead.wait()
-    left = tmp_path / f"{dead.pid}-0badcafe-3.state"
-    left.touch()
-    one, other = StateStore(0, tmp_path), StateStore(0, tmp_path)
-    for number in range(3):
-        one.put(number, {"a": torch.full((2,), float(number))})
-        other.put(number, {"a": torch.full((2,), -float(number))})
-    assert not left.exists()
+    folder = tmp_path / "spill"
+    command = [sys.executable, "-c", SPILLING, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"spilled\n"
+        (theirs,) = folder.iterdir()
+        assert theirs.stat().st_mode & 0o077 == 0
+        one = StateStore(0, folder)
+        for number in range(3):
+            one.put(number, {"a": torch.full((2,), -float(number))})
+        # It lives: what it has there stays.
+        assert len(list(theirs.iterdir())) == 2
+        other.kill()
+    # As a killed one leaves it, with what was half written.
+    (theirs / ".tmpHALF").write_bytes(b"half")
+    third = StateStore(0, folder)
+    for number in range(2):
+        third.put(number, {"a": torch.zeros(2)})
+    assert not theirs.exists()
+    third.clear()
+    assert [float(one.take(number)["a"][0]) for number in range(3)] == [0, -1, -2]
     one.clear()
-    assert [float(other.take(number)["a"][0]) for number in range(3)] == [0, -1, -2]
+    assert not folder.exists()
+
+
+def test_a_folder_that_comes_and_goes(tmp_path: Path) -> None:
+    """Runs that end remove the folder that others are about to use."""
+    failed: list[BaseException] = []
+
+    def spill(_: int) -> None:
+        try:
+            for _ in range(60):
+                store = StateStore(0, tmp_path / "spill")
+                store.put(0, {"a": torch.zeros(1)})
+                store.put(1, {"a": torch.ones(1)})
+                assert store.take(1)["a"].tolist() == [1.0]
+                store.clear()
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            failed.append(error)
+
+    threads = [threading.Thread(target=spill, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert not (tmp_path / "spill").exists()
 
 
 def test_a_disk_without_room_is_one_line(tmp_path: Path) -> None:

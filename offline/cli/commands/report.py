@@ -23,7 +23,10 @@ from offline.cli.options import LOCATOR, MANIFEST, PATH, PROVIDER, QUIET, SKIP, 
 )
 @click.option("--ablation", type=PATH, help="Show this table too, as `ablate --json` wrote it.")
 @click.option(
-    "--cache", type=PATH, help="Where the bundle's build kept what it found [default: BUNDLE.cache beside it]."
+    "--cache",
+    type=PATH,
+    help="Where the bundle's build kept what it found, and what the bundle says of videos is [default: BUNDLE.cache "
+    "beside it].",
 )
 @LOCATOR
 @PROVIDER

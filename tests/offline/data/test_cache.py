@@ -36,19 +36,6 @@ def test_what_was_put_is_got(tmp_path: Path) -> None:
     assert [path.name for path in store.folder.iterdir()] == ["a.npz"]
 
 
-def test_an_entry_is_computed_once(tmp_path: Path) -> None:
-    store, calls = EntryStore(tmp_path), []
-
-    def compute() -> dict[str, np.ndarray]:
-        calls.append(1)
-        return ENTRY
-
-    first, was_there = store.cached("a", compute)
-    again, is_there = store.cached("a", compute)
-    assert (was_there, is_there, len(calls)) == (False, True, 1)
-    assert same(first, again)
-
-
 def test_an_entry_with_any_byte_changed_is_computed_again_or_unharmed(tmp_path: Path) -> None:
     store = EntryStore(tmp_path)
     store.put("a", ENTRY)
@@ -81,9 +68,7 @@ def test_rubbish_in_the_place_of_an_entry_is_none_and_then_replaced(content: byt
     (tmp_path / "a.npz").write_bytes(content)
     store = EntryStore(tmp_path)
     assert store.get("a") is None
-    found, was_there = store.cached("a", lambda: ENTRY)
-    assert not was_there
-    assert same(found, ENTRY)
+    store.put("a", ENTRY)
     assert same(store.get("a") or {}, ENTRY)
 
 

@@ -9,6 +9,7 @@ from s3_server import Bucket, _moto, bucket
 
 from edge_runtime.errors import SourceUnavailable
 from edge_runtime.files import sha256
+from offline.data import contents
 from offline.data.cache import EntryStore, open_store
 from offline.data.contents import sought
 from offline.data.dataset import Video
@@ -52,6 +53,28 @@ def test_what_is_known_of_another_extractor_is_not_enough(bucket: Bucket, tmp_pa
     for _ in range(2):
         with sought(video(remote, tmp_path / "videos"), store, lambda _: None) as asked:
             assert asked.path.read_bytes() == b"first" * 100
+
+
+def test_what_is_replaced_while_it_is_fetched_is_not_remembered(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("a.mp4", b"first" * 100)
+    store, remote = open_store(place(f"{bucket.url}/features")), Remote(f"{bucket.url}/a.mp4")
+    really = contents.digest
+
+    def replaced(path: Path) -> str:
+        bucket.put("a.mp4", b"other" * 100)
+        return really(path)
+
+    monkeypatch.setattr(contents, "digest", replaced)
+    with sought(video(remote, tmp_path / "one"), store, lambda _: None):
+        pass
+    monkeypatch.undo()
+    for key, value in bucket.environment.items():
+        monkeypatch.setenv(key, value)
+    bucket.put("a.mp4", b"first" * 100)
+    with sought(video(remote, tmp_path / "two"), store, lambda _: None):
+        assert fetched(bucket) == 2
 
 
 def test_a_store_that_may_only_be_read_is_enough(bucket: Bucket, tmp_path: Path) -> None:

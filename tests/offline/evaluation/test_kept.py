@@ -6,10 +6,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from edge_command import with_manifest
 
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.errors import DatasetError
+from edge_runtime.errors import DatasetError, InferenceFailed, OutputFailed, SourceUnavailable
 from edge_runtime.records import GapRecord
 from offline.console import Console
 from offline.data.cache import EntryStore
@@ -57,16 +59,28 @@ def test_the_same_without_running_it_again(
             assert one.smoothed.segments == other.smoothed.segments
 
 
-def test_what_is_said_otherwise_is_run(bundle: Bundle, chosen: Dataset, tmp_path: Path, runs_of: list[str]) -> None:
+def test_what_is_said_otherwise_is_run(
+    bundle: Bundle, bundle_dir: Path, chosen: Dataset, tmp_path: Path, runs_of: list[str]
+) -> None:
     store, video = EntryStore(tmp_path / "store"), next(iter(chosen))
-    for how in (CPU, Running(provider="cpu", locator="low_latency"), Running(provider="cpu", stride=24)):
-        BundleWorker(bundle, how, store).run(video)
-    assert len(runs_of) == 3
+    another = Bundle.open(with_manifest(bundle_dir, tmp_path / "another", producer={"note": "another one"}))
+    assert another.manifest.bundle_id != bundle.manifest.bundle_id
+    for one, how in (
+        (bundle, CPU),
+        (another, CPU),
+        (bundle, Running(provider="openvino")),
+        (bundle, Running(provider="cpu", locator="low_latency")),
+        (bundle, Running(provider="cpu", stride=24)),
+    ):
+        BundleWorker(one, how, store).run(video)
+    assert len(runs_of) == 5
+    BundleWorker(bundle, CPU, store).run(video)
+    assert len(runs_of) == 5
     # A copy under another name has records of another camera.
     copy = tmp_path / "other.mp4"
     shutil.copy(video.path, copy)
     other = BundleWorker(bundle, CPU, store).run(replace(video, name="other", path=copy))[1]
-    assert len(runs_of) == 4
+    assert len(runs_of) == 6
     assert {record.camera for record in other.records if hasattr(record, "camera")} == {"other"}
 
 
@@ -107,3 +121,55 @@ def test_names_that_are_no_utf_8_are_kept(tmp_path: Path) -> None:
     assert kept.get("caf\udce9", "0" * 64) == Said((gap,), 48, 15.0)
     assert kept.get("cafe", "0" * 64) is None
     assert KeptRuns(EntryStore(tmp_path), {"how": "y"}).get("caf\udce9", "0" * 64) is None
+
+
+def test_what_failed_once_is_run_again(
+    bundle: Bundle, chosen: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a server was started again meanwhile."""
+    store, video = EntryStore(tmp_path / "store"), next(iter(chosen))
+    worker = BundleWorker(bundle, CPU, store)
+    engine = worker._detector.engine
+    really, fails = engine.features, [True]
+
+    def features(frames: np.ndarray) -> np.ndarray:
+        if fails:
+            fails.clear()
+            raise InferenceFailed("no answer in time")
+        return really(frames)
+
+    monkeypatch.setattr(engine, "features", features)
+    first = worker.run(video)[1]
+    assert [one.reason for one in first.records if isinstance(one, GapRecord)] == ["unscored"]
+    second = worker.run(video)[1]
+    assert not any(isinstance(one, GapRecord) for one in second.records)
+    frames, third = worker.run(video)
+    assert (frames, third.records) == (0, second.records)
+
+
+def test_a_store_that_cannot_be_written_costs_a_line(
+    bundle: Bundle, chosen: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = EntryStore(tmp_path / "store")
+
+    def put(*_: object) -> None:
+        raise OutputFailed(f"{tmp_path}: cannot be written (Read-only file system)")
+
+    monkeypatch.setattr(store, "put", put)
+    runs = run_videos(bundle, chosen, CPU, QUIET, store)
+    assert len(runs) == len(chosen) > 1
+    assert caplog.text.count("is not kept for the next time") == 1
+
+
+def test_unreadable_videos_are_left_out_with_a_store_as_without(
+    bundle: Bundle, chosen: Dataset, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video " * 1000)
+    bad = replace(next(iter(chosen)), name="broken.mp4", path=broken)
+    videos = Dataset(chosen.path, (bad, *chosen.videos))
+    for store in (None, EntryStore(tmp_path / "store")):
+        with pytest.raises(SourceUnavailable, match="--skip-unreadable"):
+            run_videos(bundle, videos, CPU, QUIET, store)
+        runs = run_videos(bundle, videos, replace(CPU, skip_unreadable=True), QUIET, store)
+        assert [run.video.name for run in runs] == [video.name for video in chosen]
