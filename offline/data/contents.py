@@ -52,7 +52,8 @@ def sought(video: Video, store: EntryStore, find: Callable[[str], Known | None])
         OutputFailed: The store cannot be read.
     """
     key = _key(video)
-    if key is not None and (entry := store.get(key)) is not None:
+    entry = None if key is None else store.get(key)
+    if entry is not None:
         content = str(entry["digest"])
         if (known := find(content)) is not None:
             yield Sought(content, known, video.path)
@@ -60,7 +61,7 @@ def sought(video: Video, store: EntryStore, find: Callable[[str], Known | None])
     with video.on_disk() as path:
         content = digest(path)
         # What was replaced while it was fetched is neither.
-        if key is not None and key == _key(video):
+        if key is not None and entry is None and key == _key(video):
             # It saves time and nothing else: who may only read the store loses nothing.
             with contextlib.suppress(OutputFailed):
                 store.put(key, {"digest": np.array(content)})
