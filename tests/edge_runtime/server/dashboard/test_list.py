@@ -39,12 +39,12 @@ def test_new_events_do_not_push_away_what_is_read(window: Window, standing: Stan
             return document.querySelector(".long-foot").textContent === "That is all." }"""
     )
     page.get_by_role("button", name="2 new alarms: show").click()
-    page.locator(f'a[href$="{second["id"]}"]').wait_for()
+    page.locator(f'.event-row[href$="{second["id"]}"]').wait_for()
     hrefs = page.evaluate("() => [...document.querySelectorAll('.event-row')].map(one => one.hash)")
     assert [one.rpartition("/")[2] for one in hrefs[:2]] == [second["id"], first["id"]]
     assert len(hrefs) == len(set(hrefs))
     standing.end_event(second)
-    shows(page, f'a[href$="{second["id"]}"] .event-long', re.compile(r"\d s"))
+    shows(page, f'.event-row[href$="{second["id"]}"] .event-long', re.compile(r"\d s"))
 
 
 def test_what_came_and_ended_while_something_else_was_looked_at_is_in_the_list(
@@ -53,7 +53,7 @@ def test_what_came_and_ended_while_something_else_was_looked_at_is_in_the_list(
     first = standing.begin_event(SOUTH)
     window.go("#/events")
     page = window.page
-    shows(page, f'a[href$="{first["id"]}"] .event-long', "now")
+    shows(page, f'.event-row[href$="{first["id"]}"] .event-long', "now")
     page.evaluate("location.hash = '#/teach'")
     shows(page, "h1", "Teach")
     standing.end_event(first)
@@ -61,8 +61,8 @@ def test_what_came_and_ended_while_something_else_was_looked_at_is_in_the_list(
     standing.end_event(second)
     third = standing.begin_event(SOUTH)
     page.evaluate("location.hash = '#/events'")
-    page.locator(f'a[href$="{third["id"]}"]').wait_for()
-    shows(page, f'a[href$="{first["id"]}"] .event-long', re.compile(r"\d s"))
+    page.locator(f'.event-row[href$="{third["id"]}"]').wait_for()
+    shows(page, f'.event-row[href$="{first["id"]}"] .event-long', re.compile(r"\d s"))
     hrefs = page.evaluate("() => [...document.querySelectorAll('.event-row')].map(one => one.hash)")
     assert [one.rpartition("/")[2] for one in hrefs[:3]] == [third["id"], second["id"], first["id"]]
     assert len(hrefs) == len(set(hrefs))
@@ -78,7 +78,7 @@ def test_where_more_than_a_page_came_meanwhile_the_list_begins_anew(window: Wind
         newest = standing.begin_event(SOUTH)
         standing.end_event(newest)
     page.evaluate("location.hash = '#/events'")
-    page.locator(f'a[href$="{newest["id"]}"]').wait_for()
+    page.locator(f'.event-row[href$="{newest["id"]}"]').wait_for()
     wanted = [event["id"] for event in standing.site.events]
     page.wait_for_function(
         """() => { scrollTo(0, document.body.scrollHeight)
@@ -133,5 +133,5 @@ def test_ten_thousand_events_are_scrolled_through(browser: Browser) -> None:
         )
         assert page.locator(".long-row").count() < 60
         oldest = own.site.events[-1]["id"]
-        page.locator(f'a[href$="{oldest}"]').wait_for()
+        page.locator(f'.event-row[href$="{oldest}"]').wait_for()
         assert window.wrong == []
