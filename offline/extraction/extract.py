@@ -311,6 +311,7 @@ class _Read:
 
     video: Video
     key: str
+    fps: float | None
     spans: list[tuple[int, int]] = field(default_factory=list)
     whole: bool = False
 
@@ -332,7 +333,9 @@ def _extract_some(
                 if asked.known is not None:
                     done.append(_extracted(video, unit, asked.known, extraction))
                     continue
-                read.append(one := _Read(video, _key(asked.content, unit, extraction, extractor.identity)))
+                key = _key(asked.content, unit, extraction, extractor.identity)
+                # All of a file while it is held: later it may be gone, or another one.
+                read.append(one := _Read(video, key, frame_rate(asked.path)))
                 for span, pixels in _units(video, asked.path, unit, extraction):
                     one.spans.append(span)
                     yield pixels
@@ -344,21 +347,22 @@ def _extract_some(
         return done
     features = extractor.extract(itertools.chain([first], given), steps)
     at = 0
+    made: list[tuple[Video, Arrays]] = []
     for one in read:
         own = features[at : at + len(one.spans)]
         at += len(one.spans)
         if not one.whole:
             continue
-        with one.video.on_disk() as path:
-            fps, unit = frame_rate(path), units[one.video.name]
         entry: Arrays = {
             "spans": np.array(one.spans, dtype=np.int64),
             "features": np.stack(own).astype(np.float32),
             "frames": np.array(one.spans[-1][1]),
-            "fps": np.array(np.nan if fps is None else fps),
+            "fps": np.array(np.nan if one.fps is None else one.fps),
         }
         extraction.store.put(one.key, entry)
-        done.append(_extracted(one.video, unit, entry, extraction))
+        made.append((one.video, entry))
+    # Only now: one that contradicts the manifest must not cost the others what was computed with it.
+    done += [_extracted(video, units[video.name], entry, extraction) for video, entry in made]
     return done
 
 

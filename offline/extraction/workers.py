@@ -19,7 +19,7 @@ from models.sweep import GIB
 from offline.console import Console, Progress
 from offline.data.cache import content_key, open_store, spill_folder
 from offline.data.contents import sought
-from offline.data.dataset import Video
+from offline.data.dataset import Video, check_frames
 from offline.data.units import Unit
 from offline.extraction.extract import Extraction, Extractor, extract, find_stored
 from offline.extraction.model import ModelUse, fit_into_memory, load_model
@@ -121,12 +121,14 @@ class ModelWorker:
 
         Raises:
             CheckpointError: This machine has another model under the same name, or another version.
+            DatasetError: The video contradicts the manifest.
             HeadHuntError: As of `extract`.
         """
         extraction = Extraction(self._extractor(task), task.pixels, task.segment, open_store(task.store))
         find = partial(find_stored, unit=task.unit, extraction=extraction)
         with sought(task.video, extraction.store, find) as asked:
             if asked.known is not None:
+                check_frames(task.video, int(asked.known["frames"]))
                 return 0, asked.content
         try:
             found = extract([task.video], {task.video.name: task.unit}, extraction)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.errors import (
     CheckpointError,
     ClusterUnavailable,
+    DatasetError,
     FeatureError,
     OutputFailed,
     UsageError,
@@ -37,7 +39,7 @@ from offline.ablation.textual import TextualAnswer
 from offline.cli import cli
 from offline.console import Console
 from offline.data.cache import EntryStore, content_key
-from offline.data.dataset import read_dataset
+from offline.data.dataset import Video, read_dataset
 from offline.data.units import Unit
 from offline.evaluation.run import BundleRecipe, BundleWorker, Running, run_videos
 from offline.extraction.executors import Execution, executor_of
@@ -71,6 +73,12 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def entries(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.npz")}
+
+
+def task_of(video: Video, mllm: Mllm, store: Path) -> ExtractTask:
+    extractor = AllHeads(mllm, PROMPT, SEGMENT)
+    identity = content_key(**extractor.identity)
+    return ExtractTask(video, "segment", extractor.maker(), identity, mllm.pixels, SEGMENT, store)
 
 
 @pytest.fixture(scope="module")
@@ -204,21 +212,23 @@ class TestFeatures:
         with pytest.raises(FeatureError, match=r"put the store where all machines find it"):
             extract([video], {video.name: "segment"}, extraction, stored={video.name: "0" * 64})
 
+    def test_a_video_that_contradicts_the_manifest_does_so_every_time(
+        self, mllm: Mllm, checkpoint: Path, manifest: Path, tmp_path: Path
+    ) -> None:
+        """Its features are stored, and it is named all the same: not by the command as a whole, which would end."""
+        worker = ModelRecipe.of(mllm, str(checkpoint), ModelUse(device="cpu"), PROMPT, SEGMENT).open(1.0)
+        wrong = replace(read_dataset(manifest).videos[0], frames=9000)
+        for _ in range(2):
+            with pytest.raises(DatasetError, match="9000"):
+                worker.run(task_of(wrong, mllm, tmp_path))
+            assert len(entries(tmp_path)) == 1
+
     def test_another_model_under_the_same_name_is_refused(self, mllm: Mllm, manifest: Path, tmp_path: Path) -> None:
         """By the worker, on whose machine it lies; that its refusal ends the command is the pool's to show."""
         other = write_checkpoint(tmp_path / "other", Shape(layers=2), seed=1)
         worker = ModelRecipe.of(mllm, str(other), ModelUse(device="cpu"), PROMPT, SEGMENT).open(1.0)
-        extractor = AllHeads(mllm, PROMPT, SEGMENT)
         store = EntryStore(tmp_path / "store")
-        task = ExtractTask(
-            read_dataset(manifest).videos[0],
-            "segment",
-            extractor.maker(),
-            content_key(**extractor.identity),
-            mllm.pixels,
-            SEGMENT,
-            store.folder,
-        )
+        task = task_of(read_dataset(manifest).videos[0], mllm, store.folder)
         with pytest.raises(CheckpointError, match="is not the model of the machine where the command was started"):
             worker.run(task)
         assert not entries(store.folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,33 @@ def test_videos_go_through_a_model_that_streams_together_and_give_the_same(
     assert equal(found, wanted)
     steps = [one for one in told if one.startswith("step")]
     assert steps == [f"step {number} of {len(steps)}" for number in range(1, len(steps) + 1)]
+
+
+def test_what_was_computed_together_is_kept_whatever_comes_after(
+    folder: Path, models: list[Mllm], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is gone by then, and a video that contradicts the manifest beside one that does not."""
+    wrong = replace(videos(folder)[0], frames=9000)
+    given = [wrong, videos(folder)[1]]
+    units: dict[str, Unit] = {video.name: "segment" for video in given}
+    store = EntryStore(folder / "store")
+    extractor = AllHeads(models[0], PROMPTS[:2], SEGMENT)
+    original = extractor.extract
+
+    def then_gone(units: Iterable[np.ndarray], progress: Steps | None = None) -> Sequence[np.ndarray]:
+        computed = original(units, progress)
+        for video in given:
+            video.path.rename(video.path.with_suffix(".gone"))
+        return computed
+
+    monkeypatch.setattr(extractor, "extract", then_gone)
+    models[0].sweep = Sweep(1, 0, tmp_path / "spill", units=100)
+    try:
+        with pytest.raises(DatasetError, match=r"normal\.mp4.*9000"):
+            extract(given, units, Extraction(extractor, PixelSpec(size=32), SEGMENT, store))
+    finally:
+        models[0].sweep = Sweep(None, 0, tmp_path)
+    assert len(list(store.folder.glob("*.npz"))) == 2
 
 
 def test_features_of_all_layers_serve_whoever_reads_the_lowest(folder: Path, tmp_path: Path) -> None:
