@@ -2,7 +2,9 @@
 
 Knows tasks and results; nothing of features. An actor is made from a recipe, which says what to load and is pickled
 in its place. A worker that dies costs the task it had, which another one gets; a task that has killed `ATTEMPTS`
-workers is given up by name. Every wait has a deadline: a cluster that goes away ends the command with a sentence.
+workers is given up by name. A failure is believed when another machine has it, too: a machine without the videos'
+folder, or with a full disk, fails in milliseconds and would have gone through all of them. Every wait has a deadline:
+a cluster that goes away ends the command with a sentence.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from offline.console import Console, Progress
 ATTEMPTS = 3
 #: Workers in a row that die while they load their model.
 LOADS = 3
+#: How many tasks that others did a machine may fail with before a person is told.
+_OVERRULED = 3
 #: Seconds until a port answers, until a cluster says that it is one, and until its first worker is there.
 _CONNECT_S, _HEALTH_S, _START_S = 5.0, 60.0, 180.0
 #: Seconds between two looks at workers that are busy, and how long one may leave a question unanswered.
@@ -132,23 +136,31 @@ class _Outcome(NamedTuple):
     unreadable: bool = False
 
 
+class _Place(NamedTuple):
+    """Where a worker is: its node of the cluster, and its machine's name for people."""
+
+    node: str
+    host: str
+
+
 class WorkerProcess:
     """The actor: one process that holds one worker. `alive` answers while `run` is at work, on another thread."""
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
 
-    def alive(self) -> str:
-        """Say on which machine it is."""
-        return socket.gethostname()
+    def alive(self) -> None:
+        """Answer."""
 
     def open(self, recipe: Recipe, share: float) -> _Outcome:
-        """Load what the recipe says."""
+        """Load what the recipe says, and say where."""
+        import ray
+
         try:
             self._worker = recipe.open(share)
         except Exception as error:  # noqa: BLE001 - it is told where the command was started
             return _told(error)._replace(fatal=True)
-        return _Outcome()
+        return _Outcome(value=_Place(ray.get_runtime_context().get_node_id(), socket.gethostname()))
 
     def run(self, task: Any) -> _Outcome:
         """Do a task, or say what failed."""
@@ -171,11 +183,47 @@ def _told(error: Exception) -> _Outcome:
     )
 
 
-@dataclass(slots=True)
-class _Busy:
-    """An actor, and what it was asked last."""
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What one worker takes.
+
+    Attributes:
+        cpus: How many.
+        gpus: 0 or 1.
+        share: Of a machine that is this worker's.
+        machine: The number of the one that it is meant for; None for whichever has room.
+    """
+
+    cpus: int
+    gpus: int
+    share: float
+    machine: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Hand:
+    """An actor, from when it is asked for until it is killed or dies.
+
+    Attributes:
+        actor: Ray's handle.
+        number: Of its seat, which one that takes its place has, too.
+        seat: What it takes.
+        place: Where it is; None until it has loaded.
+        well: Whether the last task that it had was done.
+    """
 
     actor: Any
+    number: int
+    seat: Seat
+    place: _Place | None = None
+    well: bool = False
+
+
+@dataclass(slots=True)
+class _Busy:
+    """A hand, and what it was asked last."""
+
+    hand: Hand
     doing: str | None
     answer: Any
     asked: Any = None
@@ -184,30 +232,33 @@ class _Busy:
     there: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How many workers a cluster has room for, and what each takes.
+@dataclass(slots=True)
+class _Doubt:
+    """A task that failed, but not everywhere.
 
     Attributes:
-        workers: How many.
-        cpus: Of one worker.
-        gpus: Of one worker, 0 or 1.
-        share: Of a machine that is one worker's.
+        tried: Where: nodes, or actors where there is one node.
+        hosts: The machines' names.
+        failure: The text that is told in the end.
+        believed: Whether one failed with it that had done what it had before.
     """
 
-    workers: int
-    cpus: int
-    gpus: int
-    share: float
+    failure: Failure
+    tried: set[str] = field(default_factory=set)
+    hosts: set[str] = field(default_factory=set)
+    believed: bool = False
 
 
-def plan(machines: list[tuple[int, int]], workers: int | None, gpu: bool) -> Room:
+def plan(machines: list[tuple[int, int]], workers: int | None, gpu: bool) -> tuple[Seat, ...]:
     """Share machines out among workers.
 
     Args:
         machines: CPUs and GPUs of each.
         workers: How many are asked for; None for one a GPU, or one a machine without GPUs.
         gpu: Whether workers would use GPUs.
+
+    Returns:
+        One entry a worker.
 
     Raises:
         ClusterUnavailable: There is no CPU, or no room for as many workers.
@@ -222,13 +273,14 @@ def plan(machines: list[tuple[int, int]], workers: int | None, gpu: bool) -> Roo
             raise ClusterUnavailable(f"{count} workers need a GPU each, the Ray cluster has {gpus}; ask for fewer")
         with_gpu = [machine for machine in machines if machine[1]]
         most = max(each for _, each in with_gpu)
-        return Room(count, max(1, min(cpu // each for cpu, each in with_gpu)), 1, 1 / most)
-    count = sum(1 for each, _ in machines if each) if workers is None else workers
-    if count > cpus:
-        raise ClusterUnavailable(f"{count} workers need a CPU each, the Ray cluster has {cpus}; ask for fewer")
+        return (Seat(max(1, min(cpu // each for cpu, each in with_gpu)), 1, 1 / most),) * count
+    if workers is None:
+        return tuple(Seat(each, 0, 1.0, number) for number, (each, _) in enumerate(machines) if each)
+    if workers > cpus:
+        raise ClusterUnavailable(f"{workers} workers need a CPU each, the Ray cluster has {cpus}; ask for fewer")
     largest = max(each for each, _ in machines)
-    fits = next(each for each in range(largest, 0, -1) if sum(cpu // each for cpu, _ in machines) >= count)
-    return Room(count, fits, 0, fits / largest)
+    fits = next(each for each in range(largest, 0, -1) if sum(cpu // each for cpu, _ in machines) >= workers)
+    return (Seat(fits, 0, fits / largest),) * workers
 
 
 class RayPool:
@@ -248,8 +300,9 @@ class RayPool:
         self._workers = workers
         self._console = console
         self._recipe: Recipe | None = None
-        self._room: Room | None = None
-        self._idle: list[Any] = []
+        self._nodes: list[str] = []
+        self._seats: list[tuple[int, Seat]] | None = None
+        self._idle: list[Hand] = []
 
     def __enter__(self) -> RayPool:
         # Before Ray is imported, which reads them then. Nothing is reported to anyone.
@@ -317,42 +370,70 @@ class RayPool:
         import ray
 
         if recipe != self._recipe:
-            for actor in self._idle:
-                ray.kill(actor)
+            for hand in self._idle:
+                self.kill(hand)
             self._idle, self._recipe = [], recipe
+            # Another recipe may use GPUs where this one does not.
+            self._seats = None
         try:
             return _Run(self, recipe, tasks, progress, arrived).to_the_end()
         except ray.exceptions.RayError as error:
             raise self._gone(error) from error
 
-    def room(self, recipe: Recipe) -> Room:
-        """Look how many workers there are to be, and how large."""
-        if self._room is None:
+    def seats(self, recipe: Recipe) -> list[tuple[int, Seat]]:
+        """Look what workers there is room for, each with a number; those that are taken are not in it."""
+        if self._seats is None:
             import ray
 
+            nodes = [node for node in ray.nodes() if node["Alive"]]
             machines = [
-                (int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
-                for node in ray.nodes()
-                if node["Alive"]
+                (int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0))) for node in nodes
             ]
-            self._room = plan(machines, self._workers, recipe.gpu)
-        return self._room
+            self._nodes = [node["NodeID"] for node in nodes]
+            self._seats = list(enumerate(plan(machines, self._workers, recipe.gpu)))
+        return self._seats
 
-    def start(self, recipe: Recipe) -> Any:
-        """Ask for another actor; it may take a while to be there."""
+    @property
+    def many(self) -> bool:
+        """Whether the cluster has several machines."""
+        return len(self._nodes) > 1
+
+    def start(self, recipe: Recipe) -> Hand | None:
+        """Ask for another actor, which may take a while to be there; None where all seats are taken."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        if not (seats := self.seats(recipe)):
+            return None
+        number, seat = seats.pop(0)
+        where = {}
+        if seat.machine is not None:
+            # Soft: where that machine has gone, Ray looks for room elsewhere.
+            node = NodeAffinitySchedulingStrategy(self._nodes[seat.machine], soft=True)
+            where = {"scheduling_strategy": node}
+        made = ray.remote(max_concurrency=2, max_restarts=0, num_cpus=seat.cpus, num_gpus=seat.gpus, **where)
+        return Hand(made(WorkerProcess).remote(), number, seat)
+
+    def kill(self, hand: Hand) -> None:
+        """End an actor; its seat is free."""
         import ray
 
-        room = self.room(recipe)
-        made = ray.remote(max_concurrency=2, max_restarts=0, num_cpus=room.cpus, num_gpus=room.gpus)(WorkerProcess)
-        return made.remote()
+        ray.kill(hand.actor)
+        self.gone(hand)
 
-    def take(self) -> Any | None:
+    def gone(self, hand: Hand) -> None:
+        """Take note that an actor has died."""
+        if self._seats is not None:
+            # Behind the others: it may be its machine that has died.
+            self._seats.append((hand.number, hand.seat))
+
+    def take(self) -> Hand | None:
         """Take an actor that has loaded the recipe already, where there is one."""
         return self._idle.pop() if self._idle else None
 
-    def keep(self, actor: Any) -> None:
+    def keep(self, hand: Hand) -> None:
         """Keep an actor for what comes next."""
-        self._idle.append(actor)
+        self._idle.append(hand)
 
     def require_here(self) -> None:
         """Refuse to go on where the node of this process has gone.
@@ -392,6 +473,10 @@ class _Run:
         self._progress, self._arrived = progress, arrived
         self._waiting = deque(tasks)
         self._busy: list[_Busy] = []
+        #: What is there and may do nothing of what waits: all that has failed where it is.
+        self._spare: list[Hand] = []
+        self._doubts: dict[str, _Doubt] = {}
+        self._overruled: Counter[str] = Counter()
         self._killed: Counter[str] = Counter()
         self._lost_loading = 0
         self._frames = 0
@@ -407,40 +492,64 @@ class _Run:
         try:
             while self._waiting or any(one.doing for one in self._busy):
                 self._fill()
+                if not self._busy:
+                    self._believe()
+                    continue
                 ready, _ = ray.wait([one.answer for one in self._busy], timeout=1.0)
                 for one in [one for one in self._busy if one.answer in ready]:
                     self._answered(one)
                 if not ready:
                     self._ask()
         except BaseException:
-            for one in self._busy:
-                ray.kill(one.actor)
+            for hand in (*(one.hand for one in self._busy), *self._spare):
+                self._pool.kill(hand)
             raise
         for one in self._busy:
             # It is still loading, and there is nothing left to do.
-            ray.kill(one.actor)
+            self._pool.kill(one.hand)
+        for hand in self._spare:
+            self._pool.keep(hand)
         self._show()
         return self._results
 
     def _fill(self) -> None:
-        """Have as many actors as there is room and work for."""
-        wanted = min(self._pool.room(self._recipe).workers, len(self._waiting) + self._at_work())
-        while len(self._busy) < wanted:
-            if (actor := self._pool.take()) is not None:
-                self._give(actor)
+        """Have as many actors as there is room and work for, and those at work that may do what waits."""
+        spare, self._spare = self._spare, []
+        for hand in spare:
+            self._give(hand)
+        # What failed where all are that are there waits for one more.
+        wanted = len(self._waiting) + self._at_work() + len(self._spare)
+        while len(self._busy) + len(self._spare) < wanted:
+            if (ready := self._pool.take()) is not None:
+                self._give(ready)
+            elif (made := self._pool.start(self._recipe)) is not None:
+                self._busy.append(_Busy(made, None, made.actor.open.remote(self._recipe, made.seat.share)))
             else:
-                actor = self._pool.start(self._recipe)
-                share = self._pool.room(self._recipe).share
-                self._busy.append(_Busy(actor, None, actor.open.remote(self._recipe, share)))
+                return
 
     def _at_work(self) -> int:
         return sum(one.doing is not None for one in self._busy)
 
-    def _give(self, actor: Any) -> None:
-        name = self._waiting.popleft()
+    def _give(self, hand: Hand) -> None:
+        """Give an actor the first task that has not failed where it is."""
+        where = self._where(hand)
+        name = next((one for one in self._waiting if not self._failed_at(one, where)), None)
+        if name is None:
+            self._spare.append(hand)
+            return
+        self._waiting.remove(name)
         if self._begun is None:
             self._begun = time.monotonic()
-        self._busy.append(_Busy(actor, name, actor.run.remote(self._tasks[name]), there=True))
+        self._busy.append(_Busy(hand, name, hand.actor.run.remote(self._tasks[name]), there=True))
+
+    def _where(self, hand: Hand) -> str:
+        """What a failure may come from: its machine, or where there is one machine its process."""
+        if hand.place is not None and self._pool.many:
+            return hand.place.node
+        return str(hand.number)
+
+    def _failed_at(self, name: str, where: str) -> bool:
+        return name in self._doubts and where in self._doubts[name].tried
 
     def _answered(self, one: _Busy) -> None:
         import ray
@@ -453,26 +562,68 @@ class _Run:
             self._died(one, error)
             return
         if outcome.fatal:
+            self._pool.kill(one.hand)
             raise _fatal(outcome)
-        if one.doing is not None:
-            self._done(one.doing, outcome)
         self._lost_loading = 0
+        if one.doing is None:
+            one.hand.place = outcome.value
+        else:
+            self._done(one.doing, outcome, one.hand)
         if self._waiting:
-            self._give(one.actor)
+            self._give(one.hand)
         else:
-            self._pool.keep(one.actor)
+            self._pool.keep(one.hand)
 
-    def _done(self, name: str, outcome: _Outcome) -> None:
+    def _done(self, name: str, outcome: _Outcome, hand: Hand) -> None:
         if outcome.error is not None:
-            self._results.failed[name] = Failure(outcome.error, outcome.unreadable)
+            self._doubt(name, Failure(outcome.error, outcome.unreadable), hand)
+            hand.well = False
         else:
+            hand.well = True
+            self._overrule(name)
             self._frames += outcome.frames
             self._results.values[name] = outcome.value
             if self._arrived is not None:
                 self._arrived(name, outcome.value)
         self._show()
 
+    def _doubt(self, name: str, failure: Failure, hand: Hand) -> None:
+        """Believe a failure, or let another one try."""
+        doubt = self._doubts.setdefault(name, _Doubt(failure))
+        if hand.well:
+            doubt.failure = failure
+        doubt.tried.add(self._where(hand))
+        doubt.hosts.add("" if hand.place is None else hand.place.host)
+        doubt.believed |= hand.well
+        if doubt.believed and len(doubt.tried) > 1:
+            self._results.failed[name] = doubt.failure
+            del self._doubts[name]
+        else:
+            # At once: two that fail are soon known to be right, and one that fails alone does not have it again.
+            self._waiting.appendleft(name)
+
+    def _believe(self) -> None:
+        """Nobody is at work or on the way: what has failed has failed wherever there is somebody."""
+        for name, doubt in self._doubts.items():
+            self._waiting.remove(name)
+            self._results.failed[name] = doubt.failure
+        self._doubts.clear()
+        self._show()
+
+    def _overrule(self, name: str) -> None:
+        """Tell a person of a machine that fails with what others do."""
+        if (doubt := self._doubts.pop(name, None)) is None:
+            return
+        for host in doubt.hosts:
+            self._overruled[host] += 1
+            if self._overruled[host] == _OVERRULED:
+                self._pool.say(
+                    f"{host} fails with videos that other workers can do, and they do them; look at it "
+                    f"({doubt.failure.text})"
+                )
+
     def _died(self, one: _Busy, error: Exception) -> None:
+        self._pool.gone(one.hand)
         self._pool.require_here()
         if one.doing is None:
             self._lost_loading += 1
@@ -499,22 +650,29 @@ class _Run:
         for one in list(self._busy):
             if one.asked is None:
                 if not one.there or now - one.heard_at > _ASK_S:
-                    one.asked, one.asked_at = one.actor.alive.remote(), now
+                    one.asked, one.asked_at = one.hand.actor.alive.remote(), now
             elif ray.wait([one.asked], timeout=0)[0]:
                 # Also where it died, which its answer will say.
                 one.asked, one.heard_at, one.there = None, now, True
             elif one.there and now - one.asked_at > _HUNG_S:
                 self._pool.say(f"a worker has not answered for {_HUNG_S:.0f} s; it is replaced")
                 # A process that stands still may not even hear this: its answer is not waited for.
-                ray.kill(one.actor)
+                ray.kill(one.hand.actor)
                 self._busy.remove(one)
                 self._died(one, TimeoutError("no answer"))
         if any(one.there for one in self._busy):
             self._seen = now
-        elif now - self._seen > _START_S:
-            room = self._pool.room(self._recipe)
+        elif now - self._seen > _START_S and self._busy:
+            if self._spare:
+                # Nobody else comes to try what failed where these are.
+                for one in self._busy:
+                    self._pool.kill(one.hand)
+                self._busy = []
+                self._believe()
+                return
+            seat = self._busy[0].hand.seat
             raise ClusterUnavailable(
-                f"no worker could be started within {_START_S:.0f} s: each takes {room.cpus} CPUs and {room.gpus} "
+                f"no worker could be started within {_START_S:.0f} s: each takes {seat.cpus} CPUs and {seat.gpus} "
                 "GPUs of the Ray cluster; is it busy with something else?"
             )
 

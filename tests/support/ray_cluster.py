@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.errors import OutputFailed, VideoUnreadable
+from edge_runtime.errors import OutputFailed, SourceUnavailable, VideoUnreadable
 
 ROOT = Path(__file__).parents[2]
 # Ray reads it once in a process.
@@ -115,15 +115,21 @@ class Fragile:
     Attributes:
         folder: Where a worker notes that it has run a task, a file for each time.
         dies_loading: Whether no worker ever gets as far as a task.
+        sick: How many workers fail with every task, at once, where others take their time.
     """
 
     folder: Path
     dies_loading: bool = False
+    sick: int = 0
     gpu = False
 
-    def open(self, share: float) -> Fragile:
+    def open(self, share: float) -> Fragile | Sick:
         if self.dies_loading:
             os.kill(os.getpid(), signal.SIGKILL)
+        for number in range(self.sick):
+            with contextlib.suppress(FileExistsError):
+                (self.folder / f"sick-{number}").touch(exist_ok=False)
+                return Sick()
         return self
 
     def run(self, task: str) -> tuple[int, str]:
@@ -139,4 +145,13 @@ class Fragile:
             raise ZeroDivisionError("division by zero")
         if task == "full":
             raise OutputFailed("store: cannot be written (No space left on device); free some space")
+        if self.sick:
+            time.sleep(0.1)
         return 10, task.upper()
+
+
+class Sick:
+    """A worker on a machine that cannot read what others can."""
+
+    def run(self, task: str) -> tuple[int, str]:
+        raise SourceUnavailable(f"{task}: the folder is not there")

@@ -45,7 +45,7 @@ from offline.evaluation.run import BundleRecipe, BundleWorker, Running, run_vide
 from offline.extraction.executors import Execution, executor_of
 from offline.extraction.extract import AllHeads, Extraction, Extractor, extract
 from offline.extraction.model import ModelUse
-from offline.extraction.ray_pool import ATTEMPTS, Failure, RayPool, Results, plan
+from offline.extraction.ray_pool import ATTEMPTS, Failure, RayPool, Results, Seat, plan
 from offline.extraction.visual import ModelTokens
 from offline.extraction.workers import ExtractTask, ModelRecipe
 
@@ -95,7 +95,7 @@ def idle_cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-class TestRoom:
+class TestSeats:
     """How machines are shared out."""
 
     @given(MACHINES, st.booleans(), st.one_of(st.none(), st.integers(1, 64)))
@@ -103,27 +103,31 @@ class TestRoom:
         self, machines: list[tuple[int, int]], gpu: bool, workers: int | None
     ) -> None:
         try:
-            room = plan(machines, workers, gpu)
+            seats = plan(machines, workers, gpu)
         except ClusterUnavailable:
             cpus, gpus = (sum(column) for column in zip(*machines, strict=True))
             most = gpus if gpu and gpus else cpus
             assert cpus == 0 or (workers is not None and workers > most)
             return
-        assert workers is None or room.workers == workers
-        assert 0 < room.share <= 1
-        if room.gpus:
-            places = sum(min(gpus, cpus // room.cpus) for cpus, gpus in machines if gpus)
+        assert workers is None or len(seats) == workers
+        assert all(0 < seat.share <= 1 for seat in seats)
+        one = seats[0]
+        if one.gpus:
+            places = sum(min(gpus, cpus // one.cpus) for cpus, gpus in machines if gpus)
             # A machine with GPUs and too few CPUs leaves some of them idle.
-            assert places >= room.workers or any(cpus < gpus for cpus, gpus in machines)
+            assert places >= len(seats) or any(cpus < gpus for cpus, gpus in machines)
+        elif workers is not None:
+            assert sum(cpus // one.cpus for cpus, _ in machines) >= workers
         else:
-            assert sum(cpus // room.cpus for cpus, _ in machines) >= room.workers
+            # Each machine's whole, whatever the others have.
+            assert [(seat.machine, seat.cpus) for seat in seats] == [
+                (number, cpus) for number, (cpus, _) in enumerate(machines) if cpus
+            ]
 
     def test_one_model_a_machine_without_gpus_and_one_a_gpu_with_them(self) -> None:
-        room = plan([(8, 0), (8, 0)], None, gpu=True)
-        assert (room.workers, room.cpus, room.gpus, room.share) == (2, 8, 0, 1.0)
-        room = plan([(16, 4), (16, 4)], None, gpu=True)
-        assert (room.workers, room.cpus, room.gpus, room.share) == (8, 4, 1, 0.25)
-        assert plan([(16, 4)], None, gpu=False).gpus == 0
+        assert plan([(16, 0), (4, 0)], None, gpu=True) == (Seat(16, 0, 1.0, 0), Seat(4, 0, 1.0, 1))
+        assert plan([(16, 4), (16, 4)], None, gpu=True) == (Seat(4, 1, 0.25),) * 8
+        assert plan([(16, 4)], None, gpu=False) == (Seat(16, 0, 1.0, 0),)
 
 
 class TestPool:
@@ -142,9 +146,30 @@ class TestPool:
         assert len(list(tmp_path.glob("dies.*"))) == ATTEMPTS
         # What nobody died with was done once.
         assert [len(list(tmp_path.glob(f"{name}.*"))) for name in "abc"] == [1, 1, 1]
+        # What failed was tried by both.
+        assert [len(list(tmp_path.glob(f"{name}.*"))) for name in ("broken", "odd")] == [2, 2]
         assert shown[0] == (0, 7)
         assert shown[-1] == (7, 7)
         assert shown == sorted(shown)
+
+    def test_a_worker_that_fails_with_everything_costs_nothing(
+        self, pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One without the videos' folder or with a full disk, which fails far sooner than another one works."""
+        said: list[str] = []
+        monkeypatch.setattr(pool, "say", said.append)
+        tasks = {name: name for name in ["broken", *(str(number) for number in range(20))]}
+        results = pool.run(Fragile(tmp_path, sick=1), tasks)
+        assert results.values == {name: name for name in tasks if name != "broken"}
+        assert [(name, failure.unreadable) for name, failure in results.failed.items()] == [("broken", True)]
+        (line,) = said
+        assert "fails with videos that other workers can do" in line
+        assert "the folder is not there" in line
+
+    def test_what_fails_on_all_workers_fails(self, pool: RayPool, tmp_path: Path) -> None:
+        results = pool.run(Fragile(tmp_path, sick=2), {name: name for name in "abcdef"})
+        assert not results.values
+        assert results.failed == {name: Failure(f"{name}: the folder is not there", True) for name in "abcdef"}
 
     def test_a_worker_that_stands_still_is_replaced(
         self, pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
