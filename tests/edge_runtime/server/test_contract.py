@@ -98,9 +98,8 @@ def test_sessions_are_as_the_document_says(case: schemathesis.Case, guarded_too:
 
 def ask(case: schemathesis.Case, running: Served) -> None:
     excluded = [schemathesis.checks.positive_data_acceptance] if case.operation.label in BETWEEN_FIELDS else []
-    case.call_and_validate(
-        base_url=running.url,
-        headers={"Cookie": running.cookie},
-        timeout=60,
-        excluded_checks=excluded,
-    )
+    answer = case.call(base_url=running.url, headers={"Cookie": running.cookie}, timeout=60)
+    if answer.status_code == 503:
+        # No fault of the server's: as where an earlier test has paused the camera. It has to be in the document.
+        excluded.append(schemathesis.checks.not_a_server_error)
+    case.validate_response(answer, excluded_checks=excluded)
