@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge_runtime.errors import DatasetError, UsageError
 from models.family import Mllm
@@ -41,7 +41,7 @@ from offline.evaluation.figures import class_of
 from offline.evaluation.trivial import Measuring, measure_baselines
 from offline.evaluation.verdict import TOKENS_ALONE, Rival, language_verdict
 from offline.evaluation.yardsticks import Series
-from offline.extraction.executors import Execution, Executor, executor_of, open_pool
+from offline.extraction.executors import Execution, Executor, HandOut, executor_of, hand_out, open_pool
 from offline.extraction.extract import AllHeads, Extracted, Extraction, Extractor, extract
 from offline.extraction.features import FeatureSet
 from offline.extraction.model import (
@@ -144,7 +144,8 @@ def _ablate(options: AblateOptions, dataset: Dataset, pool: RayPool | None, cons
         heads = AllHeads(mllm, options.prompts, segment)
         extraction = Extraction(heads, mllm.pixels, segment, store, options.skip_unreadable)
         recipe = ModelRecipe.of(mllm, options.model, options.use, options.prompts, segment)
-        work = _Work(options, mllm, extraction, console, executor_of(pool, recipe))
+        workers = _Workers(executor_of(pool, recipe), hand_out(pool, recipe))
+        work = _Work(options, mllm, extraction, console, workers)
         calibration = work.calibration(dataset)
         features = FeatureSet.of(calibration, options.prompts)
         found = work.hunt(features)
@@ -178,14 +179,21 @@ def _ablate(options: AblateOptions, dataset: Dataset, pool: RayPool | None, cons
     )
 
 
+class _Workers(NamedTuple):
+    """Who computes features, and who measures videos without a model; None for this process."""
+
+    executor: Executor
+    hand_out: HandOut | None
+
+
 class _Work:
     """The steps that read videos, with what they share."""
 
     def __init__(
-        self, options: AblateOptions, mllm: Mllm, extraction: Extraction, console: Console, executor: Executor
+        self, options: AblateOptions, mllm: Mllm, extraction: Extraction, console: Console, workers: _Workers
     ) -> None:
         self._options, self._mllm, self._extraction, self._console = options, mllm, extraction, console
-        self._executor = executor
+        self._executor, self._hand_out = workers
 
     def calibration(self, dataset: Dataset) -> list[Extracted]:
         """Extract the features of the calibration videos, in the units that a build would use."""
@@ -248,7 +256,8 @@ class _Work:
     ) -> list[tuple[Method, dict[str, Series]]]:
         """Make the rows of the trivial baselines."""
         videos = {video.name: video for video in (*validation, *judged)}
-        measuring = Measuring(self._extraction.segment.frames, self._options.unit, self._extraction.store)
+        frames, store = self._extraction.segment.frames, self._extraction.store
+        measuring = Measuring(frames, self._options.unit, store, self._hand_out)
         measured = measure_baselines(list(videos.values()), calibration, self._console, measuring)
         return baseline_rows(validation, measured)
 

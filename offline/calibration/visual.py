@@ -7,22 +7,23 @@ read is another. What the method reaches above this is the language model's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # neither typed nor stubbed
 
-from edge_runtime.errors import FeatureError, InferenceFailed, SourceUnavailable
+from edge_runtime.errors import FeatureError, InferenceFailed, ProviderUnavailable, SourceUnavailable, VideosFailed
 from edge_runtime.stream.overlap import covering_means
 from offline.calibration.scorer import fit_scorer
 from offline.console import Console
 from offline.data.dataset import Dataset, Video
 from offline.data.scores import VideoScores
-from offline.data.units import UnitChoice, choose_units
+from offline.data.units import Unit, UnitChoice, choose_units
 from offline.evaluation.trivial import Baselines, absent, to_fit
 from offline.evaluation.verdict import TOKENS_ALONE, TOKENS_MEAN
+from offline.extraction.executors import Executor, LocalExecutor
 from offline.extraction.extract import Extracted, Extraction, extract
 
 _NOT_COMPUTED = "visual tokens alone not computed"
@@ -88,11 +89,13 @@ class TokensAlone:
         extraction: By an extractor of `offline.extraction.visual`, the judged videos cut as the system cuts them.
         unit: What one calibration sample is.
         seed: Of the fits.
+        executor: Who computes the statistics.
     """
 
     extraction: Extraction
     unit: UnitChoice = "auto"
     seed: int = 0
+    executor: Executor = field(default_factory=LocalExecutor)
 
 
 def measure_tokens(
@@ -119,7 +122,7 @@ def measure_tokens(
         return Baselines(remarks=(f"{_NOT_COMPUTED}: {reason}",))
     try:
         return Baselines(_scores(judged, fitted_on, console, tokens()))
-    except (SourceUnavailable, FeatureError, InferenceFailed) as error:
+    except (SourceUnavailable, FeatureError, InferenceFailed, ProviderUnavailable, VideosFailed) as error:
         return Baselines(remarks=(f"{_NOT_COMPUTED}: {error}",))
 
 
@@ -131,15 +134,19 @@ def _scores(
     # Calibration samples do not overlap, however the judged segments are cut.
     apart = replace(extraction, segment=extraction.segment.striding(extraction.segment.frames))
     with console.bar("Visual tokens alone, calibration", "video") as progress:
-        known = extract(fitted_on, choose_units(fitted_on, tokens.unit), apart, progress)
+        units = choose_units(fitted_on, tokens.unit)
+        stored = tokens.executor.prepare(fitted_on, units, apart, progress)
+        known = extract(fitted_on, units, apart, progress, stored)
     scorers = TokenScorers.fit(known, tokens.seed)
     scores: dict[str, dict[str, VideoScores]] = {row: {} for row in TOKENS_ALONE}
     # A judged video that is left out would leave the rows with other videos than the system's.
     strict = replace(extraction, skip_unreadable=False)
+    segments: dict[str, Unit] = {video.name: "segment" for video in judged}
     with console.bar("Visual tokens alone", "video") as progress:
+        stored = tokens.executor.prepare(judged, segments, strict, progress)
         for done, video in enumerate(judged):
             progress(done, len(judged), video.name)
-            (one,) = extract([video], {video.name: "segment"}, strict)
+            (one,) = extract([video], segments, strict, stored=stored)
             for row, found in scorers.scores_of(one).items():
                 scores[row][video.name] = found
         progress(len(judged), len(judged))

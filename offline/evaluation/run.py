@@ -8,11 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import BundleRefused, SourceUnavailable
-from edge_runtime.inference.engine import engine_key
+from edge_runtime.inference.engine import Engine, engine_key
 from edge_runtime.records import GapRecord, Record, SegmentRecord
 from edge_runtime.video.file import VideoFile
 from edge_runtime.watch.files import run_through
@@ -73,9 +74,16 @@ class BundleWorker:
     def __init__(self, bundle: Bundle, running: Running, store: EntryStore | None = None) -> None:
         self._running = running
         self._detector = Detector(bundle, provider=running.provider)
-        assert self._detector.engine is not None
+        #: Made of the engine by those who use it for something else.
+        self.extractors: dict[str, Any] = {}
         how = {"bundle": bundle.manifest.bundle_id, "locator": running.locator, "stride": running.stride}
-        self._kept = None if store is None else KeptRuns(store, how | engine_key(self._detector.engine))
+        self._kept = None if store is None else KeptRuns(store, how | engine_key(self.engine))
+
+    @property
+    def engine(self) -> Engine:
+        """Runs the bundle's graphs."""
+        assert self._detector.engine is not None
+        return self._detector.engine
 
     def run(self, video: Video) -> tuple[int, VideoRun]:
         """Run one video.

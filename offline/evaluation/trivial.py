@@ -7,14 +7,16 @@ all the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edge_runtime.errors import SourceUnavailable
-from offline.console import Console
-from offline.data.cache import EntryStore, content_key
+from offline.console import Console, Progress
+from offline.data.cache import EntryStore, content_key, open_store
 from offline.data.contents import sought
 from offline.data.dataset import Dataset, Video, check_frames
 from offline.data.places import Remote
@@ -55,11 +57,35 @@ class Measuring:
         segment_frames: How long a segment is.
         unit: What one sample of the few-shot baseline is.
         store: Keeps what was measured; None to measure every time.
+        hand_out: Has others measure the videos: takes a `MotionTask` by name and gives motions, and why videos that
+            cannot be read have none; None to measure them here.
     """
 
     segment_frames: int = 48
     unit: UnitChoice = "auto"
     store: EntryStore | None = None
+    hand_out: Callable[[Mapping[str, Any], Progress], tuple[Mapping[str, Any], Mapping[str, str]]] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MotionTask:
+    """One video for whoever measures it.
+
+    Attributes:
+        video: The video, its path from wherever that is.
+        segment_frames: As of Measuring.
+        store: The store's folder.
+    """
+
+    video: Video
+    segment_frames: int
+    store: Path | None
+
+    def do(self, worker: object) -> tuple[int, Motion]:
+        """Measure it; whatever the worker has loaded is not needed. Returns its frames and its motion."""
+        store = None if self.store is None else open_store(self.store)
+        motion = _measured(self.video, Measuring(self.segment_frames, store=store))
+        return motion.frames, motion
 
 
 _MEASURING = Measuring()
@@ -87,21 +113,37 @@ def measure_baselines(
     videos = {video.name: video for video in (*judged, *fitted_on)}
     names = {video.name for video in judged}
     with console.bar("Trivial baselines", "video") as progress:
-        for done, video in enumerate(videos.values()):
-            progress(done, len(videos), video.name)
-            try:
-                motion = _measured(video, measuring)
-            except SourceUnavailable as error:
-                if video.name in names:
-                    return Baselines(remarks=(f"trivial baselines not computed: {error}",))
-                reason = reason if reason is not None else str(error)
-                continue
-            check_frames(video, motion.frames)
-            motions[video.name] = motion
-        progress(len(videos), len(videos))
+        for video, motion in _each(list(videos.values()), measuring, progress):
+            if not isinstance(motion, str):
+                check_frames(video, motion.frames)
+                motions[video.name] = motion
+            elif video.name in names:
+                return Baselines(remarks=(f"trivial baselines not computed: {motion}",))
+            elif reason is None:
+                reason = motion
     few_shot = FewShot.fit(fitted_on, motions, measuring.unit) if reason is None else None
     remarks = () if reason is None else (f"{FEW_SHOT} not computed: {reason}",)
     return Baselines(baseline_scores(judged, motions, few_shot), remarks)
+
+
+def _each(videos: Sequence[Video], measuring: Measuring, progress: Progress) -> Iterator[tuple[Video, Motion | str]]:
+    """Every video with its motion, or with why it has none."""
+    if measuring.hand_out is not None:
+        store = None if measuring.store is None else measuring.store.folder.absolute()
+        tasks = {
+            video.name: MotionTask(replace(video, path=video.path.absolute()), measuring.segment_frames, store)
+            for video in videos
+        }
+        motions, unreadable = measuring.hand_out(tasks, progress)
+        yield from ((video, motions.get(video.name) or unreadable[video.name]) for video in videos)
+        return
+    for done, video in enumerate(videos):
+        progress(done, len(videos), video.name)
+        try:
+            yield video, _measured(video, measuring)
+        except SourceUnavailable as error:
+            yield video, str(error)
+    progress(len(videos), len(videos))
 
 
 def _measured(video: Video, measuring: Measuring) -> Motion:

@@ -7,10 +7,10 @@ whoever dies costs the videos in progress and nothing else. Ray is imported when
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edge_runtime.errors import MissingExtra, UsageError
 from offline.console import Console, Progress
@@ -19,8 +19,7 @@ from offline.data.units import Unit
 from offline.extraction.extract import Extraction
 
 if TYPE_CHECKING:
-    from offline.extraction.ray_pool import RayPool
-    from offline.extraction.workers import ModelRecipe
+    from offline.extraction.ray_pool import RayPool, Recipe
 
 ExecutorName = Literal["local", "ray"]
 
@@ -111,13 +110,36 @@ def open_pool(execution: Execution, console: Console) -> Iterator[RayPool | None
         yield pool
 
 
-def executor_of(pool: RayPool | None, recipe: ModelRecipe) -> Executor:
-    """Give the executor of a model: its workers load it as the recipe says."""
+def executor_of(pool: RayPool | None, recipe: Recipe) -> Executor:
+    """Give the executor of a model, or of a bundle's graphs: its workers load it as the recipe says."""
     if pool is None:
         return LocalExecutor()
     from offline.extraction.workers import RayExecutor
 
     return RayExecutor(pool, recipe)
+
+
+#: Does tasks by name elsewhere; gives results, and why videos that cannot be read have none, by name.
+HandOut = Callable[[Mapping[str, Any], Progress], tuple[Mapping[str, Any], Mapping[str, str]]]
+
+
+def hand_out(pool: RayPool | None, recipe: Recipe) -> HandOut | None:
+    """Give what hands deeds out to workers of a recipe, which are there already; None where there are none.
+
+    What it gives raises ClusterUnavailable as `RayPool.run` does, and VideosFailed where one failed that can be read.
+    """
+    if pool is None:
+        return None
+
+    def done(deeds: Mapping[str, Any], progress: Progress) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        results = pool.run(recipe, deeds, progress)
+        unreadable = {name: failure.text for name, failure in results.failed.items() if failure.unreadable}
+        for name in unreadable:
+            del results.failed[name]
+        results.require_all(False, pool.say)
+        return results.values, unreadable
+
+    return done
 
 
 def require_ray() -> None:

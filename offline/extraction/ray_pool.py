@@ -20,7 +20,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from edge_runtime import errors
 from edge_runtime.errors import ClusterUnavailable, HeadHuntError, SourceUnavailable, VideosFailed, one_line
@@ -62,6 +62,14 @@ class Worker(Protocol):
         Returns:
             How many frames were computed for it, and its result.
         """
+
+
+@runtime_checkable
+class Deed(Protocol):
+    """A task that is no worker's own: it knows itself what to do, with what the worker holds or without."""
+
+    def do(self, worker: Any) -> tuple[int, Any]:
+        """Do it; returns what `Worker.run` does."""
 
 
 class Recipe(Protocol):
@@ -166,7 +174,7 @@ class WorkerProcess:
         """Do a task, or say what failed."""
         assert self._worker is not None
         try:
-            return _Outcome(*self._worker.run(task))
+            return _Outcome(*(task.do(self._worker) if isinstance(task, Deed) else self._worker.run(task)))
         except Exception as error:  # noqa: BLE001 - one video of many: it is told by name, and the rest goes on
             return _told(error)
 

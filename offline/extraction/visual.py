@@ -6,6 +6,7 @@ One segment's tokens are in memory at a time; the two rows are kept like any oth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,10 @@ class GraphTokens:
     ) -> Sequence[NDArray[np.float32]]:
         """See offline.extraction.extract.Extractor."""
         return [token_statistics(self.graphs.tokens(frames[None])[0]) for frames in units]
+
+    def maker(self) -> Callable[[Engine], Extractor]:
+        """Give what makes the same extractor of the bundle's graphs, on a worker."""
+        return partial(GraphTokens, hashes=self._hashes)
 
     def recall(self, find: Callable[[dict[str, Any]], Arrays | None]) -> Arrays | None:
         """See offline.extraction.extract.Extractor."""

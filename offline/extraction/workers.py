@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from edge_runtime.errors import CheckpointError, HeadHuntError, SourceUnavailable, UsageError
+from edge_runtime.inference.engine import Engine
 from edge_runtime.machine import available_memory
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
@@ -23,7 +24,7 @@ from offline.data.dataset import Video, check_frames
 from offline.data.units import Unit
 from offline.extraction.extract import Extraction, Extractor, extract, find_stored
 from offline.extraction.model import ModelUse, fit_into_memory, load_model
-from offline.extraction.ray_pool import RayPool
+from offline.extraction.ray_pool import RayPool, Recipe
 
 # Of what is free on the machine, as in models.sweep.
 _SHARE = 0.8
@@ -33,8 +34,8 @@ _SHARE = 0.8
 class Remakable(Protocol):
     """An extractor that a worker can make for itself."""
 
-    def maker(self) -> Callable[[Mllm], Extractor]:
-        """What makes the same of a model; it can be pickled, and holds none."""
+    def maker(self) -> Callable[[Any], Extractor]:
+        """What makes the same of a model, or of a bundle's graphs; it can be pickled, and holds none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class ExtractTask:
     Attributes:
         video: The video.
         unit: What one unit of it is.
-        maker: Makes the extractor.
+        maker: Makes the extractor of what the worker holds.
         identity: What the extractor's identity is here, as a key.
         pixels: As of Extraction.
         segment: As of Extraction.
@@ -99,7 +100,7 @@ class ExtractTask:
 
     video: Video
     unit: Unit
-    maker: Callable[[Mllm], Extractor]
+    maker: Callable[[Any], Extractor]
     identity: str
     pixels: PixelSpec
     segment: SegmentSpec
@@ -114,39 +115,71 @@ class ModelWorker:
         self._extractors: dict[str, Extractor] = {}
 
     def run(self, task: ExtractTask) -> tuple[int, str]:
-        """Put a video's features into the store, unless they are there.
+        """Put a video's features into the store; see `run_extraction`."""
+        return run_extraction(task, self._mllm, self._mllm.source.name, self._extractors)
 
-        Returns:
-            How many frames were computed, and the digest of the video.
 
-        Raises:
-            CheckpointError: This machine has another model under the same name, or another version.
-            DatasetError: The video contradicts the manifest.
-            HeadHuntError: As of `extract`.
-        """
-        extraction = Extraction(self._extractor(task), task.pixels, task.segment, open_store(task.store))
-        find = partial(find_stored, unit=task.unit, extraction=extraction)
-        with sought(task.video, extraction.store, find) as asked:
-            if asked.known is not None:
-                check_frames(task.video, int(asked.known["frames"]))
-                return 0, asked.content
-        try:
-            found = extract([task.video], {task.video.name: task.unit}, extraction)
-        except SourceUnavailable as error:
-            # Without the advice that it carries: the driver gives it once for all videos.
-            raise (error.__cause__ if isinstance(error.__cause__, HeadHuntError) else error) from None
-        return found[0].frames, asked.content
+def run_extraction(task: ExtractTask, held: Any, name: str, made: dict[str, Extractor]) -> tuple[int, str]:
+    """Put a video's features into the store, unless they are there.
 
-    def _extractor(self, task: ExtractTask) -> Extractor:
-        if task.identity not in self._extractors:
-            made = task.maker(self._mllm)
-            if content_key(**made.identity) != task.identity:
-                raise CheckpointError(
-                    f"{self._mllm.source.name} on {socket.gethostname()} is not the model of the machine where the "
-                    "command was started; bring the same files and the same version of headhunt-vad to all machines"
-                )
-            self._extractors[task.identity] = made
-        return self._extractors[task.identity]
+    Args:
+        task: Which.
+        held: What the extractor is made of.
+        name: How it is called.
+        made: Extractors that were made before, by their identity; this one is added.
+
+    Returns:
+        How many frames were computed, and the digest of the video.
+
+    Raises:
+        CheckpointError: This machine has another model under the same name, or another version.
+        DatasetError: The video contradicts the manifest.
+        HeadHuntError: As of `extract`.
+    """
+    if task.identity not in made:
+        extractor = task.maker(held)
+        if content_key(**extractor.identity) != task.identity:
+            raise CheckpointError(
+                f"{name} on {socket.gethostname()} is not the model of the machine where the command was started; "
+                "bring the same files and the same version of headhunt-vad to all machines"
+            )
+        made[task.identity] = extractor
+    extraction = Extraction(made[task.identity], task.pixels, task.segment, open_store(task.store))
+    find = partial(find_stored, unit=task.unit, extraction=extraction)
+    with sought(task.video, extraction.store, find) as asked:
+        if asked.known is not None:
+            check_frames(task.video, int(asked.known["frames"]))
+            return 0, asked.content
+    try:
+        found = extract([task.video], {task.video.name: task.unit}, extraction)
+    except SourceUnavailable as error:
+        # Without the advice that it carries: the driver gives it once for all videos.
+        raise (error.__cause__ if isinstance(error.__cause__, HeadHuntError) else error) from None
+    return found[0].frames, asked.content
+
+
+class GraphHolder(Protocol):
+    """A worker that has opened a bundle."""
+
+    @property
+    def engine(self) -> Engine:
+        """Runs its graphs."""
+
+    @property
+    def extractors(self) -> dict[str, Any]:
+        """What was made of it before."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphTask:
+    """One video for a worker that has opened a bundle, whose graphs the extractor runs."""
+
+    task: ExtractTask
+
+    def do(self, worker: GraphHolder) -> tuple[int, str]:
+        """See ray_pool.Deed."""
+        name = f"the bundle by {worker.engine.provider}"
+        return run_extraction(self.task, worker.engine, name, worker.extractors)
 
 
 class RayExecutor:
@@ -154,11 +187,12 @@ class RayExecutor:
 
     Args:
         pool: The pool.
-        recipe: The model that they load.
+        recipe: What they load: a model, or a bundle whose graphs the extractors run.
     """
 
-    def __init__(self, pool: RayPool, recipe: ModelRecipe) -> None:
+    def __init__(self, pool: RayPool, recipe: Recipe) -> None:
         self._pool, self._recipe = pool, recipe
+        self._by_model = isinstance(recipe, ModelRecipe)
 
     def prepare(
         self,
@@ -198,7 +232,8 @@ class RayExecutor:
             if next(unseen):
                 extract([of[name]], units, extraction, stored={name: content})
 
-        results = self._pool.run(self._recipe, tasks, progress, arrived)
+        given = tasks if self._by_model else {name: GraphTask(task) for name, task in tasks.items()}
+        results = self._pool.run(self._recipe, given, progress, arrived)
         results.require_all(extraction.skip_unreadable, self._pool.say)
         return results.values
 

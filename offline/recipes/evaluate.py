@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import DatasetError, UsageError
+from edge_runtime.inference.engines import open_engine
+from edge_runtime.inference.providers import AUTO
 from offline.calibration.visual import measure_tokens
 from offline.console import Console
 from offline.data.cache import EntryStore, open_store
@@ -19,8 +23,11 @@ from offline.evaluation.figures import Evaluation, evaluate_scores
 from offline.evaluation.run import BundleRecipe, Running, VideoRun, run_videos, tell_of_gaps
 from offline.evaluation.trivial import Baselines, Measuring, measure_baselines
 from offline.evaluation.yardsticks import yardsticks
-from offline.extraction.executors import Execution, open_pool
+from offline.extraction.executors import Execution, executor_of, hand_out, open_pool
 from offline.recipes.visual import tokens_of
+
+if TYPE_CHECKING:
+    from offline.extraction.ray_pool import RayPool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,7 @@ class EvaluateOptions:
             cache; without it nothing is.
         skip_unreadable: Whether videos that cannot be read are left out.
         stride: Of the bundle's segments, instead of the one that it was calibrated with.
-        execution: Who runs the bundle.
+        execution: Who runs the bundle and measures the baselines; by workers the visual tokens too, given a cache.
         video_cache: Where remote videos are kept while they are read.
     """
 
@@ -94,22 +101,30 @@ def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, con
         chosen.require_files()
     bundle = Bundle.open(path)
     segment = bundle.manifest.segment.striding(options.stride)
-    running = Running(options.locator, options.provider, options.skip_unreadable, options.stride)
-    runs = _runs(options, bundle, chosen, running, console)
-    judged = [run.video for run in runs]
-    if not judged:
-        raise DatasetError(f"{dataset.path}: no video of this split could be scored")
-    raw = {run.video.name: run.raw for run in runs}
+    with open_pool(options.execution, console) as pool:
+        running = Running(options.locator, options.provider, options.skip_unreadable, options.stride)
+        if pool is not None:
+            running = replace(running, provider=_same_provider(bundle, running.provider, console))
+        recipe = _recipe(options, path, bundle, running)
+        if pool is None:
+            runs = run_videos(bundle, chosen, running, console, _store(options))
+        else:
+            runs = _runs(pool, recipe, chosen, console)
+        judged = [run.video for run in runs]
+        if not judged:
+            raise DatasetError(f"{dataset.path}: no video of this split could be scored")
+        raw = {run.video.name: run.raw for run in runs}
+        if options.save_scores is not None:
+            write_scores(raw.values(), options.save_scores)
+        _require_two_classes(dataset.path, judged, raw)
+        measuring = Measuring(segment.step, store=_store(options), hand_out=hand_out(pool, recipe))
+        measured = _baselines(options, judged, dataset, console, measuring)
+        if options.baselines and options.visual:
+            with tokens_of(bundle, running, _store(options), executor_of(pool, recipe)) as tokens:
+                measured = measured.beside(measure_tokens(judged, dataset.split("calibration"), console, tokens))
+    at = bundle.manifest.locators.named(options.locator)
     smoothed = {run.video.name: run.smoothed for run in runs}
     rates = {run.video.name: run.fps for run in runs}
-    if options.save_scores is not None:
-        write_scores(raw.values(), options.save_scores)
-    _require_two_classes(dataset.path, judged, raw)
-    at = bundle.manifest.locators.named(options.locator)
-    measured = _baselines(options, judged, dataset, console, segment.step)
-    if options.baselines and options.visual:
-        with tokens_of(bundle, running, _store(options)) as tokens:
-            measured = measured.beside(measure_tokens(judged, dataset.split("calibration"), console, tokens))
     result = evaluate_scores(judged, raw, smoothed, thresholds={"calibrated": at.threshold}, fps=rates)
     # What smoothing alone gives is given to the baselines, too.
     peers = {"raw": measured.scores, "smoothed": measured.smoothed(at.sigma, at.lookahead)}
@@ -117,20 +132,26 @@ def _evaluate_bundle(options: EvaluateOptions, path: Path, dataset: Dataset, con
     return replace(result, beside=yardsticks(judged, series, peers, measured.remarks, overlap=segment.overlap))
 
 
-def _runs(
-    options: EvaluateOptions, bundle: Bundle, chosen: Dataset, running: Running, console: Console
-) -> list[VideoRun]:
-    """The bundle run on every video, here or by workers."""
-    with open_pool(options.execution, console) as pool:
-        if pool is None:
-            return run_videos(bundle, chosen, running, console, _store(options))
-        assert options.bundle is not None
-        store = None if options.cache is None else options.cache.absolute()
-        recipe = BundleRecipe(options.bundle.absolute(), bundle.manifest.bundle_id, running, store)
-        tasks = {video.name: replace(video, path=video.path.absolute()) for video in chosen}
-        with console.bar("Scoring", "video") as progress:
-            results = pool.run(recipe, tasks, progress)
-        results.require_all(options.skip_unreadable, console.say)
+def _same_provider(bundle: Bundle, provider: str, console: Console) -> str:
+    """What all workers run by: each machine's own choice would mix scores that round differently."""
+    if provider != AUTO:
+        return provider
+    with closing(open_engine(bundle)) as engine:
+        console.say(f"Workers run the bundle by {engine.provider}, the best here; choose another with --provider")
+        return engine.provider
+
+
+def _recipe(options: EvaluateOptions, path: Path, bundle: Bundle, running: Running) -> BundleRecipe:
+    store = None if options.cache is None else options.cache.absolute()
+    return BundleRecipe(path.absolute(), bundle.manifest.bundle_id, running, store)
+
+
+def _runs(pool: RayPool, recipe: BundleRecipe, chosen: Dataset, console: Console) -> list[VideoRun]:
+    """The bundle run on every video by workers."""
+    tasks = {video.name: replace(video, path=video.path.absolute()) for video in chosen}
+    with console.bar("Scoring", "video") as progress:
+        results = pool.run(recipe, tasks, progress)
+    results.require_all(recipe.running.skip_unreadable, console.say)
     runs = [replace(results.values[video.name], video=video) for video in chosen if video.name in results.values]
     for run in runs:
         tell_of_gaps(run.video.name, run.records, console)
@@ -143,17 +164,16 @@ def _evaluate_stored(options: EvaluateOptions, path: Path, dataset: Dataset, con
     points = None if options.threshold is None else {"given": options.threshold}
     result = evaluate_scores(videos, raw, thresholds=points)
     _require_two_classes(dataset.path, videos, raw)
-    measured = _baselines(options, videos, dataset, console)
+    measured = _baselines(options, videos, dataset, console, Measuring(store=_store(options)))
     beside = yardsticks(videos, {"raw": raw}, {"raw": measured.scores}, measured.remarks)
     return replace(result, beside=beside)
 
 
 def _baselines(
-    options: EvaluateOptions, judged: Sequence[Video], dataset: Dataset, console: Console, segment_frames: int = 48
+    options: EvaluateOptions, judged: Sequence[Video], dataset: Dataset, console: Console, measuring: Measuring
 ) -> Baselines:
     if not options.baselines:
         return Baselines()
-    measuring = Measuring(segment_frames, store=_store(options))
     return measure_baselines(judged, dataset.split("calibration"), console, measuring)
 
 

@@ -13,14 +13,16 @@ from edge_runtime.inference.engines import open_engine
 from export.publish import VISION
 from offline.calibration.visual import TokensAlone
 from offline.data.cache import EntryStore
+from offline.data.units import UnitChoice
 from offline.evaluation.run import Running
+from offline.extraction.executors import Executor, LocalExecutor
 from offline.extraction.extract import Extraction
 from offline.extraction.visual import GraphTokens
 
 
 @contextmanager
 def tokens_of(
-    bundle: Bundle, running: Running, store: EntryStore | None = None
+    bundle: Bundle, running: Running, store: EntryStore | None = None, executor: Executor | None = None
 ) -> Iterator[Callable[[], TokensAlone]]:
     """Give what opens a bundle's graphs for the yardstick, once and only if it is called, and close them behind it.
 
@@ -28,6 +30,7 @@ def tokens_of(
         bundle: Its calibration units are those of the yardstick.
         running: How the judged videos are scored; the provider, the stride, and what becomes of unreadable videos.
         store: Keeps what was computed; None for nowhere.
+        executor: Computes it where others find the store; None for this process.
 
     Raises:
         BundleRefused: A graph cannot be loaded.
@@ -54,6 +57,8 @@ def tokens_of(
                 running.skip_unreadable,
             )
             # What was mixed was chosen by whose events have times: so it is again.
-            return TokensAlone(extraction, "video" if manifest.scorer.unit == "video" else "auto")
+            unit: UnitChoice = "video" if manifest.scorer.unit == "video" else "auto"
+            there = executor if executor is not None and store is not None else LocalExecutor()
+            return TokensAlone(extraction, unit, executor=there)
 
         yield tokens

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,13 +42,16 @@ from offline.console import Console
 from offline.data.cache import EntryStore, content_key
 from offline.data.dataset import Video, read_dataset
 from offline.data.units import Unit
+from offline.evaluation.baselines import MEASURES
 from offline.evaluation.run import BundleRecipe, BundleWorker, Running, run_videos
+from offline.evaluation.verdict import TOKENS_ALONE
 from offline.extraction.executors import Execution, executor_of
 from offline.extraction.extract import AllHeads, Extraction, Extractor, extract
 from offline.extraction.model import ModelUse
 from offline.extraction.ray_pool import ATTEMPTS, Failure, RayPool, Results, Seat, plan
-from offline.extraction.visual import ModelTokens
+from offline.extraction.visual import GraphTokens, ModelTokens
 from offline.extraction.workers import ExtractTask, ModelRecipe
+from offline.recipes.evaluate import EvaluateOptions, evaluate
 
 __all__ = ["ray_cluster"]
 
@@ -272,6 +276,25 @@ def test_a_bundle_says_the_same(
     # Workers kept it: whoever asks again, here or there, runs nothing.
     worker = BundleWorker(bundle, running, EntryStore(tmp_path))
     assert [worker.run(video)[0] for video in chosen] == [0] * len(chosen)
+
+
+def test_an_evaluation_is_the_same_and_its_yardsticks_are_the_workers_work(
+    pool: RayPool, bundle_dir: Path, dataset_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def options(name: str) -> EvaluateOptions:
+        return EvaluateOptions(manifest=dataset_csv, bundle=bundle_dir, provider="cpu", cache=tmp_path / name)
+
+    def here(*_: object, **__: object) -> None:
+        raise AssertionError("measured where the command was started")
+
+    wanted = evaluate(options("local"), Console(quiet=True))
+    assert wanted.beside is not None
+    assert wanted.beside.baselines.keys() >= {*MEASURES, *TOKENS_ALONE}
+    monkeypatch.setattr("offline.recipes.evaluate.open_pool", lambda *_: nullcontext(pool))
+    monkeypatch.setattr("offline.evaluation.trivial.measure", here)
+    monkeypatch.setattr(GraphTokens, "extract", here)
+    assert evaluate(options("ray"), Console(quiet=True)) == wanted
+    assert entries(tmp_path / "ray") == entries(tmp_path / "local")
 
 
 class TestCommand:
