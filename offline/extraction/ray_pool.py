@@ -581,6 +581,7 @@ class _Run:
             self._give(one.hand)
         else:
             self._pool.keep(one.hand)
+        self._show()
 
     def _done(self, name: str, outcome: _Outcome, hand: Hand) -> None:
         if outcome.error is not None:
@@ -593,7 +594,6 @@ class _Run:
             self._results.values[name] = outcome.value
             if self._arrived is not None:
                 self._arrived(name, outcome.value)
-        self._show()
 
     def _doubt(self, name: str, failure: Failure, hand: Hand) -> None:
         """Believe a failure, or let another one try."""
