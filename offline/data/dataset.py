@@ -89,6 +89,7 @@ class Video:
 
         Raises:
             SourceUnavailable: It cannot be fetched.
+            CacheFailed: What was fetched cannot be kept on this machine.
         """
         if isinstance(self.path, Remote):
             with self.cache.held(self.path) as path:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.errors import SourceUnavailable
+from edge_runtime.errors import CacheFailed, SourceUnavailable
 from edge_runtime.files import format_bytes
 from offline.data.places import Remote, Stamp, download, stamp, user_folder
 
@@ -42,6 +42,7 @@ class VideoCache:
 
         Raises:
             SourceUnavailable: It cannot be fetched, arrives damaged, or is larger than the limit.
+            CacheFailed: The folder cannot be written, as on a full disk. The video may be a good one.
         """
         now = stamp(path)
         if now.size > self.limit:
@@ -64,7 +65,7 @@ class VideoCache:
                 # Others may use it, none may remove it.
                 fcntl.flock(lock, fcntl.LOCK_SH)
             except OSError as error:
-                raise SourceUnavailable(
+                raise CacheFailed(
                     f"{path}: cannot be kept in {folder} ({error.strerror or error}); choose another --video-cache"
                 ) from error
             yield entry / path.name
