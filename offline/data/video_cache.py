@@ -56,7 +56,8 @@ class VideoCache:
         with ExitStack() as opened:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                lock = opened.enter_context((folder / f"{entry.name}.lock").open("wb"))
+                # For reading as well: NFS gives a shared lock to nobody else.
+                lock = opened.enter_context((folder / f"{entry.name}.lock").open("a+b"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not (entry / path.name).is_file():
                     self._make_room(folder, now.size, entry.name)
@@ -82,7 +83,7 @@ class VideoCache:
         for _, bytes_, entry in sorted(held):
             if total + size <= self.limit:
                 return
-            with (folder / f"{entry.name}.lock").open("wb") as lock:
+            with (folder / f"{entry.name}.lock").open("a+b") as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from nfs_locks import nfs_locks
 
 from edge_runtime.errors import CacheFailed, OutputFailed, SourceUnavailable
 from offline.data import video_cache
 from offline.data.places import Remote, Stamp
 from offline.data.video_cache import VideoCache
+
+__all__ = ["nfs_locks"]
 
 SIZE = 1000
 
@@ -69,3 +72,12 @@ class TestErrors:
         with pytest.raises(CacheFailed, match=r"cannot be kept in .*file/videos \(Not a directory\)"):
             fetch(VideoCache(tmp_path / "file" / "videos"), "a")
         assert not shelf.fetched
+
+
+@pytest.mark.usefixtures("nfs_locks")
+def test_a_folder_on_nfs(shelf: Shelf, tmp_path: Path) -> None:
+    cache = VideoCache(tmp_path, limit=SIZE)
+    for name in "aab":
+        fetch(cache, name)
+    assert shelf.fetched == ["a", "b"]
+    assert [file.name for file in tmp_path.glob("*/*")] == ["b"]
