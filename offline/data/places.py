@@ -108,10 +108,14 @@ def download(path: Remote, target: IO[bytes], expected: Stamp) -> None:
             if not piece:
                 break
             given += len(piece)
+            if given > expected.size:
+                # Nobody has made room for it.
+                break
             target.write(piece)
     if given != expected.size:
         raise SourceUnavailable(
-            f"{path}: {given} of its {expected.size} bytes arrived; run it again, or copy it anew"
+            f"{path}: {'more than' if given > expected.size else f'{given} of'} its {expected.size} bytes arrived; "
+            "run it again, or copy it anew"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 import time
@@ -17,7 +18,7 @@ from s3_server import Bucket, _moto, bucket
 from edge_runtime.errors import DatasetError, OutputFailed, SourceUnavailable
 from offline.data.cache import EntryStore, open_store
 from offline.data.dataset import Video, read_dataset
-from offline.data.places import Remote, place, read_bytes, remove, write_file
+from offline.data.places import Remote, Stamp, download, place, read_bytes, remove, stamp, write_file
 from offline.data.video_cache import VideoCache
 
 __all__ = ["_moto", "bucket"]
@@ -161,6 +162,17 @@ class TestVideos:
             pass
         assert time.monotonic() - begun < 60
         assert not list(tmp_path.glob("**/*.mp4"))
+
+    def test_no_more_is_written_than_there_was_to_come(self) -> None:
+        path, whole = Remote("memory://a.mp4"), io.BytesIO()
+        write_file(path, bytes(10_000))
+        for size in (9_999, 10_001):
+            kept = io.BytesIO()
+            with pytest.raises(SourceUnavailable, match=rf"(more than|10000 of) its {size} bytes arrived"):
+                download(path, kept, Stamp(size, ""))
+            assert len(kept.getvalue()) <= size
+        download(path, whole, stamp(path))
+        assert whole.getvalue() == bytes(10_000)
 
     @pytest.mark.parametrize("method", ["HEAD", "GET"])
     def test_a_bucket_that_refuses_is_one_line(self, bucket: Bucket, tmp_path: Path, method: str) -> None:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +23,7 @@ from offline.data.video_cache import VideoCache
 
 __all__ = ["nfs_locks"]
 
+ROOT = Path(__file__).parents[3]
 SIZE = 1000
 
 
@@ -50,6 +57,138 @@ def video(name: str) -> Remote:
 def fetch(cache: VideoCache, name: str) -> None:
     with cache.held(video(name)) as local:
         assert local.read_bytes() == Shelf.content(name)
+
+
+def kept(folder: Path) -> dict[str, int]:
+    """Whatever lies there, by the name of the video: how long it is."""
+    return {file.name: file.stat().st_size for file in folder.glob("*/*")}
+
+
+FETCHING = """
+import sys, time
+from pathlib import Path
+from offline.data import video_cache
+from offline.data.places import Remote, Stamp
+
+def download(path, target, expected):
+    target.write(b"half")
+    target.flush()
+    print("half", flush=True)
+    time.sleep(600)
+
+video_cache.stamp, video_cache.download = lambda _: Stamp(1000, "1"), download
+video_cache.VideoCache(Path(sys.argv[1])).held(Remote(f"shelf://videos/{sys.argv[2]}")).__enter__()
+"""
+
+
+class TestLimit:
+    """What lies in the folder stays below the limit, whatever others do there and whoever is killed."""
+
+    def test_a_download_counts_whole_from_its_start_and_is_removed_when_it_was_killed(
+        self, shelf: Shelf, tmp_path: Path
+    ) -> None:
+        cache = VideoCache(tmp_path, limit=3 * SIZE)
+        commands = [[sys.executable, "-c", FETCHING, str(tmp_path), name] for name in ("a", "b")]
+        others = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for command in commands]
+        try:
+            for other in others:
+                assert other.stdout is not None
+                assert other.stdout.readline() == b"half\n"
+            for name in ("c", "d"):
+                fetch(cache, name)
+                assert kept(tmp_path) == dict.fromkeys(("a", "b", name), SIZE)
+        finally:
+            for other in others:
+                other.kill()
+                other.communicate()
+        # One of those that were killed is asked for again, the other one is not.
+        fetch(cache, "a")
+        assert kept(tmp_path) == dict.fromkeys("ad", SIZE)
+
+    def test_who_fetches_at_once_makes_room_for_both(
+        self, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache, both, seen = VideoCache(tmp_path, limit=2 * SIZE), threading.Barrier(2), []
+        fetch(cache, "a")
+
+        def download(path: Remote, target: IO[bytes], expected: Stamp) -> None:
+            both.wait(20)
+            seen.append(kept(tmp_path))
+            both.wait(20)
+            shelf.download(path, target, expected)
+
+        monkeypatch.setattr(video_cache, "download", download)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(fetch, [cache] * 2, "bc"))
+        assert seen == [dict.fromkeys("bc", SIZE)] * 2
+        assert kept(tmp_path) == dict.fromkeys("bc", SIZE)
+
+    def test_it_holds_among_many(self, shelf: Shelf, tmp_path: Path) -> None:
+        """No more than three videos are in use at once, so that there is always one to remove."""
+        cache = VideoCache(tmp_path, limit=4 * SIZE)
+
+        def use(seed: int) -> None:
+            draw = random.Random(seed)
+            for _ in range(60):
+                name = draw.choice("abcdefgh")
+                with cache.held(video(name)) as local:
+                    time.sleep(draw.choice((0, 0.001)))
+                    with video_cache._making_room(tmp_path):
+                        assert sum(kept(tmp_path).values()) <= cache.limit
+                    assert local.read_bytes() == Shelf.content(name)
+
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(use, range(3)))
+        assert all(size == SIZE for size in kept(tmp_path).values())
+
+    def test_what_is_not_of_the_cache_stays(self, shelf: Shelf, tmp_path: Path) -> None:
+        for name in (".git", "films"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / f"in{name}").write_bytes(bytes(5 * SIZE))
+        cache = VideoCache(tmp_path, limit=SIZE)
+        for name in "ab":
+            fetch(cache, name)
+        assert kept(tmp_path).keys() == {"in.git", "infilms", "b"}
+
+
+class TestUse:
+    """Who reads a video hinders nobody else who does."""
+
+    def test_two_read_the_same_at_once(self, shelf: Shelf, tmp_path: Path) -> None:
+        cache = VideoCache(tmp_path)
+        with cache.held(video("a")) as local, ThreadPoolExecutor(1) as pool:
+            pool.submit(fetch, cache, "a").result(20)
+            assert local.is_file()
+        assert shelf.fetched == ["a"]
+
+    def test_who_waits_for_a_download_that_fails_fetches_itself(
+        self, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun, cache = threading.Event(), VideoCache(tmp_path)
+
+        def fails(path: Remote, *_: object) -> None:
+            begun.set()
+            monkeypatch.setattr(video_cache, "download", shelf.download)
+            time.sleep(0.2)
+            raise SourceUnavailable(f"{path}: gone")
+
+        monkeypatch.setattr(video_cache, "download", fails)
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(fetch, cache, "a")
+            assert begun.wait(20)
+            second = pool.submit(fetch, cache, "a")
+            with pytest.raises(SourceUnavailable, match="gone"):
+                first.result(20)
+            second.result(20)
+        assert shelf.fetched == ["a"]
+
+    def test_a_video_that_lost_its_end_is_fetched_again(self, shelf: Shelf, tmp_path: Path) -> None:
+        cache = VideoCache(tmp_path)
+        with cache.held(video("a")) as local:
+            pass
+        local.write_bytes(b"")
+        fetch(cache, "a")
+        assert shelf.fetched == ["a", "a"]
 
 
 class TestErrors:
