@@ -20,6 +20,13 @@ from edge_runtime.files import printable, write_atomic
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
 # Stores where an object appears when its last byte has arrived. Elsewhere a file gets its name at the end.
 _OBJECTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "r2"}
+# What fsspec's file systems say of a content, the surest first: digests, then times. None that a replaced content may
+# keep, as the time when a name was made; nor the minute, which is all that an FTP server without MLSD says.
+_TAGS = (
+    *("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "Digest"),
+    *("mtime", "LastModified", "Last-Modified", "last_modified", "modified", "modificationTime", "modify"),
+)
+_MINUTE = re.compile(r"[A-Za-z]{3} +\d+ +[\d:]+")
 _CONNECT_S, _READ_S, _TRIES = 10, 60, 3
 _PIECE = 4 * 2**20
 
@@ -46,7 +53,8 @@ class Stamp(NamedTuple):
 
     Attributes:
         size: Bytes.
-        tag: As the store gives it, an ETag or a time; may be empty.
+        tag: As the store gives it, an ETag or a time. Empty where it gives none: then nobody can tell whether the
+            content was replaced.
     """
 
     size: int
@@ -81,10 +89,8 @@ def stamp(path: Remote) -> Stamp:
         found = _system(path).info(str(path))
     except Exception as error:
         raise SourceUnavailable(_trouble(path, error, "be read")) from error
-    tag = next(
-        (str(found[key]) for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified") if found.get(key)), ""
-    )
-    return Stamp(int(found.get("size") or 0), tag)
+    tags = (str(found[key]) for key in _TAGS if found.get(key))
+    return Stamp(int(found.get("size") or 0), next((tag for tag in tags if not _MINUTE.fullmatch(tag)), ""))
 
 
 def download(path: Remote, target: IO[bytes], expected: Stamp) -> None:

@@ -4,8 +4,10 @@ Any number of processes share a folder. A video in use is never removed, also wh
 
 A video lies in a folder of its own, and beside it a file to lock: shared by who reads it, exclusive by who fetches or
 removes it. While it is fetched its folder's name begins with a dot, and its file has its full length from the start,
-so that it is counted. Counting and making room go by one lock for all. Who wants both takes the video's first, and
-who makes room waits for no video's: nobody waits in a circle.
+so that it is counted. Where its store does not tell one content from another it stays so, and goes with its user.
+
+Counting and making room go by one lock for all. Who wants both takes the video's first, and who makes room waits for
+no video's: nobody waits in a circle.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,7 +32,8 @@ from offline.data.places import Remote, Stamp, download, stamp, user_folder
 GIB = 2**30
 LIMIT = 20 * GIB
 # Whatever else lies in the folder is somebody's, who gave it as --video-cache.
-_ENTRY = re.compile(r"\.?[0-9a-f]{32}")
+_ENTRY = re.compile(r"\.?(once-)?[0-9a-f]{32}")
+_ONCE = "once-"
 _ROOM = ".room.lock"
 
 
@@ -61,17 +65,25 @@ class VideoCache:
             )
         folder = self.folder or user_folder("videos")
         # Another content under the same address is another entry.
-        entry = _Entry(folder, hashlib.sha256(f"{path} {now.size} {now.tag}".encode()).hexdigest()[:32], path.name)
+        key = hashlib.sha256(f"{path} {now.size} {now.tag}".encode()).hexdigest()[:32]
+        entry = _Entry(folder, key if now.tag else f"{_ONCE}{secrets.token_hex(16)}", path.name)
         with ExitStack() as opened:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 lock = opened.enter_context(_open_lock(entry.lock))
-                self._have(path, now, entry, lock)
+                if now.tag:
+                    self._have(path, now, entry, lock)
+                    file = entry.whole / path.name
+                else:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    opened.callback(_clear, entry.unfinished, entry)
+                    self._fetch(path, now, entry)
+                    file = entry.unfinished / path.name
             except OSError as error:
                 raise CacheFailed(
                     f"{path}: cannot be kept in {folder} ({error.strerror or error}); choose another --video-cache"
                 ) from error
-            yield entry.whole / path.name
+            yield file
 
     def _have(self, path: Remote, now: Stamp, entry: _Entry, lock: IO[bytes]) -> None:
         """Have a video whole in its folder, under a shared lock."""
@@ -114,7 +126,7 @@ class VideoCache:
             entry = _Entry(own.folder, folder.name.removeprefix("."))
             if _ENTRY.fullmatch(folder.name) is None or entry.name == own.name or not folder.is_dir():
                 continue
-            if folder == entry.unfinished and _remove(folder, entry.lock):
+            if folder == entry.unfinished and _remove(folder, entry):
                 continue
             # Another user's, or removed by who could not fetch it.
             with contextlib.suppress(OSError):
@@ -125,7 +137,7 @@ class VideoCache:
         for _, bytes_, entry in sorted(whole, key=lambda one: one[0]):
             if total <= self.limit:
                 return
-            if _remove(entry.whole, entry.lock):
+            if _remove(entry.whole, entry):
                 total -= bytes_
 
 
@@ -176,12 +188,21 @@ def _making_room(folder: Path) -> Iterator[None]:
         yield
 
 
-def _remove(folder: Path, lock: Path) -> bool:
+def _remove(folder: Path, entry: _Entry) -> bool:
     """Remove a video's folder, unless somebody uses it; tells whether it did."""
-    with _open_lock(lock) as held:
+    with _open_lock(entry.lock) as lock:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder, entry)
         return not folder.exists()
+
+
+def _clear(folder: Path, entry: _Entry) -> None:
+    """Remove a video's folder, whose lock is held."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if entry.name.startswith(_ONCE):
+        # Nobody waits for it. The locks of others stay: who waits for one that is gone has none.
+        with contextlib.suppress(OSError):
+            entry.lock.unlink()

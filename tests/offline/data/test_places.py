@@ -6,8 +6,13 @@ import hashlib
 import io
 import os
 import pickle
+import threading
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -184,6 +189,89 @@ class TestVideos:
     def test_a_missing_one_is_named(self, bucket: Bucket, tmp_path: Path) -> None:
         with pytest.raises(SourceUnavailable, match=r"s3://.*/none\.mp4: no such file"):
             VideoCache(tmp_path).held(Remote(f"{bucket.url}/none.mp4")).__enter__()
+
+
+class _Film(BaseHTTPRequestHandler):
+    """A web server with one film, which says of it what it is told to."""
+
+    content = b""
+    said: ClassVar[dict[str, str]] = {}
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        for name, value in {"Content-Length": str(len(self.content)), **self.said}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(self.content)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def film() -> Iterator[tuple[type[_Film], Remote]]:
+    """What to set, and where it is."""
+    handler = type("Film", (_Film,), {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield handler, Remote(f"http://127.0.0.1:{server.server_address[1]}/a.mp4")
+        server.shutdown()
+
+
+class TestReplaced:
+    """A content of the same length under the same address is another one, whatever a store says of it."""
+
+    @pytest.mark.parametrize(
+        ("first", "then"),
+        [
+            ({"ETag": '"1"'}, {"ETag": '"2"'}),
+            ({"Content-MD5": "YQ=="}, {"Content-MD5": "Yg=="}),
+            ({"Last-Modified": "Mon, 30 Nov 2026 06:00:00 GMT"}, {"Last-Modified": "Mon, 30 Nov 2026 06:00:01 GMT"}),
+            ({}, {}),
+        ],
+        ids=["ETag", "Content-MD5", "Last-Modified", "nothing"],
+    )
+    def test_on_a_web_server(
+        self, film: tuple[type[_Film], Remote], tmp_path: Path, first: dict[str, str], then: dict[str, str]
+    ) -> None:
+        handler, path = film
+        for content, said in ((b"first", first), (b"again", then)):
+            handler.content, handler.said = content, said
+            assert bool(stamp(path).tag) == bool(said)
+            with VideoCache(tmp_path).held(path) as local:
+                assert local.read_bytes() == content
+        assert len(list(tmp_path.glob("*/*"))) == (2 if first else 0)
+
+    def test_in_memory(self, tmp_path: Path) -> None:
+        path = Remote("memory://replaced/a.mp4")
+        for content in (b"first", b"again"):
+            write_file(path, content)
+            with VideoCache(tmp_path).held(path) as local:
+                assert local.read_bytes() == content
+
+    @pytest.mark.parametrize(
+        ("found", "tag"),
+        [
+            ({"mtime": datetime(2026, 1, 2, tzinfo=UTC)}, "2026-01-02 00:00:00+00:00"),
+            ({"last_modified": datetime(2026, 1, 2, tzinfo=UTC), "etag": "0x8"}, "0x8"),
+            ({"modificationTime": 1767312000000}, "1767312000000"),
+            ({"modify": "20260102000000.123"}, "20260102000000.123"),
+            # As `ls -l` has it: to the minute, or to the day.
+            ({"modify": "Jan 2 06:00"}, ""),
+            ({"modify": "Jan 12 2025"}, ""),
+            ({"created": 1767312000.0, "time": 1.0, "type": "file"}, ""),
+            ({"ETag": "", "mtime": None}, ""),
+        ],
+    )
+    def test_what_file_systems_call_it(
+        self, monkeypatch: pytest.MonkeyPatch, found: dict[str, object], tag: str
+    ) -> None:
+        memory = __import__("fsspec").filesystem("memory").__class__
+        monkeypatch.setattr(memory, "info", lambda *_, **__: {"size": 5, **found})
+        assert stamp(Remote("memory://a")) == (5, tag)
 
 
 def test_a_manifest_in_a_bucket(bucket: Bucket, tmp_path: Path) -> None:

@@ -191,6 +191,48 @@ class TestUse:
         assert shelf.fetched == ["a", "a"]
 
 
+class TestTags:
+    """What a store says of a content decides whether it is used again."""
+
+    def test_another_tag_is_another_content(self, shelf: Shelf, tmp_path: Path) -> None:
+        for tag in ("1", "1", "2"):
+            shelf.tag = tag
+            fetch(VideoCache(tmp_path), "a")
+        assert shelf.fetched == ["a", "a"]
+
+    def test_without_a_tag_each_use_fetches_anew_and_leaves_nothing(self, shelf: Shelf, tmp_path: Path) -> None:
+        shelf.tag, cache = "", VideoCache(tmp_path, limit=2 * SIZE)
+        with cache.held(video("a")) as first, cache.held(video("a")) as second:
+            assert first != second
+            assert first.name == second.name == "a"
+            assert sum(file.stat().st_size for file in (first, second)) == 2 * SIZE
+        assert shelf.fetched == ["a", "a"]
+        assert [file.name for file in tmp_path.iterdir()] == [".room.lock"]
+        with pytest.raises(KeyError), cache.held(video("a")):
+            raise KeyError
+        assert [file.name for file in tmp_path.iterdir()] == [".room.lock"]
+
+    def test_without_a_tag_it_counts_while_it_is_used_and_goes_when_its_user_was_killed(
+        self, shelf: Shelf, tmp_path: Path
+    ) -> None:
+        cache, held = VideoCache(tmp_path, limit=2 * SIZE), FETCHING.replace('"1"', '""')
+        other = subprocess.Popen(
+            [sys.executable, "-c", held, str(tmp_path), "a"], stdout=subprocess.PIPE, cwd=ROOT, text=True
+        )
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "half\n"
+            for name in "bc":
+                fetch(cache, name)
+            assert kept(tmp_path) == dict.fromkeys("ac", SIZE)
+        finally:
+            other.kill()
+            other.communicate()
+        fetch(cache, "d")
+        assert kept(tmp_path) == dict.fromkeys("cd", SIZE)
+        assert not [file.name for file in tmp_path.iterdir() if "once" in file.name]
+
+
 class TestErrors:
     """A folder that cannot be written says nothing against the video."""
 
