@@ -3,9 +3,10 @@
     python -m benchmarks.fleet_plan --cameras 10 --cameras 1000 --cameras 100000
     python -m benchmarks.fleet_plan --cameras 1000 --segment-tflop 14.4 --gpu-tflops 400 --wire-bytes 1600000
 
-The defaults of costs are what `benchmarks/README.md` has as measured: decoding and pixels of 1080p on one core, the
-work of a segment of InternVL3-1B at 16 frames and 15 of 24 layers. Prices and the GPU's speed are examples to be
-replaced; nothing here was measured on a GPU.
+The defaults of costs were measured: decoding of 1080p on one core and the work of a segment of InternVL3-1B at 16
+frames and 15 of 24 layers (`benchmarks/README.md`), pixels of 1080p to 448 x 448 by the checkpoint's bicubic way
+(`benchmarks/pixels.txt`), and those frames as JPEG 95 (`benchmarks/wire.txt`). Prices and the GPU's speed are
+examples to be replaced; nothing here was measured on a GPU.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Costs:
     fps: float = 15.0
     period_s: float = 3.2
     decode_ms: float = 1.575
-    pixels_ms: float = 26.0
+    pixels_ms: float = 178.8
     encode_ms: float = 22.0
     wire_bytes: int = 1_600_000
     segment_tflop: float = 14.4

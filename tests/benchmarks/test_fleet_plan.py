@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +12,24 @@ from click.testing import CliRunner
 from benchmarks.fleet_plan import HOURS, Costs, cameras_a_box, cameras_a_gpu, main, plan_fleet
 
 COSTS = Costs()
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+def test_costs_are_those_of_the_size_that_the_model_sees() -> None:
+    """Pixels, JPEG and graphs are all of 448 x 448, as their files say."""
+    table = (FOLDER / "pixels.txt").read_text()
+    pixels = re.search(r"^1920 x 1080 +bicubic +448 .* ([\d.]+) +[\d.]+ *$", table, re.M)
+    jpeg = re.search(r"^ *448 +95 +(\d+) .* ([\d.]+)$", (FOLDER / "wire.txt").read_text(), re.M)
+    assert pixels is not None
+    assert jpeg is not None
+    assert float(pixels[1]) == COSTS.pixels_ms
+    assert 1000 * float(jpeg[1]) == pytest.approx(COSTS.wire_bytes, rel=0.01)
+    assert float(jpeg[2]) == pytest.approx(COSTS.encode_ms, abs=0.5)
+
+
+def test_the_page_has_what_the_command_prints() -> None:
+    page = (FOLDER.parent / "docs" / "scaling.md").read_text()
+    assert f"$ python -m benchmarks.fleet_plan\n{CliRunner().invoke(main).output}" in page
 
 
 @pytest.mark.parametrize("cameras", [1, 10, 999, 100_000])
