@@ -23,6 +23,8 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
 _PASSWORD = re.compile(r"(?!\[)[^/@:]*:(?!\d*(/|$))[^@]*@")
 # Stores where an object appears when its last byte has arrived. Elsewhere a file gets its name at the end.
 _OBJECTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "r2"}
+# Where nothing takes the name of a file that is there: HDFS says nothing of it, SMB fails.
+_NOTHING_OVER = {"hdfs", "webhdfs", "smb"}
 # What fsspec's file systems say of a content, the surest first: digests, then times. None that a replaced content may
 # keep, as the time when a name was made; nor the minute, which is all that an FTP server without MLSD says.
 _TAGS = (
@@ -185,6 +187,8 @@ def write_file(path: Path, write: bytes | Callable[[IO[bytes]], object]) -> None
             system.makedirs(folder or "/", exist_ok=True)
             unfinished = f"{folder}/.{last}.unfinished"
             system.pipe_file(unfinished, write)
+            if path.scheme in _NOTHING_OVER and system.exists(name):
+                system.rm_file(name)
             system.mv(unfinished, name)
     except Exception as error:
         raise OutputFailed(_trouble(path, error, "be written")) from error
@@ -257,7 +261,7 @@ def _deadlines(scheme: str) -> dict[str, Any]:
     if scheme in _WEB:
         from aiohttp import ClientTimeout
 
-        # For a piece each: a video of gigabytes may take its time.
+        # For each piece that arrives: a video of gigabytes may take its time.
         return {"client_kwargs": {"timeout": ClientTimeout(None, sock_connect=_CONNECT_S, sock_read=_READ_S)}}
     if scheme == "ftp":
         return {"timeout": _READ_S}

@@ -189,14 +189,14 @@ def _making_room(folder: Path) -> Iterator[None]:
 
 
 def _remove(folder: Path, entry: _Entry) -> bool:
-    """Remove a video's folder, unless somebody uses it; tells whether it did."""
-    with _open_lock(entry.lock) as lock:
-        try:
+    """Remove a video's folder, unless somebody uses it or it is another user's; tells whether it did."""
+    try:
+        with _open_lock(entry.lock) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        _clear(folder, entry)
-        return not folder.exists()
+            _clear(folder, entry)
+            return not folder.exists()
+    except OSError:
+        return False
 
 
 def _clear(folder: Path, entry: _Entry) -> None:

@@ -132,6 +132,24 @@ class TestStore:
             remove(path)
         assert bucket.names() == set()
 
+    def test_a_file_is_written_again_where_nothing_takes_the_name_of_another(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        memory = __import__("fsspec").filesystem("memory")
+        move = memory.mv
+
+        def over_nothing(old: str, new: str) -> None:
+            if not memory.exists(new):
+                move(old, new)
+
+        monkeypatch.setattr(memory, "mv", over_nothing)
+        monkeypatch.setattr(places, "_NOTHING_OVER", {"memory"})
+        path = Remote("memory://again/index.json")
+        for content in (b"first", b"again"):
+            write_file(path, content)
+            assert read_bytes(path) == content
+        assert [file["name"] for file in memory.ls("/again", detail=True)] == ["/again/index.json"]
+
     def test_nobody_there_is_one_line_within_a_deadline(
         self, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
     ) -> None:
