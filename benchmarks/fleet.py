@@ -27,6 +27,7 @@ import numpy as np
 
 from benchmarks.bundles import built
 from benchmarks.commanding import BUNDLE, PATH, WORK
+from benchmarks.fleet_options import AMOUNT, SOME
 from benchmarks.fleet_picture import picture
 from benchmarks.fleet_real import SIZES, WARM, ServerFigures, measure_service, run_boxes, run_here, sizes_up_to
 from benchmarks.fleet_simulator import Outcome, Plan, Service, simulate
@@ -40,7 +41,7 @@ CAMERAS = click.option(
     "--cameras", type=click.IntRange(min=1), multiple=True, default=(10, 40, 80), show_default=True
 )
 SERVICE = click.option("--service", type=PATH, required=True, help="The JSON that `service` wrote.")
-SECONDS = click.option("--seconds", default=60.0, show_default=True)
+SECONDS = click.option("--seconds", type=SOME, default=60.0, show_default=True)
 SEED = click.option("--seed", default=0, show_default=True)
 PROVIDER = click.option("--provider", default="cpu", show_default=True, help="As of hh-edge run.")
 BATCH = click.option(
@@ -100,7 +101,13 @@ def service(path: Path | None, provider: str, rounds: int, output: Path, work: P
 
 def read_service(path: Path) -> Service:
     """Read what `service` wrote."""
-    return msgspec.json.decode(path.read_bytes(), type=Service)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Service)
+    except (OSError, msgspec.DecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise click.ClickException(
+            f"{path}: cannot be read ({why}); write it with: python -m benchmarks.fleet service --output {path}"
+        ) from error
 
 
 @main.command("simulate")
@@ -113,11 +120,15 @@ def read_service(path: Path) -> Service:
 @click.option("--servers", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--server-batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--instances", type=click.IntRange(min=1), default=1, show_default=True, help="Of a server's models.")
-@click.option("--delay-ms", default=0.0, show_default=True, help="How long a server waits for a batch.")
-@click.option("--request-bytes", default=0, show_default=True, help="Of one segment over the network.")
-@click.option("--link-gbit", default=1.0, show_default=True, help="Of a server.")
-@click.option("--round-trip-ms", default=0.0, show_default=True)
-@click.option("--faster", default=1.0, show_default=True, help="How many times as fast as what was measured.")
+@click.option("--delay-ms", type=AMOUNT, default=0.0, show_default=True, help="How long a server waits for a batch.")
+@click.option(
+    "--request-bytes", type=click.IntRange(min=0), default=0, show_default=True, help="Of a segment over the network."
+)
+@click.option("--link-gbit", type=SOME, default=1.0, show_default=True, help="Of a server.")
+@click.option("--round-trip-ms", type=AMOUNT, default=0.0, show_default=True)
+@click.option(
+    "--faster", type=SOME, default=1.0, show_default=True, help="How many times as fast as what was measured."
+)
 def simulate_command(service: Path, cameras: Sequence[int], seconds: float, seed: int, **given: Any) -> None:
     """Latency and gaps against cameras.
 
@@ -156,7 +167,9 @@ def simulate_command(service: Path, cameras: Sequence[int], seconds: float, seed
 @click.option("--boxes", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; with a server.")
 @click.option("--serve", is_flag=True, help="Start a Triton server here, of the wheel nvidia-pytriton.")
 @click.option("--server-batch", type=click.IntRange(min=1), default=8, show_default=True, help="With --serve.")
-@click.option("--delay-ms", default=2.0, show_default=True, help="How long it waits for a batch, with --serve.")
+@click.option(
+    "--delay-ms", type=AMOUNT, default=2.0, show_default=True, help="How long it waits for a batch, with --serve."
+)
 @WORK
 def check(path: Path | None, provider: str, cameras: Sequence[int], serve: bool, work: Path, **given: Any) -> None:
     """The simulator beside the real thing: on one box, or on several that share a Triton server.

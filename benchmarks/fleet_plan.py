@@ -3,9 +3,10 @@
     python -m benchmarks.fleet_plan --cameras 10 --cameras 1000 --cameras 100000
     python -m benchmarks.fleet_plan --cameras 1000 --segment-tflop 14.4 --gpu-tflops 400 --wire-bytes 1600000
 
-The defaults of costs are what `benchmarks/README.md` has as measured: decoding and pixels of 1080p on one core, the
-work of a segment of InternVL3-1B at 16 frames and 15 of 24 layers. Prices and the GPU's speed are examples to be
-replaced; nothing here was measured on a GPU.
+The defaults of costs were measured: decoding of 1080p on one core and the work of a segment of InternVL3-1B at 16
+frames and 15 of 24 layers (`benchmarks/README.md`), pixels of 1080p to 448 x 448 by the checkpoint's bicubic way
+(`benchmarks/pixels.txt`), and those frames as JPEG 95 (`benchmarks/wire.txt`). Prices and the GPU's speed are
+examples to be replaced; nothing here was measured on a GPU.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import click
+
+from benchmarks.fleet_options import AMOUNT, SHARE, SOME
 
 HOURS = 24 * 365.25
 
@@ -29,7 +32,7 @@ class Costs:
         decode_ms: Of a core, to decode a frame.
         pixels_ms: Of a core, to bring the sampled frames of a segment to the model's size.
         encode_ms: Of a core, to encode them, where they go to a server.
-        wire_bytes: Of a segment, from its box to a server; 0 where it is scored on the box.
+        wire_bytes: Of a segment, from its box to a server; 0 where nothing travels: the GPUs stand in the boxes.
         segment_tflop: The work of a segment.
         gpu_tflops: What a GPU sustains.
         full: The share of a core or a GPU that is planned with; queues grow long near 1.
@@ -45,7 +48,7 @@ class Costs:
     fps: float = 15.0
     period_s: float = 3.2
     decode_ms: float = 1.575
-    pixels_ms: float = 26.0
+    pixels_ms: float = 178.8
     encode_ms: float = 22.0
     wire_bytes: int = 1_600_000
     segment_tflop: float = 14.4
@@ -67,7 +70,7 @@ class Fleet:
     Attributes:
         cameras: How many.
         boxes: That decode and cut.
-        gpus: That score.
+        gpus: That score; where they stand in the boxes, at least one in each.
         uplink_mbit: From all boxes to the servers.
         box_uplink_mbit: From one box.
         yearly: Cost of one camera and year, in the currency of the prices.
@@ -93,11 +96,20 @@ def cameras_a_gpu(costs: Costs) -> float:
     return costs.full * costs.gpu_tflops * costs.period_s / costs.segment_tflop
 
 
+def _gpus(cameras: int, costs: Costs) -> int:
+    # A quotient that is whole but for its last bit is whole.
+    return math.ceil(cameras / cameras_a_gpu(costs) * (1 - 1e-12))
+
+
 def plan_fleet(cameras: int, costs: Costs) -> Fleet:
     """Plan for a number of cameras."""
     boxes = math.ceil(cameras / cameras_a_box(costs))
-    # A quotient that is whole but for its last bit is whole.
-    gpus = math.ceil(cameras / cameras_a_gpu(costs) * (1 - 1e-12))
+    if costs.wire_bytes:
+        gpus = _gpus(cameras, costs)
+    else:
+        # Boxes do not share what stands in them. Some have a camera more than the others.
+        each, more = divmod(cameras, boxes)
+        gpus = more * _gpus(each + 1, costs) + (boxes - more) * _gpus(each, costs)
     each_mbit = 8e-6 * costs.wire_bytes / costs.period_s
     bought = (boxes * costs.box_price + gpus * costs.gpu_price) / costs.years
     watts = boxes * costs.box_watts + gpus * costs.gpu_watts
@@ -105,39 +117,45 @@ def plan_fleet(cameras: int, costs: Costs) -> Fleet:
     return Fleet(cameras, boxes, gpus, cameras * each_mbit, cameras / boxes * each_mbit, yearly)
 
 
-def _option(name: str, meaning: str) -> Callable[[click.Command], click.Command]:
+def _option(name: str, kind: click.ParamType, meaning: str) -> Callable[[click.Command], click.Command]:
     default = Costs.__dataclass_fields__[name].default
-    return click.option(f"--{name.replace('_', '-')}", default=default, show_default=True, help=meaning)
+    return click.option(f"--{name.replace('_', '-')}", type=kind, default=default, show_default=True, help=meaning)
 
 
-_OPTIONS = {
-    "fps": "Of a camera.",
-    "period_s": "Seconds from segment to segment.",
-    "decode_ms": "Milliseconds of a core a frame.",
-    "pixels_ms": "Milliseconds of a core a segment.",
-    "encode_ms": "The same, where it goes to a server.",
-    "wire_bytes": "Of a segment to the server.",
-    "segment_tflop": "Work of a segment.",
-    "gpu_tflops": "What a GPU sustains, TFLOP/s.",
-    "full": "Share that is planned with.",
-    "box_cores": "Of a box.",
-    "box_price": "Of a box.",
-    "box_watts": "Of a box.",
-    "gpu_price": "Of a GPU and its share of a server.",
-    "gpu_watts": "The same.",
-    "years": "Written off over.",
-    "kwh_price": "Of electricity.",
+_OPTIONS: dict[str, tuple[click.ParamType, str]] = {
+    "fps": (SOME, "Of a camera."),
+    "period_s": (SOME, "Seconds from segment to segment."),
+    "decode_ms": (SOME, "Milliseconds of a core a frame."),
+    "pixels_ms": (AMOUNT, "Milliseconds of a core a segment."),
+    "encode_ms": (AMOUNT, "The same, where it goes to a server."),
+    "wire_bytes": (
+        click.IntRange(0, 10**9),
+        "Of a segment to the server; 0: nothing travels, the GPUs stand in the boxes.",
+    ),
+    "segment_tflop": (SOME, "Work of a segment."),
+    "gpu_tflops": (SOME, "What a GPU sustains, TFLOP/s."),
+    "full": (SHARE, "Share that is planned with."),
+    "box_cores": (click.IntRange(1, 10**6), "Of a box."),
+    "box_price": (AMOUNT, "Of a box."),
+    "box_watts": (AMOUNT, "Of a box."),
+    "gpu_price": (AMOUNT, "Of a GPU and its share of a server."),
+    "gpu_watts": (AMOUNT, "The same."),
+    "years": (SOME, "Written off over."),
+    "kwh_price": (AMOUNT, "Of electricity."),
 }
 
 
 @click.command()
-@click.option("--cameras", type=click.IntRange(min=1), multiple=True, default=(10, 1000, 100_000), show_default=True)
+@click.option(
+    "--cameras", type=click.IntRange(1, 10**9), multiple=True, default=(10, 1000, 100_000), show_default=True
+)
 def main(cameras: tuple[int, ...], **given: float) -> None:
     """Boxes, GPUs, network and cost of one camera and year."""
     costs = Costs(**given)  # type: ignore[arg-type]  # click gives each the type of its default
     click.echo(
         f"a box of {costs.box_cores} cores decodes and cuts {cameras_a_box(costs)} cameras, "
         f"a GPU scores {cameras_a_gpu(costs):.0f}; each at {costs.full:.0%}"
+        + ("" if costs.wire_bytes else "; the GPUs stand in the boxes")
     )
     click.echo("cameras   boxes    GPUs   to the servers   from one box   a camera and year")
     for one in (plan_fleet(count, costs) for count in cameras):
@@ -147,8 +165,8 @@ def main(cameras: tuple[int, ...], **given: float) -> None:
         )
 
 
-for _name, _meaning in reversed(_OPTIONS.items()):
-    main = _option(_name, _meaning)(main)
+for _name, (_kind, _meaning) in reversed(_OPTIONS.items()):
+    main = _option(_name, _kind, _meaning)(main)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,10 @@ class OutputFailed(HeadHuntError):
     """Records could not be written: a full disk, a closed pipe, a folder without permission."""
 
 
+class CacheFailed(OutputFailed):
+    """The local folder for what was fetched cannot be written; another machine's may."""
+
+
 class NotDelivered(OutputFailed):
     """An output cannot take a record now and may take it later, as a broker that is down. It counts as not taken.
 

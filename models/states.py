@@ -17,14 +17,15 @@ from edge_runtime.errors import OutputFailed, first_line
 #: What lies between two stages, for one unit.
 State = dict[str, Tensor]
 
-_PREFIX = "run-"
+_PREFIX, _NEW, _LOCK = "run-", "new-", "lock"
+_TRIES = 100
 
 
 class StateStore:
     """Dictionaries of tensors by number. What does not fit into the budget waits in files.
 
-    Several runs may share a folder. Each has one of its own in it, which nobody else may read and which it holds a
-    lock of: what a killed run left behind goes when another one spills.
+    Several runs may share a folder, also on several machines. Each has one of its own in it, which nobody else may
+    read, with a file that it holds a lock of: what a killed run left behind goes when another one spills.
 
     Args:
         budget: Bytes of memory.
@@ -92,8 +93,7 @@ class StateStore:
         self._kept.clear()
         self._bytes = 0
         if self._own is not None:
-            shutil.rmtree(self._own.path, ignore_errors=True)
-            os.close(self._own.lock)
+            _remove(self._own)
             self._own = None
             # Others may have files there.
             with contextlib.suppress(OSError):
@@ -101,40 +101,78 @@ class StateStore:
 
 
 class _Held(NamedTuple):
-    """A folder, and the descriptor of it whose lock says that somebody uses it."""
+    """A run's folder, and the descriptor of the file in it whose lock says that somebody uses it.
+
+    None where no lock can be had, as on NFS without its lock service: then there is no such file, and nobody else
+    removes the folder.
+    """
 
     path: Path
-    lock: int
+    lock: int | None
 
 
 def _hold(folder: Path) -> _Held:
     """Make a folder of this run's own."""
-    while True:
-        path = folder / f"{_PREFIX}{secrets.token_hex(8)}"
-        try:
-            path.mkdir(0o700, parents=True)
-            lock = os.open(path, os.O_RDONLY)
-        except (FileNotFoundError, FileExistsError):
-            # Another run that was through has removed the folder, empty as it was, in the midst of this.
-            continue
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if path.is_dir():
-            return _Held(path, lock)
-        # Another one took it for a killed run's before it was locked.
+    token = secrets.token_hex(8)
+    new, path = folder / f"{_NEW}{token}", folder / f"{_PREFIX}{token}"
+    _make(new)
+    try:
+        lock = _lock_new(new)
+        # Those who clear look at it from now on, when it is locked.
+        new.rename(path)
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    return _Held(path, lock)
+
+
+def _make(folder: Path) -> None:
+    for _ in range(_TRIES):
+        # Another run that is through removes the parent, empty as it is, in the midst of this.
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(0o700, parents=True)
+            return
+    folder.mkdir(0o700, parents=True)
+
+
+def _lock_new(folder: Path) -> int | None:
+    # A file: of a folder, each machine that sees it over NFS has a lock of its own.
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
         os.close(lock)
+        (folder / _LOCK).unlink()
+        return None
+    return lock
 
 
 def _clear_remains(folder: Path) -> None:
-    """Remove what runs left behind that hold their folder no longer."""
+    """Remove what runs left behind that hold their lock no longer."""
     for path in [entry for entry in folder.iterdir() if entry.name.startswith(_PREFIX)]:
-        # Gone meanwhile, another user's, or in use.
+        # Gone meanwhile, another user's, or of a run that has no lock.
         with contextlib.suppress(OSError):
-            lock = os.open(path, os.O_RDONLY)
+            lock = os.open(path / _LOCK, os.O_RDWR)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
-            finally:
+            except OSError:
+                # In use, or nobody can tell.
                 os.close(lock)
+                continue
+            _remove(_Held(path, lock))
+
+
+def _remove(held: _Held) -> None:
+    """Remove a run's folder and give its lock back, as far as that can be done."""
+    with contextlib.suppress(OSError):
+        # The lock last: without it, nobody would try again to remove what cannot be removed now.
+        for file in sorted(held.path.iterdir(), key=lambda entry: entry.name == _LOCK):
+            file.unlink()
+    # NFS keeps a removed file in its folder as long as it is open.
+    if held.lock is not None:
+        os.close(held.lock)
+    with contextlib.suppress(OSError):
+        held.path.rmdir()
 
 
 def _size(state: State) -> int:

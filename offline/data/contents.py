@@ -49,7 +49,7 @@ def sought(video: Video, store: EntryStore, find: Callable[[str], Known | None])
 
     Raises:
         SourceUnavailable: The video is not there, or cannot be read or fetched.
-        OutputFailed: The store cannot be read.
+        OutputFailed: The store cannot be read; CacheFailed where the video cannot be kept on this machine.
     """
     key = _key(video)
     entry = None if key is None else store.get(key)

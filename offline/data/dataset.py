@@ -19,7 +19,7 @@ from typing import IO, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.errors import DatasetError, SourceUnavailable
+from edge_runtime.errors import DatasetError, SourceUnavailable, UsageError
 from edge_runtime.files import write_atomic
 from offline.data.places import Remote, place, read_bytes
 from offline.data.spans import Span
@@ -89,6 +89,7 @@ class Video:
 
         Raises:
             SourceUnavailable: It cannot be fetched.
+            CacheFailed: What was fetched cannot be kept on this machine.
         """
         if isinstance(self.path, Remote):
             with self.cache.held(self.path) as path:
@@ -364,7 +365,7 @@ def _read_rows(path: Path, text: str) -> Iterator[Video]:
             empty = False
             try:
                 yield _read_video(path.parent, dict(zip(header, cells, strict=True)), reader.line_num)
-            except ValueError as error:
+            except (ValueError, UsageError) as error:
                 raise DatasetError(f"{where}: {error}") from None
     except csv.Error as error:
         raise DatasetError(f"{path}:{reader.line_num}: not readable as CSV ({error}); check its quotes") from None

@@ -186,7 +186,8 @@ def _told(error: Exception) -> _Outcome:
     return _Outcome(
         error=text,
         kind=type(error).__name__,
-        fatal=isinstance(error, _FATAL),
+        # A full disk of one machine is no other's.
+        fatal=isinstance(error, _FATAL) and not isinstance(error, errors.CacheFailed),
         unreadable=isinstance(error, SourceUnavailable),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +148,21 @@ def test_what_is_printed_can_be_drawn(tmp_path: Path) -> None:
     done = CliRunner().invoke(fleet.main, ["picture", f"{tmp_path}/fleet.txt", f"{tmp_path}/none.svg"])
     assert done.exit_code == 1
     assert "no row" in done.output
+
+
+def test_a_simulation_without_what_was_measured_is_one_line(tmp_path: Path) -> None:
+    words = ["simulate", "--service", f"{tmp_path}/service.json"]
+    for content in (None, b"", b"{}", b"nothing", b"\xff"):
+        if content is not None:
+            (tmp_path / "service.json").write_bytes(content)
+        done = CliRunner().invoke(fleet.main, words)
+        assert done.exit_code == 1
+        assert re.fullmatch(r"Error: .*service\.json: cannot be read \(.*fleet service --output .*\n", done.output)
+    for option in ("--faster", "--link-gbit", "--seconds"):
+        for value in ("0", "nan"):
+            done = CliRunner().invoke(fleet.main, [*words, option, value])
+            assert done.exit_code == 2
+            assert f"Error: Invalid value for '{option}'" in done.output
 
 
 def test_boxes_share_a_real_server(bundle: Bundle, bundle_dir: Path, served_bundle: TritonServer) -> None:

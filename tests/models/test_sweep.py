@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 import threading
@@ -13,6 +16,7 @@ import torch
 from checkpoints import Shape, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from nfs_locks import nfs_locks
 from oracle import seeing, some_frames
 from torch import nn
 
@@ -21,8 +25,10 @@ from edge_runtime.errors import OutputFailed, UsageError
 from models.families.internvl import InternVL
 from models.loading import load
 from models.prompts import PROMPTS
-from models.states import StateStore
+from models.states import StateStore, _clear_remains
 from models.sweep import GIB, UNITS, Demand, Stage, Sweep, groups, plan_sweep, require_whole
+
+__all__ = ["nfs_locks"]
 
 ROOT = Path(__file__).parents[2]
 SEEN = seeing(2)
@@ -153,7 +159,7 @@ def test_two_runs_may_spill_into_one_folder_and_what_a_killed_one_left_goes(tmp_
         for number in range(3):
             one.put(number, {"a": torch.full((2,), -float(number))})
         # It lives: what it has there stays.
-        assert len(list(theirs.iterdir())) == 2
+        assert {file.name for file in theirs.iterdir()} == {"1", "2", "lock"}
         other.kill()
     # As a killed one leaves it, with what was half written.
     (theirs / ".tmpHALF").write_bytes(b"half")
@@ -165,6 +171,77 @@ def test_two_runs_may_spill_into_one_folder_and_what_a_killed_one_left_goes(tmp_
     assert [float(one.take(number)["a"][0]) for number in range(3)] == [0, -1, -2]
     one.clear()
     assert not folder.exists()
+
+
+def spilled(folder: Path) -> StateStore:
+    store = StateStore(0, folder)
+    for number in range(3):
+        store.put(number, {"a": torch.full((2,), float(number))})
+    return store
+
+
+def assert_whole(store: StateStore) -> None:
+    assert [store.take(number)["a"].tolist() for number in range(3)] == [[number] * 2 for number in range(3)]
+    store.clear()
+
+
+@pytest.mark.usefixtures("nfs_locks")
+def test_runs_of_two_machines_leave_each_other_alone_over_nfs(tmp_path: Path) -> None:
+    one, other = spilled(tmp_path), spilled(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    for store in (one, other):
+        assert_whole(store)
+    assert not tmp_path.exists()
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_run_that_gets_no_lock_goes_on_and_is_nobodys_remains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    with monkeypatch.context() as without:
+        without.setattr(fcntl, "flock", none)
+        unlocked = [spilled(tmp_path) for _ in range(2)]
+    # This one gets one, and would lock whatever could be.
+    locked = spilled(tmp_path)
+    for store in (*unlocked, locked):
+        assert_whole(store)
+    assert not tmp_path.exists()
+
+
+def test_who_clears_at_any_moment_takes_nothing_that_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and after every step of a run that makes its folder and goes."""
+    (tmp_path / "run-dead").mkdir()
+    (tmp_path / "run-dead" / "lock").touch()
+    clearing, steps = [], set()
+
+    def clear() -> None:
+        clearing.append(True)
+        _clear_remains(tmp_path)
+        clearing.clear()
+
+    def stepped(owner: object, name: str) -> None:
+        step = getattr(owner, name)
+
+        def between(*given: object, **options: object) -> object:
+            if clearing:
+                return step(*given, **options)
+            steps.add(name)
+            clear()
+            found = step(*given, **options)
+            clear()
+            return found
+
+        monkeypatch.setattr(owner, name, between)
+
+    for owner, name in ((os, "open"), (os, "close"), (os, "mkdir"), (os, "rename"), (os, "unlink"), (fcntl, "flock")):
+        stepped(owner, name)
+    (tmp_path / "kept").touch()
+    assert_whole(spilled(tmp_path))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+    assert {"open", "close", "mkdir", "rename", "unlink", "flock"} <= steps
 
 
 def test_a_folder_that_comes_and_goes(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.errors import OutputFailed, SourceUnavailable, VideoUnreadable
+from edge_runtime.errors import CacheFailed, OutputFailed, VideoUnreadable
 
 ROOT = Path(__file__).parents[2]
 # Ray reads it once in a process.
@@ -154,4 +154,4 @@ class Sick:
     """A worker on a machine that cannot read what others can."""
 
     def run(self, task: str) -> tuple[int, str]:
-        raise SourceUnavailable(f"{task}: the folder is not there")
+        raise CacheFailed(f"{task}: cannot be kept (No space left on device)")

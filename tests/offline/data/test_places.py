@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import ftplib
 import hashlib
+import io
 import os
 import pickle
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+from ftp_server import PASSWORD, USER, Ftp, ftp
 from hypothesis import given
 from hypothesis import strategies as st
 from s3_server import Bucket, _moto, bucket
 
-from edge_runtime.errors import DatasetError, OutputFailed, SourceUnavailable
+from edge_runtime.errors import DatasetError, OutputFailed, SourceUnavailable, UsageError
+from offline.data import places
 from offline.data.cache import EntryStore, open_store
 from offline.data.dataset import Video, read_dataset
-from offline.data.places import Remote, place, read_bytes, remove, write_file
+from offline.data.places import Remote, Stamp, download, place, read_bytes, remove, stamp, write_file
 from offline.data.video_cache import VideoCache
 
-__all__ = ["_moto", "bucket"]
+__all__ = ["_moto", "bucket", "ftp"]
 
+ROOT = Path(__file__).parents[3]
 WORDS = st.text("abcxyz0189-_. ", min_size=1, max_size=8).filter(lambda word: word.strip(".") == word)
 
 
@@ -47,6 +59,28 @@ class TestPaths:
         assert place(text) == Path(text)
         if absolute:
             assert place(f"file://{text}") == Path(text)
+
+    @pytest.mark.parametrize("url", ["ftp://me:secret@host/a", "ftp://me:sec/ret@host/a", "https://me:12@host:1/a"])
+    def test_a_password_in_an_address_is_refused_and_not_repeated(self, url: str, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"://…@host.*: a password in an address .* set FSSPEC_\w+") as refused:
+            place(url)
+        assert not any(word in str(refused.value) for word in ("sec", "ret", "me:", "12@"))
+        (tmp_path / "data.csv").write_text(f"path,label,split,events,frames\n{url},normal,test,,\n")
+        with pytest.raises(DatasetError, match=r"data\.csv:2: .*a password in an address"):
+            read_dataset(tmp_path / "data.csv", VideoCache(tmp_path))
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://host:8080/a@b.mp4",
+            "http://[::1]:80/a@b",
+            "abfs://container@account.dfs.core.windows.net/a",
+            "s3://bucket/a:b@c.mp4",
+            "ftp://me@host:21/a",
+        ],
+    )
+    def test_an_at_sign_is_not_always_a_password(self, url: str) -> None:
+        assert str(place(url)) == url
 
 
 class TestStore:
@@ -97,6 +131,24 @@ class TestStore:
             remove(path)
             remove(path)
         assert bucket.names() == set()
+
+    def test_a_file_is_written_again_where_nothing_takes_the_name_of_another(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        memory = __import__("fsspec").filesystem("memory")
+        move = memory.mv
+
+        def over_nothing(old: str, new: str) -> None:
+            if not memory.exists(new):
+                move(old, new)
+
+        monkeypatch.setattr(memory, "mv", over_nothing)
+        monkeypatch.setattr(places, "_NOTHING_OVER", {"memory"})
+        path = Remote("memory://again/index.json")
+        for content in (b"first", b"again"):
+            write_file(path, content)
+            assert read_bytes(path) == content
+        assert [file["name"] for file in memory.ls("/again", detail=True)] == ["/again/index.json"]
 
     def test_nobody_there_is_one_line_within_a_deadline(
         self, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
@@ -162,6 +214,17 @@ class TestVideos:
         assert time.monotonic() - begun < 60
         assert not list(tmp_path.glob("**/*.mp4"))
 
+    def test_no_more_is_written_than_there_was_to_come(self) -> None:
+        path, whole = Remote("memory://a.mp4"), io.BytesIO()
+        write_file(path, bytes(10_000))
+        for size in (9_999, 10_001):
+            kept = io.BytesIO()
+            with pytest.raises(SourceUnavailable, match=rf"(more than|10000 of) its {size} bytes arrived"):
+                download(path, kept, Stamp(size, ""))
+            assert len(kept.getvalue()) <= size
+        download(path, whole, stamp(path))
+        assert whole.getvalue() == bytes(10_000)
+
     @pytest.mark.parametrize("method", ["HEAD", "GET"])
     def test_a_bucket_that_refuses_is_one_line(self, bucket: Bucket, tmp_path: Path, method: str) -> None:
         path, _ = video(bucket, "a.mp4", 1000)
@@ -172,6 +235,208 @@ class TestVideos:
     def test_a_missing_one_is_named(self, bucket: Bucket, tmp_path: Path) -> None:
         with pytest.raises(SourceUnavailable, match=r"s3://.*/none\.mp4: no such file"):
             VideoCache(tmp_path).held(Remote(f"{bucket.url}/none.mp4")).__enter__()
+
+
+class _Film(BaseHTTPRequestHandler):
+    """A web server with one film, which says of it what it is told to."""
+
+    content = b""
+    said: ClassVar[dict[str, str]] = {}
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        for name, value in {"Content-Length": str(len(self.content)), **self.said}.items():
+            if value != "none":
+                self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(self.content)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def film() -> Iterator[tuple[type[_Film], Remote]]:
+    """What to set, and where it is."""
+    handler = type("Film", (_Film,), {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield handler, Remote(f"http://127.0.0.1:{server.server_address[1]}/a.mp4")
+        server.shutdown()
+
+
+class TestWeb:
+    """Files of a web server that gives no pieces and knows no object store's words."""
+
+    def test_they_come_whole(self, film: tuple[type[_Film], Remote], tmp_path: Path) -> None:
+        handler, path = film
+        handler.content = os.urandom(9_000_001)
+        with VideoCache(tmp_path).held(path) as local:
+            assert local.read_bytes() == handler.content
+        assert read_bytes(path) == handler.content
+
+    def test_what_breaks_off_is_no_video(self, film: tuple[type[_Film], Remote], tmp_path: Path) -> None:
+        handler, path = film
+        handler.content, handler.said = bytes(5000), {"Content-Length": "6000"}
+        with pytest.raises(SourceUnavailable, match=r"http://.*a\.mp4: "), VideoCache(tmp_path).held(path):
+            pass
+        assert not list(tmp_path.glob("*/*"))
+
+    def test_what_does_not_say_its_length_is_one_line(self, film: tuple[type[_Film], Remote]) -> None:
+        handler, path = film
+        handler.said = {"Content-Length": "none"}
+        with pytest.raises(SourceUnavailable, match=r"a\.mp4: (its server does not say how long|cannot be read)"):
+            stamp(path)
+
+
+class TestHosts:
+    """Addresses that name a host, on a real FTP server."""
+
+    @pytest.fixture
+    def own(self, ftp: Ftp, monkeypatch: pytest.MonkeyPatch) -> str:
+        """The address of who may write; the password is where fsspec looks for it."""
+        monkeypatch.setitem(__import__("fsspec").config.conf, "ftp", {"password": PASSWORD})
+        return f"ftp://{USER}@{ftp.address}"
+
+    def test_videos_are_fetched(self, ftp: Ftp, tmp_path: Path) -> None:
+        content = os.urandom(9_000_001)
+        (ftp.folder / "clips").mkdir()
+        (ftp.folder / "clips" / "a b.mp4").write_bytes(content)
+        path = place(f"ftp://{ftp.address}/clips/a b.mp4")
+        assert isinstance(path, Remote)
+        for _ in range(2):
+            with VideoCache(tmp_path / "videos").held(path) as local:
+                assert local.read_bytes() == content
+        assert len(list((tmp_path / "videos").glob("*/*"))) == 1
+
+    def test_a_store_keeps_entries(self, own: str, ftp: Ftp) -> None:
+        store, entry = open_store(place(f"{own}/far/store")), {"x": np.arange(100_000)}
+        assert store.get("a" * 32) is None
+        for _ in range(2):
+            store.put("a" * 32, entry)
+        found = store.get("a" * 32)
+        assert found is not None
+        np.testing.assert_array_equal(found["x"], entry["x"])
+        assert [file.name for file in (ftp.folder / "far" / "store").iterdir()] == [f"{'a' * 32}.npz"]
+        for _ in range(2):
+            remove(place(f"{own}/far/store/{'a' * 32}.npz"))
+        assert not list((ftp.folder / "far" / "store").iterdir())
+
+    def test_who_may_not_is_told(self, own: str, ftp: Ftp, monkeypatch: pytest.MonkeyPatch) -> None:
+        (ftp.folder / "index.json").write_bytes(b"{}")
+        path = Remote(f"ftp://{ftp.address}/index.json")
+        monkeypatch.setitem(__import__("fsspec").config.conf, "ftp", {})
+        for refused in (lambda: write_file(path, b"x"), lambda: remove(path)):
+            with pytest.raises(OutputFailed, match=r"index\.json: cannot be \w+ \(access denied: 550 "):
+                refused()
+        with pytest.raises(OutputFailed, match=r"index\.json: cannot be written \(access denied: 530 "):
+            write_file(Remote(f"{own}/index.json"), b"x")
+        assert (ftp.folder / "index.json").read_bytes() == b"{}"
+
+    def test_what_a_server_cannot_give_now_is_no_missing_entry(
+        self, ftp: Ftp, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def busy(*_: object, **__: object) -> None:
+            raise ftplib.error_temp("450 busy")
+
+        assert read_bytes(Remote(f"ftp://{ftp.address}/none/a")) is None
+        monkeypatch.setattr(ftplib.FTP, "retrbinary", busy)
+        with pytest.raises(SourceUnavailable, match=r"cannot be read \(error_temp: 450 busy\)"):
+            read_bytes(Remote(f"ftp://{ftp.address}/a"))
+
+    def test_a_wrong_address_is_one_line(self) -> None:
+        """Also where Python throws away what had not become a connection."""
+        wrong = ["ftp://127.0.0.1:9/a", "ftp://127.0.0.1:nine/a", "ftp://none.invalid/a", "ftp:///a", "nope://a/b"]
+        done = subprocess.run(
+            [sys.executable, "-c", WRONG, *wrong], capture_output=True, text=True, cwd=ROOT, timeout=120, check=True
+        )
+        assert done.stderr == ""
+        lines = done.stdout.splitlines()
+        assert len(lines) == len(wrong)
+        assert all(line.startswith(url.replace(":///", "://")) for line, url in zip(lines, wrong, strict=True))
+
+    def test_deadlines_and_instances(self, bucket: Bucket) -> None:
+        """Connections to object stores and web servers are kept, and what somebody told fsspec holds."""
+        system, name = places._reach(Remote(f"{bucket.url}/x/a::b.mp4"))
+        assert name == f"{bucket.url.removeprefix('s3://')}/x/a::b.mp4"
+        assert system.config_kwargs["connect_timeout"] < 60
+        assert places._reach(Remote(f"{bucket.url}/y"))[0] is system
+        web, name = places._reach(Remote("http://host/a::b?c=1"))
+        assert name == "http://host/a::b?c=1"
+        assert places._reach(Remote("http://other/b"))[0] is web
+        told = {"client_kwargs": {"trust_env": True}}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(__import__("fsspec").config.conf, "http", told)
+            kept = places._reach(Remote("http://host/a"))[0].client_kwargs
+        assert kept == {"trust_env": True, "timeout": web.client_kwargs["timeout"]}
+
+
+WRONG = """
+import sys
+from edge_runtime.errors import HeadHuntError
+from offline.data.places import place, stamp
+for url in sys.argv[1:]:
+    try:
+        stamp(place(url))
+    except HeadHuntError as error:
+        print(error)
+"""
+
+
+class TestReplaced:
+    """A content of the same length under the same address is another one, whatever a store says of it."""
+
+    @pytest.mark.parametrize(
+        ("first", "then"),
+        [
+            ({"ETag": '"1"'}, {"ETag": '"2"'}),
+            ({"Content-MD5": "YQ=="}, {"Content-MD5": "Yg=="}),
+            ({"Last-Modified": "Mon, 30 Nov 2026 06:00:00 GMT"}, {"Last-Modified": "Mon, 30 Nov 2026 06:00:01 GMT"}),
+            ({}, {}),
+        ],
+        ids=["ETag", "Content-MD5", "Last-Modified", "nothing"],
+    )
+    def test_on_a_web_server(
+        self, film: tuple[type[_Film], Remote], tmp_path: Path, first: dict[str, str], then: dict[str, str]
+    ) -> None:
+        handler, path = film
+        for content, said in ((b"first", first), (b"again", then)):
+            handler.content, handler.said = content, said
+            assert bool(stamp(path).tag) == bool(said)
+            with VideoCache(tmp_path).held(path) as local:
+                assert local.read_bytes() == content
+        assert len(list(tmp_path.glob("*/*"))) == (2 if first else 0)
+
+    def test_in_memory(self, tmp_path: Path) -> None:
+        path = Remote("memory://replaced/a.mp4")
+        for content in (b"first", b"again"):
+            write_file(path, content)
+            with VideoCache(tmp_path).held(path) as local:
+                assert local.read_bytes() == content
+
+    @pytest.mark.parametrize(
+        ("found", "tag"),
+        [
+            ({"mtime": datetime(2026, 1, 2, tzinfo=UTC)}, "2026-01-02 00:00:00+00:00"),
+            ({"last_modified": datetime(2026, 1, 2, tzinfo=UTC), "etag": "0x8"}, "0x8"),
+            ({"modificationTime": 1767312000000}, "1767312000000"),
+            ({"modify": "20260102000000.123"}, "20260102000000.123"),
+            # As `ls -l` has it: to the minute, or to the day.
+            ({"modify": "Jan 2 06:00"}, ""),
+            ({"modify": "Jan 12 2025"}, ""),
+            ({"created": 1767312000.0, "time": 1.0, "type": "file"}, ""),
+            ({"ETag": "", "mtime": None}, ""),
+        ],
+    )
+    def test_what_file_systems_call_it(
+        self, monkeypatch: pytest.MonkeyPatch, found: dict[str, object], tag: str
+    ) -> None:
+        memory = __import__("fsspec").filesystem("memory").__class__
+        monkeypatch.setattr(memory, "info", lambda *_, **__: {"size": 5, **found})
+        assert stamp(Remote("memory://a")) == (5, tag)
 
 
 def test_a_manifest_in_a_bucket(bucket: Bucket, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ class TestPool:
     def test_a_worker_that_fails_with_everything_costs_nothing(
         self, pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """One without the videos' folder or with a full disk, which fails far sooner than another one works."""
+        """One with a full disk or without the videos' folder, which fails far sooner than another one works."""
         said: list[str] = []
         monkeypatch.setattr(pool, "say", said.append)
         tasks = {name: name for name in ["broken", *(str(number) for number in range(20))]}
@@ -168,12 +168,14 @@ class TestPool:
         assert [(name, failure.unreadable) for name, failure in results.failed.items()] == [("broken", True)]
         (line,) = said
         assert "fails with videos that other workers can do" in line
-        assert "the folder is not there" in line
+        assert "No space left on device" in line
 
     def test_what_fails_on_all_workers_fails(self, pool: RayPool, tmp_path: Path) -> None:
         results = pool.run(Fragile(tmp_path, sick=2), {name: name for name in "abcdef"})
         assert not results.values
-        assert results.failed == {name: Failure(f"{name}: the folder is not there", True) for name in "abcdef"}
+        # Not unreadable: nothing is left out for a disk.
+        full = "cannot be kept (No space left on device)"
+        assert results.failed == {name: Failure(f"{name}: {full}", False) for name in "abcdef"}
 
     def test_a_worker_that_stands_still_is_replaced(
         self, pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

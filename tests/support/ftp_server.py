@@ -1,0 +1,48 @@
+"""A real FTP server on loopback (pyftpdlib), over a folder on the disk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+USER, PASSWORD = "camera", "secret"
+
+
+@dataclass(frozen=True)
+class Ftp:
+    """Where it is: for anybody to read, for USER to write.
+
+    Attributes:
+        address: Host and port.
+        folder: What it shows.
+    """
+
+    address: str
+    folder: Path
+
+
+@pytest.fixture
+def ftp(tmp_path: Path) -> Iterator[Ftp]:
+    """A server with an empty folder."""
+    pytest.importorskip("pyftpdlib", reason="no FTP server: pip install pyftpdlib")
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.handlers import FTPHandler
+    from pyftpdlib.servers import ThreadedFTPServer
+
+    folder = tmp_path / "ftp"
+    folder.mkdir()
+    authorizer = DummyAuthorizer()
+    authorizer.add_anonymous(str(folder))
+    authorizer.add_user(USER, PASSWORD, str(folder), perm="elradfmwMT")
+    handler = type("Handler", (FTPHandler,), {"authorizer": authorizer, "auth_failed_timeout": 0})
+    server = ThreadedFTPServer(("127.0.0.1", 0), handler)
+    asked = {"timeout": 0.05, "handle_exit": False}
+    thread = threading.Thread(target=server.serve_forever, kwargs=asked, daemon=True)
+    thread.start()
+    yield Ftp(f"127.0.0.1:{server.address[1]}", folder)
+    server.close_all()
+    thread.join(10)
