@@ -203,6 +203,7 @@ class Detector:
     Attributes:
         bundle: The bundle.
         engine: What runs its graphs; None when it was closed.
+        owns_engine: Whether `close` closes the engine; whoever shares it sets this to False, and closes it.
         seen: Told of every segment that was scored, in the thread that scored it.
         site_scorer: Scores instead of the bundle's own scorer, where one is set; any thread may change it.
     """
@@ -218,7 +219,7 @@ class Detector:
         growing: bool = False,
     ) -> None:
         self.bundle = bundle
-        self._owns_engine = engine is None
+        self.owns_engine = engine is None
         growing = growing and bundle.manifest.graphs.growing is not UNSET
         self.engine: Engine | None = engine if engine is not None else open_engine(bundle, provider, threads, growing)
         self._grows = growing and isinstance(self.engine, GrowingEngine)
@@ -487,7 +488,7 @@ class Detector:
         """Give the graphs' memory back. Streams of this detector cannot score any more."""
         self.sum_up_unscored(at_once=True)
         engine, self.engine, self._scorer = self.engine, None, None
-        if engine is not None and self._owns_engine:
+        if engine is not None and self.owns_engine:
             engine.close()
 
     def __enter__(self) -> Self:
