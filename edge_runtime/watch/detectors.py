@@ -13,8 +13,10 @@ from typing import Self
 from edge_runtime.bundle.manifest import MANIFEST
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
+from edge_runtime.errors import UsageError
 from edge_runtime.files import FileStamp, file_stamp
 from edge_runtime.inference.engine import Engine
+from edge_runtime.inference.providers import find_provider
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,8 @@ class Detectors:
     """Opens each bundle once, and closes all; a context manager.
 
     Bundles that `hh-offline recalibrate` made of one another hold the same graphs: those are loaded once, and
-    segments of their cameras can be scored in one call.
+    segments of their cameras can be scored in one call. Not so on a server: what it has of each bundle is its own
+    matter, so each is asked for by its id.
 
     Args:
         load: Makes the detector of a bundle, with an engine that is there already or its own (None); without a
@@ -80,7 +83,7 @@ class Detectors:
                     self._release(bundle)
                 return known
             hashes = bundle.graph_hashes()
-            graphs = next((one for one in self._graphs if one.hashes == hashes), None)
+            graphs = next((one for one in self._graphs if one.hashes == hashes and not _remote(one.engine)), None)
             try:
                 detector = self._load(bundle, None if graphs is None else graphs.engine)
             except BaseException:
@@ -164,3 +167,11 @@ class Detectors:
             self._opened.popitem()[1].close()
         while self._graphs:
             self._close(self._graphs.pop())
+
+
+def _remote(engine: Engine) -> bool:
+    """Whether a server runs the graphs, which knows bundles by their ids."""
+    try:
+        return find_provider(engine.provider).remote
+    except UsageError:  # an engine of the caller's own
+        return False
