@@ -62,14 +62,16 @@ def load_tritonclient() -> Any:
     """The module tritonclient.grpc.
 
     Raises:
-        MissingExtra: It is not installed; the message holds the pip command.
+        MissingExtra: It is not installed, or without gRPC; the message holds the pip command.
     """
     # gRPC's own lines on stderr would stand between ours; what fails is raised with the same text.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         import tritonclient.grpc
-    except ImportError as error:
-        raise MissingExtra('tritonclient is not installed; run: pip install "headhunt-edge[triton]"') from error
+    except (ImportError, RuntimeError) as error:
+        # It raises RuntimeError where it was installed without gRPC.
+        missing = "is not installed" if isinstance(error, ImportError) else "is installed without gRPC"
+        raise MissingExtra(f'tritonclient {missing}; run: pip install "headhunt-edge[triton]"') from error
     return tritonclient.grpc
 
 

@@ -142,6 +142,14 @@ def test_without_the_client_the_extra_is_named(bundle, monkeypatch):
         open_engine(bundle, "triton://127.0.0.1:1")
 
 
+def test_the_client_without_grpc_is_as_good_as_none(bundle, monkeypatch):
+    """`pip install tritonclient` brings only its HTTP side, or none."""
+    monkeypatch.delitem(sys.modules, "tritonclient.grpc", raising=False)
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(MissingExtra, match=r'without gRPC; run: pip install "headhunt-edge\[triton\]"'):
+        open_engine(bundle, "triton://127.0.0.1:1")
+
+
 def test_another_bundle_of_the_same_name_is_refused(bundle, bundle_dir, served_bundle, tmp_path):
     other = Bundle.open(with_manifest(bundle_dir, tmp_path / "other", producer={"who": "else"}))
     # As if somebody had given the models of one bundle the other's name.
