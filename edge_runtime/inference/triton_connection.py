@@ -96,12 +96,15 @@ class Link:
         since_s: When it was made, on the monotonic clock.
         calls: How many are under way.
         silent: How many in a row got no answer.
+        sending: To be held while an asynchronous call is begun: the client keeps it in an attribute on the way, and
+            of two at once one would get the other's answer.
     """
 
     client: Any
     since_s: float = field(default_factory=time.monotonic)
     calls: int = 0
     silent: int = 0
+    sending: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Connection:

@@ -227,15 +227,16 @@ class Replicas:
         answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         with replica.connection.link() as link:
             try:
-                context = link.client.async_infer(
-                    model[0],
-                    [given],
-                    lambda result, error: answers.put((result, error)),
-                    model_version=str(model[1]),
-                    outputs=[self._triton.InferRequestedOutput(output)],
-                    client_timeout=allowed_s,
-                    headers=self._headers or None,
-                )
+                with link.sending:
+                    context = link.client.async_infer(
+                        model[0],
+                        [given],
+                        lambda result, error: answers.put((result, error)),
+                        model_version=str(model[1]),
+                        outputs=[self._triton.InferRequestedOutput(output)],
+                        client_timeout=allowed_s,
+                        headers=self._headers or None,
+                    )
             except Exception as error:
                 raise self._server_failed(replica, error) from error
             with self._changing:

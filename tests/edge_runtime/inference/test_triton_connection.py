@@ -97,6 +97,37 @@ def test_calls_under_way_keep_their_connection(
         hasty.close()
 
 
+def test_two_calls_at_once_get_their_own_answers(
+    bundle: Bundle, server: FakeTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client stores each call in an attribute and reads it back: the other thread gets its turn in between."""
+    from tritonclient.grpc import InferenceServerClient
+
+    both = threading.Barrier(2)
+
+    def store(client: Any, call: Any) -> None:
+        client.__dict__["newest"] = call
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+
+    kept = property(lambda client: client.__dict__["newest"], store)
+    monkeypatch.setattr(InferenceServerClient, "_call_future", kept, raising=False)
+    engine = TritonEngine(bundle.manifest, f"triton://127.0.0.1:{server.port}?deadline_s=3")
+    answers: dict[int, float] = {}
+
+    def ask(value: int) -> None:
+        with suppress(EngineUnreachable):
+            answers[value] = float(engine.features(frames(bundle, value))[0, 0])
+
+    threads = [threading.Thread(target=ask, args=(value,)) for value in (3, 4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(10)
+    engine.close()
+    assert answers == {3: 3.0, 4: 4.0}
+
+
 class Client:
     def __init__(self) -> None:
         self.closed = 0
