@@ -27,7 +27,6 @@ from edge_runtime.inference.triton_names import (
     LOSS_PARAMETER,
     QUALITY_PARAMETER,
     base_name,
-    decode_model,
     jpeg_model,
     language_model,
     segment_model,
@@ -304,18 +303,19 @@ class Replicas:
         version = self._version(replica, configuration)
         wants_jpeg = self._address.wire == "jpeg"
         ensemble = jpeg_model(base, version) if wants_jpeg else segment_model(base, version)
+        configuration = self._configuration(replica, ensemble, end_s)
         quality, loss = None, 0.0
         if wants_jpeg:
-            told = _parameters(self._configuration(replica, decode_model(base), end_s))
+            told = _parameters(configuration)
             try:
                 quality, loss = int(told[QUALITY_PARAMETER]), float(told[LOSS_PARAMETER])
             except (KeyError, ValueError):
                 raise ServerFailed(
-                    f"Triton server {replica.place}: {decode_model(base)} does not say what JPEG does; write its "
+                    f"Triton server {replica.place}: {ensemble} does not say what JPEG does; write its "
                     "repository again with `hh-offline triton --jpeg`",
                     passing=False,
                 ) from None
-        most = _number(self._configuration(replica, ensemble, end_s).get("max_batch_size"))
+        most = _number(configuration.get("max_batch_size"))
         replica.served = Served(base, version, max(1, most), quality, loss)
         return replica.served
 
