@@ -374,13 +374,16 @@ class Detector:
             return GrowingSequence(encoder, graphs.growing, graphs.tokens_per_group)
         return encoder
 
-    def encode(self, camera: str, frames: Sequence[UInt8Array], encoder: SegmentEncoder) -> None:
+    def encode(self, camera: str, frames: Sequence[UInt8Array], encoder: SegmentEncoder) -> InferenceFailed | None:
         """Encode frames that a segment will most likely have. Where that fails, the segment's own scoring says so.
 
         Args:
             camera: Whose they are.
             frames: The segment's first samples, uint8 (H, W, 3) each.
             encoder: The stream's.
+
+        Returns:
+            What it failed with, if it did.
 
         Raises:
             UsageError: The detector was closed.
@@ -391,8 +394,16 @@ class Detector:
             encoder.prepare(self.engine, frames)
         except InferenceFailed as error:
             log.debug("%s: a frame could not be encoded ahead: %s", camera, error)
+            return error
+        return None
 
-    def score_segment(self, camera: str, segment: Segment, encoder: SegmentEncoder | None = None) -> float | None:
+    def score_segment(
+        self,
+        camera: str,
+        segment: Segment,
+        encoder: SegmentEncoder | None = None,
+        failed: Callable[[InferenceFailed], None] = lambda error: None,
+    ) -> float | None:
         """The first step behind a segmenter: a segment's probability, None where the graphs could not give one.
 
         The first of a stream that fails is logged at once, those after it as a sum once a minute.
@@ -401,6 +412,7 @@ class Detector:
             camera: Whose it is.
             segment: Its pixels are encoded.
             encoder: What of them is encoded already; None encodes all.
+            failed: Told why there is no probability, where there is none.
 
         Raises:
             UsageError: The detector was closed.
@@ -412,6 +424,7 @@ class Detector:
             return self.score_features(camera, segment, features)
         except InferenceFailed as error:
             self.note_unscored(camera, segment, error)
+            failed(error)
             return None
 
     def note_unscored(self, camera: str, segment: Segment, error: InferenceFailed) -> None:
