@@ -203,6 +203,7 @@ class Detector:
     Attributes:
         bundle: The bundle.
         engine: What runs its graphs; None when it was closed.
+        owns_engine: Whether `close` closes the engine; whoever shares it sets this to False, and closes it.
         seen: Told of every segment that was scored, in the thread that scored it.
         site_scorer: Scores instead of the bundle's own scorer, where one is set; any thread may change it.
     """
@@ -218,7 +219,7 @@ class Detector:
         growing: bool = False,
     ) -> None:
         self.bundle = bundle
-        self._owns_engine = engine is None
+        self.owns_engine = engine is None
         growing = growing and bundle.manifest.graphs.growing is not UNSET
         self.engine: Engine | None = engine if engine is not None else open_engine(bundle, provider, threads, growing)
         self._grows = growing and isinstance(self.engine, GrowingEngine)
@@ -373,13 +374,16 @@ class Detector:
             return GrowingSequence(encoder, graphs.growing, graphs.tokens_per_group)
         return encoder
 
-    def encode(self, camera: str, frames: Sequence[UInt8Array], encoder: SegmentEncoder) -> None:
+    def encode(self, camera: str, frames: Sequence[UInt8Array], encoder: SegmentEncoder) -> InferenceFailed | None:
         """Encode frames that a segment will most likely have. Where that fails, the segment's own scoring says so.
 
         Args:
             camera: Whose they are.
             frames: The segment's first samples, uint8 (H, W, 3) each.
             encoder: The stream's.
+
+        Returns:
+            What it failed with, if it did.
 
         Raises:
             UsageError: The detector was closed.
@@ -390,8 +394,16 @@ class Detector:
             encoder.prepare(self.engine, frames)
         except InferenceFailed as error:
             log.debug("%s: a frame could not be encoded ahead: %s", camera, error)
+            return error
+        return None
 
-    def score_segment(self, camera: str, segment: Segment, encoder: SegmentEncoder | None = None) -> float | None:
+    def score_segment(
+        self,
+        camera: str,
+        segment: Segment,
+        encoder: SegmentEncoder | None = None,
+        failed: Callable[[InferenceFailed], None] = lambda error: None,
+    ) -> float | None:
         """The first step behind a segmenter: a segment's probability, None where the graphs could not give one.
 
         The first of a stream that fails is logged at once, those after it as a sum once a minute.
@@ -400,6 +412,7 @@ class Detector:
             camera: Whose it is.
             segment: Its pixels are encoded.
             encoder: What of them is encoded already; None encodes all.
+            failed: Told why there is no probability, where there is none.
 
         Raises:
             UsageError: The detector was closed.
@@ -411,6 +424,7 @@ class Detector:
             return self.score_features(camera, segment, features)
         except InferenceFailed as error:
             self.note_unscored(camera, segment, error)
+            failed(error)
             return None
 
     def note_unscored(self, camera: str, segment: Segment, error: InferenceFailed) -> None:
@@ -487,7 +501,7 @@ class Detector:
         """Give the graphs' memory back. Streams of this detector cannot score any more."""
         self.sum_up_unscored(at_once=True)
         engine, self.engine, self._scorer = self.engine, None, None
-        if engine is not None and self._owns_engine:
+        if engine is not None and self.owns_engine:
             engine.close()
 
     def __enter__(self) -> Self:

@@ -13,7 +13,9 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.bundle.keys import PublicKey, trusted_keys
@@ -31,8 +33,23 @@ _PIECE = 2**20
 _KEPT = 2
 
 
+@dataclass(slots=True)
+class _Held:
+    """A copy in use.
+
+    Attributes:
+        descriptor: Its folder, open and locked, so that no other program clears it away; None without locks.
+        uses: How often it was opened and not released since.
+    """
+
+    descriptor: int | None
+    uses: int
+
+
 class Strongroom:
     """Verifies signed bundles in a folder of its own. Several programs of one user may share it.
+
+    A copy stays while it is in use: from `open` to `release`, or to `close`, or to the end of the program.
 
     Args:
         folder: Where copies are kept; made where it is missing, with rights for its owner alone.
@@ -45,8 +62,8 @@ class Strongroom:
     def __init__(self, folder: Path, trusted: Iterable[str | os.PathLike[str] | PublicKey]) -> None:
         self.folder = folder
         self.trusted = trusted_keys(trusted)
-        # Of each bundle in use: its folder, held open and locked, so that no other program clears it away.
-        self._held: dict[str, int] = {}
+        self._held: dict[str, _Held] = {}
+        self._counting = threading.Lock()
 
     def open(self, path: str | os.PathLike[str]) -> Bundle:
         """Copy a bundle, where it is not there yet, and open the copy.
@@ -86,10 +103,34 @@ class Strongroom:
             self._clear_unused()
         return bundle
 
+    def release(self, bundle: Bundle) -> None:
+        """Say that a bundle is not used any more, once for each time that `open` gave it. Any thread may call it.
+
+        Of copies that nobody uses the newest stay, for a way back, and the others are removed. What cannot be removed
+        now is when the next bundle comes.
+        """
+        with self._counting:
+            held = self._held.get(bundle.path.name)
+            if held is None or bundle.path.parent != self.folder:
+                return
+            held.uses -= 1
+            if held.uses:
+                return
+            del self._held[bundle.path.name]
+            _let_go(held)
+        try:
+            # What was used last is kept longest.
+            os.utime(bundle.path)
+            with self._locked():
+                self._clear_unused()
+        except OSError as error:
+            log.warning("%s: old copies stay there for now (%s)", shown_path(self.folder), error.strerror or error)
+
     def close(self) -> None:
         """Let other programs clear away what this one used."""
-        while self._held:
-            os.close(self._held.popitem()[1])
+        with self._counting:
+            while self._held:
+                _let_go(self._held.popitem()[1])
 
     def _make_own(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -164,10 +205,16 @@ class Strongroom:
             shutil.rmtree(work, ignore_errors=True)
 
     def _hold(self, target: Path) -> None:
-        if os.name == "posix" and target.name not in self._held:
+        descriptor = None
+        if os.name == "posix":
             descriptor = os.open(target, os.O_RDONLY)
             _lock(descriptor, shared=True)
-            self._held[target.name] = descriptor
+        with self._counting:
+            before = self._held.get(target.name)
+            self._held[target.name] = _Held(descriptor, 1 if before is None else before.uses + 1)
+            if before is not None:
+                # Of the same folder; or of the one that was there before it was made anew.
+                _let_go(before)
         # What was used last is kept longest.
         os.utime(target)
 
@@ -221,6 +268,11 @@ def _copy_file(root: Path, work: Path, entry: FileEntry) -> None:
         os.fsync(made.fileno())
     if left or digest.hexdigest() != entry.sha256:
         raise BundleRefused(f"{entry.path}: size or sha256 differs from the manifest; copy the bundle again")
+
+
+def _let_go(held: _Held) -> None:
+    if held.descriptor is not None:
+        os.close(held.descriptor)
 
 
 def _lock(descriptor: int, *, shared: bool, wait: bool = True) -> bool:

@@ -135,7 +135,12 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
             show_what_is_seen(detector, others.clips, _half_of(sites))
         return detector
 
-    detectors = Detectors(load, self_test=not chosen.no_self_test, open_bundle=opened)
+    detectors = Detectors(
+        load,
+        self_test=not chosen.no_self_test,
+        open_bundle=opened,
+        release=lambda bundle: bundles.release(bundle),  # noqa: PLW0108  it is made below
+    )
     exchange = Exchange(detectors)
     hangup = None if chosen.wishes.config is None else asked.set
     with StopRequest(detectors.abandon, hangup=hangup, requested=service.ending) as stop:
@@ -151,6 +156,7 @@ def detect(chosen: Chosen, console: LogConsole, left_behind: list[str], as_json:
             check_files(sources)
             live = any(camera.source.live for camera in plan.cameras)
             with (
+                bundles,
                 serving(plan, supervisor, added) as http,
                 _opened(opened, configuration) as bundle,
                 _sites(plan, bundle, supervisor) as sites,

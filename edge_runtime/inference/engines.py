@@ -19,7 +19,8 @@ from edge_runtime.inference.openvino_engine import OpenVinoEngine, load_openvino
 from edge_runtime.inference.precisions import PRECISIONS
 from edge_runtime.inference.providers import AUTO, CPU, PROVIDERS, Library, automatic, find_provider
 from edge_runtime.inference.sessions import available_providers, open_session
-from edge_runtime.inference.triton_engine import TritonEngine, load_tritonclient
+from edge_runtime.inference.triton_connection import load_tritonclient
+from edge_runtime.inference.triton_engine import TritonEngine
 
 log = logging.getLogger(__name__)
 

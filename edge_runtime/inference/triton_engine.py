@@ -17,6 +17,7 @@ from edge_runtime.files import printable
 from edge_runtime.inference.engine import FloatArray
 from edge_runtime.inference.providers import TRITON
 from edge_runtime.inference.triton_address import TritonAddress, parse_address
+from edge_runtime.inference.triton_connection import ServerFailed, load_tritonclient
 from edge_runtime.inference.triton_names import (
     jpeg_model,
     jpeg_tokens_model,
@@ -24,10 +25,8 @@ from edge_runtime.inference.triton_names import (
     segment_model,
     vision_model,
 )
-from edge_runtime.inference.triton_replicas import Replica, Replicas, Served, ServerFailed, load_tritonclient
+from edge_runtime.inference.triton_replicas import Replica, Replicas, Served
 from edge_runtime.stream.pixels import UInt8Array
-
-__all__ = ["TritonEngine", "decode_jpeg", "encode_jpeg", "load_tritonclient"]
 
 _TYPES: dict[str, tuple[np.dtype[Any], str]] = {
     "float32": (np.dtype(np.float32), "FP32"),

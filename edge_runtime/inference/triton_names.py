@@ -6,7 +6,7 @@ from __future__ import annotations
 ID_LENGTH = 12
 #: Parameter of every configuration: which bundle a version is of, by the version.
 BUNDLE_PARAMETER = "bundle_id_{version}"
-#: Parameter of the configuration of models that take JPEG: the quality that was measured at the build.
+#: Parameter of the ensembles that take JPEG, of which each version has its own: the quality that was measured.
 QUALITY_PARAMETER = "jpeg_quality"
 #: The same of what it did to the golden features, as a share of their scale.
 LOSS_PARAMETER = "jpeg_loss"

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import queue
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import (
     EngineUnreachable,
     InferenceFailed,
-    MissingExtra,
     ProviderUnavailable,
     first_line,
 )
 from edge_runtime.files import printable
 from edge_runtime.inference.triton_address import TritonAddress
+from edge_runtime.inference.triton_connection import Connection, ServerFailed, load_tritonclient, open_client
 from edge_runtime.inference.triton_names import (
     BUNDLE_PARAMETER,
     LOSS_PARAMETER,
     QUALITY_PARAMETER,
     base_name,
-    decode_model,
     jpeg_model,
     language_model,
     segment_model,
@@ -46,31 +44,8 @@ _OPEN_S = 5.0
 _GRACE_S = 0.5
 # Answers that another try may change; the others say that the request or the model is wrong.
 _PASSING = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED", "ABORTED")
-# gRPC allows 4 MB by default, and waits minutes before it tries an address again.
-_CHANNEL = [
-    ("grpc.max_send_message_length", 2**31 - 1),
-    ("grpc.max_receive_message_length", 2**31 - 1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # The channels of a process would share one connection to an address otherwise, with the state of its failures.
-    ("grpc.use_local_subchannel_pool", 1),
-]
-
-
-def load_tritonclient() -> Any:
-    """The module tritonclient.grpc.
-
-    Raises:
-        MissingExtra: It is not installed; the message holds the pip command.
-    """
-    # gRPC's own lines on stderr would stand between ours; what fails is raised with the same text.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    try:
-        import tritonclient.grpc
-    except ImportError as error:
-        raise MissingExtra('tritonclient is not installed; run: pip install "headhunt-edge[triton]"') from error
-    return tritonclient.grpc
+# Of those, what says that nothing came from the server at all.
+_SILENT = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,32 +67,20 @@ class Served:
     loss: float = 0.0
 
 
-class ServerFailed(InferenceFailed):
-    """One server failed.
-
-    Attributes:
-        passing: Whether another try at the same server may do better.
-    """
-
-    def __init__(self, message: str, passing: bool) -> None:
-        super().__init__(message)
-        self.passing = passing
-
-
 @dataclass(slots=True, eq=False)
 class Replica:
     """One server.
 
     Attributes:
         place: HOST:PORT.
-        client: tritonclient's.
+        connection: To it.
         served: What it serves; None until it was asked, and again after it failed.
         failures: How often it failed since it last answered.
         due_s: When it may be asked again, on the monotonic clock.
     """
 
     place: str
-    client: Any
+    connection: Connection
     served: Served | None = None
     failures: int = 0
     due_s: float = 0.0
@@ -150,7 +113,9 @@ class Replicas:
             # Before tritonclient does: half-made clients of its would complain when they are collected.
             for file in filter(None, (address.ca, address.cert, address.key)):
                 Path(file).read_bytes()
-            self._replicas = [Replica(place, self._client(place)) for place in address.replicas]
+            self._replicas = [
+                Replica(place, Connection(place, partial(open_client, place, address))) for place in address.replicas
+            ]
         except OSError as error:
             raise ProviderUnavailable(
                 f"{printable(str(error.filename))}: the certificate or key cannot be read ({error.strerror})"
@@ -259,32 +224,36 @@ class Replicas:
             ServerFailed: It did not answer in time, or with an error.
         """
         answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
-        try:
-            context = replica.client.async_infer(
-                model[0],
-                [given],
-                lambda result, error: answers.put((result, error)),
-                model_version=str(model[1]),
-                outputs=[self._triton.InferRequestedOutput(output)],
-                client_timeout=allowed_s,
-                headers=self._headers or None,
-            )
-        except Exception as error:
-            raise self._server_failed(replica, error) from error
-        with self._changing:
-            self._running.add(context)
-        try:
-            if self._over.is_set():
-                context.cancel()
-            result, failure = answers.get(timeout=allowed_s + _GRACE_S)
-        except queue.Empty:
-            context.cancel()
-            raise ServerFailed(f"Triton server {replica.place} does not answer", passing=True) from None
-        finally:
+        with replica.connection.link() as link:
+            try:
+                with link.sending:
+                    context = link.client.async_infer(
+                        model[0],
+                        [given],
+                        lambda result, error: answers.put((result, error)),
+                        model_version=str(model[1]),
+                        outputs=[self._triton.InferRequestedOutput(output)],
+                        client_timeout=allowed_s,
+                        headers=self._headers or None,
+                    )
+            except Exception as error:
+                raise self._server_failed(replica, error) from error
             with self._changing:
-                self._running.discard(context)
-        if failure is not None:
-            raise self._server_failed(replica, failure)
+                self._running.add(context)
+            try:
+                if self._over.is_set():
+                    context.cancel()
+                result, failure = answers.get(timeout=allowed_s + _GRACE_S)
+            except queue.Empty:
+                context.cancel()
+                raise ServerFailed(
+                    f"Triton server {replica.place} does not answer", passing=True, silent=True
+                ) from None
+            finally:
+                with self._changing:
+                    self._running.discard(context)
+            if failure is not None:
+                raise self._server_failed(replica, failure)
         try:
             return result.as_numpy(output)
         except Exception as unreadable:
@@ -305,24 +274,12 @@ class Replicas:
         """End all calls and connections."""
         self.abandon()
         for replica in self._replicas:
-            with contextlib.suppress(Exception):
-                replica.client.close()
+            replica.connection.close()
 
     def raise_if_over(self) -> None:
         """Raise InferenceFailed where the engine was abandoned."""
         if self._over.is_set():
             raise InferenceFailed("the run was abandoned")
-
-    def _client(self, place: str) -> Any:
-        address = self._address
-        return self._triton.InferenceServerClient(
-            place,
-            ssl=address.tls,
-            root_certificates=address.ca,
-            private_key=address.key,
-            certificate_chain=address.cert,
-            channel_args=_CHANNEL,
-        )
 
     def _in_turn(self) -> list[Replica]:
         first = self._preferred
@@ -346,37 +303,39 @@ class Replicas:
         version = self._version(replica, configuration)
         wants_jpeg = self._address.wire == "jpeg"
         ensemble = jpeg_model(base, version) if wants_jpeg else segment_model(base, version)
+        configuration = self._configuration(replica, ensemble, end_s)
         quality, loss = None, 0.0
         if wants_jpeg:
-            told = _parameters(self._configuration(replica, decode_model(base), end_s))
+            told = _parameters(configuration)
             try:
                 quality, loss = int(told[QUALITY_PARAMETER]), float(told[LOSS_PARAMETER])
             except (KeyError, ValueError):
                 raise ServerFailed(
-                    f"Triton server {replica.place}: {decode_model(base)} does not say what JPEG does; write its "
+                    f"Triton server {replica.place}: {ensemble} does not say what JPEG does; write its "
                     "repository again with `hh-offline triton --jpeg`",
                     passing=False,
                 ) from None
-        most = _number(self._configuration(replica, ensemble, end_s).get("max_batch_size"))
+        most = _number(configuration.get("max_batch_size"))
         replica.served = Served(base, version, max(1, most), quality, loss)
         return replica.served
 
     def _configuration(self, replica: Replica, model: str, end_s: float) -> Mapping[str, Any]:
         left_s = max(end_s - time.monotonic(), 0.001)
-        try:
-            answer = replica.client.get_model_config(
-                model, as_json=True, client_timeout=left_s, headers=self._headers or None
-            )
-            configuration: Mapping[str, Any] = answer["config"]
-        except Exception as error:
-            failed = self._server_failed(replica, error)
-            if _status(error) in ("NOT_FOUND", "INVALID_ARGUMENT") or "unknown model" in str(error):
-                raise ServerFailed(
-                    f"Triton server {replica.place} has no model {model}; write it into its repository with "
-                    "`hh-offline triton`, or name another one behind the address",
-                    passing=False,
-                ) from error
-            raise failed from error
+        with replica.connection.link() as link:
+            try:
+                answer = link.client.get_model_config(
+                    model, as_json=True, client_timeout=left_s, headers=self._headers or None
+                )
+                configuration: Mapping[str, Any] = answer["config"]
+            except Exception as error:
+                failed = self._server_failed(replica, error)
+                if _status(error) in ("NOT_FOUND", "INVALID_ARGUMENT") or "unknown model" in str(error):
+                    raise ServerFailed(
+                        f"Triton server {replica.place} has no model {model}; write it into its repository with "
+                        "`hh-offline triton`, or name another one behind the address",
+                        passing=False,
+                    ) from error
+                raise failed from error
         return configuration
 
     def _version(self, replica: Replica, configuration: Mapping[str, Any]) -> int:
@@ -401,7 +360,7 @@ class Replicas:
         text = printable(first_line(Exception(message() if callable(message) else str(error))))
         if status == "DEADLINE_EXCEEDED":
             text = "no answer in time"
-        return ServerFailed(f"Triton server {replica.place}: {text}", status in _PASSING)
+        return ServerFailed(f"Triton server {replica.place}: {text}", status in _PASSING, status in _SILENT)
 
     def _unreachable(self, latest: ServerFailed | None) -> EngineUnreachable:
         if latest is not None:

@@ -6,6 +6,8 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.bundle.strongroom import Strongroom
@@ -18,7 +20,7 @@ FOLDER = "bundles"
 
 
 class Bundles:
-    """What a run opens its bundles with.
+    """What a run opens its bundles with; a context manager, behind which no copy counts as in use.
 
     Args:
         trusted_keys: As of `Bundle.open`; None takes every bundle that is whole, and loads it from where it lies.
@@ -47,3 +49,17 @@ class Bundles:
         signers = ", ".join(f"{key.id} {key.comment}".rstrip() for key in bundle.signed_by)
         log.info("%s: signed by %s; loaded from %s", shown_path(path), signers, shown_path(bundle.path))
         return bundle
+
+    def release(self, bundle: Bundle) -> None:
+        """Say that a bundle that `open` gave is not used any more. Any thread may call it."""
+        if self._room is not None:
+            self._room.release(bundle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._room is not None:
+            self._room.close()

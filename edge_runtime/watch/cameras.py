@@ -33,7 +33,7 @@ from edge_runtime.watch.camera import CameraRun, OpenReader, Shared
 from edge_runtime.watch.figures import CameraFigures, ScoringCounts
 from edge_runtime.watch.options import CameraOptions, RunOptions
 from edge_runtime.watch.pace import Pace
-from edge_runtime.watch.scoring import Waiting, score_together
+from edge_runtime.watch.scoring import Unreachable, Waiting, score_alone, score_together
 from edge_runtime.watch.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -114,6 +114,7 @@ class LiveRun:
         self._times: Counter[str] = Counter()
         self._answered = self._ended = False
         self._gave_back_s = 0.0
+        self._unreachable = Unreachable()
         self.scoring = ScoringCounts()
         self.left_behind: list[str] = []
         # Ids of events must differ from run to run: index and camera repeat, the moment of the start does not.
@@ -261,6 +262,7 @@ class LiveRun:
     def _score_next(self, timeout_s: float) -> bool:
         """Score and emit what waits next; False where nothing came."""
         taken = self._taken(timeout_s)
+        self._unreachable.begin()
         scores = self._scores(taken)
         for place, (name, item) in enumerate(taken):
             camera = self._cameras[name]
@@ -269,15 +271,16 @@ class LiveRun:
             elif isinstance(item, Handover):
                 self._tell(camera, camera.take_over(item))
             elif isinstance(item, SampledFrames):
-                if camera.encoder is not None:
+                engine = camera.detector.engine
+                if camera.encoder is not None and not self._unreachable.lasts(engine):
                     begun_s = time.perf_counter()
-                    camera.detector.encode(name, item.pixels, camera.encoder)
+                    if (error := camera.detector.encode(name, item.pixels, camera.encoder)) is not None:
+                        self._unreachable.note(engine, error)
                     self.scoring.ahead_s += time.perf_counter() - begun_s
             elif isinstance(item, Segment) and camera.encoder is not None:
                 # Behind what of it was encoded ahead.
-                begun_s = time.perf_counter()
-                score = camera.detector.score_segment(name, item, camera.encoder)
-                self.scoring.scored(1, time.perf_counter() - begun_s)
+                one = Waiting(name, item, camera.detector, camera.encoder)
+                score = score_alone(one, self.scoring.scored, self._unreachable)
                 self._tell(camera, camera.take(item, score))
             else:
                 self._tell(camera, camera.take(item, scores.get(place)))
@@ -307,7 +310,8 @@ class LiveRun:
             for place, (name, item) in enumerate(taken)
             if isinstance(item, Segment) and self._cameras[name].encoder is None
         }
-        return dict(zip(segments, score_together(list(segments.values()), self.scoring.scored), strict=True))
+        scores = score_together(list(segments.values()), self.scoring.scored, self._unreachable)
+        return dict(zip(segments, scores, strict=True))
 
     def _look_after(self) -> None:
         cameras = self._running()

@@ -50,6 +50,7 @@ class _Place:
         last: The stamp when it was looked at last.
         wait_s: How long is waited after the next failure.
         again_s: When a stamp that was refused is looked at again.
+        refused: What was loaded and does not go with the run.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class _Place:
     last: FileStamp | None
     wait_s: float = _AGAIN_S
     again_s: float = float("inf")
+    refused: Detector | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -162,7 +164,9 @@ class Exchange:
             elif time.monotonic() - leaving.since_s >= self._leave_s:
                 self._leaving.remove(leaving)
                 with self._lock:
-                    wanted = any(place.detector is leaving.detector for place in self._places.values())
+                    wanted = any(
+                        leaving.detector in (place.detector, place.refused) for place in self._places.values()
+                    )
                 if not wanted:
                     self.retired(leaving.detector)
                     self._detectors.retire(leaving.detector)
@@ -171,7 +175,9 @@ class Exchange:
         path, shown, before = place.path, shown_path(place.path), place.detector
         if stamp != place.read:
             place.wait_s = _AGAIN_S
+            self._leave_refused(name, place)
         place.read, place.again_s = stamp, float("inf")
+        after: Detector | None = None
         try:
             after = self._detectors.open_at(path)
             if after is before:
@@ -184,9 +190,10 @@ class Exchange:
                 return
             place.again_s = time.monotonic() + place.wait_s
             place.wait_s = min(2 * place.wait_s, _AGAIN_MOST_S)
+            place.refused = after
             log.error("%s: %s; the bundle before goes on", shown, one_line(error))
             return
-        place.detector = after
+        place.detector, place.refused = after, None
         mine = [one for one in self._leaving if one.place == name and one.detector is not after]
         for one in mine:
             one.after = after
@@ -198,3 +205,9 @@ class Exchange:
             after.bundle.manifest.bundle_id[:8],
             before.bundle.manifest.bundle_id[:8],
         )
+
+    def _leave_refused(self, name: Path | None, place: _Place) -> None:
+        """What was loaded and refused is closed when another bundle is there: it would keep its memory to the end."""
+        if place.refused is not None:
+            self._leaving.append(_Leaving(place.refused, place.detector, name, time.monotonic()))
+            place.refused = None

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.detector import Detector
 from edge_runtime.errors import EngineUnreachable, InferenceFailed
+from edge_runtime.inference.encoder import SegmentEncoder
+from edge_runtime.inference.engine import Engine
 from edge_runtime.stream.segments import Segment
 
 
@@ -23,15 +25,47 @@ class Waiting:
         camera: Whose it is.
         segment: With its pixels.
         detector: Its camera's.
+        encoder: What of it may be encoded already; None where nothing is.
     """
 
     camera: str
     segment: Segment
     detector: Detector
+    encoder: SegmentEncoder | None = None
+
+
+class Unreachable:
+    """Which engines do not answer, so that cameras wait for that once in a round and not each by itself."""
+
+    def __init__(self) -> None:
+        self._now: dict[int, EngineUnreachable] = {}
+        self._since: set[int] = set()
+
+    def begin(self) -> None:
+        """Another round of scoring: every engine is asked again."""
+        self._now.clear()
+
+    def now(self, engine: Engine | None) -> EngineUnreachable | None:
+        """What an engine failed with in this round; None where it did not."""
+        return self._now.get(id(engine))
+
+    def lasts(self, engine: Engine | None) -> bool:
+        """Whether it has scored nothing since it did not answer; what can be left out is not asked of it."""
+        return id(engine) in self._since
+
+    def note(self, engine: Engine | None, error: InferenceFailed | None = None) -> None:
+        """An engine was asked, and failed with an error or did not."""
+        if isinstance(error, EngineUnreachable):
+            self._now[id(engine)] = error
+            self._since.add(id(engine))
+        elif error is None:
+            self._since.discard(id(engine))
 
 
 def score_together(
-    waiting: Sequence[Waiting], told: Callable[[int, float], None] = lambda segments, seconds: None
+    waiting: Sequence[Waiting],
+    told: Callable[[int, float], None] = lambda segments, seconds: None,
+    unreachable: Unreachable | None = None,
 ) -> list[float | None]:
     """Score segments, those of one engine in one call: bundles that differ in scorer and locator may share one.
 
@@ -41,6 +75,7 @@ def score_together(
     Args:
         waiting: The segments.
         told: Of every call, how many segments it had and how many seconds it took.
+        unreachable: What this round of scoring knows of engines that do not answer.
 
     Returns:
         A probability each, in their order; None where the graphs gave none.
@@ -48,6 +83,7 @@ def score_together(
     Raises:
         UsageError: A detector was closed.
     """
+    unreachable = unreachable or Unreachable()
     by_engine: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
     for place, one in enumerate(waiting):
         by_engine[id(one.detector.engine), one.segment.pixels.shape].append(place)
@@ -55,25 +91,44 @@ def score_together(
     for places in by_engine.values():
         batch = [waiting[place] for place in places]
         found: Sequence[float | None] | None = None
-        if len(batch) > 1:
+        if len(batch) > 1 and unreachable.now(batch[0].detector.engine) is None:
             begun_s = time.perf_counter()
-            found = _in_one_call(batch)
+            found = _in_one_call(batch, unreachable)
             told(len(batch), time.perf_counter() - begun_s)
         if found is None:
-            found = [_alone(one, told) for one in batch]
+            found = [score_alone(one, told, unreachable) for one in batch]
         for place, score in zip(places, found, strict=True):
             scores[place] = score
     return scores
 
 
-def _alone(one: Waiting, told: Callable[[int, float], None]) -> float | None:
+def score_alone(one: Waiting, told: Callable[[int, float], None], unreachable: Unreachable) -> float | None:
+    """Score one segment by itself, unless its engine did not answer in this round: then it is unscored at once.
+
+    Args:
+        one: The segment.
+        told: As of `score_together`.
+        unreachable: As of `score_together`.
+
+    Returns:
+        As of `score_together`.
+
+    Raises:
+        UsageError: The detector was closed.
+    """
+    engine = one.detector.engine
+    if (known := unreachable.now(engine)) is not None:
+        one.detector.note_unscored(one.camera, one.segment, known)
+        return None
+    errors: list[InferenceFailed] = []
     begun_s = time.perf_counter()
-    score = one.detector.score_segment(one.camera, one.segment)
+    score = one.detector.score_segment(one.camera, one.segment, one.encoder, errors.append)
     told(1, time.perf_counter() - begun_s)
+    unreachable.note(engine, errors[0] if errors else None)
     return score
 
 
-def _in_one_call(batch: Sequence[Waiting]) -> list[float | None] | None:
+def _in_one_call(batch: Sequence[Waiting], unreachable: Unreachable) -> list[float | None] | None:
     """Probabilities of segments with one engine; None where it fails. Who sees segments is told of each once."""
     engine = batch[0].detector.engine
     if engine is None:
@@ -81,11 +136,13 @@ def _in_one_call(batch: Sequence[Waiting]) -> list[float | None] | None:
     try:
         features = engine.features(np.stack([one.segment.pixels for one in batch]))
     except EngineUnreachable as error:
+        unreachable.note(engine, error)
         for one in batch:
             one.detector.note_unscored(one.camera, one.segment, error)
         return [None] * len(batch)
     except InferenceFailed:
         return None
+    unreachable.note(engine)
     return [_of_features(one, row) for one, row in zip(batch, np.split(features, len(batch)), strict=True)]
 
 

@@ -22,6 +22,21 @@ CONFIG = "config.pbtxt"
 JPEG = "jpeg"
 _TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "uint8": "TYPE_UINT8"}
 _BUNDLE = re.compile(r'key: "' + BUNDLE_PARAMETER.format(version=r"([0-9]+)") + r'" value \{ string_value: "([^"]*)"')
+_DELAY, _DEVICE = "--queue-delay-ms", "--device"
+_OPTIONS = {
+    option: re.compile(pattern, re.MULTILINE)
+    for option, pattern in {
+        "--backend": r'^backend: "(\w+)"',
+        "--max-batch": r"^max_batch_size: ([0-9]+)",
+        "--preferred-batch": r"preferred_batch_size: \[ ([0-9, ]+) \]",
+        _DELAY: r"max_queue_delay_microseconds: ([0-9]+)",
+        "--instances": r"^instance_group \[ \{ count: ([0-9]+)",
+        _DEVICE: r"^instance_group .* kind: KIND_(\w+)",
+        # 0 is what models in Python are told where none were given.
+        "--threads": r'key: "(?:threads|intra_op_thread_count)" value \{ string_value: "([1-9][0-9]*)"',
+        "--python-path": r'key: "python_path" value \{ string_value: "((?:[^"\\]|\\.)+)"',
+    }.items()
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +212,18 @@ def ensemble_config(
 def bundles_of(config: str) -> dict[int, str]:
     """Which bundle each version is of, as a configuration of ours says."""
     return {int(version): bundle for version, bundle in _BUNDLE.findall(config)}
+
+
+def options_of(config: str) -> dict[str, str]:
+    """What of `Serving` a configuration of ours was written with, by the options of `hh-offline triton`.
+
+    All versions of a model share it. What it does not say is `default`.
+    """
+    found = {option: pattern.search(config) for option, pattern in _OPTIONS.items()}
+    told = {option: "default" if match is None else match[1] for option, match in found.items()}
+    if told[_DELAY].isdecimal():
+        told[_DELAY] = f"{int(told[_DELAY]) / 1000:g}"
+    return told | {_DEVICE: told[_DEVICE].lower()}
 
 
 def bundle_parameters(versions: Mapping[int, str]) -> dict[str, str]:

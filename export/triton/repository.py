@@ -43,6 +43,7 @@ from export.triton.configs import (
     ensemble_config,
     graph_config,
     interface,
+    options_of,
 )
 
 _GRAPH, _MODEL = "model.onnx", "model.py"
@@ -84,11 +85,11 @@ def write_repository(
         repository: The folder that `tritonserver --model-repository` gets; it is made where it is missing.
         serving: How they are run.
         name: What their names begin with, instead of the bundle's id. Another bundle of that name keeps its version,
-            this one gets the next.
+            this one gets the next; both are run alike, since versions share a configuration.
         jpeg: Also write models that take JPEG: what their configuration says of it, `jpeg_quality` at least.
 
     Raises:
-        UsageError: Something else has that name there, or a bundle of other shapes.
+        UsageError: Something else has that name there, or a bundle of other shapes or that is run otherwise.
         OutputFailed: It cannot be written; the repository is as it was.
     """
     base = base_name(bundle.manifest.bundle_id) if name is None else check_name(name)
@@ -99,6 +100,10 @@ def write_repository(
     models = _models(bundle, serving, base, version, jpeg)
     for model in models:
         _check_place(repository, model, there)
+    others = set(there) - {version}
+    if others or (jpeg is None and os.path.lexists(repository / jpeg_model(base, version))):
+        sharing = "bundles of one name" if others else f"{base} and its JPEG models"
+        _check_options(repository, models, versions, sharing)
     make_folder(repository)
     with staging_folder(repository) as work:
         for model in models:
@@ -154,6 +159,9 @@ def _models(
 
         def config(versions: Mapping[int, str]) -> str:
             only = bundle_parameters({version: versions[version]})
+            if jpeg is not None and parts[0] == decode_model(base):
+                # Not with the model that decodes: its versions share a configuration.
+                only |= jpeg
             return ensemble_config(name, serving, [(part, version, *steps[part]) for part in parts], only)
 
         return _Model(name, 1, config, interface([given], [made]), lambda folder: None)
@@ -184,15 +192,15 @@ def _models(
         ensemble(jpeg_tokens_model(base, version), decode, vision),
         ensemble(jpeg_model(base, version), decode, vision, language),
     ]
-    return [*models, _decoding(decode, version, serving, tensors, jpeg), *ensembles]
+    return [*models, _decoding(decode, version, serving, tensors), *ensembles]
 
 
-def _decoding(name: str, version: int, serving: Serving, tensors: Tensors, jpeg: Mapping[str, str]) -> _Model:
+def _decoding(name: str, version: int, serving: Serving, tensors: Tensors) -> _Model:
     """What decodes is in Python, whatever runs the graphs."""
     in_python = Serving(backend="python", max_batch=serving.max_batch, delay_us=0, python_path=serving.python_path)
 
     def config(versions: Mapping[int, str]) -> str:
-        told = bundle_parameters(versions) | dict(jpeg)
+        told = bundle_parameters(versions)
         return graph_config(name, in_python, tensors.jpeg, tensors.frames, None, told, light=True)
 
     def fill(folder: Path) -> None:
@@ -225,6 +233,21 @@ def _check_place(repository: Path, model: _Model, there: Mapping[int, str]) -> N
         raise UsageError(f"{folder}: is there already and no model of a bundle; choose another --name")
     if model.interface not in config and set(there) - {model.version}:
         raise UsageError(f"{folder}: its bundle has other shapes, which versions cannot; choose another --name")
+
+
+def _check_options(repository: Path, models: Sequence[_Model], versions: Mapping[int, str], sharing: str) -> None:
+    """Refuse to run what stays there otherwise than it was written: an ensemble may not take more than its steps."""
+    for model in models:
+        try:
+            there = options_of((repository / model.name / CONFIG).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        for option, wanted in options_of(model.config(versions)).items():
+            if wanted != there[option]:
+                raise UsageError(
+                    f"{repository / model.name}: was written with {option} {there[option]}, asked for is {wanted}, "
+                    f"and {sharing} share it; give the same options, or another --name"
+                )
 
 
 def _link(source: Path, target: Path) -> None:

@@ -78,7 +78,7 @@ class JpegEffect:
     auc: tuple[float | None, float | None] | None = None
 
     def parameters(self) -> dict[str, str]:
-        """As it stands in the configuration of the model that decodes."""
+        """As it stands in the configuration of the ensembles that take JPEG."""
         told = {QUALITY_PARAMETER: str(self.quality), LOSS_PARAMETER: f"{self.loss:.6g}"}
         return told | {"jpeg_score_change": f"{self.golden if self.changed is None else self.changed:.6g}"}
 

@@ -30,6 +30,7 @@ from edge_runtime.inference.triton_engine import TritonEngine, decode_jpeg, enco
 from edge_runtime.stream.segments import Segment
 from edge_runtime.watch.scoring import Waiting, score_together
 from export.triton.repository import write_repository
+from offline.console import Console
 from offline.recipes.triton import measure_jpeg
 
 __all__ = ["backends", "served_bundle"]
@@ -142,11 +143,37 @@ def test_without_the_client_the_extra_is_named(bundle, monkeypatch):
         open_engine(bundle, "triton://127.0.0.1:1")
 
 
+def test_the_client_without_grpc_is_as_good_as_none(bundle, monkeypatch):
+    """`pip install tritonclient` brings only its HTTP side, or none."""
+    monkeypatch.delitem(sys.modules, "tritonclient.grpc", raising=False)
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(MissingExtra, match=r'without gRPC; run: pip install "headhunt-edge\[triton\]"'):
+        open_engine(bundle, "triton://127.0.0.1:1")
+
+
 def test_another_bundle_of_the_same_name_is_refused(bundle, bundle_dir, served_bundle, tmp_path):
     other = Bundle.open(with_manifest(bundle_dir, tmp_path / "other", producer={"who": "else"}))
     # As if somebody had given the models of one bundle the other's name.
     with pytest.raises(ProviderUnavailable, match=f"serves another bundle .*{bundle.manifest.bundle_id[:12]}"):
         open_engine(other, f"{served_bundle.address}/hh_{bundle.manifest.bundle_id[:12]}")
+
+
+def test_bundles_of_one_name_are_served_side_by_side(bundle, bundle_dir, backends, local, frames, tmp_path):
+    other = Bundle.open(with_manifest(bundle_dir, tmp_path / "other", producer={"who": "else"}))
+    console, qualities = Console(quiet=True), ((bundle, 95), (other, 50))
+    for of, quality in qualities:
+        told = measure_jpeg(of, quality, None, console).parameters()
+        write_repository(of, tmp_path / "models", here(), "gate", told)
+    with pytest.raises(UsageError, match="--max-batch 4, asked for is 2"):
+        write_repository(other, tmp_path / "models", here(max_batch=2), "gate")
+    losses = []
+    with TritonServer(backends, tmp_path / "models") as server:
+        for of, quality in qualities:
+            with asking(of, f"{server.address}/gate?wire=jpeg") as engine:
+                sent = decode_jpeg(encode_jpeg(frames[:2], quality), *frames.shape[2:4])
+                np.testing.assert_allclose(engine.features(frames[:2]), local.features(sent), atol=TOLERANCE)
+                losses.append(engine.loss)
+    assert losses[0] < losses[1]
 
 
 NONSENSE = """
@@ -392,8 +419,6 @@ def test_the_command_lines_say_what_is_wrong_in_one_line(bundle_dir, served_bund
 
 
 def test_jpeg_changes_less_the_higher_its_quality(bundle):
-    from offline.console import Console
-
     effects = [measure_jpeg(bundle, quality, None, Console(quiet=True)) for quality in (50, 95)]
     assert effects[0].ratio < effects[1].ratio < 1
     assert effects[0].loss > effects[1].loss > 0

@@ -312,3 +312,26 @@ def test_what_a_run_refuses_goes_on_as_before(
         lead(link, tens)
         wait_for(lambda: "no; the bundle before goes on" in caplog.text)
         assert first.engine is not None
+
+
+def test_what_a_run_refused_is_closed_when_another_one_comes(
+    bundle_dir: Path, eights: Path, tens: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    link, run, loaded = tmp_path / "bundle", Run(), list[Detector]()
+    link.symlink_to(eights)
+    run.refuses = True
+
+    def noting(bundle: Bundle, engine: Engine | None) -> Detector:
+        loaded.append(load(bundle, engine))
+        return loaded[-1]
+
+    with Detectors(noting) as detectors, followed(detectors, link, run) as (_, first):
+        lead(link, tens)
+        wait_for(lambda: "no; the bundle before goes on" in caplog.text)
+        assert loaded[1].engine is not None, "it may be taken the next time"
+        run.refuses = False
+        lead(link, bundle_dir)
+        wait_for(lambda: len(run.exchanged) == 1)
+        wait_for(lambda: loaded[1].engine is None)
+        assert loaded[2].engine is not None
+    assert loaded[0] is first

@@ -13,10 +13,11 @@ import pytest
 from edge_command import with_manifest
 from numpy.typing import NDArray
 from scripted_camera import ScriptedCamera, flow
+from served_run import wait_for
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.detector import Detector
-from edge_runtime.errors import InferenceFailed, UsageError
+from edge_runtime.errors import EngineUnreachable, InferenceFailed, UsageError
 from edge_runtime.inference.engine import Engine
 from edge_runtime.records import GapRecord, Record, SegmentRecord
 from edge_runtime.stream.segments import Segment
@@ -25,7 +26,7 @@ from edge_runtime.video.sources import parse_source
 from edge_runtime.watch.cameras import LiveRun
 from edge_runtime.watch.detectors import Detectors
 from edge_runtime.watch.options import CameraOptions, RunOptions
-from edge_runtime.watch.scoring import Waiting, score_together
+from edge_runtime.watch.scoring import Unreachable, Waiting, score_together
 
 
 class Counting:
@@ -156,6 +157,98 @@ def test_cameras_are_scored_together_and_each_in_its_order(
         assert [one.index for one in own] == list(range(len(own)))
         assert len({one.score for one in own}) == 1
     assert not any(isinstance(one, GapRecord) for one in records)
+
+
+class Away:
+    """An engine whose server does not answer, until it does."""
+
+    provider = "triton"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.answers = False
+        self.asked = 0
+
+    def _ask(self, name: str, given: Any) -> Any:
+        self.asked += 1
+        if not self.answers:
+            raise EngineUnreachable("no server answers")
+        return getattr(self._engine, name)(given)
+
+    def tokens(self, frames: Any) -> Any:
+        return self._ask("tokens", frames)
+
+    def language(self, tokens: Any) -> Any:
+        return self._ask("language", tokens)
+
+    def features(self, frames: Any) -> Any:
+        return self._ask("features", frames)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+@pytest.mark.parametrize("how", [{}, {"encode": "eager"}, {"stride": 24}, {"reuse_unchanged": 0.0}])
+def test_cameras_wait_once_for_a_server_that_does_not_answer(
+    bundle: Bundle, opened: Detector, how: dict[str, Any]
+) -> None:
+    assert opened.engine is not None
+    engine = Away(opened.engine)
+    detector = Detector(bundle, engine=engine, self_test=False)
+    names = [f"camera{number}" for number in range(6)]
+    again, records, stop = threading.Event(), list[Record](), threading.Event()
+
+    def script(listener: CameraListener, stopping: threading.Event) -> None:
+        listener.on_state("online", "", 0.0)
+        flow(listener, 0, 49, 0.0)
+        again.wait(60)
+        flow(listener, 49, 96, 49 / 15.0)
+        stopping.wait(60)
+
+    def count(kind: type[Record]) -> int:
+        """Of the camera with the fewest."""
+        return min(sum(isinstance(one, kind) and one.camera == name for one in records) for name in names)
+
+    def emit(record: Record) -> None:
+        records.append(record)
+        if count(GapRecord) and not engine.answers:
+            asked.append(engine.asked)
+            reasons.extend(one.reason for one in records if isinstance(one, GapRecord))
+            engine.answers = True
+            again.set()
+        if count(SegmentRecord):
+            stop.set()
+
+    asked, reasons = list[int](), list[str]()
+    # All that waits is one round.
+    options = RunOptions(locator="low_latency", max_batch=64, **how)
+    run = LiveRun(detector, emit, options, open_reader=ScriptedCamera.of(script))
+    for name in names:
+        run.add(parse_source(f"{name}=rtsp://camera/1"))
+    wait_for(lambda: all(one.waiting for one in run.figures()))
+    run.serve(stop)
+    assert asked == [1]
+    assert set(reasons) == {"unscored"}
+    assert count(SegmentRecord) >= 1, "it is asked again in the next round"
+
+
+def test_what_cannot_be_reached_is_asked_again_and_other_engines_are_not_kept_from_it(
+    bundle: Bundle, opened: Detector
+) -> None:
+    assert opened.engine is not None
+    engine = Away(opened.engine)
+    away = Detector(bundle, engine=engine, self_test=False)
+    unreachable = Unreachable()
+    first, *others = waiting(bundle, away)
+    here = [Waiting(one.camera, one.segment, opened) for one in waiting(bundle, opened)]
+    assert score_together([first], unreachable=unreachable) == [None]
+    scores = score_together([*others, *here], unreachable=unreachable)
+    assert [score is None for score in scores] == [True] * 4 + [False] * 5
+    assert (engine.asked, unreachable.lasts(engine)) == (1, True)
+    unreachable.begin()
+    engine.answers = True
+    assert None not in score_together(others, unreachable=unreachable)
+    assert not unreachable.lasts(engine)
 
 
 @pytest.mark.parametrize("wrong", [{"max_batch": 0}, {"max_wait_ms": -1.0}, {"max_wait_ms": float("nan")}])

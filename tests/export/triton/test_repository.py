@@ -67,8 +67,9 @@ def test_the_configurations_are_of_tritons_schema_and_say_what_the_graphs_are(bu
     ensemble = found[f"{base}_segment_v1"]
     assert ensemble.platform == "ensemble"
     assert [step.model_name for step in ensemble.ensemble_scheduling.step] == [vision.name, language.name]
-    decode = found[f"{base}_decode"]
-    assert (decode.backend, decode.parameters["jpeg_quality"].string_value) == ("python", "95")
+    assert found[f"{base}_decode"].backend == "python"
+    for name in ("jpeg", "jpeg_tokens"):
+        assert found[f"{base}_{name}_v1"].parameters["jpeg_quality"].string_value == "95"
     # What a step takes, an earlier one gives, or the ensemble.
     for model in found.values():
         known = {tensor.name for tensor in model.input}
@@ -96,8 +97,8 @@ def test_bundles_of_one_name_are_versions(bundle, other, tmp_path):
     repository = tmp_path / "models"
     assert write_repository(bundle, repository, here(), "gate").version == 1
     assert write_repository(other, repository, here(), "gate").version == 2
-    # Again, with other settings: the version stays, and so does the other one.
-    assert write_repository(bundle, repository, here(max_batch=2), "gate").version == 1
+    # Again: the version stays, and so does the other one.
+    assert write_repository(bundle, repository, here(), "gate").version == 1
     for model in ("gate_vision", "gate_language", "gate_scorer"):
         both = bundles_of((repository / model / CONFIG).read_text())
         assert both == {1: bundle.manifest.bundle_id, 2: other.manifest.bundle_id}
@@ -107,6 +108,83 @@ def test_bundles_of_one_name_are_versions(bundle, other, tmp_path):
         assert {step.model_version for step in found[f"gate_segment_v{version}"].ensemble_scheduling.step} == {
             version
         }
+
+
+def ensembles_fit(repository: Path) -> bool:
+    """Whether no ensemble takes more segments than its steps: a server refuses it otherwise. Versions are whole."""
+    found = configurations(repository)
+    for name, model in found.items():
+        for step in model.ensemble_scheduling.step:
+            if model.max_batch_size > found[step.model_name].max_batch_size:
+                return False
+            folder = repository / step.model_name / str(step.model_version)
+            if not (folder / found[step.model_name].default_model_filename).is_file():
+                return False
+        if not (repository / name / "1").is_dir() and not (repository / name / "2").is_dir():
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ({"max_batch": 8}, {"max_batch": 4}, "--max-batch 8, asked for is 4"),
+        ({"max_batch": 4}, {"max_batch": 8}, "--max-batch 4, asked for is 8"),
+        ({"backend": "onnxruntime"}, {"backend": "python"}, "--backend onnxruntime, asked for is python"),
+        ({"preferred": (1, 2)}, {"preferred": (3,)}, "--preferred-batch 1, 2, asked for is 3"),
+        ({"delay_us": 2500}, {"delay_us": 500}, "--queue-delay-ms 2.5, asked for is 0.5"),
+        ({"instances": 2}, {}, "--instances 2, asked for is 1"),
+        ({"device": "gpu"}, {}, "--device gpu, asked for is cpu"),
+        ({"threads": 2}, {"threads": None}, "--threads 2, asked for is default"),
+        (
+            {"backend": "onnxruntime", "threads": None},
+            {"backend": "onnxruntime", "threads": 12},
+            "--threads default, asked for is 12",
+        ),
+        ({"python_path": ("/a b", '/"c"')}, {}, r'--python-path /a b:/\\"c\\", asked for is '),
+    ],
+)
+def test_bundles_of_one_name_have_the_same_options(bundle, other, tmp_path, first, second, said):
+    """All versions share a configuration: with another one, the bundle that is served would not load any more."""
+    repository = tmp_path / "models"
+    write_repository(bundle, repository, here(**first), "gate")
+    before = content(repository)
+    for jpeg in (None, JPEG):
+        with pytest.raises(UsageError, match=rf"gate_\w+: was written with {said}.*or another --name") as refused:
+            write_repository(other, repository, here(**second), "gate", jpeg)
+        assert "\n" not in str(refused.value)
+    assert content(repository) == before
+    # The bundle by itself can be written otherwise, and another name can have what it likes.
+    write_repository(other, repository, here(**second), "yard")
+    assert write_repository(bundle, repository, here(**second), "gate").version == 1
+    assert write_repository(other, repository, here(**second), "gate").version == 2
+    assert ensembles_fit(repository)
+
+
+def test_each_version_has_its_own_jpeg(bundle, other, tmp_path):
+    repository = tmp_path / "models"
+    qualities = {1: JPEG, 2: {"jpeg_quality": "80", "jpeg_loss": "0.2"}}
+    for version, of in ((1, bundle), (2, other)):
+        assert write_repository(of, repository, here(), "gate", qualities[version]).version == version
+    found = configurations(repository)
+    for version, told in qualities.items():
+        parameters = found[f"gate_jpeg_v{version}"].parameters
+        assert {name: parameters[name].string_value for name in told} == told
+    assert not set(JPEG) & set(found["gate_decode"].parameters)
+    assert ensembles_fit(repository)
+
+
+def test_jpeg_models_that_stay_are_not_left_with_other_options(bundle, tmp_path):
+    repository = tmp_path / "models"
+    write_repository(bundle, repository, here(max_batch=8), "gate", JPEG)
+    before = content(repository)
+    with pytest.raises(UsageError, match=r"--max-batch 8, asked for is 4, and gate and its JPEG models share it"):
+        write_repository(bundle, repository, here(max_batch=4), "gate")
+    assert content(repository) == before
+    write_repository(bundle, repository, here(max_batch=8), "gate")
+    assert content(repository) == before
+    write_repository(bundle, repository, here(max_batch=4), "gate", JPEG)
+    assert ensembles_fit(repository)
 
 
 def test_what_is_no_model_of_a_bundle_is_not_touched(bundle, tmp_path):

@@ -39,7 +39,7 @@ def test_it_writes_models_and_says_what_to_write_on_the_boxes(bundle_dir, tmp_pa
         "gate_segment_v1",
         "gate_vision",
     ]
-    config = (tmp_path / "models" / "gate_decode" / "config.pbtxt").read_text()
+    config = (tmp_path / "models" / "gate_jpeg_v1" / "config.pbtxt").read_text()
     effect = measure_jpeg(Bundle.open(bundle_dir), 90, None, Console(quiet=True))
     assert f'"jpeg_loss" value {{ string_value: "{effect.loss:.6g}" }}' in config
     assert '"jpeg_quality" value { string_value: "90" }' in config

@@ -1,0 +1,198 @@
+"""A connection on which nothing comes back is given up, and no other call notices."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_triton import FakeTriton, Proxy
+from numpy.typing import NDArray
+
+from edge_runtime.bundle.reader import Bundle
+from edge_runtime.errors import EngineUnreachable
+from edge_runtime.inference import triton_connection
+from edge_runtime.inference.triton_connection import Connection, Link, ServerFailed
+from edge_runtime.inference.triton_engine import TritonEngine
+
+pytest.importorskip("tritonclient.grpc")
+
+
+@pytest.fixture
+def server(bundle: Bundle) -> Iterator[FakeTriton]:
+    with FakeTriton(bundle) as fake:
+        yield fake
+
+
+def frames(bundle: Bundle, value: int) -> NDArray[np.uint8]:
+    return np.full_like(bundle.golden().frames[:1], value)
+
+
+def test_a_connection_that_swallows_everything_is_replaced(
+    bundle: Bundle, server: FakeTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triton_connection, "_LEAST_S", 1.0)
+    with Proxy(server.port) as proxy:
+        engine = TritonEngine(bundle.manifest, f"triton://127.0.0.1:{proxy.port}?deadline_s=1")
+        try:
+            assert engine.features(frames(bundle, 7))[0, 0] == 7
+            time.sleep(1.0)
+            proxy.swallow()
+            found, failures, begun = None, 0, time.monotonic()
+            while found is None and time.monotonic() - begun < 15:
+                try:
+                    found = engine.features(frames(bundle, 8))
+                except EngineUnreachable:
+                    failures += 1
+            assert found is not None, f"{failures} calls failed, {proxy.connections} connection was tried"
+            assert found[0, 0] == 8
+            assert failures <= 3
+            assert proxy.connections == 2
+            # The new one stays.
+            for value in range(20):
+                assert engine.features(frames(bundle, value))[0, 0] == value
+            assert proxy.connections == 2
+        finally:
+            engine.close()
+
+
+def test_calls_under_way_keep_their_connection(
+    bundle: Bundle, server: FakeTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow answer comes, although others got none in their time and had the connection replaced meanwhile."""
+    monkeypatch.setattr(triton_connection, "_LEAST_S", 0.0)
+    server.delays = {1: 3.0, 2: 1.5}
+    with Proxy(server.port) as proxy:
+        patient, hasty = (
+            TritonEngine(bundle.manifest, f"triton://127.0.0.1:{proxy.port}?deadline_s={seconds}")
+            for seconds in (20, 0.4)
+        )
+        # Both speak through the same connection.
+        replicas, shared = hasty._replicas._replicas, patient._replicas._replicas[0].connection
+        hasty._replicas._replicas[0].connection.close()
+        replicas[0].connection = shared
+        answers: list[float] = []
+        slow = threading.Thread(target=lambda: answers.append(float(patient.features(frames(bundle, 1))[0, 0])))
+        slow.start()
+        time.sleep(0.3)
+        before = shared._link
+        for _ in range(4):
+            with suppress(EngineUnreachable):
+                # It gets no answer in time, and is not asked what it serves instead.
+                hasty._replicas._replicas[0].served = patient._replicas._replicas[0].served
+                hasty.features(frames(bundle, 2))
+        assert shared._link is not before
+        assert before.calls == 1
+        slow.join(10)
+        assert answers == [1.0]
+        assert before.calls == 0
+        with pytest.raises(ValueError, match="closed channel"):
+            before.client.get_model_config("x")
+        patient.close()
+        hasty.close()
+
+
+def test_two_calls_at_once_get_their_own_answers(
+    bundle: Bundle, server: FakeTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client stores each call in an attribute and reads it back: the other thread gets its turn in between."""
+    from tritonclient.grpc import InferenceServerClient
+
+    both = threading.Barrier(2)
+
+    def store(client: Any, call: Any) -> None:
+        client.__dict__["newest"] = call
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+
+    kept = property(lambda client: client.__dict__["newest"], store)
+    monkeypatch.setattr(InferenceServerClient, "_call_future", kept, raising=False)
+    engine = TritonEngine(bundle.manifest, f"triton://127.0.0.1:{server.port}?deadline_s=3")
+    answers: dict[int, float] = {}
+
+    def ask(value: int) -> None:
+        with suppress(EngineUnreachable):
+            answers[value] = float(engine.features(frames(bundle, value))[0, 0])
+
+    threads = [threading.Thread(target=ask, args=(value,)) for value in (3, 4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(10)
+    engine.close()
+    assert answers == {3: 3.0, 4: 4.0}
+
+
+class Client:
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def silent_call(connection: Connection, silent: bool = True) -> Link:
+    with suppress(ServerFailed), connection.link() as link:
+        raise ServerFailed("no", passing=True, silent=silent)
+    return link
+
+
+def test_only_silence_in_a_row_on_a_connection_that_had_its_time_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_connection, "_LEAST_S", 0.0)
+    made: list[Client] = []
+
+    def make() -> Client:
+        made.append(Client())
+        return made[-1]
+
+    connection = Connection("here", make)
+    for _ in range(3):
+        silent_call(connection)
+        with connection.link():
+            pass
+        silent_call(connection)
+        silent_call(connection, silent=False)  # an error is an answer
+    assert len(made) == 1
+    monkeypatch.setattr(triton_connection, "_LEAST_S", 60.0)
+    for _ in range(5):
+        silent_call(connection)
+    assert len(made) == 1, "it may still be connecting"
+    monkeypatch.setattr(triton_connection, "_LEAST_S", 0.0)
+    with connection.link() as link:
+        silent_call(connection)
+        assert len(made) == 2
+        assert made[0].closed == 0, "a call is under way"
+        assert link.client is made[0]
+    assert (made[0].closed, made[1].closed) == (1, 0)
+    connection.close()
+    assert made[1].closed == 1
+    for _ in range(3):
+        silent_call(connection)
+    assert len(made) == 2, "one that was closed stays so"
+
+
+def test_certificates_that_are_just_exchanged_are_read_with_the_next_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(triton_connection, "_LEAST_S", 0.0)
+    authority = tmp_path / "ca.pem"
+    authority.write_text("one")
+    read: list[str] = []
+
+    def make() -> Any:
+        read.append(authority.read_text())
+        return Client()
+
+    connection = Connection("here:8001", make)
+    authority.unlink()
+    for _ in range(3):
+        silent_call(connection)
+    assert "here:8001: no new connection can be made" in caplog.text
+    authority.write_text("two")
+    silent_call(connection)
+    assert read == ["one", "two"]
