@@ -69,7 +69,8 @@ class Depot:
     """
 
     def __init__(self, link: Path, trusted: Sequence[PublicKey]) -> None:
-        self.link = Path(os.path.abspath(link))
+        # Not os.path.abspath: behind a link, `..` leads elsewhere than the words say.
+        self.link = Path(os.path.realpath(link) if link.name in ("", "..") else link.absolute())
         self.trusted = tuple(trusted)
         self.folder = self.link.with_name(f"{self.link.name}.pulled")
         self._coming = self.folder / _COMING
@@ -269,12 +270,13 @@ class Depot:
         return bundle
 
     def clear(self, *keep: str) -> None:
-        """Remove what is neither under way nor to be kept."""
+        """Remove what is neither in use nor to be kept; every bundle stays where none can be told to be in use."""
         with contextlib.suppress(OSError):
             for version in self._versions():
-                if version.name not in keep and os.path.realpath(self.link) != str(version):
+                # The same folder has many paths: any folder above may be a link.
+                if version.name not in keep and not os.path.samefile(self.link, version):
                     self._remove(version)
-            shutil.rmtree(self._coming, ignore_errors=True)
+        shutil.rmtree(self._coming, ignore_errors=True)
 
     def _versions(self) -> list[Path]:
         with contextlib.suppress(OSError):

@@ -217,7 +217,7 @@ class _Pull:
     def _unchanged(self) -> Pulled:
         assert self.now is not None
         # Left by a pull that died behind its exchange.
-        self.depot.clear(self.state.previous)
+        self._clear(self.state.previous)
         return Pulled(bundle_id=self.now.bundle_id, changed=False, created=self.now.created)
 
     def _remember(self, state: State) -> None:
@@ -346,7 +346,15 @@ class _Pull:
             ) from error
         failed = {name: one for name, one in self.state.failed.items() if name != manifest.bundle_id}
         self._remember(msgspec.structs.replace(self.state, failed=failed))
+        self._clear(before)
+
+    def _clear(self, before: str) -> None:
+        """Remove what nobody needs, and look whether the bundle in use is still found."""
         self.depot.clear(before)
+        if not self.depot.is_trusted():
+            raise BundleRefused(
+                f"{shown_path(self.depot.link)}: leads to no bundle any more; look after the disk and pull again"
+            )
 
 
 def _remembering(state: State, bundle_id: str, failed: Failed) -> State:

@@ -128,6 +128,52 @@ def test_a_bundle_comes_over_https_from_whom_the_system_trusts(
         assert ("bytes=1000-", 206) in [(part, status) for _, part, status in bucket.asked]
 
 
+@pytest.mark.parametrize("place", ["lnk/bundle", "lnk/../real/bundle", "lnk/deep/../bundle"])
+def test_a_folder_above_may_be_a_link(
+    bucket: Bucket, one: Path, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A data disk that is linked into /var, or systemd's StateDirectory of a dynamic user."""
+    (tmp_path / "disk/real/deep").mkdir(parents=True)
+    (tmp_path / "lnk").symlink_to("disk/real")
+    monkeypatch.chdir(tmp_path)
+    depot = Depot(Path(place), [BUILDER.public])
+    for published in (one, two):
+        bucket.publish(published)
+        fetch(bucket, depot)
+        assert used(depot) == id_of(published)
+        assert not fetch(bucket, depot).changed
+        # Where a run of the same words finds it.
+        assert Bundle.open(place).manifest.bundle_id == id_of(published)
+    assert (depot.folder / id_of(one)).is_dir(), "the one before is kept"
+    assert go_back(depot, Wish(trusted=[BUILDER.public])).bundle_id == id_of(one)
+    with pytest.raises(BundleRefused, match="went back"):
+        fetch(bucket, depot)
+    assert used(depot) == id_of(one)
+
+
+def test_a_link_that_leads_nowhere_after_all_is_told(
+    bucket: Bucket, depot: Depot, one: Path, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever took it away: the pull does not say that it is in use."""
+    for published in (one, two):
+        bucket.publish(published)
+        fetch(bucket, depot)
+    bucket.publish(one)
+    real = depot.clear
+
+    def clear(*keep: str) -> None:
+        real(*keep)
+        shutil.rmtree(depot.link.resolve())
+
+    monkeypatch.setattr(depot, "clear", clear)
+    with pytest.raises(BundleRefused, match="leads to no bundle any more"):
+        fetch(bucket, depot, allow_older=True)
+    monkeypatch.undo()
+    # What could still be used is not cleared away as well.
+    depot.clear()
+    assert (depot.folder / id_of(two)).is_dir()
+
+
 def test_only_what_a_trusted_key_has_signed_is_parsed(
     bucket: Bucket, depot: Depot, one: Path, tmp_path: Path
 ) -> None:
