@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -116,6 +116,7 @@ def pull(fetcher: Fetcher, depot: Depot, wish: Wish, attempt: Try) -> Pulled:
         InferenceFailed: It fails its self-test.
         OutputFailed: It cannot be written.
         Conflict: Another pull is at work.
+        UsageError: What is there is no bundle, and stays.
     """
     with depot.locked():
         return _Pull(fetcher, depot, wish, attempt).run()
@@ -130,9 +131,10 @@ def repair(depot: Depot) -> bool:
     Raises:
         Conflict: A pull is at work.
         OutputFailed: It cannot be written.
+        UsageError: What is there is no bundle, and stays.
     """
     with depot.locked():
-        if not os.path.lexists(depot.link):
+        if depot.is_vacant():
             return True
         try:
             depot.check()
@@ -331,19 +333,23 @@ class _Pull:
         self._remember(msgspec.structs.replace(self.state, tries=tries))
 
     def _exchange(self, place: Path, manifest: Manifest) -> None:
-        before = "" if self.now is None else self.now.bundle_id
+        before, earlier = self.depot.name_before(), self.state.previous
         if place.parent != self.depot.folder:
             place = self.depot.keep(place)
+        if before == place.name:  # damaged, and just brought anew
+            before = ""
         self._remember(msgspec.structs.replace(self.state, previous=before))
-        self.depot.use(place)
+        self.depot.use(place, before)
         try:
             # What will be loaded from now on, by the way that it will be.
             self.depot.check()
         except BundleRefused as error:
-            back = self.depot.go_back(before)
-            raise BundleRefused(
-                f"{one_line(error)}; went back to {back.manifest.bundle_id[:8]}, check the disk"
-            ) from error
+            told = "check the disk"
+            with contextlib.suppress(BundleRefused):
+                back = self.depot.go_back(before)
+                told = f"went back to {back.manifest.bundle_id[:8]}, {told}"
+                self._remember(msgspec.structs.replace(self.state, previous=earlier))
+            raise BundleRefused(f"{one_line(error)}; {told}") from error
         failed = {name: one for name, one in self.state.failed.items() if name != manifest.bundle_id}
         self._remember(msgspec.structs.replace(self.state, failed=failed))
         self._clear(before)

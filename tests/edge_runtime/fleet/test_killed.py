@@ -95,6 +95,11 @@ def test_a_pull_that_dies_before_any_step(bundle_dir: Path, tmp_path: Path, copi
             pull(fetcher, depot, wish, lambda _: None)
             assert Bundle.open(depot.link, trusted).manifest.bundle_id == new
             assert not (depot.folder / ".coming").exists() or not list((depot.folder / ".coming").iterdir())
+            # Nothing is left that is not needed, and the way back stays.
+            assert {path.name for path in place.iterdir()} == {"bundle", "bundle.pulled"}
+            assert {path.name for path in depot.folder.iterdir() if path.is_dir()} <= {old, new, ".coming"}
+            assert depot.read_state().previous == old
+            assert Bundle.open(depot.folder / old, trusted).manifest.bundle_id == old
             if not killed:
                 break
             shutil.rmtree(depot.folder.parent)

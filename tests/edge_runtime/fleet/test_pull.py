@@ -30,6 +30,7 @@ from edge_runtime.fleet.address import Address
 from edge_runtime.fleet.depot import Depot
 from edge_runtime.fleet.fetch import Fetcher, Patience
 from edge_runtime.fleet.pull import Pulled, Wish, go_back, golden_try, pull, repair
+from export.signing import sign_bundle
 
 BUILDER, STRANGER = PrivateKey.generate("builder"), PrivateKey.generate("stranger")
 FIRST, SECOND, THIRD = "2026-12-01T00:00:00Z", "2026-12-02T00:00:00Z", "2026-12-03T00:00:00Z"
@@ -292,6 +293,127 @@ def test_a_folder_that_was_copied_there_becomes_a_link_in_one_step(
     assert used(depot) == id_of(one)
 
 
+def _file(place: Path, one: Path) -> None:
+    place.write_text("somebody's")
+
+
+def _folder(place: Path, one: Path) -> None:
+    (place / "deep").mkdir(parents=True)
+    (place / "deep/notes").write_text("somebody's")
+
+
+def _folder_of_bundles(place: Path, one: Path) -> None:
+    shutil.copytree(one, place / "bundle")
+
+
+def _no_manifest(place: Path, one: Path) -> None:
+    shutil.copytree(one, place)
+    (place / "manifest.json").write_text("{}")
+
+
+def _link_to_a_folder(place: Path, one: Path) -> None:
+    _folder(place.with_name("elsewhere"), one)
+    place.symlink_to("elsewhere")
+
+
+def _link_to_nowhere(place: Path, one: Path) -> None:
+    place.symlink_to("not mounted")
+
+
+def everything(folder: Path) -> dict[str, object]:
+    """All that lies in a folder, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): path.readlink()
+        if path.is_symlink()
+        else path.read_bytes()
+        if path.is_file()
+        else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize(
+    "put", [_file, _folder, _folder_of_bundles, _no_manifest, _link_to_a_folder, _link_to_nowhere]
+)
+def test_what_is_no_bundle_is_left_alone(
+    bucket: Bucket, depot: Depot, one: Path, put: Callable[[Path, Path], None]
+) -> None:
+    """`--bundle /var/lib/hh-edge/models` is easily written for `…/models/bundle`."""
+    bucket.publish(one)
+    depot.link.parent.mkdir()
+    put(depot.link, one)
+    before = everything(depot.link.parent)
+    attempts: list[Callable[[], object]] = [
+        lambda: repair(depot),
+        lambda: fetch(bucket, depot),
+        lambda: fetch(bucket, depot, anew=True),
+        lambda: go_back(depot, Wish(trusted=[BUILDER.public])),
+    ]
+    for attempt in attempts:
+        with pytest.raises(UsageError, match=r"bundle: .* it stays as it is\. Name as --bundle .*/bundle$"):
+            attempt()
+    assert everything(depot.link.parent) == before
+    assert not bucket.asked
+
+
+def _unsigned(place: Path) -> None:
+    (place / SIGNATURE).unlink()
+
+
+def _of_a_stranger(place: Path) -> None:
+    _unsigned(place)
+    sign_bundle(place, STRANGER)
+
+
+def _with_notes(place: Path) -> None:
+    (place / "notes.txt").write_text("somebody's")
+
+
+def _torn(place: Path) -> None:
+    (place / "language.onnx.data").write_bytes(b"")
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["the same one comes", "another one comes"])
+@pytest.mark.parametrize("harm", [_unsigned, _of_a_stranger, _with_notes, _torn])
+def test_a_bundle_that_was_copied_there_and_is_not_taken_is_kept_for_good(
+    bucket: Bucket, depot: Depot, one: Path, two: Path, harm: Callable[[Path], None], same: bool
+) -> None:
+    shutil.copytree(one, depot.link)
+    harm(depot.link)
+    copied = everything(depot.link)
+    bucket.publish(one if same else two)
+    assert not repair(depot)
+    came = fetch(bucket, depot, anew=True)
+    assert used(depot) == came.bundle_id == id_of(one if same else two)
+    aside = depot.folder / f"{id_of(one)}.before"
+    assert everything(aside) == copied
+    # However many come after it.
+    for published in (one, two) if not same else (two, one):
+        bucket.publish(published)
+        assert fetch(bucket, depot, allow_older=True).changed
+    assert everything(aside) == copied
+    # Another one is no reason to remove the first.
+    depot.link.unlink()
+    shutil.copytree(aside, depot.link)
+    bucket.publish(two)
+    fetch(bucket, depot, anew=True)
+    assert everything(aside) == everything(depot.folder / f"{id_of(one)}.before1") == copied
+    assert used(depot) == id_of(two)
+
+
+def test_an_empty_folder_is_a_place_for_a_bundle(
+    bucket: Bucket, depot: Depot, one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depot.link.mkdir(parents=True)
+    bucket.publish(one)
+    # Nothing has to be exchanged there, which not every system can.
+    monkeypatch.setattr(depot_module.ctypes, "CDLL", lambda *_, **__: object())
+    assert repair(depot)
+    fetch(bucket, depot)
+    assert used(depot) == id_of(one)
+    assert depot.link.is_symlink()
+
+
 def test_a_system_that_cannot_exchange_leaves_the_folder_alone(
     bucket: Bucket, depot: Depot, one: Path, two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,8 +429,6 @@ def test_a_system_that_cannot_exchange_leaves_the_folder_alone(
 
 def test_another_signature_comes_without_a_bundle(bucket: Bucket, depot: Depot, one: Path, tmp_path: Path) -> None:
     """Keys change: both sign, boxes trust the new one, the old one goes."""
-    from export.signing import sign_bundle
-
     bucket.publish(one)
     fetch(bucket, depot)
     both = Path(shutil.copytree(one, tmp_path / "both"))
