@@ -28,7 +28,7 @@ from edge_runtime.bundle.keys import PublicKey
 from edge_runtime.bundle.manifest import MANIFEST, SIGNATURE, FileEntry, Manifest
 from edge_runtime.bundle.reader import Bundle, parse_checked, read_signed
 from edge_runtime.errors import BundleRefused, Conflict, HeadHuntError, OutputFailed, UsageError, one_line
-from edge_runtime.files import make_folder, sha256, shown_path, sync, write_private
+from edge_runtime.files import make_folder, sha256, shown_path, sync, write_into, write_private
 
 log = logging.getLogger(__name__)
 
@@ -343,6 +343,23 @@ class Depot:
                 shown_path(self.link),
                 shown_path(temporary),
             )
+
+    def renew_signature(self, signature: bytes) -> bool:
+        """Let the bundle in use have another signature; returns whether it has not had it.
+
+        Raises:
+            OutputFailed: It cannot be written.
+        """
+        path = self.link / SIGNATURE
+        try:
+            if path.is_file() and path.read_bytes() == signature:
+                return False
+            self._coming.mkdir(exist_ok=True)
+            # Beside it, a file that is in no manifest would be left by a pull that dies: the bundle would be refused.
+            write_into(path, signature, self._coming / f"{SIGNATURE}-{secrets.token_hex(6)}")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return True
 
     def go_back(self, previous: str) -> Bundle:
         """Use the bundle before again.

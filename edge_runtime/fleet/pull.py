@@ -20,7 +20,7 @@ from edge_runtime.bundle.signature import BUNDLE, SIGNATURES_LIMIT, check
 from edge_runtime.checks.verify import verify
 from edge_runtime.detector import Detector
 from edge_runtime.errors import BundleRefused, HeadHuntError, InferenceFailed, OutputFailed, UsageError, one_line
-from edge_runtime.files import format_bytes, free_space, printable, shown_path, write_atomic
+from edge_runtime.files import format_bytes, free_space, printable, shown_path
 from edge_runtime.fleet.depot import Depot, Failed, State, write_seals
 from edge_runtime.fleet.fetch import Fetcher
 
@@ -229,9 +229,7 @@ class _Pull:
 
     def _renew_signature(self, signature: bytes) -> None:
         """The same bundle, signed by others too: keys change, bundles stay."""
-        path = self.depot.link / SIGNATURE
-        if not path.is_file() or path.read_bytes() != signature:
-            write_atomic(path, signature)
+        if self.depot.renew_signature(signature):
             log.info("%s: has another signature now", shown_path(self.depot.link))
 
     # ---- what is not taken
