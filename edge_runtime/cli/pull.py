@@ -90,7 +90,7 @@ def command(**given: Any) -> int:
     \b
     Exit codes:
       0    a bundle is in use that is the newest there
-      1    the work failed: a self-test, a full disk
+      1    the work failed: a self-test, nothing to run it on for now, a full disk
       2    wrong usage, a missing extra, another pull is at work, or FOLDER is none of a bundle
       3    refused: not signed by a trusted key, not whole, older, or it failed here before
       4    the address could not be read

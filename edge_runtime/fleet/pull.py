@@ -19,7 +19,17 @@ from edge_runtime.bundle.reader import Bundle, parse_checked
 from edge_runtime.bundle.signature import BUNDLE, SIGNATURES_LIMIT, check
 from edge_runtime.checks.verify import verify
 from edge_runtime.detector import Detector
-from edge_runtime.errors import BundleRefused, HeadHuntError, InferenceFailed, OutputFailed, UsageError, one_line
+from edge_runtime.errors import (
+    BundleRefused,
+    EngineUnreachable,
+    HeadHuntError,
+    InferenceFailed,
+    OutOfMemory,
+    OutputFailed,
+    ProviderUnavailable,
+    UsageError,
+    one_line,
+)
 from edge_runtime.files import format_bytes, free_space, printable, shown_path
 from edge_runtime.fleet.depot import Depot, Failed, State, write_seals
 from edge_runtime.fleet.fetch import Fetcher
@@ -32,6 +42,14 @@ _MOST_TRIES = 3
 _REMEMBERED = 20
 # Beside the files themselves.
 _SPARE = 2**20
+
+# What says something of the moment, the machine or a server, and nothing of the bundle.
+_PASSING = (ProviderUnavailable, EngineUnreachable, OutOfMemory, OutputFailed, MemoryError, OSError)
+
+
+class NotTried(HeadHuntError):
+    """A bundle could not be tried now, through no fault of its own. It is tried again by the next pull."""
+
 
 #: Tries a bundle on this machine. Raises HeadHuntError where it does not compute what its builder's machine did.
 Try = Callable[[Bundle], None]
@@ -114,6 +132,7 @@ def pull(fetcher: Fetcher, depot: Depot, wish: Wish, attempt: Try) -> Pulled:
         SourceUnavailable: Something there cannot be had now; what came is kept, and the next pull goes on with it.
         BundleRefused: What is there is not signed by a trusted key, not whole, older, or failed here before.
         InferenceFailed: It fails its self-test.
+        NotTried: It cannot be tried now: a server is down, there is no memory. What came is kept.
         OutputFailed: It cannot be written.
         Conflict: Another pull is at work.
         UsageError: What is there is no bundle, and stays.
@@ -313,10 +332,16 @@ class _Pull:
         self._remember(msgspec.structs.replace(self.state, tries=begun))
         try:
             self.attempt(Bundle.open(place, self.wish.trusted))
-        except UsageError:
+        except (UsageError, KeyboardInterrupt):
             # A missing extra, say: nothing is known of the bundle.
             self._ended(name)
             raise
+        except _PASSING as error:
+            self._ended(name)
+            raise NotTried(
+                f"{self.fetcher.address.shown}: {name[:8]} cannot be tried now: {one_line(error)}; it is kept for "
+                f"the next pull{self._stays()}"
+            ) from error
         except HeadHuntError as error:
             self._remember(_remembering(self.state, name, Failed(reason=one_line(error), on=self.wish.tried_on)))
             self._ended(name)

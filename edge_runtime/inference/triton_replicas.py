@@ -18,10 +18,12 @@ from edge_runtime.errors import (
     EngineUnreachable,
     InferenceFailed,
     MissingExtra,
+    OutOfMemory,
     ProviderUnavailable,
     first_line,
 )
 from edge_runtime.files import printable
+from edge_runtime.inference.engine import is_out_of_memory
 from edge_runtime.inference.triton_address import TritonAddress
 from edge_runtime.inference.triton_names import (
     BUNDLE_PARAMETER,
@@ -102,6 +104,13 @@ class ServerFailed(InferenceFailed):
     def __init__(self, message: str, passing: bool) -> None:
         super().__init__(message)
         self.passing = passing
+
+
+class NotServed(ServerFailed):
+    """One server has nothing of the bundle, or not yet."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, passing=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -197,7 +206,7 @@ class Replicas:
             end_s: When this has to end, on the monotonic clock.
 
         Raises:
-            EngineUnreachable: None answers.
+            EngineUnreachable: None answers, or those that do have nothing of the bundle.
             InferenceFailed: One answers, and says that it cannot; or the engine was abandoned.
         """
         once = all(replica.failures for replica in self._replicas)
@@ -234,7 +243,8 @@ class Replicas:
                 final = error
                 rest = [one for one in self._replicas if one.place not in asked]
                 if not rest:
-                    raise InferenceFailed(str(final)) from final
+                    kind = OutOfMemory if is_out_of_memory(final) else InferenceFailed
+                    raise (EngineUnreachable if isinstance(final, NotServed) else kind)(str(final)) from final
                 once = True
                 continue
             if replica.failures:
@@ -371,10 +381,9 @@ class Replicas:
         except Exception as error:
             failed = self._server_failed(replica, error)
             if _status(error) in ("NOT_FOUND", "INVALID_ARGUMENT") or "unknown model" in str(error):
-                raise ServerFailed(
+                raise NotServed(
                     f"Triton server {replica.place} has no model {model}; write it into its repository with "
-                    "`hh-offline triton`, or name another one behind the address",
-                    passing=False,
+                    "`hh-offline triton`, or name another one behind the address"
                 ) from error
             raise failed from error
         return configuration
@@ -388,10 +397,9 @@ class Replicas:
         }
         if self._bundle_id not in there:
             others = ", ".join(printable(one[:12]) for one in there) or "none that says so"
-            raise ServerFailed(
+            raise NotServed(
                 f"Triton server {replica.place} serves another bundle as {self._base}: {others}, not "
-                f"{self._bundle_id[:12]}; write this one into its repository with `hh-offline triton`",
-                passing=False,
+                f"{self._bundle_id[:12]}; write this one into its repository with `hh-offline triton`"
             )
         return there[self._bundle_id]
 
@@ -401,6 +409,8 @@ class Replicas:
         text = printable(first_line(Exception(message() if callable(message) else str(error))))
         if status == "DEADLINE_EXCEEDED":
             text = "no answer in time"
+        if status == "NOT_FOUND":
+            return NotServed(f"Triton server {replica.place}: {text}")
         return ServerFailed(f"Triton server {replica.place}: {text}", status in _PASSING)
 
     def _unreachable(self, latest: ServerFailed | None) -> EngineUnreachable:

@@ -60,3 +60,16 @@ def test_a_bundle_that_was_copied_there_without_a_signature_stays_beside_the_one
     assert f"it is kept as {place}.pulled{os.sep}{left}.before" in complaint
     assert Bundle.open(place, [BUILDER.public]).manifest.created == "2026-12-02T00:00:00Z"
     assert Bundle.open(Path(f"{place}.pulled") / f"{left}.before").manifest.bundle_id == left
+
+
+def test_a_server_that_is_down_is_waited_for(bucket: Bucket, tmp_path: Path) -> None:
+    pytest.importorskip("tritonclient", reason="nothing asks a server: pip install tritonclient[grpc]")
+    place = tmp_path / "bundle"
+    for _ in range(2):
+        code, said, complaint = pull(bucket.url, "--bundle", place, provider="triton://127.0.0.1:9?deadline_s=1")
+        assert (code, said) == (1, "")
+        assert "cannot be tried now: Triton server 127.0.0.1:9: " in complaint
+        assert complaint.count("\n") == 1
+    bucket.asked.clear()
+    assert pull(bucket.url, "--bundle", place)[0] == 0
+    assert len(bucket.asked) == 2

@@ -19,9 +19,12 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import (
     BundleRefused,
     Conflict,
+    EngineUnreachable,
     HeadHuntError,
     InferenceFailed,
+    OutOfMemory,
     OutputFailed,
+    ProviderUnavailable,
     SourceUnavailable,
     UsageError,
 )
@@ -29,7 +32,7 @@ from edge_runtime.fleet import depot as depot_module
 from edge_runtime.fleet.address import Address
 from edge_runtime.fleet.depot import Depot
 from edge_runtime.fleet.fetch import Fetcher, Patience
-from edge_runtime.fleet.pull import Pulled, Wish, go_back, golden_try, pull, repair
+from edge_runtime.fleet.pull import NotTried, Pulled, Wish, go_back, golden_try, pull, repair
 from export.signing import sign_bundle
 
 BUILDER, STRANGER = PrivateKey.generate("builder"), PrivateKey.generate("stranger")
@@ -221,6 +224,63 @@ def test_one_that_fails_its_self_test_never_comes_into_use_and_is_not_tried_for_
     # On a machine that was repaired it may pass.
     assert fetch(bucket, depot, retry=True).changed
     assert used(depot) == id_of(spoiled)
+
+
+def raising(error: BaseException) -> Callable[[Bundle], None]:
+    """A self-test that ends so."""
+
+    def attempt(_: Bundle) -> None:
+        raise error
+
+    return attempt
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ProviderUnavailable("no Triton server answers"),
+        EngineUnreachable("no Triton server answers"),
+        OutOfMemory("the graphs failed: Failed to allocate memory"),
+        MemoryError(),
+        OutputFailed("the disk is full"),
+        OSError(errno.EMFILE, "Too many open files"),
+    ],
+    ids=lambda trouble: type(trouble).__name__,
+)
+def test_trouble_that_passes_is_not_held_against_a_bundle(
+    bucket: Bucket, depot: Depot, one: Path, two: Path, trouble: Exception
+) -> None:
+    bucket.publish(one)
+    fetch(bucket, depot)
+    bucket.publish(two)
+    for attempt in range(5):  # more often than a self-test may be begun that never ends
+        words = f"{id_of(two)[:8]} cannot be tried now: .*; it is kept for the next pull; {id_of(one)[:8]} stays"
+        with pytest.raises(NotTried, match=words) as told:
+            fetch(bucket, depot, raising(trouble))
+        assert "\n" not in str(told.value)
+        assert used(depot) == id_of(one)
+        assert asked(bucket) == ["manifest.json", SIGNATURE, "report.html"][: 2 if attempt else 3]
+    assert fetch(bucket, depot, golden_try("cpu", 1)).changed
+    assert asked(bucket) == ["manifest.json", SIGNATURE]
+    assert used(depot) == id_of(two)
+
+
+@pytest.mark.parametrize("fault", [InferenceFailed("a graph failed"), BundleRefused("a graph cannot be loaded")])
+def test_a_fault_of_the_bundle_is_held_against_it(bucket: Bucket, depot: Depot, one: Path, fault: Exception) -> None:
+    bucket.publish(one)
+    with pytest.raises(InferenceFailed, match=f"fails its self-test: {fault}"):
+        fetch(bucket, depot, raising(fault))
+    with pytest.raises(BundleRefused, match="failed here before"):
+        fetch(bucket, depot)
+    assert not (depot.folder / ".coming").exists()
+
+
+def test_who_interrupts_self_tests_does_not_use_them_up(bucket: Bucket, depot: Depot, one: Path) -> None:
+    bucket.publish(one)
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            fetch(bucket, depot, raising(KeyboardInterrupt()))
+    assert fetch(bucket, depot).changed
 
 
 def test_a_self_test_that_takes_the_process_with_it_is_not_begun_for_ever(
