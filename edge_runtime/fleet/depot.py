@@ -39,15 +39,16 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle that did not pass here.
+    """A bundle that is not taken here.
 
     Attributes:
         reason: Why, in one line.
-        on: Provider and version of the program: another one may pass.
+        on: Provider and version of the program on which its self-test failed: it may pass on others. Empty where an
+            operator went back from it, which holds for all of them.
     """
 
     reason: str
-    on: str
+    on: str = ""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,8 +58,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         source: Hash of the address: it may hold secrets.
         etag: Of the newest manifest there.
         bundle_id: Of that manifest.
-        previous: What was used before; empty where there is none.
-        failed: Bundles that did not pass, by their ids.
+        previous: Name of the folder with what was used before; empty where there is none.
+        failed: Bundles that are not taken, by their ids.
         tries: How often a self-test was begun and has not ended, by bundle.
     """
 
@@ -361,16 +362,24 @@ class Depot:
             raise self._unwritable(error) from error
         return True
 
+    def before(self, previous: str) -> Bundle:
+        """The bundle before, with every file hashed.
+
+        Raises:
+            BundleRefused: There is none, or it is not whole.
+        """
+        if not previous:
+            raise BundleRefused(f"{shown_path(self.link)}: there is no bundle before this one to go back to")
+        return Bundle.open(self.folder / previous, self.trusted)
+
     def go_back(self, previous: str) -> Bundle:
         """Use the bundle before again.
 
         Raises:
-            BundleRefused: There is none, or it is not whole.
+            BundleRefused: As of `before`.
             OutputFailed: It cannot be written.
         """
-        if not previous:
-            raise BundleRefused(f"{shown_path(self.link)}: there is no bundle before this one to go back to")
-        bundle = Bundle.open(self.folder / previous, self.trusted)
+        bundle = self.before(previous)
         self.use(bundle.path, self.name_before())
         return bundle
 

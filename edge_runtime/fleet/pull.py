@@ -40,6 +40,7 @@ _MANIFEST_LIMIT = 16 * 2**20
 # A self-test that takes the process with it (memory, a driver) is not begun for ever.
 _MOST_TRIES = 3
 _REMEMBERED = 20
+_WENT_BACK = "an operator went back from it"
 # Beside the files themselves.
 _SPARE = 2**20
 
@@ -62,7 +63,7 @@ class Wish:
     Attributes:
         trusted: Keys of which one must have signed.
         allow_older: Whether a bundle may come that was built before the one in use.
-        retry: Whether one that failed here before is tried again.
+        retry: Whether one that failed here before, or that an operator went back from, is tried again.
         anew: Whether the bundle in use is damaged, and fetched again.
         tried_on: Provider and version, which a failure is remembered for.
     """
@@ -169,8 +170,8 @@ def repair(depot: Depot) -> bool:
         return True
 
 
-def go_back(depot: Depot, wish: Wish) -> Pulled:
-    """Use the bundle before again, and take the one in use no more.
+def go_back(depot: Depot) -> Pulled:
+    """Use the bundle before again, and take the one in use no more, until `Wish.retry`.
 
     Raises:
         BundleRefused: There is none.
@@ -178,11 +179,13 @@ def go_back(depot: Depot, wish: Wish) -> Pulled:
     """
     with depot.locked():
         state, left = depot.read_state(), depot.manifest()
-        bundle = depot.go_back(state.previous)
-        if left is not None and left.bundle_id != bundle.manifest.bundle_id:
-            state = _remembering(
-                state, left.bundle_id, Failed(reason="an operator went back from it", on=wish.tried_on)
-            )
+        bundle = depot.before(state.previous)
+        name = depot.name_before() if left is None else left.bundle_id
+        if name and name != bundle.manifest.bundle_id:
+            # First of all: who goes back and dies must not find it in use again.
+            state = _remembering(state, name, Failed(reason=_WENT_BACK))
+            depot.write_state(state)
+        depot.go_back(state.previous)
         depot.write_state(msgspec.structs.replace(state, previous=""))
         return Pulled(bundle_id=bundle.manifest.bundle_id, changed=True, created=bundle.manifest.created)
 
@@ -214,6 +217,8 @@ class _Pull:
         check(self.wish.trusted, BUNDLE, data, signature or b"", shown)
         manifest = parse_checked(data, Path(self.fetcher.address.path.rstrip("/").rpartition("/")[2] or "bundle"))
         self._remember(msgspec.structs.replace(self.state, source=source, etag=etag, bundle_id=manifest.bundle_id))
+        if self.wish.retry:
+            self._forgive(manifest.bundle_id)
         if self._is_used(manifest.bundle_id):
             self._renew_signature(signature or b"")
             return self._unchanged()
@@ -255,12 +260,20 @@ class _Pull:
 
     def _failed(self, bundle_id: str) -> str | None:
         """Why a bundle is not tried again."""
+        if self.wish.retry:
+            return None
         failed = self.state.failed.get(bundle_id)
-        if failed is not None and failed.on == self.wish.tried_on and not self.wish.retry:
+        if failed is not None and (_is_operators(failed) or failed.on == self.wish.tried_on):
             return failed.reason
-        if self.state.tries.get(bundle_id, 0) >= _MOST_TRIES and not self.wish.retry:
+        if self.state.tries.get(bundle_id, 0) >= _MOST_TRIES:
             return f"its self-test was begun {_MOST_TRIES} times and never ended"
         return None
+
+    def _forgive(self, bundle_id: str) -> None:
+        """Hold nothing against a bundle any more: who asks for it may have to wait, and then need not ask again."""
+        failed = {name: one for name, one in self.state.failed.items() if name != bundle_id}
+        self._remember(msgspec.structs.replace(self.state, failed=failed))
+        self._ended(bundle_id)
 
     def _refuse_failed(self, bundle_id: str) -> None:
         if (reason := self._failed(bundle_id)) is not None:
@@ -373,8 +386,7 @@ class _Pull:
                 told = f"went back to {back.manifest.bundle_id[:8]}, {told}"
                 self._remember(msgspec.structs.replace(self.state, previous=earlier))
             raise BundleRefused(f"{one_line(error)}; {told}") from error
-        failed = {name: one for name, one in self.state.failed.items() if name != manifest.bundle_id}
-        self._remember(msgspec.structs.replace(self.state, failed=failed))
+        self._forgive(manifest.bundle_id)
         self._clear(before)
 
     def _clear(self, before: str) -> None:
@@ -387,9 +399,16 @@ class _Pull:
 
 
 def _remembering(state: State, bundle_id: str, failed: Failed) -> State:
-    """A state with one more failure; the oldest are forgotten."""
-    kept = [(name, one) for name, one in state.failed.items() if name != bundle_id]
-    return msgspec.structs.replace(state, failed=dict([*kept, (bundle_id, failed)][-_REMEMBERED:]))
+    """A state with one more failure; the oldest are forgotten, but for what an operator decided."""
+    failures = {**{name: one for name, one in state.failed.items() if name != bundle_id}, bundle_id: failed}
+    newest = list(failures)[-_REMEMBERED:]
+    kept = {name: one for name, one in failures.items() if name in newest or _is_operators(one)}
+    return msgspec.structs.replace(state, failed=kept)
+
+
+def _is_operators(failed: Failed) -> bool:
+    """Whether an operator went back; earlier versions wrote down on what."""
+    return not failed.on or failed.reason == _WENT_BACK
 
 
 def _moment(manifest: Manifest) -> float:

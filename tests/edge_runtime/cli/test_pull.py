@@ -73,3 +73,20 @@ def test_a_server_that_is_down_is_waited_for(bucket: Bucket, tmp_path: Path) -> 
     bucket.asked.clear()
     assert pull(bucket.url, "--bundle", place)[0] == 0
     assert len(bucket.asked) == 2
+
+
+def test_whoever_goes_back_stays_there_whatever_the_pulls_are_told(
+    bucket: Bucket, tmp_path: Path, bundle_dir: Path
+) -> None:
+    place = tmp_path / "bundle"
+    assert pull(bucket.url, "--bundle", place)[0] == 0
+    bucket.publish(signed_copy(bundle_dir, tmp_path / "newer", BUILDER, created="2026-12-03T00:00:00Z"))
+    assert pull(bucket.url, "--bundle", place)[0] == 0
+    # Nobody names the provider of the pulls for that.
+    assert pull("--back", "--bundle", place, provider="auto")[0] == 0
+    code, _, complaint = pull(bucket.url, "--bundle", place)
+    assert code == 3
+    assert "an operator went back from it" in complaint
+    assert Bundle.open(place).manifest.created == "2026-12-02T00:00:00Z"
+    assert pull(bucket.url, "--bundle", place, "--retry")[0] == 0
+    assert Bundle.open(place).manifest.created == "2026-12-03T00:00:00Z"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -30,9 +31,9 @@ from edge_runtime.errors import (
 )
 from edge_runtime.fleet import depot as depot_module
 from edge_runtime.fleet.address import Address
-from edge_runtime.fleet.depot import Depot
+from edge_runtime.fleet.depot import Depot, Failed
 from edge_runtime.fleet.fetch import Fetcher, Patience
-from edge_runtime.fleet.pull import NotTried, Pulled, Wish, go_back, golden_try, pull, repair
+from edge_runtime.fleet.pull import NotTried, Pulled, Wish, _remembering, go_back, golden_try, pull, repair
 from export.signing import sign_bundle
 
 BUILDER, STRANGER = PrivateKey.generate("builder"), PrivateKey.generate("stranger")
@@ -149,7 +150,7 @@ def test_a_folder_above_may_be_a_link(
         # Where a run of the same words finds it.
         assert Bundle.open(place).manifest.bundle_id == id_of(published)
     assert (depot.folder / id_of(one)).is_dir(), "the one before is kept"
-    assert go_back(depot, Wish(trusted=[BUILDER.public])).bundle_id == id_of(one)
+    assert go_back(depot).bundle_id == id_of(one)
     with pytest.raises(BundleRefused, match="went back"):
         fetch(bucket, depot)
     assert used(depot) == id_of(one)
@@ -328,16 +329,70 @@ def test_a_damaged_bundle_with_none_before_it_is_fetched_again(bucket: Bucket, d
 
 
 def test_an_operator_goes_back_and_stays_there(bucket: Bucket, depot: Depot, one: Path, two: Path) -> None:
-    wish = Wish(trusted=[BUILDER.public])
     with pytest.raises(BundleRefused, match="no bundle before"):
-        go_back(depot, wish)
+        go_back(depot)
     for published in (one, two):
         bucket.publish(published)
         fetch(bucket, depot)
-    go_back(depot, wish)
+    go_back(depot)
     assert used(depot) == id_of(one)
+    # Whatever it is tried with, and however many bundles fail after it.
+    wish = Wish(trusted=[BUILDER.public], tried_on="another provider and version")
+    state = depot.read_state()
+    for number in range(30):
+        state = _remembering(state, f"{number:064x}", Failed(reason="failed", on="cpu, 1"))
+    assert len(state.failed) == 21
+    depot.write_state(state)
+    for asking in (Wish(trusted=[BUILDER.public]), wish):
+        with pytest.raises(BundleRefused, match="an operator went back from it"):
+            pull(Fetcher(Address.parse(bucket.url), QUICK), depot, asking, lambda _: None)
+    assert used(depot) == id_of(one)
+    # Asked for again, it need not be asked for twice where it cannot be tried for the moment.
+    with pytest.raises(NotTried):
+        fetch(bucket, depot, raising(ProviderUnavailable("not now")), retry=True)
+    assert fetch(bucket, depot).changed
+    assert used(depot) == id_of(two)
+
+
+def test_what_an_earlier_version_remembered_is_read(bucket: Bucket, depot: Depot, one: Path, two: Path) -> None:
+    for published in (one, two):
+        bucket.publish(published)
+        fetch(bucket, depot)
+    go_back(depot)
+    written = {
+        "source": "",
+        "etag": "",
+        "bundle_id": "",
+        "previous": "",
+        "failed": {id_of(two): {"reason": "an operator went back from it", "on": "auto, 0.1.0"}},
+        "tries": {"a": 1},
+    }
+    (depot.folder / "state.json").write_text(json.dumps(written))
     with pytest.raises(BundleRefused, match="an operator went back from it"):
         fetch(bucket, depot)
+    assert depot.read_state().tries == {"a": 1}
+    # A self-test that failed says nothing of another version.
+    written["failed"] = {id_of(two): {"reason": "the features differ", "on": "auto, 0.1.0"}}
+    (depot.folder / "state.json").write_text(json.dumps(written))
+    assert fetch(bucket, depot).changed
+
+
+def test_going_back_is_decided_before_it_is_done(
+    bucket: Bucket, depot: Depot, one: Path, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for published in (one, two):
+        bucket.publish(published)
+        fetch(bucket, depot)
+
+    def full(*_: object) -> None:
+        raise OutputFailed("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(depot, "write_state", full)
+        with pytest.raises(OutputFailed):
+            go_back(depot)
+    assert used(depot) == id_of(two), "else the next pull would take it again"
+    go_back(depot)
     assert used(depot) == id_of(one)
 
 
@@ -349,7 +404,7 @@ def test_a_folder_that_was_copied_there_becomes_a_link_in_one_step(
     came = fetch(bucket, depot)
     assert asked(bucket)[2:] == ["report.html"]
     assert used(depot) == came.bundle_id
-    assert go_back(depot, Wish(trusted=[BUILDER.public])).bundle_id == id_of(one)
+    assert go_back(depot).bundle_id == id_of(one)
     assert used(depot) == id_of(one)
 
 
@@ -407,7 +462,7 @@ def test_what_is_no_bundle_is_left_alone(
         lambda: repair(depot),
         lambda: fetch(bucket, depot),
         lambda: fetch(bucket, depot, anew=True),
-        lambda: go_back(depot, Wish(trusted=[BUILDER.public])),
+        lambda: go_back(depot),
     ]
     for attempt in attempts:
         with pytest.raises(UsageError, match=r"bundle: .* it stays as it is\. Name as --bundle .*/bundle$"):
