@@ -138,7 +138,7 @@ def command(**given: Any) -> int:
     step = _scorer_step(fetcher, keys, given) if given["scorer"] else _bundle_step(fetcher, keys, given)
 
     def once() -> None:
-        fetcher.traffic.requests = fetcher.traffic.bytes = 0
+        fetcher.begin()
         told = step()
         tell(f"{shown_path(bundle)}: {told} ({describe(fetcher.traffic)})")
 
