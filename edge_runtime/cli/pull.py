@@ -158,9 +158,9 @@ def _tried_on(given: dict[str, Any]) -> str:
 def _bundle_step(fetcher: Fetcher, keys: tuple[PublicKey, ...], given: dict[str, Any]) -> Callable[[], object]:
     from dataclasses import replace
 
-    from edge_runtime.errors import Conflict, HeadHuntError, SourceUnavailable
+    from edge_runtime.errors import InferenceFailed
     from edge_runtime.fleet.depot import Depot
-    from edge_runtime.fleet.pull import Wish, golden_try, pull, repair
+    from edge_runtime.fleet.pull import NotTried, Wish, golden_try, pull, repair
 
     depot = Depot(given["bundle"], keys)
     wish = Wish(trusted=keys, allow_older=given["allow_older"], tried_on=_tried_on(given))
@@ -174,9 +174,8 @@ def _bundle_step(fetcher: Fetcher, keys: tuple[PublicKey, ...], given: dict[str,
         asked = replace(wish, anew=not whole, retry=retry)
         try:
             pulled = pull(fetcher, depot, asked, attempt)
-        except (Conflict, SourceUnavailable):
-            raise
-        except HeadHuntError:
+        except (InferenceFailed, NotTried):
+            # What an operator goes back from later is left alone.
             retry = False
             raise
         checked, retry = True, False

@@ -77,12 +77,17 @@ class Depot:
     Args:
         link: Where the bundle in use is found, as `hh-edge run --bundle` takes it.
         trusted: Keys of which one must have signed.
+
+    Raises:
+        UsageError: It is the root of the file system.
     """
 
     def __init__(self, link: Path, trusted: Sequence[PublicKey]) -> None:
         # Not os.path.abspath: behind a link, `..` leads elsewhere than the words say.
         self.link = Path(os.path.realpath(link) if link.name in ("", "..") else link.absolute())
         self.trusted = tuple(trusted)
+        if not self.link.name:
+            raise UsageError(f"{shown_path(self.link)}: is no place for a bundle; name a folder in it as --bundle")
         self.folder = self.link.with_name(f"{self.link.name}.pulled")
         self._coming = self.folder / _COMING
 
@@ -153,8 +158,7 @@ class Depot:
         name = manifest.bundle_id
         with contextlib.suppress(BundleRefused):
             self.check()
-            if self._is_free(name):
-                return name
+            return name
         aside = (f"{name}.before{number or ''}" for number in itertools.count())
         return next(filter(self._is_free, aside))
 
@@ -323,6 +327,9 @@ class Depot:
         try:
             if self._is_torn(temporary):
                 temporary.unlink()
+            elif copied:
+                # A version of ours with this very content: the copy, which is whole, is going to be it.
+                self._remove(temporary)
             temporary.symlink_to(target, target_is_directory=True)
             try:
                 if copied:

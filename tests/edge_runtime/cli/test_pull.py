@@ -14,6 +14,12 @@ from edge_command import hh_edge
 from edge_runtime.bundle.keys import PrivateKey
 from edge_runtime.bundle.manifest import SIGNATURE
 from edge_runtime.bundle.reader import Bundle
+from edge_runtime.cli.pull import _bundle_step
+from edge_runtime.errors import BundleRefused
+from edge_runtime.fleet.address import Address
+from edge_runtime.fleet.depot import Depot
+from edge_runtime.fleet.fetch import Fetcher
+from edge_runtime.fleet.pull import go_back
 
 BUILDER = PrivateKey.generate("builder")
 
@@ -60,6 +66,19 @@ def test_a_bundle_that_was_copied_there_without_a_signature_stays_beside_the_one
     assert f"it is kept as {place}.pulled{os.sep}{left}.before" in complaint
     assert Bundle.open(place, [BUILDER.public]).manifest.created == "2026-12-02T00:00:00Z"
     assert Bundle.open(Path(f"{place}.pulled") / f"{left}.before").manifest.bundle_id == left
+
+
+def test_retry_holds_once_where_pulls_never_end(bucket: Bucket, tmp_path: Path, bundle_dir: Path) -> None:
+    """Else an endless pull would undo whatever an operator goes back from later."""
+    place, keys = tmp_path / "bundle", (BUILDER.public,)
+    given = {"bundle": place, "allow_older": False, "retry": True, "provider": "cpu", "threads": 1}
+    step = _bundle_step(Fetcher(Address.parse(bucket.url)), keys, given)
+    step()
+    bucket.publish(signed_copy(bundle_dir, tmp_path / "newer", BUILDER, created="2026-12-03T00:00:00Z"))
+    step()
+    go_back(Depot(place, keys))
+    with pytest.raises(BundleRefused, match="an operator went back from it"):
+        step()
 
 
 def test_a_server_that_is_down_is_waited_for(bucket: Bucket, tmp_path: Path) -> None:

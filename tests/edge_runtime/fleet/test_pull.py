@@ -516,6 +516,22 @@ def test_a_bundle_that_was_copied_there_and_is_not_taken_is_kept_for_good(
     assert used(depot) == id_of(two)
 
 
+def test_a_copy_of_a_version_takes_its_place(bucket: Bucket, depot: Depot, one: Path, two: Path) -> None:
+    """Somebody copies the bundle in use over the link, as with `cp -r`; nothing is there twice for that."""
+    bucket.publish(one)
+    fetch(bucket, depot)
+    for _ in range(2):
+        depot.link.unlink()
+        shutil.copytree(one, depot.link)
+        bucket.publish(two)
+        fetch(bucket, depot, retry=True)
+        assert used(depot) == id_of(two)
+        assert {path.name for path in depot.folder.iterdir() if path.is_dir()} == {id_of(one), id_of(two)}
+        assert go_back(depot).bundle_id == id_of(one) == used(depot)
+    with pytest.raises(UsageError, match=r"^/: is no place for a bundle"):
+        Depot(Path("/"), [BUILDER.public])
+
+
 def test_an_empty_folder_is_a_place_for_a_bundle(
     bucket: Bucket, depot: Depot, one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
