@@ -72,6 +72,10 @@ class EngineUnreachable(InferenceFailed):
     """Nothing that runs the graphs answers: trying each segment of a batch by itself would only wait longer."""
 
 
+class OutOfMemory(InferenceFailed):
+    """There was no memory for a graph. With less beside it, the same call may succeed."""
+
+
 class FootageIncomplete(HeadHuntError):
     """Part of a file could not be scored. What could be is written, and gap records stand for the rest."""
 

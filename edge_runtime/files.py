@@ -82,6 +82,32 @@ def write_private(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_into(path: Path, data: bytes, temporary: Path) -> None:
+    """Write a file whole or not at all into a folder in which nothing else may lie, not even for a moment.
+
+    It is durable when this returns. Whoever dies in between leaves `temporary`, in a place that somebody clears.
+
+    Args:
+        path: The file.
+        data: The content.
+        temporary: Where it is written first: another folder of the same disk.
+
+    Raises:
+        OSError: It cannot be written; what was there before is still there.
+    """
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync(path.parent)
+        sync(temporary.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
 def _fill(file: IO[bytes], write: bytes | Callable[[IO[bytes]], object]) -> None:
     if isinstance(write, bytes):
         file.write(write)

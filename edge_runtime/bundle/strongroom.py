@@ -22,7 +22,7 @@ from edge_runtime.bundle.keys import PublicKey, trusted_keys
 from edge_runtime.bundle.manifest import MANIFEST, SIGNATURE, FileEntry, Manifest
 from edge_runtime.bundle.reader import Bundle, parse_checked, read_signed
 from edge_runtime.errors import BundleRefused, HeadHuntError, OutputFailed, UsageError
-from edge_runtime.files import format_bytes, free_space, shown_path, sync, write_atomic
+from edge_runtime.files import format_bytes, free_space, shown_path, sync, write_into
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,9 @@ class Strongroom:
             if (target / MANIFEST).read_bytes() == data:
                 if not (target / SIGNATURE).is_file() or (target / SIGNATURE).read_bytes() != signature:
                     # Signed anew: keys change, the bundle stays.
-                    write_atomic(target / SIGNATURE, signature)
+                    work = Path(tempfile.mkdtemp(prefix=_COPYING, dir=self.folder))
+                    write_into(target / SIGNATURE, signature, work / SIGNATURE)
+                    work.rmdir()
                 return Bundle.open(target, self.trusted)
         except (HeadHuntError, OSError) as error:
             log.warning("%s: the copy is damaged and made anew (%s)", shown_path(target), error)

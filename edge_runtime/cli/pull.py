@@ -64,8 +64,14 @@ class Duration(click.ParamType[float]):
     help="With --scorer: what the run calls site or feedback folder [default: FOLDER.site beside the bundle].",
 )
 @click.option("--allow-older", is_flag=True, help="Also take what was built before that in use.")
-@click.option("--retry", is_flag=True, help="Try a bundle again that failed its self-test here before.")
-@click.option("--back", is_flag=True, help="Go back to the bundle before, and do not take that in use again.")
+@click.option(
+    "--retry",
+    is_flag=True,
+    help="Also take a bundle that failed its self-test here before, or that was gone back from; with --every, once.",
+)
+@click.option(
+    "--back", is_flag=True, help="Go back to the bundle before, and do not take that in use again until --retry."
+)
 @click.option(
     "--endpoint", metavar="URL", help="S3 server of s3://bucket/key [default: $AWS_ENDPOINT_URL_S3, else Amazon's]."
 )
@@ -90,8 +96,8 @@ def command(**given: Any) -> int:
     \b
     Exit codes:
       0    a bundle is in use that is the newest there
-      1    the work failed: a self-test, a full disk
-      2    wrong usage, a missing extra, or another pull is at work
+      1    the work failed: a self-test, nothing to run it on for now, a full disk
+      2    wrong usage, a missing extra, another pull is at work, or FOLDER is none of a bundle
       3    refused: not signed by a trusted key, not whole, older, or it failed here before
       4    the address could not be read
       130  interrupted
@@ -111,7 +117,7 @@ def command(**given: Any) -> int:
     from edge_runtime.fleet.address import Address
     from edge_runtime.fleet.depot import Depot
     from edge_runtime.fleet.fetch import Fetcher, describe
-    from edge_runtime.fleet.pull import Wish, go_back
+    from edge_runtime.fleet.pull import go_back
     from edge_runtime.fleet.rounds import rounds
 
     start_logging(given["quiet"], given["debug"])
@@ -122,7 +128,7 @@ def command(**given: Any) -> int:
         if url is not None or given["scorer"] or given["every"] is not None:
             raise UsageError("--back goes back by itself; leave URL, --scorer and --every out")
         depot = Depot(bundle, keys)
-        tell(f"{shown_path(bundle)}: {go_back(depot, Wish(trusted=keys, tried_on=_tried_on(given)))}")
+        tell(f"{shown_path(bundle)}: {go_back(depot)}")
         return 0
     if url is None:
         raise UsageError("URL: is missing; name the folder on a web server or bucket in which manifest.json lies")
@@ -132,7 +138,7 @@ def command(**given: Any) -> int:
     step = _scorer_step(fetcher, keys, given) if given["scorer"] else _bundle_step(fetcher, keys, given)
 
     def once() -> None:
-        fetcher.traffic.requests = fetcher.traffic.bytes = 0
+        fetcher.begin()
         told = step()
         tell(f"{shown_path(bundle)}: {told} ({describe(fetcher.traffic)})")
 
@@ -152,20 +158,27 @@ def _tried_on(given: dict[str, Any]) -> str:
 def _bundle_step(fetcher: Fetcher, keys: tuple[PublicKey, ...], given: dict[str, Any]) -> Callable[[], object]:
     from dataclasses import replace
 
+    from edge_runtime.errors import InferenceFailed
     from edge_runtime.fleet.depot import Depot
-    from edge_runtime.fleet.pull import Wish, golden_try, pull, repair
+    from edge_runtime.fleet.pull import NotTried, Wish, golden_try, pull, repair
 
     depot = Depot(given["bundle"], keys)
-    wish = Wish(trusted=keys, allow_older=given["allow_older"], retry=given["retry"], tried_on=_tried_on(given))
+    wish = Wish(trusted=keys, allow_older=given["allow_older"], tried_on=_tried_on(given))
     attempt = golden_try(given["provider"], given["threads"])
-    checked = False
+    checked, retry = False, given["retry"]
 
     def step() -> object:
-        nonlocal checked
+        nonlocal checked, retry
         # All files are hashed once; what is pulled later is hashed then.
         whole = checked or repair(depot)
-        pulled = pull(fetcher, depot, wish if whole else replace(wish, anew=True), attempt)
-        checked = True
+        asked = replace(wish, anew=not whole, retry=retry)
+        try:
+            pulled = pull(fetcher, depot, asked, attempt)
+        except (InferenceFailed, NotTried):
+            # What an operator goes back from later is left alone.
+            retry = False
+            raise
+        checked, retry = True, False
         return pulled
 
     return step

@@ -2,6 +2,9 @@
 
 `bundle` is a link to `bundle.pulled/<bundle_id>`. An exchange renames another link over it, so that at every moment
 there is a whole bundle at `bundle`, wherever the power fails. What is under way lies in `bundle.pulled/.coming`.
+
+What somebody else put at `bundle` is exchanged for the link only where it is a bundle, and moved to `bundle.pulled`.
+Only what has a bundle's id there as its name is ever removed: versions that were brought, or found whole and signed.
 """
 
 from __future__ import annotations
@@ -9,7 +12,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import glob
+import itertools
+import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,23 +28,27 @@ from edge_runtime.bundle.keys import PublicKey
 from edge_runtime.bundle.manifest import MANIFEST, SIGNATURE, FileEntry, Manifest
 from edge_runtime.bundle.reader import Bundle, parse_checked, read_signed
 from edge_runtime.errors import BundleRefused, Conflict, HeadHuntError, OutputFailed, UsageError, one_line
-from edge_runtime.files import make_folder, sha256, shown_path, sync, write_private
+from edge_runtime.files import make_folder, sha256, shown_path, sync, write_into, write_private
 
+log = logging.getLogger(__name__)
+
+_ID = re.compile("[0-9a-f]{64}")
 _COMING, _PARTS, _LOCK, _STATE = ".coming", "parts", ".lock", "state.json"
 # Of renameat2: both names change places.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle that did not pass here.
+    """A bundle that is not taken here.
 
     Attributes:
         reason: Why, in one line.
-        on: Provider and version of the program: another one may pass.
+        on: Provider and version of the program on which its self-test failed: it may pass on others. Empty where an
+            operator went back from it, which holds for all of them.
     """
 
     reason: str
-    on: str
+    on: str = ""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +58,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         source: Hash of the address: it may hold secrets.
         etag: Of the newest manifest there.
         bundle_id: Of that manifest.
-        previous: What was used before; empty where there is none.
-        failed: Bundles that did not pass, by their ids.
+        previous: Name of the folder with what was used before; empty where there is none.
+        failed: Bundles that are not taken, by their ids.
         tries: How often a self-test was begun and has not ended, by bundle.
     """
 
@@ -66,11 +77,17 @@ class Depot:
     Args:
         link: Where the bundle in use is found, as `hh-edge run --bundle` takes it.
         trusted: Keys of which one must have signed.
+
+    Raises:
+        UsageError: It is the root of the file system.
     """
 
     def __init__(self, link: Path, trusted: Sequence[PublicKey]) -> None:
-        self.link = Path(os.path.abspath(link))
+        # Not os.path.abspath: behind a link, `..` leads elsewhere than the words say.
+        self.link = Path(os.path.realpath(link) if link.name in ("", "..") else link.absolute())
         self.trusted = tuple(trusted)
+        if not self.link.name:
+            raise UsageError(f"{shown_path(self.link)}: is no place for a bundle; name a folder in it as --bundle")
         self.folder = self.link.with_name(f"{self.link.name}.pulled")
         self._coming = self.folder / _COMING
 
@@ -81,7 +98,9 @@ class Depot:
         Raises:
             Conflict: Another one is at work.
             OutputFailed: The folder cannot be written.
+            UsageError: As of `require_place`; nothing was written then.
         """
+        self.require_place()
         make_folder(self.folder)
         try:
             descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -100,6 +119,60 @@ class Depot:
             os.close(descriptor)
 
     # ---- what is there
+
+    def require_place(self) -> None:
+        """Look whether a link may take the place of what is there.
+
+        Raises:
+            UsageError: Something is there that is no bundle.
+        """
+        if self.is_vacant() or self._leads_here() or (self.link.is_dir() and self.manifest() is not None):
+            return
+        kind = "leads" if self.link.is_symlink() else "is"
+        what = "a folder that is not empty, and no bundle" if self.link.is_dir() else "no folder"
+        raise UsageError(
+            f"{shown_path(self.link)}: {kind} {'to ' if kind == 'leads' else ''}{what}; it stays as it is. Name as "
+            f"--bundle where the bundle in use is to be found, as {shown_path(self.link / 'bundle')}"
+        )
+
+    def is_vacant(self) -> bool:
+        """Whether nothing is there, or an empty folder."""
+        if not os.path.lexists(self.link):
+            return True
+        try:
+            return not self.link.is_symlink() and not any(self.link.iterdir())
+        except OSError:
+            return False
+
+    def name_before(self) -> str:
+        """What the bundle in use is called in the folder as soon as another one is used.
+
+        Returns:
+            Its id; for a folder that somebody copied there and that is damaged, or not signed by a trusted key, a
+            name that is never cleared. Empty where nothing is used, or a link leads to somewhere else.
+        """
+        if self.link.is_symlink():
+            return os.path.basename(os.path.realpath(self.link)) if self._leads_here() and self.link.is_dir() else ""
+        if self.is_vacant() or (manifest := self.manifest()) is None:
+            return ""
+        name = manifest.bundle_id
+        with contextlib.suppress(BundleRefused):
+            self.check()
+            return name
+        aside = (f"{name}.before{number or ''}" for number in itertools.count())
+        return next(filter(self._is_free, aside))
+
+    def _leads_here(self) -> bool:
+        """Whether there is a link into the folder, though what it leads to may be gone."""
+        target = os.path.realpath(self.link)
+        return self.link.is_symlink() and os.path.dirname(target) == os.path.realpath(self.folder)
+
+    def _is_torn(self, path: Path) -> bool:
+        """Whether something is a link that was made here, and is not in its place: of a pull that died."""
+        return path.is_symlink() and os.readlink(path).startswith(f"{self.folder.name}{os.sep}")
+
+    def _is_free(self, name: str) -> bool:
+        return not os.path.lexists(self.folder / name) or self._is_torn(self.folder / name)
 
     def manifest(self) -> Manifest | None:
         """That of the bundle in use, of whoever; None where none can be read. Its files are not looked at."""
@@ -233,50 +306,109 @@ class Depot:
             raise self._unwritable(error) from error
         return target
 
-    def use(self, version: Path) -> None:
+    def use(self, version: Path, before: str) -> None:
         """Let the link lead to a bundle, in one step.
 
+        Args:
+            version: The bundle's folder.
+            before: What `name_before` says: a folder that somebody copied there is moved to this name.
+
         Raises:
-            UsageError: A folder is there, and cannot change places with a link here.
+            UsageError: A folder is there, and cannot change places with a link here; or as of `require_place`.
             OutputFailed: It cannot be written.
         """
+        self.require_place()
+        target = os.path.join(self.folder.name, version.name)
+        copied = not self.link.is_symlink() and not self.is_vacant()
         temporary = self.link.with_name(f".{self.link.name}.{secrets.token_hex(6)}")
+        if copied:
+            # Made where the folder is to go: the two change places.
+            temporary = self.folder / before
         try:
-            temporary.symlink_to(os.path.join(self.folder.name, version.name), target_is_directory=True)
+            if self._is_torn(temporary):
+                temporary.unlink()
+            elif copied:
+                # A version of ours with this very content: the copy, which is whole, is going to be it.
+                self._remove(temporary)
+            temporary.symlink_to(target, target_is_directory=True)
             try:
-                if self.link.is_dir() and not self.link.is_symlink():
-                    self._replace_folder(temporary)
+                if copied:
+                    exchange(temporary, self.link)
                 else:
+                    if self.link.is_dir() and not self.link.is_symlink():
+                        self.link.rmdir()  # which is empty
                     temporary.replace(self.link)
                 sync(self.link.parent)
+                sync(self.folder)
             finally:
                 if temporary.is_symlink():
                     temporary.unlink()
         except OSError as error:
             raise self._unwritable(error) from error
+        if copied and _ID.fullmatch(before) is None:
+            log.warning(
+                "%s: was damaged, or not signed by a trusted key; it is kept as %s, remove it when nobody needs it",
+                shown_path(self.link),
+                shown_path(temporary),
+            )
+
+    def renew_signature(self, signature: bytes) -> bool:
+        """Let the bundle in use have another signature; returns whether it has not had it.
+
+        Raises:
+            OutputFailed: It cannot be written.
+        """
+        path = self.link / SIGNATURE
+        try:
+            if path.is_file() and path.read_bytes() == signature:
+                return False
+            self._coming.mkdir(exist_ok=True)
+            # Beside it, a file that is in no manifest would be left by a pull that dies: the bundle would be refused.
+            write_into(path, signature, self._coming / f"{SIGNATURE}-{secrets.token_hex(6)}")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return True
+
+    def before(self, previous: str) -> Bundle:
+        """The bundle before, with every file hashed.
+
+        Raises:
+            BundleRefused: There is none, or it is not whole.
+        """
+        if not previous:
+            raise BundleRefused(f"{shown_path(self.link)}: there is no bundle before this one to go back to")
+        return Bundle.open(self.folder / previous, self.trusted)
 
     def go_back(self, previous: str) -> Bundle:
         """Use the bundle before again.
 
         Raises:
-            BundleRefused: There is none, or it is not whole.
+            BundleRefused: As of `before`.
             OutputFailed: It cannot be written.
         """
-        if not previous:
-            raise BundleRefused(f"{shown_path(self.link)}: there is no bundle before this one to go back to")
-        bundle = Bundle.open(self.folder / previous, self.trusted)
-        self.use(bundle.path)
+        bundle = self.before(previous)
+        self.use(bundle.path, self.name_before())
         return bundle
 
     def clear(self, *keep: str) -> None:
-        """Remove what is neither under way nor to be kept."""
+        """Remove what is neither in use nor to be kept; every bundle stays where none can be told to be in use."""
         with contextlib.suppress(OSError):
             for version in self._versions():
-                if version.name not in keep and os.path.realpath(self.link) != str(version):
+                # The same folder has many paths: any folder above may be a link.
+                if (
+                    _ID.fullmatch(version.name)
+                    and version.name not in keep
+                    and not os.path.samefile(self.link, version)
+                ):
                     self._remove(version)
-            shutil.rmtree(self._coming, ignore_errors=True)
+        shutil.rmtree(self._coming, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            beside = self.link.parent.glob(f".{glob.escape(self.link.name)}.*")
+            for left in filter(self._is_torn, [*self.folder.iterdir(), *beside]):
+                left.unlink()
 
     def _versions(self) -> list[Path]:
+        """All bundles in the folder, those that were set aside as well."""
         with contextlib.suppress(OSError):
             return sorted(one for one in self.folder.iterdir() if not one.name.startswith(".") and one.is_dir())
         return []
@@ -288,18 +420,6 @@ class Depot:
             aside.parent.mkdir(exist_ok=True)
             version.replace(aside)
             shutil.rmtree(aside, ignore_errors=True)
-
-    def _replace_folder(self, temporary: Path) -> None:
-        """Exchange a folder that somebody copied there and a link. The folder is kept as a version."""
-        manifest = self.manifest()
-        exchange(temporary, self.link)
-        # What was the folder has the temporary name now.
-        name = f"{self.link.name}.before" if manifest is None else manifest.bundle_id
-        target = self.folder / name
-        if target.exists():
-            shutil.rmtree(temporary)
-        else:
-            temporary.replace(target)
 
     def _unwritable(self, error: OSError) -> OutputFailed:
         return OutputFailed(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edge_runtime._version import __version__
 from edge_runtime.bundle.manifest import FileEntry
-from edge_runtime.errors import BundleRefused, OutputFailed, SourceUnavailable, one_line
+from edge_runtime.errors import BundleRefused, OutputFailed, SourceUnavailable, UsageError, one_line
 from edge_runtime.files import format_bytes, shown_path
 from edge_runtime.fleet import s3
 from edge_runtime.fleet.address import Address
@@ -159,8 +159,28 @@ class Fetcher:
     _sign: s3.Sign | None = field(init=False, default=None)
     _tls: ssl.SSLContext | None = field(init=False, default=None)
 
+    #: Whether it is known for this round what signs.
+    _looked: bool = field(init=False, default=False)
+
     def __post_init__(self) -> None:
-        self._sign = s3.signer(self.address)
+        with contextlib.suppress(SourceUnavailable):  # told by the first round
+            self._sign = s3.signer(self.address)
+            self._looked = True
+
+    def begin(self) -> None:
+        """Begin a round: count anew, and look again for keys where there were none, or they were refused.
+
+        Raises:
+            SourceUnavailable: Keys cannot be had now.
+        """
+        self.traffic.requests = self.traffic.bytes = 0
+        if not self._looked:
+            try:
+                self._sign = s3.signer(self.address)
+            except UsageError as error:
+                # It was in order at the start, so that it may be again.
+                raise SourceUnavailable(one_line(error)) from error
+        self._looked = self._sign is not None
 
     @contextlib.contextmanager
     def get(self, address: Address, offset: int = 0, etag: str = "") -> Iterator[Answer]:
@@ -357,6 +377,8 @@ class Fetcher:
             after_s = float(after) if after.isascii() and after.isdigit() and len(after) < 6 else 0.0
             return BrokenOff(f"{answer.shown}: answers {status}; try it again later", after_s)
         if status in {401, 403}:
+            # Keys that were exchanged for others: the next round finds these.
+            self._looked = False
             advice = s3.ADVICE if self.address.region and self._sign is None else "check rights, password and address"
         elif status in {404, 410}:
             advice = "name the folder in which manifest.json and manifest.sig lie"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,8 +19,18 @@ from edge_runtime.bundle.reader import Bundle, parse_checked
 from edge_runtime.bundle.signature import BUNDLE, SIGNATURES_LIMIT, check
 from edge_runtime.checks.verify import verify
 from edge_runtime.detector import Detector
-from edge_runtime.errors import BundleRefused, HeadHuntError, InferenceFailed, OutputFailed, UsageError, one_line
-from edge_runtime.files import format_bytes, free_space, printable, shown_path, write_atomic
+from edge_runtime.errors import (
+    BundleRefused,
+    EngineUnreachable,
+    HeadHuntError,
+    InferenceFailed,
+    OutOfMemory,
+    OutputFailed,
+    ProviderUnavailable,
+    UsageError,
+    one_line,
+)
+from edge_runtime.files import format_bytes, free_space, printable, shown_path
 from edge_runtime.fleet.depot import Depot, Failed, State, write_seals
 from edge_runtime.fleet.fetch import Fetcher
 
@@ -30,8 +40,17 @@ _MANIFEST_LIMIT = 16 * 2**20
 # A self-test that takes the process with it (memory, a driver) is not begun for ever.
 _MOST_TRIES = 3
 _REMEMBERED = 20
+_WENT_BACK = "an operator went back from it"
 # Beside the files themselves.
 _SPARE = 2**20
+
+# What says something of the moment, the machine or a server, and nothing of the bundle.
+_PASSING = (ProviderUnavailable, EngineUnreachable, OutOfMemory, OutputFailed, MemoryError, OSError)
+
+
+class NotTried(HeadHuntError):
+    """A bundle could not be tried now, through no fault of its own. It is tried again by the next pull."""
+
 
 #: Tries a bundle on this machine. Raises HeadHuntError where it does not compute what its builder's machine did.
 Try = Callable[[Bundle], None]
@@ -44,7 +63,7 @@ class Wish:
     Attributes:
         trusted: Keys of which one must have signed.
         allow_older: Whether a bundle may come that was built before the one in use.
-        retry: Whether one that failed here before is tried again.
+        retry: Whether one that failed here before, or that an operator went back from, is tried again.
         anew: Whether the bundle in use is damaged, and fetched again.
         tried_on: Provider and version, which a failure is remembered for.
     """
@@ -114,8 +133,10 @@ def pull(fetcher: Fetcher, depot: Depot, wish: Wish, attempt: Try) -> Pulled:
         SourceUnavailable: Something there cannot be had now; what came is kept, and the next pull goes on with it.
         BundleRefused: What is there is not signed by a trusted key, not whole, older, or failed here before.
         InferenceFailed: It fails its self-test.
+        NotTried: It cannot be tried now: a server is down, there is no memory. What came is kept.
         OutputFailed: It cannot be written.
         Conflict: Another pull is at work.
+        UsageError: What is there is no bundle, and stays.
     """
     with depot.locked():
         return _Pull(fetcher, depot, wish, attempt).run()
@@ -130,9 +151,10 @@ def repair(depot: Depot) -> bool:
     Raises:
         Conflict: A pull is at work.
         OutputFailed: It cannot be written.
+        UsageError: What is there is no bundle, and stays.
     """
     with depot.locked():
-        if not os.path.lexists(depot.link):
+        if depot.is_vacant():
             return True
         try:
             depot.check()
@@ -148,8 +170,8 @@ def repair(depot: Depot) -> bool:
         return True
 
 
-def go_back(depot: Depot, wish: Wish) -> Pulled:
-    """Use the bundle before again, and take the one in use no more.
+def go_back(depot: Depot) -> Pulled:
+    """Use the bundle before again, and take the one in use no more, until `Wish.retry`.
 
     Raises:
         BundleRefused: There is none.
@@ -157,11 +179,13 @@ def go_back(depot: Depot, wish: Wish) -> Pulled:
     """
     with depot.locked():
         state, left = depot.read_state(), depot.manifest()
-        bundle = depot.go_back(state.previous)
-        if left is not None and left.bundle_id != bundle.manifest.bundle_id:
-            state = _remembering(
-                state, left.bundle_id, Failed(reason="an operator went back from it", on=wish.tried_on)
-            )
+        bundle = depot.before(state.previous)
+        name = depot.name_before() if left is None else left.bundle_id
+        if name and name != bundle.manifest.bundle_id:
+            # First of all: who goes back and dies must not find it in use again.
+            state = _remembering(state, name, Failed(reason=_WENT_BACK))
+            depot.write_state(state)
+        depot.go_back(state.previous)
         depot.write_state(msgspec.structs.replace(state, previous=""))
         return Pulled(bundle_id=bundle.manifest.bundle_id, changed=True, created=bundle.manifest.created)
 
@@ -193,6 +217,8 @@ class _Pull:
         check(self.wish.trusted, BUNDLE, data, signature or b"", shown)
         manifest = parse_checked(data, Path(self.fetcher.address.path.rstrip("/").rpartition("/")[2] or "bundle"))
         self._remember(msgspec.structs.replace(self.state, source=source, etag=etag, bundle_id=manifest.bundle_id))
+        if self.wish.retry:
+            self._forgive(manifest.bundle_id)
         if self._is_used(manifest.bundle_id):
             self._renew_signature(signature or b"")
             return self._unchanged()
@@ -217,7 +243,7 @@ class _Pull:
     def _unchanged(self) -> Pulled:
         assert self.now is not None
         # Left by a pull that died behind its exchange.
-        self.depot.clear(self.state.previous)
+        self._clear(self.state.previous)
         return Pulled(bundle_id=self.now.bundle_id, changed=False, created=self.now.created)
 
     def _remember(self, state: State) -> None:
@@ -227,21 +253,27 @@ class _Pull:
 
     def _renew_signature(self, signature: bytes) -> None:
         """The same bundle, signed by others too: keys change, bundles stay."""
-        path = self.depot.link / SIGNATURE
-        if not path.is_file() or path.read_bytes() != signature:
-            write_atomic(path, signature)
+        if self.depot.renew_signature(signature):
             log.info("%s: has another signature now", shown_path(self.depot.link))
 
     # ---- what is not taken
 
     def _failed(self, bundle_id: str) -> str | None:
         """Why a bundle is not tried again."""
+        if self.wish.retry:
+            return None
         failed = self.state.failed.get(bundle_id)
-        if failed is not None and failed.on == self.wish.tried_on and not self.wish.retry:
+        if failed is not None and (_is_operators(failed) or failed.on == self.wish.tried_on):
             return failed.reason
-        if self.state.tries.get(bundle_id, 0) >= _MOST_TRIES and not self.wish.retry:
+        if self.state.tries.get(bundle_id, 0) >= _MOST_TRIES:
             return f"its self-test was begun {_MOST_TRIES} times and never ended"
         return None
+
+    def _forgive(self, bundle_id: str) -> None:
+        """Hold nothing against a bundle any more: who asks for it may have to wait, and then need not ask again."""
+        failed = {name: one for name, one in self.state.failed.items() if name != bundle_id}
+        self._remember(msgspec.structs.replace(self.state, failed=failed))
+        self._ended(bundle_id)
 
     def _refuse_failed(self, bundle_id: str) -> None:
         if (reason := self._failed(bundle_id)) is not None:
@@ -313,10 +345,16 @@ class _Pull:
         self._remember(msgspec.structs.replace(self.state, tries=begun))
         try:
             self.attempt(Bundle.open(place, self.wish.trusted))
-        except UsageError:
+        except (UsageError, KeyboardInterrupt):
             # A missing extra, say: nothing is known of the bundle.
             self._ended(name)
             raise
+        except _PASSING as error:
+            self._ended(name)
+            raise NotTried(
+                f"{self.fetcher.address.shown}: {name[:8]} cannot be tried now: {one_line(error)}; it is kept for "
+                f"the next pull{self._stays()}"
+            ) from error
         except HeadHuntError as error:
             self._remember(_remembering(self.state, name, Failed(reason=one_line(error), on=self.wish.tried_on)))
             self._ended(name)
@@ -331,28 +369,46 @@ class _Pull:
         self._remember(msgspec.structs.replace(self.state, tries=tries))
 
     def _exchange(self, place: Path, manifest: Manifest) -> None:
-        before = "" if self.now is None else self.now.bundle_id
+        before, earlier = self.depot.name_before(), self.state.previous
         if place.parent != self.depot.folder:
             place = self.depot.keep(place)
+        if before == place.name:  # damaged, and just brought anew
+            before = ""
         self._remember(msgspec.structs.replace(self.state, previous=before))
-        self.depot.use(place)
+        self.depot.use(place, before)
         try:
             # What will be loaded from now on, by the way that it will be.
             self.depot.check()
         except BundleRefused as error:
-            back = self.depot.go_back(before)
-            raise BundleRefused(
-                f"{one_line(error)}; went back to {back.manifest.bundle_id[:8]}, check the disk"
-            ) from error
-        failed = {name: one for name, one in self.state.failed.items() if name != manifest.bundle_id}
-        self._remember(msgspec.structs.replace(self.state, failed=failed))
+            told = "check the disk"
+            with contextlib.suppress(BundleRefused):
+                back = self.depot.go_back(before)
+                told = f"went back to {back.manifest.bundle_id[:8]}, {told}"
+                self._remember(msgspec.structs.replace(self.state, previous=earlier))
+            raise BundleRefused(f"{one_line(error)}; {told}") from error
+        self._forgive(manifest.bundle_id)
+        self._clear(before)
+
+    def _clear(self, before: str) -> None:
+        """Remove what nobody needs, and look whether the bundle in use is still found."""
         self.depot.clear(before)
+        if not self.depot.is_trusted():
+            raise BundleRefused(
+                f"{shown_path(self.depot.link)}: leads to no bundle any more; look after the disk and pull again"
+            )
 
 
 def _remembering(state: State, bundle_id: str, failed: Failed) -> State:
-    """A state with one more failure; the oldest are forgotten."""
-    kept = [(name, one) for name, one in state.failed.items() if name != bundle_id]
-    return msgspec.structs.replace(state, failed=dict([*kept, (bundle_id, failed)][-_REMEMBERED:]))
+    """A state with one more failure; the oldest are forgotten, but for what an operator decided."""
+    failures = {**{name: one for name, one in state.failed.items() if name != bundle_id}, bundle_id: failed}
+    newest = list(failures)[-_REMEMBERED:]
+    kept = {name: one for name, one in failures.items() if name in newest or _is_operators(one)}
+    return msgspec.structs.replace(state, failed=kept)
+
+
+def _is_operators(failed: Failed) -> bool:
+    """Whether an operator went back; earlier versions wrote down on what."""
+    return not failed.on or failed.reason == _WENT_BACK
 
 
 def _moment(manifest: Manifest) -> float:

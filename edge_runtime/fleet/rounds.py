@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable
 
-from edge_runtime.errors import HeadHuntError, UsageError, one_line
+from edge_runtime.errors import Conflict, HeadHuntError, UsageError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +51,17 @@ def rounds(
         chance: Gives numbers in [0, 1).
 
     Raises:
-        UsageError: What is asked for can never be done.
+        UsageError: What is asked for can never be done; a Conflict is none of these.
     """
     wait(chance() * min(_FIRST * every_s, _FIRST_MOST_S))
     while True:
         try:
             once()
+        except Conflict as error:
+            # Somebody else is at it, an operator or a timer.
+            log.warning("%s", one_line(error))
         except UsageError:
             raise
-        except HeadHuntError as error:
-            log.error("%s", one_line(error))
-        except OSError as error:
+        except (HeadHuntError, OSError, MemoryError) as error:
             log.error("%s", one_line(error))
         wait(every_s * (1 + _JITTER * (2 * chance() - 1)))

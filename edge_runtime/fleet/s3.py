@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from edge_runtime.errors import UsageError, one_line
+from edge_runtime.errors import SourceUnavailable, UsageError, one_line
 from edge_runtime.fleet.address import Address
 
 log = logging.getLogger(__name__)
@@ -27,18 +27,21 @@ def signer(address: Address) -> Sign | None:
     Keys are those of every AWS tool: the environment, `~/.aws`, or the role of the machine.
 
     Raises:
-        UsageError: Keys are configured and cannot be used.
+        UsageError: Keys are configured in a way that cannot be used.
+        SourceUnavailable: Whoever gives out keys does not do so now.
     """
     if not address.region or find_spec("botocore") is None:
         return None
     from botocore.auth import S3SigV4Auth
     from botocore.awsrequest import AWSRequest
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, CredentialRetrievalError, HTTPClientError
     from botocore.session import Session
 
     try:
         # Tokens of roles expire: this renews them by itself.
         found: Any = Session().get_credentials()
+    except (CredentialRetrievalError, HTTPClientError) as error:
+        raise _no_keys(error) from error
     except BotoCoreError as error:
         raise UsageError(f"s3: the configured keys cannot be used ({one_line(error)})") from error
     if found is None:
@@ -48,10 +51,14 @@ def signer(address: Address) -> Sign | None:
     def sign(asked: Address, headers: Mapping[str, str]) -> dict[str, str]:
         try:
             keys = found.get_frozen_credentials()
-        except BotoCoreError as error:
-            raise UsageError(f"s3: the configured keys cannot be used ({one_line(error)})") from error
+        except Exception as error:  # of services, of programs that give out keys, of files; they were good before
+            raise _no_keys(error) from error
         request = AWSRequest(method="GET", url=asked.url, headers=dict(headers))
         S3SigV4Auth(keys, "s3", asked.region).add_auth(request)
         return {str(name): str(value) for name, value in request.headers.items()}
 
     return sign
+
+
+def _no_keys(error: Exception) -> SourceUnavailable:
+    return SourceUnavailable(f"s3: no key can be had now ({one_line(error)}); it is asked for again by the next pull")

@@ -6,6 +6,7 @@ multiplications stay in this process, whatever runs the model.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -14,11 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.manifest import GrowingSpec, Manifest
-from edge_runtime.errors import InferenceFailed, UsageError, first_line
+from edge_runtime.errors import InferenceFailed, OutOfMemory, UsageError, first_line
 from edge_runtime.files import printable
 from edge_runtime.stream.pixels import UInt8Array
 
 FloatArray = NDArray[np.float32]
+
+# Arenas of ONNX Runtime, OpenVINO, C++, CUDA with cuBLAS and cuDNN, OpenCL.
+_NO_MEMORY = re.compile(
+    "failed to allocate (?:[0-9]+ bytes of )?memory|smaller than requested bytes|bad[_ ]alloc|out of memory"
+    "|ALLOC_FAILED|out of gpu resources|CL_OUT_OF_",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +182,12 @@ def finite(features: FloatArray) -> FloatArray:
     return features
 
 
-def failed(error: Exception) -> InferenceFailed:
+def failed(error: Exception, what: str = "the graphs failed") -> InferenceFailed:
     """What an engine raises where its library failed, in one line."""
-    return InferenceFailed(f"the graphs failed: {printable(first_line(error))}")
+    kind = OutOfMemory if is_out_of_memory(error) else InferenceFailed
+    return kind(f"{what}: {printable(first_line(error))}")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a library failed for want of memory, its own or a card's. Libraries say so in words alone."""
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None

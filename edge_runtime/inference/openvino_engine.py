@@ -14,12 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.manifest import GrowingSpec
-from edge_runtime.errors import BundleRefused, InferenceFailed, MissingExtra, UsageError, first_line
+from edge_runtime.errors import (
+    BundleRefused,
+    InferenceFailed,
+    MissingExtra,
+    ProviderUnavailable,
+    UsageError,
+    first_line,
+)
 from edge_runtime.files import printable
 from edge_runtime.inference.engine import (
     FloatArray,
     failed,
     finite,
+    is_out_of_memory,
     join_groups,
     require_growing,
     split_groups,
@@ -171,6 +179,10 @@ class _Graph:
             _keep_narrow(model)
             self._compiled = core.compile_model(model, "CPU", options)
         except Exception as error:  # OpenVINO raises plain RuntimeErrors
+            if is_out_of_memory(error):
+                raise ProviderUnavailable(
+                    f"openvino has no memory for {path.name} ({printable(first_line(error))}); free some"
+                ) from error
             raise BundleRefused(f"{path.name}: OpenVINO cannot load it ({printable(first_line(error))})") from error
         self._lock = threading.Lock()
         self._idle: list[Any] = []

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import InferenceFailed, first_line
-from edge_runtime.files import printable
-from edge_runtime.inference.engine import FloatArray
+from edge_runtime.errors import InferenceFailed
+from edge_runtime.inference.engine import FloatArray, failed
 from edge_runtime.inference.providers import CPU
 from edge_runtime.inference.sessions import open_session
 
@@ -36,7 +35,7 @@ class ScorerGraph:
             (both,) = self._session.run(["probabilities"], {"features": features})
             column = np.asarray(both, dtype=np.float32).reshape(len(features), 2)[:, 1]
         except Exception as error:
-            raise InferenceFailed(f"the scorer failed: {printable(first_line(error))}") from error
+            raise failed(error, "the scorer failed") from error
         if not ((column >= 0) & (column <= 1)).all():
             raise InferenceFailed("the scorer gave a probability outside 0..1")
         return column

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import BundleRefused, MissingExtra, ProviderUnavailable, UsageError, first_line
 from edge_runtime.files import printable
+from edge_runtime.inference.engine import is_out_of_memory
 from edge_runtime.inference.providers import AUTO, CPU, PROVIDERS, Provider, automatic, find_provider
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def open_session(path: Path, provider: str, threads: int | None = None) -> onnxr
 
     Raises:
         BundleRefused: The graph cannot be loaded at all.
-        ProviderUnavailable: The provider cannot load it, the CPU can.
+        ProviderUnavailable: The provider cannot load it and the CPU can, or there is no memory for it.
         MissingExtra: ONNX Runtime is not installed.
         UsageError: No such provider, or less than one thread.
     """
@@ -88,6 +89,10 @@ def open_session(path: Path, provider: str, threads: int | None = None) -> onnxr
             raise ProviderUnavailable(
                 f"{provider} was asked for, but cannot load {path.name} ({printable(first_line(error))}); "
                 "run `hh-edge doctor`, or choose --provider cpu"
+            ) from error
+        if is_out_of_memory(error):
+            raise ProviderUnavailable(
+                f"{provider} has no memory for {path.name} ({printable(first_line(error))}); free some"
             ) from error
         raise BundleRefused(f"{path.name}: ONNX Runtime cannot load it ({printable(first_line(error))})") from error
     if (actual := session.get_providers()[0]) != row.onnxruntime:

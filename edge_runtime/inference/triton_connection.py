@@ -87,6 +87,13 @@ class ServerFailed(InferenceFailed):
         self.passing, self.silent = passing, silent
 
 
+class NotServed(ServerFailed):
+    """One server has nothing of the bundle, or not yet."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, passing=False)
+
+
 @dataclass(slots=True, eq=False)
 class Link:
     """What calls are made with.

@@ -16,12 +16,20 @@ from typing import Any
 from edge_runtime.errors import (
     EngineUnreachable,
     InferenceFailed,
+    OutOfMemory,
     ProviderUnavailable,
     first_line,
 )
 from edge_runtime.files import printable
+from edge_runtime.inference.engine import is_out_of_memory
 from edge_runtime.inference.triton_address import TritonAddress
-from edge_runtime.inference.triton_connection import Connection, ServerFailed, load_tritonclient, open_client
+from edge_runtime.inference.triton_connection import (
+    Connection,
+    NotServed,
+    ServerFailed,
+    load_tritonclient,
+    open_client,
+)
 from edge_runtime.inference.triton_names import (
     BUNDLE_PARAMETER,
     LOSS_PARAMETER,
@@ -162,7 +170,7 @@ class Replicas:
             end_s: When this has to end, on the monotonic clock.
 
         Raises:
-            EngineUnreachable: None answers.
+            EngineUnreachable: None answers, or those that do have nothing of the bundle.
             InferenceFailed: One answers, and says that it cannot; or the engine was abandoned.
         """
         once = all(replica.failures for replica in self._replicas)
@@ -199,7 +207,8 @@ class Replicas:
                 final = error
                 rest = [one for one in self._replicas if one.place not in asked]
                 if not rest:
-                    raise InferenceFailed(str(final)) from final
+                    kind = OutOfMemory if is_out_of_memory(final) else InferenceFailed
+                    raise (EngineUnreachable if isinstance(final, NotServed) else kind)(str(final)) from final
                 once = True
                 continue
             if replica.failures:
@@ -330,10 +339,9 @@ class Replicas:
             except Exception as error:
                 failed = self._server_failed(replica, error)
                 if _status(error) in ("NOT_FOUND", "INVALID_ARGUMENT") or "unknown model" in str(error):
-                    raise ServerFailed(
+                    raise NotServed(
                         f"Triton server {replica.place} has no model {model}; write it into its repository with "
-                        "`hh-offline triton`, or name another one behind the address",
-                        passing=False,
+                        "`hh-offline triton`, or name another one behind the address"
                     ) from error
                 raise failed from error
         return configuration
@@ -347,10 +355,9 @@ class Replicas:
         }
         if self._bundle_id not in there:
             others = ", ".join(printable(one[:12]) for one in there) or "none that says so"
-            raise ServerFailed(
+            raise NotServed(
                 f"Triton server {replica.place} serves another bundle as {self._base}: {others}, not "
-                f"{self._bundle_id[:12]}; write this one into its repository with `hh-offline triton`",
-                passing=False,
+                f"{self._bundle_id[:12]}; write this one into its repository with `hh-offline triton`"
             )
         return there[self._bundle_id]
 
@@ -360,6 +367,8 @@ class Replicas:
         text = printable(first_line(Exception(message() if callable(message) else str(error))))
         if status == "DEADLINE_EXCEEDED":
             text = "no answer in time"
+        if status == "NOT_FOUND":
+            return NotServed(f"Triton server {replica.place}: {text}")
         return ServerFailed(f"Triton server {replica.place}: {text}", status in _PASSING, status in _SILENT)
 
     def _unreachable(self, latest: ServerFailed | None) -> EngineUnreachable:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from killed import dies_before
 
 from edge_runtime.bundle import strongroom
 from edge_runtime.bundle.keys import PrivateKey
@@ -136,6 +137,24 @@ def test_keys_can_be_changed_without_copying(given: Path, room: Strongroom) -> N
     later = Strongroom(room.folder, [NEXT.public]).open(given)
     assert later.signed_by == (NEXT.public,)
     assert {name for name, inode in inodes(later.path).items() if first.get(name) != inode} == {SIGNATURE}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_while_the_signature_changes_costs_no_copy(given: Path, room: Strongroom) -> None:
+    copy = room.open(given).path
+    first = inodes(copy)
+    old = (given / SIGNATURE).read_bytes()
+    step, killed = 0, True
+    while killed:
+        step += 1
+        (copy / SIGNATURE).write_bytes(old)
+        signed(given, NEXT, old)
+        killed = dies_before(step, lambda: Strongroom(room.folder, [KEY.public]).open(given))
+        assert Bundle.open(copy, [KEY.public])
+        later = Strongroom(room.folder, [NEXT.public]).open(given)
+        assert {name for name, inode in inodes(later.path).items() if first.get(name) != inode} <= {SIGNATURE}
+        assert copies(room) == [copy.name]
+    assert step > 4
 
 
 def test_what_is_not_signed_is_not_even_copied(given: Path, room: Strongroom) -> None:

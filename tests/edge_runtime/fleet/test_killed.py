@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from bucket import serving, signed_copy
+from killed import dies_before
 from resealed import edit
 
 from edge_runtime.bundle.keys import PrivateKey
@@ -21,38 +20,7 @@ from edge_runtime.fleet.fetch import Fetcher, Patience
 from edge_runtime.fleet.pull import Wish, pull
 from export.signing import sign_bundle
 
-BUILDER = PrivateKey.generate("builder")
-STEPS = ("replace", "rename", "link", "symlink", "unlink", "rmdir", "mkdir", "fsync")
-KILLED = 9
-
-
-def dies_before(step: int, work: Callable[[], object]) -> bool:
-    """Do something in a child that ends, as by SIGKILL, before its n-th step; whether it did not get to the end."""
-    child = os.fork()
-    if child == 0:
-        count = 0
-
-        def counted(real: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*arguments: Any, **named: Any) -> Any:
-                nonlocal count
-                count += 1
-                if count == step:
-                    os._exit(KILLED)
-                return real(*arguments, **named)
-
-            return call
-
-        code = 1
-        try:
-            for name in STEPS:
-                setattr(os, name, counted(getattr(os, name)))
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, KILLED)
-    return code == KILLED
+BUILDER, STRANGER = PrivateKey.generate("builder"), PrivateKey.generate("stranger")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -95,8 +63,46 @@ def test_a_pull_that_dies_before_any_step(bundle_dir: Path, tmp_path: Path, copi
             pull(fetcher, depot, wish, lambda _: None)
             assert Bundle.open(depot.link, trusted).manifest.bundle_id == new
             assert not (depot.folder / ".coming").exists() or not list((depot.folder / ".coming").iterdir())
+            # Nothing is left that is not needed, and the way back stays.
+            assert {path.name for path in place.iterdir()} == {"bundle", "bundle.pulled"}
+            assert {path.name for path in depot.folder.iterdir() if path.is_dir()} <= {old, new, ".coming"}
+            assert depot.read_state().previous == old
+            assert Bundle.open(depot.folder / old, trusted).manifest.bundle_id == old
             if not killed:
                 break
             shutil.rmtree(depot.folder.parent)
     assert step > 20
+    assert seen == {old, new}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("copied", [False, True], ids=["link", "folder"])
+def test_a_pull_that_dies_while_it_renews_a_signature(bundle_dir: Path, tmp_path: Path, copied: bool) -> None:
+    """A file of the bundle in use changes: it is the old or the new one at each moment, and nothing is beside it."""
+    one = signed_copy(bundle_dir, tmp_path / "one", BUILDER, created="2026-12-01T00:00:00Z")
+    both = Path(shutil.copytree(one, tmp_path / "both"))
+    sign_bundle(both, STRANGER)
+    old, new = ((folder / SIGNATURE).read_bytes() for folder in (one, both))
+    turned = Wish(trusted=[STRANGER.public])
+    with serving(tmp_path / "served") as bucket:
+        fetcher = Fetcher(Address.parse(bucket.url), Patience(waits_s=()))
+        step, killed, seen = 0, True, set()
+        while killed:
+            step += 1
+            link = tmp_path / f"edge{step}" / "bundle"
+            bucket.publish(one)
+            if copied:
+                shutil.copytree(one, link)
+            pull(fetcher, Depot(link, [BUILDER.public]), Wish(trusted=[BUILDER.public]), lambda _: None)
+            bucket.publish(both)
+            depot = Depot(link, turned.trusted)
+            killed = dies_before(step, lambda depot=depot: pull(fetcher, depot, turned, lambda _: None))
+            assert Bundle.open(link, [BUILDER.public]), "both have signed"
+            seen.add((link / SIGNATURE).read_bytes())
+            assert not pull(fetcher, depot, turned, lambda _: None).changed
+            assert Bundle.open(link, [STRANGER.public])
+            assert link.is_symlink() != copied
+            assert not (depot.folder / ".coming").exists()
+            shutil.rmtree(link.parent)
+    assert step > 4
     assert seen == {old, new}

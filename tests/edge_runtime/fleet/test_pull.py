@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,17 +20,21 @@ from edge_runtime.bundle.reader import Bundle
 from edge_runtime.errors import (
     BundleRefused,
     Conflict,
+    EngineUnreachable,
     HeadHuntError,
     InferenceFailed,
+    OutOfMemory,
     OutputFailed,
+    ProviderUnavailable,
     SourceUnavailable,
     UsageError,
 )
 from edge_runtime.fleet import depot as depot_module
 from edge_runtime.fleet.address import Address
-from edge_runtime.fleet.depot import Depot
+from edge_runtime.fleet.depot import Depot, Failed
 from edge_runtime.fleet.fetch import Fetcher, Patience
-from edge_runtime.fleet.pull import Pulled, Wish, go_back, golden_try, pull, repair
+from edge_runtime.fleet.pull import NotTried, Pulled, Wish, _remembering, go_back, golden_try, pull, repair
+from export.signing import sign_bundle
 
 BUILDER, STRANGER = PrivateKey.generate("builder"), PrivateKey.generate("stranger")
 FIRST, SECOND, THIRD = "2026-12-01T00:00:00Z", "2026-12-02T00:00:00Z", "2026-12-03T00:00:00Z"
@@ -128,6 +133,52 @@ def test_a_bundle_comes_over_https_from_whom_the_system_trusts(
         assert ("bytes=1000-", 206) in [(part, status) for _, part, status in bucket.asked]
 
 
+@pytest.mark.parametrize("place", ["lnk/bundle", "lnk/../real/bundle", "lnk/deep/../bundle"])
+def test_a_folder_above_may_be_a_link(
+    bucket: Bucket, one: Path, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A data disk that is linked into /var, or systemd's StateDirectory of a dynamic user."""
+    (tmp_path / "disk/real/deep").mkdir(parents=True)
+    (tmp_path / "lnk").symlink_to("disk/real")
+    monkeypatch.chdir(tmp_path)
+    depot = Depot(Path(place), [BUILDER.public])
+    for published in (one, two):
+        bucket.publish(published)
+        fetch(bucket, depot)
+        assert used(depot) == id_of(published)
+        assert not fetch(bucket, depot).changed
+        # Where a run of the same words finds it.
+        assert Bundle.open(place).manifest.bundle_id == id_of(published)
+    assert (depot.folder / id_of(one)).is_dir(), "the one before is kept"
+    assert go_back(depot).bundle_id == id_of(one)
+    with pytest.raises(BundleRefused, match="went back"):
+        fetch(bucket, depot)
+    assert used(depot) == id_of(one)
+
+
+def test_a_link_that_leads_nowhere_after_all_is_told(
+    bucket: Bucket, depot: Depot, one: Path, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever took it away: the pull does not say that it is in use."""
+    for published in (one, two):
+        bucket.publish(published)
+        fetch(bucket, depot)
+    bucket.publish(one)
+    real = depot.clear
+
+    def clear(*keep: str) -> None:
+        real(*keep)
+        shutil.rmtree(depot.link.resolve())
+
+    monkeypatch.setattr(depot, "clear", clear)
+    with pytest.raises(BundleRefused, match="leads to no bundle any more"):
+        fetch(bucket, depot, allow_older=True)
+    monkeypatch.undo()
+    # What could still be used is not cleared away as well.
+    depot.clear()
+    assert (depot.folder / id_of(two)).is_dir()
+
+
 def test_only_what_a_trusted_key_has_signed_is_parsed(
     bucket: Bucket, depot: Depot, one: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +227,63 @@ def test_one_that_fails_its_self_test_never_comes_into_use_and_is_not_tried_for_
     assert used(depot) == id_of(spoiled)
 
 
+def raising(error: BaseException) -> Callable[[Bundle], None]:
+    """A self-test that ends so."""
+
+    def attempt(_: Bundle) -> None:
+        raise error
+
+    return attempt
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ProviderUnavailable("no Triton server answers"),
+        EngineUnreachable("no Triton server answers"),
+        OutOfMemory("the graphs failed: Failed to allocate memory"),
+        MemoryError(),
+        OutputFailed("the disk is full"),
+        OSError(errno.EMFILE, "Too many open files"),
+    ],
+    ids=lambda trouble: type(trouble).__name__,
+)
+def test_trouble_that_passes_is_not_held_against_a_bundle(
+    bucket: Bucket, depot: Depot, one: Path, two: Path, trouble: Exception
+) -> None:
+    bucket.publish(one)
+    fetch(bucket, depot)
+    bucket.publish(two)
+    for attempt in range(5):  # more often than a self-test may be begun that never ends
+        words = f"{id_of(two)[:8]} cannot be tried now: .*; it is kept for the next pull; {id_of(one)[:8]} stays"
+        with pytest.raises(NotTried, match=words) as told:
+            fetch(bucket, depot, raising(trouble))
+        assert "\n" not in str(told.value)
+        assert used(depot) == id_of(one)
+        assert asked(bucket) == ["manifest.json", SIGNATURE, "report.html"][: 2 if attempt else 3]
+    assert fetch(bucket, depot, golden_try("cpu", 1)).changed
+    assert asked(bucket) == ["manifest.json", SIGNATURE]
+    assert used(depot) == id_of(two)
+
+
+@pytest.mark.parametrize("fault", [InferenceFailed("a graph failed"), BundleRefused("a graph cannot be loaded")])
+def test_a_fault_of_the_bundle_is_held_against_it(bucket: Bucket, depot: Depot, one: Path, fault: Exception) -> None:
+    bucket.publish(one)
+    with pytest.raises(InferenceFailed, match=f"fails its self-test: {fault}"):
+        fetch(bucket, depot, raising(fault))
+    with pytest.raises(BundleRefused, match="failed here before"):
+        fetch(bucket, depot)
+    assert not (depot.folder / ".coming").exists()
+
+
+def test_who_interrupts_self_tests_does_not_use_them_up(bucket: Bucket, depot: Depot, one: Path) -> None:
+    bucket.publish(one)
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            fetch(bucket, depot, raising(KeyboardInterrupt()))
+    assert fetch(bucket, depot).changed
+
+
 def test_a_self_test_that_takes_the_process_with_it_is_not_begun_for_ever(
     bucket: Bucket, depot: Depot, one: Path
 ) -> None:
@@ -221,16 +329,70 @@ def test_a_damaged_bundle_with_none_before_it_is_fetched_again(bucket: Bucket, d
 
 
 def test_an_operator_goes_back_and_stays_there(bucket: Bucket, depot: Depot, one: Path, two: Path) -> None:
-    wish = Wish(trusted=[BUILDER.public])
     with pytest.raises(BundleRefused, match="no bundle before"):
-        go_back(depot, wish)
+        go_back(depot)
     for published in (one, two):
         bucket.publish(published)
         fetch(bucket, depot)
-    go_back(depot, wish)
+    go_back(depot)
     assert used(depot) == id_of(one)
+    # Whatever it is tried with, and however many bundles fail after it.
+    wish = Wish(trusted=[BUILDER.public], tried_on="another provider and version")
+    state = depot.read_state()
+    for number in range(30):
+        state = _remembering(state, f"{number:064x}", Failed(reason="failed", on="cpu, 1"))
+    assert len(state.failed) == 21
+    depot.write_state(state)
+    for asking in (Wish(trusted=[BUILDER.public]), wish):
+        with pytest.raises(BundleRefused, match="an operator went back from it"):
+            pull(Fetcher(Address.parse(bucket.url), QUICK), depot, asking, lambda _: None)
+    assert used(depot) == id_of(one)
+    # Asked for again, it need not be asked for twice where it cannot be tried for the moment.
+    with pytest.raises(NotTried):
+        fetch(bucket, depot, raising(ProviderUnavailable("not now")), retry=True)
+    assert fetch(bucket, depot).changed
+    assert used(depot) == id_of(two)
+
+
+def test_what_an_earlier_version_remembered_is_read(bucket: Bucket, depot: Depot, one: Path, two: Path) -> None:
+    for published in (one, two):
+        bucket.publish(published)
+        fetch(bucket, depot)
+    go_back(depot)
+    written = {
+        "source": "",
+        "etag": "",
+        "bundle_id": "",
+        "previous": "",
+        "failed": {id_of(two): {"reason": "an operator went back from it", "on": "auto, 0.1.0"}},
+        "tries": {"a": 1},
+    }
+    (depot.folder / "state.json").write_text(json.dumps(written))
     with pytest.raises(BundleRefused, match="an operator went back from it"):
         fetch(bucket, depot)
+    assert depot.read_state().tries == {"a": 1}
+    # A self-test that failed says nothing of another version.
+    written["failed"] = {id_of(two): {"reason": "the features differ", "on": "auto, 0.1.0"}}
+    (depot.folder / "state.json").write_text(json.dumps(written))
+    assert fetch(bucket, depot).changed
+
+
+def test_going_back_is_decided_before_it_is_done(
+    bucket: Bucket, depot: Depot, one: Path, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for published in (one, two):
+        bucket.publish(published)
+        fetch(bucket, depot)
+
+    def full(*_: object) -> None:
+        raise OutputFailed("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(depot, "write_state", full)
+        with pytest.raises(OutputFailed):
+            go_back(depot)
+    assert used(depot) == id_of(two), "else the next pull would take it again"
+    go_back(depot)
     assert used(depot) == id_of(one)
 
 
@@ -242,8 +404,145 @@ def test_a_folder_that_was_copied_there_becomes_a_link_in_one_step(
     came = fetch(bucket, depot)
     assert asked(bucket)[2:] == ["report.html"]
     assert used(depot) == came.bundle_id
-    assert go_back(depot, Wish(trusted=[BUILDER.public])).bundle_id == id_of(one)
+    assert go_back(depot).bundle_id == id_of(one)
     assert used(depot) == id_of(one)
+
+
+def _file(place: Path, one: Path) -> None:
+    place.write_text("somebody's")
+
+
+def _folder(place: Path, one: Path) -> None:
+    (place / "deep").mkdir(parents=True)
+    (place / "deep/notes").write_text("somebody's")
+
+
+def _folder_of_bundles(place: Path, one: Path) -> None:
+    shutil.copytree(one, place / "bundle")
+
+
+def _no_manifest(place: Path, one: Path) -> None:
+    shutil.copytree(one, place)
+    (place / "manifest.json").write_text("{}")
+
+
+def _link_to_a_folder(place: Path, one: Path) -> None:
+    _folder(place.with_name("elsewhere"), one)
+    place.symlink_to("elsewhere")
+
+
+def _link_to_nowhere(place: Path, one: Path) -> None:
+    place.symlink_to("not mounted")
+
+
+def everything(folder: Path) -> dict[str, object]:
+    """All that lies in a folder, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): path.readlink()
+        if path.is_symlink()
+        else path.read_bytes()
+        if path.is_file()
+        else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize(
+    "put", [_file, _folder, _folder_of_bundles, _no_manifest, _link_to_a_folder, _link_to_nowhere]
+)
+def test_what_is_no_bundle_is_left_alone(
+    bucket: Bucket, depot: Depot, one: Path, put: Callable[[Path, Path], None]
+) -> None:
+    """`--bundle /var/lib/hh-edge/models` is easily written for `…/models/bundle`."""
+    bucket.publish(one)
+    depot.link.parent.mkdir()
+    put(depot.link, one)
+    before = everything(depot.link.parent)
+    attempts: list[Callable[[], object]] = [
+        lambda: repair(depot),
+        lambda: fetch(bucket, depot),
+        lambda: fetch(bucket, depot, anew=True),
+        lambda: go_back(depot),
+    ]
+    for attempt in attempts:
+        with pytest.raises(UsageError, match=r"bundle: .* it stays as it is\. Name as --bundle .*/bundle$"):
+            attempt()
+    assert everything(depot.link.parent) == before
+    assert not bucket.asked
+
+
+def _unsigned(place: Path) -> None:
+    (place / SIGNATURE).unlink()
+
+
+def _of_a_stranger(place: Path) -> None:
+    _unsigned(place)
+    sign_bundle(place, STRANGER)
+
+
+def _with_notes(place: Path) -> None:
+    (place / "notes.txt").write_text("somebody's")
+
+
+def _torn(place: Path) -> None:
+    (place / "language.onnx.data").write_bytes(b"")
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["the same one comes", "another one comes"])
+@pytest.mark.parametrize("harm", [_unsigned, _of_a_stranger, _with_notes, _torn])
+def test_a_bundle_that_was_copied_there_and_is_not_taken_is_kept_for_good(
+    bucket: Bucket, depot: Depot, one: Path, two: Path, harm: Callable[[Path], None], same: bool
+) -> None:
+    shutil.copytree(one, depot.link)
+    harm(depot.link)
+    copied = everything(depot.link)
+    bucket.publish(one if same else two)
+    assert not repair(depot)
+    came = fetch(bucket, depot, anew=True)
+    assert used(depot) == came.bundle_id == id_of(one if same else two)
+    aside = depot.folder / f"{id_of(one)}.before"
+    assert everything(aside) == copied
+    # However many come after it.
+    for published in (one, two) if not same else (two, one):
+        bucket.publish(published)
+        assert fetch(bucket, depot, allow_older=True).changed
+    assert everything(aside) == copied
+    # Another one is no reason to remove the first.
+    depot.link.unlink()
+    shutil.copytree(aside, depot.link)
+    bucket.publish(two)
+    fetch(bucket, depot, anew=True)
+    assert everything(aside) == everything(depot.folder / f"{id_of(one)}.before1") == copied
+    assert used(depot) == id_of(two)
+
+
+def test_a_copy_of_a_version_takes_its_place(bucket: Bucket, depot: Depot, one: Path, two: Path) -> None:
+    """Somebody copies the bundle in use over the link, as with `cp -r`; nothing is there twice for that."""
+    bucket.publish(one)
+    fetch(bucket, depot)
+    for _ in range(2):
+        depot.link.unlink()
+        shutil.copytree(one, depot.link)
+        bucket.publish(two)
+        fetch(bucket, depot, retry=True)
+        assert used(depot) == id_of(two)
+        assert {path.name for path in depot.folder.iterdir() if path.is_dir()} == {id_of(one), id_of(two)}
+        assert go_back(depot).bundle_id == id_of(one) == used(depot)
+    with pytest.raises(UsageError, match=r"^/: is no place for a bundle"):
+        Depot(Path("/"), [BUILDER.public])
+
+
+def test_an_empty_folder_is_a_place_for_a_bundle(
+    bucket: Bucket, depot: Depot, one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depot.link.mkdir(parents=True)
+    bucket.publish(one)
+    # Nothing has to be exchanged there, which not every system can.
+    monkeypatch.setattr(depot_module.ctypes, "CDLL", lambda *_, **__: object())
+    assert repair(depot)
+    fetch(bucket, depot)
+    assert used(depot) == id_of(one)
+    assert depot.link.is_symlink()
 
 
 def test_a_system_that_cannot_exchange_leaves_the_folder_alone(
@@ -261,8 +560,6 @@ def test_a_system_that_cannot_exchange_leaves_the_folder_alone(
 
 def test_another_signature_comes_without_a_bundle(bucket: Bucket, depot: Depot, one: Path, tmp_path: Path) -> None:
     """Keys change: both sign, boxes trust the new one, the old one goes."""
-    from export.signing import sign_bundle
-
     bucket.publish(one)
     fetch(bucket, depot)
     both = Path(shutil.copytree(one, tmp_path / "both"))

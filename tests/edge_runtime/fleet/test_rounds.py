@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from edge_runtime.errors import SourceUnavailable, UsageError
+from edge_runtime.errors import Conflict, SourceUnavailable, UsageError, one_line
 from edge_runtime.fleet.rounds import parse_duration, rounds
 
 
@@ -53,6 +53,22 @@ def test_edges_that_start_together_come_one_by_one_and_failures_do_not_hurry_the
     minutes = [int(time // 60) for times in edges for time in times if 4 * 3600 <= time < 5 * 3600]
     assert max(minutes.count(minute) for minute in set(minutes)) < 3 * len(minutes) / 60
     assert "the bucket is gone" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "trouble", [Conflict("another hh-edge pull is at work"), MemoryError(), OSError("no descriptors are left")]
+)
+def test_trouble_that_passes_does_not_end_it(trouble: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    done = 0
+
+    def once() -> None:
+        nonlocal done
+        done += 1
+        raise Enough if done == 3 else trouble
+
+    with pytest.raises(Enough):
+        rounds(once, 10, wait=lambda _: None)
+    assert [record.message for record in caplog.records] == [one_line(trouble)] * 2
 
 
 def test_what_can_never_be_done_ends_it() -> None:

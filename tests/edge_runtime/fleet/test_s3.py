@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,13 @@ from s3_server import s3_server
 
 from edge_runtime.bundle.keys import PrivateKey
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.errors import SourceUnavailable
+from edge_runtime.errors import SourceUnavailable, UsageError
 from edge_runtime.fleet import s3
 from edge_runtime.fleet.address import Address
 from edge_runtime.fleet.depot import Depot
 from edge_runtime.fleet.fetch import Fetcher, Patience
 from edge_runtime.fleet.pull import Wish, pull
+from edge_runtime.fleet.rounds import rounds
 
 BUILDER = PrivateKey.generate("builder")
 
@@ -102,6 +103,87 @@ def test_requests_are_signed_as_amazon_wants_it_and_for_the_bucket_alone(keys: N
     assert "/eu-central-1/s3/aws4_request" in authorization
     assert headers["range"] == "bytes=5-"
     assert s3.signer(Address.parse("https://cdn.example.com/x")) is None
+
+
+def test_keys_that_are_refused_once_do_not_end_an_endless_pull(
+    server: str, bundle_dir: Path, tmp_path: Path, no_keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No key at the start; then one; then who gives them out is down; then all is well again."""
+    pytest.importorskip("botocore", reason="nothing signs requests: pip install botocore")
+    from botocore.credentials import Credentials
+    from botocore.exceptions import ClientError, MetadataRetrievalError
+
+    upload(server, signed_copy(bundle_dir, tmp_path / "one", BUILDER), "later", public=False)
+    fetcher = Fetcher(Address.parse("s3://later/gates", server), Patience(waits_s=()))
+    depot, wish = Depot(tmp_path / "edge" / "bundle", [BUILDER.public]), Wish(trusted=[BUILDER.public])
+    told: list[str] = []
+
+    def once() -> None:
+        fetcher.begin()
+        told.append(str(pull(fetcher, depot, wish, lambda _: None)))
+
+    class Enough(Exception):
+        """Ends what never ends."""
+
+    def refusing(error: Exception) -> Callable[[object], None]:
+        def frozen(_: object) -> None:
+            raise error
+
+        return frozen
+
+    down = MetadataRetrievalError(error_msg="the service does not answer")
+    denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "AssumeRole")
+    still_old = RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired.")
+    real, waits = Credentials.get_frozen_credentials, 0
+
+    def wait(_: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 2:
+            assert not told, "it is not public"
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        if waits == 3:
+            assert len(told) == 1
+        if 3 <= waits < 6:
+            error = (down, denied, still_old)[waits - 3]
+            monkeypatch.setattr(Credentials, "get_frozen_credentials", refusing(error))
+        if waits == 6:
+            assert len(told) == 1
+            monkeypatch.setattr(Credentials, "get_frozen_credentials", real)
+        if waits == 7:
+            raise Enough
+
+    with pytest.raises(Enough):
+        rounds(once, 60, wait=wait)
+    assert ["is in use" in one for one in told] == [True, True]
+
+
+def test_a_mistake_in_the_configuration_is_told_at_the_start(
+    no_keys: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("botocore", reason="nothing signs requests: pip install botocore")
+    address = Address.parse("s3://models/gates", "http://127.0.0.1:1")
+    fetcher = Fetcher(address, Patience(waits_s=()))
+    fetcher.begin()
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(UsageError, match="nobody"):
+        Fetcher(address)
+    # Later it is somebody who is just writing the file.
+    with pytest.raises(SourceUnavailable, match="nobody"):
+        fetcher.begin()
+    # A service that is down is no mistake: it is asked again.
+    monkeypatch.delenv("AWS_PROFILE")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9/keys")
+    monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.RETRY_ATTEMPTS", 1)
+    monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
+    early = Fetcher(address, Patience(waits_s=()))
+    with pytest.raises(SourceUnavailable, match="no key can be had now"):
+        early.begin()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    early.begin()
+    assert early._sign is not None
 
 
 def test_without_botocore_a_bucket_has_to_be_public(keys: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 import threading
 import time
@@ -234,3 +235,31 @@ def test_without_openvino_the_way_to_it_is_told(bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtra, match=r'pip install "headhunt-edge\[openvino\]"'):
         open_engine(bundle, "openvino")
+
+
+WITHOUT_MEMORY = """
+import resource, sys
+import numpy as np
+from edge_runtime.bundle.reader import Bundle
+from edge_runtime.errors import OutOfMemory
+from edge_runtime.inference.engines import open_engine
+
+bundle = Bundle.open(sys.argv[1])
+engine, frames = open_engine(bundle, sys.argv[2], 1), bundle.golden().frames
+engine.features(frames)
+many = np.repeat(frames[:1], 100, 0)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, resource.RLIM_INFINITY))
+try:
+    engine.features(many)
+except OutOfMemory as error:
+    print("told", "\\n" in str(error))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
+def test_want_of_memory_is_told_from_other_failures(bundle_dir, provider):
+    command = [sys.executable, "-c", WITHOUT_MEMORY, str(bundle_dir), provider]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout.split() == ["told", "False"], done.stderr

@@ -154,10 +154,20 @@ def test_a_provider_that_cannot_load_what_the_cpu_can_is_at_fault_itself(monkeyp
     monkeypatch.setattr(sessions, "load_onnxruntime", lambda: broken)
     with pytest.raises(ProviderUnavailable, match=r"cannot load double\.onnx \(CUDA failure 2: out of memory\)"):
         open_session(graph, "cuda")
-    broken = fake_runtime(["cuda", "cpu"], error=error)
+    broken = fake_runtime(["cuda", "cpu"], error=RuntimeError("no such operator"))
     monkeypatch.setattr(sessions, "load_onnxruntime", lambda: broken)
     with pytest.raises(BundleRefused, match=r"double\.onnx: ONNX Runtime cannot load it"):
         open_session(graph, "cuda")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA failure 2: out of memory\nand more")])
+def test_want_of_memory_is_no_fault_of_a_graph(monkeypatch, graph, error):
+    monkeypatch.setattr(sessions, "load_onnxruntime", lambda: fake_runtime(["cuda", "cpu"], error=error))
+    for provider in ("cuda", "cpu"):
+        with pytest.raises(
+            ProviderUnavailable, match=rf"^{provider} has no memory for double\.onnx \(.*\); free some$"
+        ):
+            open_session(graph, provider)
 
 
 def test_a_failing_load_leaves_the_hosts_stdout_alone(graph):
@@ -184,8 +194,8 @@ except BundleRefused as refused:
 
 
 def test_an_error_without_words_still_is_one_line(monkeypatch, graph):
-    monkeypatch.setattr(sessions, "load_onnxruntime", lambda: fake_runtime(["cpu"], error=MemoryError()))
-    with pytest.raises(BundleRefused, match=r"double\.onnx: .*\(MemoryError\)"):
+    monkeypatch.setattr(sessions, "load_onnxruntime", lambda: fake_runtime(["cpu"], error=RuntimeError()))
+    with pytest.raises(BundleRefused, match=r"double\.onnx: .*\(RuntimeError\)"):
         open_session(graph, "cpu")
     assert first_line(RuntimeError("\nfirst\nsecond")) == "first"
     assert first_line(RuntimeError()) == "RuntimeError"
