@@ -6,13 +6,14 @@ import pytest
 
 from edge_runtime.errors import EngineUnreachable, InferenceFailed, OutOfMemory
 from edge_runtime.inference.triton_address import parse_address
+from edge_runtime.inference.triton_connection import Connection
 from edge_runtime.inference.triton_replicas import Replica, Replicas, Served
 
 tritonclient = pytest.importorskip("tritonclient.grpc", reason="nothing asks a server")
 
 
 class Saying:
-    """A connection to a server that refuses everything."""
+    """A client of a server that refuses everything."""
 
     def __init__(self, status: str, text: str) -> None:
         from tritonclient.utils import InferenceServerException
@@ -42,7 +43,7 @@ class Saying:
 def test_what_a_server_says(served: Served | None, status: str, text: str, expected: type[Exception]) -> None:
     replicas = Replicas(parse_address("triton://10.0.0.5:8001?deadline_s=0.3"), "b" * 64)
     replica = replicas._replicas[0]
-    replica.client, replica.served = Saying(status, text), served
+    replica.connection, replica.served = Connection(replica.place, lambda: Saying(status, text)), served
 
     def ask(to: Replica, there: Served, allowed_s: float) -> object:
         return replicas.infer(to, (there.base, 1), None, "features", allowed_s)
