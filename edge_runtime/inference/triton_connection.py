@@ -176,7 +176,8 @@ class Connection:
             # Certificates that are just being exchanged: the next failure tries again.
             log.warning("%s: no new connection can be made (%s: %s)", self._place, error.filename, error.strerror)
             return
-        log.info("Triton server %s: nothing came back; the next call takes a new connection", self._place)
+        # Every few seconds while a server is down, which the replicas tell once.
+        log.debug("Triton server %s: nothing came back; the next call takes a new connection", self._place)
 
 
 def _close(link: Link) -> None:

@@ -648,6 +648,8 @@ class _Run:
             # At the end: should it be the video, the others come first.
             self._waiting.append(one.doing)
         else:
+            # Whatever it failed with before.
+            self._doubts.pop(one.doing, None)
             self._results.failed[one.doing] = Failure(f"{ATTEMPTS} workers died with it", unreadable=False)
             self._show()
 

@@ -135,7 +135,9 @@ class Fragile:
     def run(self, task: str) -> tuple[int, str]:
         before = len(list(self.folder.glob(f"{task}.*")))
         (self.folder / f"{task}.{before}").touch()
-        if task == "dies" or (task == "dies once" and before == 0):
+        if task == "fails, then dies" and before == 0:
+            raise ZeroDivisionError("division by zero")
+        if task in {"dies", "fails, then dies"} or (task == "dies once" and before == 0):
             os.kill(os.getpid(), signal.SIGKILL)
         if task == "hangs once" and before == 0:
             os.kill(os.getpid(), signal.SIGSTOP)

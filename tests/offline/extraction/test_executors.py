@@ -170,6 +170,12 @@ class TestPool:
         assert "fails with videos that other workers can do" in line
         assert "No space left on device" in line
 
+    def test_a_task_that_fails_and_then_kills_is_given_up_once(self, pool: RayPool, tmp_path: Path) -> None:
+        results = pool.run(Fragile(tmp_path), {name: name for name in ("fails, then dies", "broken")})
+        assert not results.values
+        assert results.failed["fails, then dies"] == Failure(f"{ATTEMPTS} workers died with it", unreadable=False)
+        assert results.failed["broken"].unreadable
+
     def test_what_fails_on_all_workers_fails(self, pool: RayPool, tmp_path: Path) -> None:
         results = pool.run(Fragile(tmp_path, sick=2), {name: name for name in "abcdef"})
         assert not results.values
