@@ -31,7 +31,7 @@ def ftp(tmp_path: Path) -> Iterator[Ftp]:
     pytest.importorskip("pyftpdlib", reason="no FTP server: pip install pyftpdlib")
     from pyftpdlib.authorizers import DummyAuthorizer
     from pyftpdlib.handlers import FTPHandler
-    from pyftpdlib.servers import ThreadedFTPServer
+    from pyftpdlib.servers import FTPServer
 
     folder = tmp_path / "ftp"
     folder.mkdir()
@@ -39,10 +39,17 @@ def ftp(tmp_path: Path) -> Iterator[Ftp]:
     authorizer.add_anonymous(str(folder))
     authorizer.add_user(USER, PASSWORD, str(folder), perm="elradfmwMT")
     handler = type("Handler", (FTPHandler,), {"authorizer": authorizer, "auth_failed_timeout": 0})
-    server = ThreadedFTPServer(("127.0.0.1", 0), handler)
-    asked = {"timeout": 0.05, "handle_exit": False}
-    thread = threading.Thread(target=server.serve_forever, kwargs=asked, daemon=True)
+    server = FTPServer(("127.0.0.1", 0), handler)
+    stopping = threading.Event()
+
+    def serve() -> None:
+        # The thread that polls closes, too: closed by another one, the next poll would find its descriptor gone.
+        while not stopping.is_set():
+            server.serve_forever(timeout=0.05, blocking=False, handle_exit=False)
+        server.close_all()
+
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     yield Ftp(f"127.0.0.1:{server.address[1]}", folder)
-    server.close_all()
+    stopping.set()
     thread.join(10)
