@@ -14,6 +14,7 @@ import pytest
 from broker import Broker, Listener, broker, kept_by, listener, until
 
 from edge_runtime.errors import NotDelivered, UsageError
+from edge_runtime.outputs import mqtt_link
 from edge_runtime.outputs.mqtt import MqttSettings, MqttSink
 from edge_runtime.outputs.mqtt_marks import Marks
 from edge_runtime.records import CameraRecord, EventRecord, EventState, GapRecord, Record, RunRecord, SegmentRecord
@@ -221,7 +222,10 @@ def test_a_record_under_way_is_not_published_again_while_a_broker_hangs(
     until(lambda: len([one for one in listener.heard if "onvif-ej" in one.topic]) == 3)
 
 
-def test_without_a_broker_only_events_and_states_are_refused(broker: Broker, make_sink: MakeSink) -> None:
+def test_without_a_broker_only_events_and_states_are_refused(
+    broker: Broker, make_sink: MakeSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt_link, "_CLOSE_S", 60.0)
     broker.kill()
     sink = make_sink(patience_s=0.1)
     sink.write(run("gate"))
@@ -231,7 +235,7 @@ def test_without_a_broker_only_events_and_states_are_refused(broker: Broker, mak
             sink.write(record)
     begun_s = time.monotonic()
     sink.close()
-    assert time.monotonic() - begun_s < 0.5
+    assert time.monotonic() - begun_s < 30  # nothing is waited for
 
 
 def test_a_score_is_published_once_a_second_and_the_last_one_at_the_end(
