@@ -85,7 +85,7 @@ class OutputFailed(HeadHuntError):
 
 
 class CacheFailed(OutputFailed):
-    """The local folder for what was fetched cannot be written; another machine's may."""
+    """A folder of this machine for what passes through it cannot be written or read; another machine's may."""
 
 
 class NotDelivered(OutputFailed):
