@@ -38,6 +38,10 @@ class SourceUnavailable(HeadHuntError):
     exit_code = 4
 
 
+class SourceUnreachable(SourceUnavailable):
+    """Where a file lies cannot be reached or lets nobody in. That says nothing of the file: it is never left out."""
+
+
 class CameraUnavailable(SourceUnavailable):
     """A live camera gives no pictures.
 

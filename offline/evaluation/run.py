@@ -22,7 +22,7 @@ from offline.data.cache import EntryStore, open_store
 from offline.data.contents import sought
 from offline.data.dataset import Dataset, Video, check_frames
 from offline.data.scores import VideoScores
-from offline.data.segments import or_leave_out
+from offline.data.segments import leave_out
 from offline.evaluation.kept import KeptRuns, Said
 
 
@@ -149,8 +149,7 @@ def run_videos(
             try:
                 _, run = worker.run(video)
             except SourceUnavailable as error:
-                if not running.skip_unreadable:
-                    raise or_leave_out(error) from error
+                leave_out(error, running.skip_unreadable)
                 console.say(f"left out: {error}")
                 continue
             tell_of_gaps(video.name, run.records, console)

@@ -31,7 +31,7 @@ from offline.console import Progress
 from offline.data.cache import Arrays, EntryStore, content_key
 from offline.data.contents import sought
 from offline.data.dataset import Video, check_frames
-from offline.data.segments import frame_rate, or_leave_out, read_segments, read_whole
+from offline.data.segments import frame_rate, leave_out, read_segments, read_whole
 from offline.data.units import Unit, unit_labels
 
 log = logging.getLogger(__name__)
@@ -248,8 +248,7 @@ def _left_out(extraction: Extraction) -> Iterator[None]:
     try:
         yield
     except SourceUnavailable as error:
-        if not extraction.skip_unreadable:
-            raise or_leave_out(error) from error
+        leave_out(error, extraction.skip_unreadable)
         log.warning("left out: %s", error)
 
 
