@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,14 +14,14 @@ from edge_runtime.machine import available_memory
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
+from models.precision import dtype_name
 from models.prompts import Prompt
 from models.sweep import GIB
 from offline.console import Console, Progress
 from offline.data.cache import content_key, open_store, spill_folder
-from offline.data.contents import sought
-from offline.data.dataset import Video, check_frames
+from offline.data.dataset import Video
 from offline.data.units import Unit
-from offline.extraction.extract import Extraction, Extractor, extract, find_stored
+from offline.extraction.extract import Extraction, Extractor, extract
 from offline.extraction.model import ModelUse, fit_into_memory, load_model
 from offline.extraction.ray_pool import RayPool, Recipe
 
@@ -63,6 +62,8 @@ class ModelRecipe:
         """Say how to load what is loaded here."""
         # A worker has another working folder.
         name = str(Path(model).absolute()) if Path(model).is_dir() else model
+        # What is best for each machine would be another model on some.
+        use = replace(use, dtype=dtype_name(mllm.dtype))
         return cls(model=name, use=use, prompts=tuple(prompts), segment=segment, pixels=mllm.pixels)
 
     @property
@@ -145,17 +146,12 @@ def run_extraction(task: ExtractTask, held: Any, name: str, made: dict[str, Extr
             )
         made[task.identity] = extractor
     extraction = Extraction(made[task.identity], task.pixels, task.segment, open_store(task.store))
-    find = partial(find_stored, unit=task.unit, extraction=extraction)
-    with sought(task.video, extraction.store, find) as asked:
-        if asked.known is not None:
-            check_frames(task.video, int(asked.known["frames"]))
-            return 0, asked.content
     try:
-        found = extract([task.video], {task.video.name: task.unit}, extraction)
+        (found,) = extract([task.video], {task.video.name: task.unit}, extraction)
     except SourceUnavailable as error:
         # Without the advice that it carries: the driver gives it once for all videos.
         raise (error.__cause__ if isinstance(error.__cause__, HeadHuntError) else error) from None
-    return found[0].frames, asked.content
+    return found.frames if found.computed else 0, found.content
 
 
 class GraphHolder(Protocol):
@@ -225,20 +221,15 @@ class RayExecutor:
             for video in videos
         }
         of = {video.name: video for video in videos}
-        unseen = iter(_first_only())
+        seen: set[str] = set()
 
-        def arrived(name: str, content: Any) -> None:
-            # Later ones are missed when they are read; this one, before hours of work for nothing.
-            if next(unseen):
+        def arrived(name: str, content: Any, where: str) -> None:
+            # Later ones are missed when they are read; the first of each machine, before hours of work for nothing.
+            if where not in seen:
+                seen.add(where)
                 extract([of[name]], units, extraction, stored={name: content})
 
         given = tasks if self._by_model else {name: GraphTask(task) for name, task in tasks.items()}
         results = self._pool.run(self._recipe, given, progress, arrived)
         results.require_all(extraction.skip_unreadable, self._pool.say)
         return results.values
-
-
-def _first_only() -> Iterator[bool]:
-    yield True
-    while True:
-        yield False

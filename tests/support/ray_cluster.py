@@ -114,23 +114,31 @@ class Fragile:
 
     Attributes:
         folder: Where a worker notes that it has run a task, a file for each time.
-        dies_loading: Whether no worker ever gets as far as a task.
+        dies_loading: How often a worker dies before it gets as far as a task.
+        refuses: How many workers say that they cannot load.
         sick: How many workers fail with every task, at once, where others take their time.
     """
 
     folder: Path
-    dies_loading: bool = False
+    dies_loading: int = 0
+    refuses: int = 0
     sick: int = 0
     gpu = False
 
     def open(self, share: float) -> Fragile | Sick:
-        if self.dies_loading:
+        if self._first("dies", self.dies_loading):
             os.kill(os.getpid(), signal.SIGKILL)
-        for number in range(self.sick):
+        if self._first("refuses", self.refuses):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return Sick(self.folder) if self._first("sick", self.sick) else self
+
+    def _first(self, what: str, times: int) -> bool:
+        """Whether this is among the first, of all workers, who ask."""
+        for number in range(times):
             with contextlib.suppress(FileExistsError):
-                (self.folder / f"sick-{number}").touch(exist_ok=False)
-                return Sick()
-        return self
+                (self.folder / f"{what}-{number}").touch(exist_ok=False)
+                return True
+        return False
 
     def run(self, task: str) -> tuple[int, str]:
         before = len(list(self.folder.glob(f"{task}.*")))
@@ -147,13 +155,30 @@ class Fragile:
             raise ZeroDivisionError("division by zero")
         if task == "full":
             raise OutputFailed("store: cannot be written (No space left on device); free some space")
-        if self.sick:
-            time.sleep(0.1)
+        # Until the sick one has failed with enough for anybody to take note.
+        deadline = time.monotonic() + 60
+        while self.sick and len(list(self.folder.glob("failed-*"))) < 6 and time.monotonic() < deadline:
+            time.sleep(0.02)
         return 10, task.upper()
 
 
+class Unknown(Fragile):
+    """A recipe that a worker's machine does not know."""
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return _unknown, ()
+
+
+def _unknown() -> None:
+    raise ModuleNotFoundError("No module named 'offline.newer'")
+
+
+@dataclass(frozen=True)
 class Sick:
     """A worker on a machine that cannot read what others can."""
 
+    folder: Path
+
     def run(self, task: str) -> tuple[int, str]:
+        (self.folder / f"failed-{task}").touch()
         raise CacheFailed(f"{task}: cannot be kept (No space left on device)")

@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from checkpoints import Shape, write_checkpoint
 from clips import write_dataset_folder
 from hypothesis import given
 from hypothesis import strategies as st
-from ray_cluster import Cluster, Fragile, free_port, ray_cluster, started_cluster
+from ray_cluster import Cluster, Fragile, Unknown, free_port, ray_cluster, started_cluster
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli.exit_codes import run_command
@@ -28,19 +30,24 @@ from edge_runtime.errors import (
     ClusterUnavailable,
     DatasetError,
     FeatureError,
+    HeadHuntError,
     OutputFailed,
+    SourceUnreachable,
     UsageError,
     VideosFailed,
+    VideoUnreadable,
 )
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.loading import load
+from models.precision import dtype_name
 from models.prompts import PROMPTS
 from offline.ablation.textual import TextualAnswer
 from offline.cli import cli
 from offline.console import Console
 from offline.data.cache import EntryStore, content_key
 from offline.data.dataset import Video, read_dataset
+from offline.data.segments import digest
 from offline.data.units import Unit
 from offline.evaluation.baselines import MEASURES
 from offline.evaluation.run import BundleRecipe, BundleWorker, Running, run_videos
@@ -48,9 +55,9 @@ from offline.evaluation.verdict import TOKENS_ALONE
 from offline.extraction.executors import Execution, executor_of
 from offline.extraction.extract import AllHeads, Extraction, Extractor, extract
 from offline.extraction.model import ModelUse
-from offline.extraction.ray_pool import ATTEMPTS, Failure, RayPool, Results, Seat, plan
+from offline.extraction.ray_pool import ATTEMPTS, LOADS, Failure, RayPool, Results, Seat, _told, plan
 from offline.extraction.visual import GraphTokens, ModelTokens
-from offline.extraction.workers import ExtractTask, ModelRecipe
+from offline.extraction.workers import ExtractTask, ModelRecipe, RayExecutor
 from offline.recipes.evaluate import EvaluateOptions, evaluate
 
 __all__ = ["ray_cluster"]
@@ -165,6 +172,7 @@ class TestPool:
         tasks = {name: name for name in ["broken", *(str(number) for number in range(20))]}
         results = pool.run(Fragile(tmp_path, sick=1), tasks)
         assert results.values == {name: name for name in tasks if name != "broken"}
+        # Whichever of the two had it first, and even where it was the other one's first task.
         assert [(name, failure.unreadable) for name, failure in results.failed.items()] == [("broken", True)]
         (line,) = said
         assert "fails with videos that other workers can do" in line
@@ -197,11 +205,48 @@ class TestPool:
 
     def test_workers_that_die_while_loading_end_it(self, pool: RayPool, tmp_path: Path) -> None:
         with pytest.raises(ClusterUnavailable, match=r"in a row died while they loaded .* --workers"):
-            pool.run(Fragile(tmp_path, dies_loading=True), {"a": "a"})
+            pool.run(Fragile(tmp_path, dies_loading=99), {"a": "a"})
+        assert len(list(tmp_path.glob("dies-*"))) <= 2 * LOADS
+
+    @pytest.mark.parametrize("fails", [{"refuses": 1}, {"dies_loading": LOADS}], ids=str)
+    def test_a_machine_that_cannot_load_costs_nothing(
+        self, pool: RayPool, tmp_path: Path, fails: dict[str, int]
+    ) -> None:
+        """One with a broken GPU, or without the package: in seconds, while others are at work for minutes."""
+        tasks = {name: name for name in "abcd"}
+        assert pool.run(Fragile(tmp_path, **fails), tasks).values == {name: name.upper() for name in tasks}
+
+    def test_what_no_machine_can_load_ends_it(self, pool: RayPool, tmp_path: Path) -> None:
+        with pytest.raises(HeadHuntError, match=r"^on a worker: unexpected RuntimeError: CUDA error"):
+            pool.run(Fragile(tmp_path, refuses=2), {"a": "a"})
+        with pytest.raises(
+            HeadHuntError, match=r"^on a worker: ModuleNotFoundError: No module named 'offline.newer'$"
+        ):
+            pool.run(Unknown(tmp_path), {"a": "a"})
+
+    def test_who_dies_between_two_calls_is_no_fault_of_the_next_task(
+        self, pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import ray
+
+        monkeypatch.setattr("offline.extraction.ray_pool.ATTEMPTS", 1)
+        recipe = Fragile(tmp_path)
+        assert pool.run(recipe, {"a": "a"}).values == {"a": "A"}
+        for hand in pool._idle:
+            ray.kill(hand.actor)
+            with pytest.raises(ray.exceptions.RayActorError):
+                # Until it is noticed.
+                all(ray.get(hand.actor.alive.remote(), timeout=60) for _ in repeat(None))
+        results = pool.run(recipe, {"b": "b"})
+        assert (results.values, results.failed) == ({"b": "B"}, {})
 
     def test_more_workers_than_there_is_room_for_are_refused(self) -> None:
         with pytest.raises(ClusterUnavailable, match="3 workers need a CPU each, the Ray cluster has 2"):
             plan([(2, 0)], 3, gpu=True)
+
+    def test_what_cannot_be_reached_is_not_unreadable(self) -> None:
+        assert _told(VideoUnreadable("a.mp4: no frames")).unreadable
+        assert not _told(SourceUnreachable("s3://b/a.mp4: cannot be read")).unreadable
 
     def test_failures_are_told_by_name_and_by_exit_code(self) -> None:
         unreadable, other = Failure("a.mp4: no such video", True), Failure("no", False)
@@ -249,6 +294,26 @@ class TestFeatures:
         with pytest.raises(FeatureError, match=r"put the store where all machines find it"):
             extract([video], {video.name: "segment"}, extraction, stored={video.name: "0" * 64})
 
+    def test_a_store_that_one_machine_does_not_share_is_noticed_with_its_first_video(
+        self, mllm: Mllm, checkpoint: Path, manifest: Path, tmp_path: Path
+    ) -> None:
+        """Also where this machine, which sees what it has stored itself, was faster."""
+        here, there = read_dataset(manifest).videos[:2]
+        units: dict[str, Unit] = {video.name: "segment" for video in (here, there)}
+        extraction = Extraction(AllHeads(mllm, PROMPT, SEGMENT), mllm.pixels, SEGMENT, EntryStore(tmp_path))
+        recipe = ModelRecipe.of(mllm, str(checkpoint), ModelUse(device="cpu"), PROMPT, SEGMENT)
+        extract([here], units, extraction)
+
+        class Pool:
+            def run(self, recipe: object, tasks: object, progress: object, arrived: Any) -> None:
+                arrived(here.name, digest(here.path), "this machine")
+                with pytest.raises(FeatureError, match="put the store where all machines find it"):
+                    arrived(there.name, digest(there.path), "another one")
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            RayExecutor(Pool(), recipe).prepare((here, there), units, extraction)  # type: ignore[arg-type]
+
     def test_a_video_that_contradicts_the_manifest_does_so_every_time(
         self, mllm: Mllm, checkpoint: Path, manifest: Path, tmp_path: Path
     ) -> None:
@@ -259,6 +324,37 @@ class TestFeatures:
             with pytest.raises(DatasetError, match="9000"):
                 worker.run(task_of(wrong, mllm, tmp_path))
             assert len(entries(tmp_path)) == 1
+
+    def test_workers_compute_in_the_format_of_the_machine_where_the_command_was_started(
+        self, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`auto` may be another one on theirs."""
+        monkeypatch.setattr("models.precision.multiplies", lambda *_: True)
+        there = {}
+        for dtype in ("float32", "bfloat16"):
+            mllm = load(str(checkpoint), "cpu", dtype)
+            recipe = ModelRecipe.of(mllm, str(checkpoint), ModelUse(device="cpu"), PROMPT, SEGMENT)
+            there[dtype] = dtype_name(recipe.open(1.0)._mllm.dtype)
+        assert there == {dtype: dtype for dtype in there}
+
+    def test_a_worker_looks_once_for_each_video(
+        self, mllm: Mllm, checkpoint: Path, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where no digest is remembered, to look twice is to fetch twice; and there may be another one by then."""
+        looked: list[Path] = []
+
+        def counted(path: Path) -> str:
+            looked.append(path)
+            return digest(path)
+
+        monkeypatch.setattr("offline.data.contents.digest", counted)
+        worker = ModelRecipe.of(mllm, str(checkpoint), ModelUse(device="cpu"), PROMPT, SEGMENT).open(1.0)
+        video = read_dataset(manifest).videos[0]
+        for computed in (True, False):
+            frames, content = worker.run(task_of(video, mllm, tmp_path))
+            assert (frames > 0) is computed
+            assert content == digest(video.path)
+            assert len(looked) == (1 if computed else 2)
 
     def test_another_model_under_the_same_name_is_refused(self, mllm: Mllm, manifest: Path, tmp_path: Path) -> None:
         """By the worker, on whose machine it lies; that its refusal ends the command is the pool's to show."""
