@@ -74,13 +74,14 @@ class BundleWorker:
     def __init__(self, bundle: Bundle, running: Running, store: EntryStore | None = None) -> None:
         self._running = running
         self._detector = Detector(bundle, provider=running.provider)
-        #: Made of the engine by those who use it for something else.
+        #: Made of the graphs by those who use them for something else; see offline.extraction.workers.Loaded.
         self.extractors: dict[str, Any] = {}
+        self.name = f"the bundle by {self.held.provider}"
         how = {"bundle": bundle.manifest.bundle_id, "locator": running.locator, "stride": running.stride}
-        self._kept = None if store is None else KeptRuns(store, how | engine_key(self.engine))
+        self._kept = None if store is None else KeptRuns(store, how | engine_key(self.held))
 
     @property
-    def engine(self) -> Engine:
+    def held(self) -> Engine:
         """Runs the bundle's graphs."""
         assert self._detector.engine is not None
         return self._detector.engine
@@ -156,6 +157,21 @@ def run_videos(
             runs.append(run)
         progress(len(videos), len(videos))
     return runs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunTask:
+    """One video for a worker that has opened a bundle.
+
+    Attributes:
+        video: The video, its path from wherever that is.
+    """
+
+    video: Video
+
+    def do(self, loaded: BundleWorker) -> tuple[int, VideoRun]:
+        """See BundleWorker.run."""
+        return loaded.run(self.video)
 
 
 @dataclass(frozen=True, slots=True)

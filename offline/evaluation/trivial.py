@@ -81,8 +81,8 @@ class MotionTask:
     segment_frames: int
     store: Path | None
 
-    def do(self, worker: object) -> tuple[int, Motion]:
-        """Measure it; whatever the worker has loaded is not needed. Returns its frames and its motion."""
+    def do(self, loaded: object) -> tuple[int, Motion]:
+        """Measure it; nothing that is loaded is needed. Returns its frames and its motion."""
         store = None if self.store is None else open_store(self.store)
         motion = _measured(self.video, Measuring(self.segment_frames, store=store))
         return motion.frames, motion

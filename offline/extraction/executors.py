@@ -124,15 +124,15 @@ HandOut = Callable[[Mapping[str, Any], Progress], tuple[Mapping[str, Any], Mappi
 
 
 def hand_out(pool: RayPool | None, recipe: Recipe) -> HandOut | None:
-    """Give what hands deeds out to workers of a recipe, which are there already; None where there are none.
+    """Give what hands tasks out to workers of a recipe, which are there already; None where there are none.
 
     What it gives raises ClusterUnavailable as `RayPool.run` does, and VideosFailed where one failed that can be read.
     """
     if pool is None:
         return None
 
-    def done(deeds: Mapping[str, Any], progress: Progress) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-        results = pool.run(recipe, deeds, progress)
+    def done(tasks: Mapping[str, Any], progress: Progress) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        results = pool.run(recipe, tasks, progress)
         unreadable = {name: failure.text for name, failure in results.failed.items() if failure.unreadable}
         for name in unreadable:
             del results.failed[name]

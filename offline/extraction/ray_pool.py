@@ -22,7 +22,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 from edge_runtime import errors
 from edge_runtime.errors import (
@@ -62,23 +62,18 @@ _FATAL = (
 )
 
 
-class Worker(Protocol):
-    """What a recipe makes: does one task after the other."""
+class Task(Protocol):
+    """What is done of one video. It is pickled."""
 
-    def run(self, task: Any) -> tuple[int, Any]:
-        """Do a task.
+    def do(self, loaded: Any) -> tuple[int, Any]:
+        """Do it.
+
+        Args:
+            loaded: What the recipe has loaded; some tasks need nothing of it.
 
         Returns:
             How many frames were computed for it, and its result.
         """
-
-
-@runtime_checkable
-class Deed(Protocol):
-    """A task that is no worker's own: it knows itself what to do, with what the worker holds or without."""
-
-    def do(self, worker: Any) -> tuple[int, Any]:
-        """Do it; returns what `Worker.run` does."""
 
 
 class Recipe(Protocol):
@@ -88,7 +83,7 @@ class Recipe(Protocol):
     def gpu(self) -> bool:
         """Whether it would use a GPU."""
 
-    def open(self, share: float) -> Worker:
+    def open(self, share: float) -> Any:
         """Load it, on a machine of whose memory this share is free to be taken."""
 
 
@@ -161,10 +156,10 @@ class _Place(NamedTuple):
 
 
 class WorkerProcess:
-    """The actor: one process that holds one worker. `alive` answers while `run` is at work, on another thread."""
+    """The actor: one process with what a recipe loads. `alive` answers while `run` is at work, on another thread."""
 
     def __init__(self) -> None:
-        self._worker: Worker | None = None
+        self._loaded: Any = None
 
     def alive(self) -> _Outcome:
         """Answer, and say where."""
@@ -175,16 +170,15 @@ class WorkerProcess:
     def open(self, recipe: Recipe, share: float) -> _Outcome:
         """Load what the recipe says, and say where."""
         try:
-            self._worker = recipe.open(share)
+            self._loaded = recipe.open(share)
         except Exception as error:  # noqa: BLE001 - it is told where the command was started
             return _told(error)._replace(value=self.alive().value)
         return self.alive()
 
-    def run(self, task: Any) -> _Outcome:
+    def run(self, task: Task) -> _Outcome:
         """Do a task, or say what failed."""
-        assert self._worker is not None
         try:
-            return _Outcome(*(task.do(self._worker) if isinstance(task, Deed) else self._worker.run(task)))
+            return _Outcome(*task.do(self._loaded))
         except Exception as error:  # noqa: BLE001 - one video of many: it is told by name, and the rest goes on
             return _told(error)
 
@@ -370,7 +364,7 @@ class RayPool:
     def run(
         self,
         recipe: Recipe,
-        tasks: Mapping[str, Any],
+        tasks: Mapping[str, Task],
         progress: Progress | None = None,
         arrived: Callable[[str, Any, str], None] | None = None,
     ) -> Results:
@@ -489,7 +483,7 @@ class _Run:
         self,
         pool: RayPool,
         recipe: Recipe,
-        tasks: Mapping[str, Any],
+        tasks: Mapping[str, Task],
         progress: Progress | None,
         arrived: Callable[[str, Any, str], None] | None,
     ) -> None:

@@ -31,10 +31,12 @@ TOKEN = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextlib.contextmanager
+def closed_port() -> Iterator[int]:
+    """A port where nobody answers, and nobody else can in the meantime."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,38 @@ class Cluster:
 @contextlib.contextmanager
 def started_cluster(cpus: int = 2) -> Iterator[Cluster]:
     """`ray start --head`, and nothing of it left afterwards."""
-    port = free_port()
-    # The path of a socket in it may have 107 letters.
-    folder = Path(tempfile.mkdtemp(prefix="hhr-", dir="/tmp"))
+    for tries_left in reversed(range(3)):
+        with closed_port() as port:
+            pass
+        # The path of a socket in it may have 107 letters.
+        folder = Path(tempfile.mkdtemp(prefix="hhr-", dir="/tmp"))
+        process = _start(port, folder, cpus)
+        try:
+            # Ended at once: somebody else was faster to take the port.
+            if _answers(process, port) or not tries_left:
+                assert process.poll() is None, "ray start has ended"
+                yield Cluster(f"127.0.0.1:{port}", process)
+                return
+        finally:
+            _stop(process, folder)
+
+
+def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until a cluster is there; tells whether it did not end."""
+    deadline = time.monotonic() + 90
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        assert time.monotonic() < deadline, "ray start takes more than 90 s"
+        time.sleep(0.2)
+    return False
+
+
+def _start(port: int, folder: Path, cpus: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
     command += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={cpus}", "--num-gpus=0"]
+    # Else all clusters of a machine draw their workers' ports from the same few thousand.
+    command += ["--min-worker-port=0", "--max-worker-port=0"]
     command += ["--object-store-memory=80000000", "--include-dashboard=false", f"--temp-dir={folder}"]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
     environment = (
@@ -65,20 +94,9 @@ def started_cluster(cpus: int = 2) -> Iterator[Cluster]:
             "RAY_USAGE_STATS_ENABLED": "0",
         }
     )
-    process = subprocess.Popen(
+    return subprocess.Popen(
         command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            assert process.poll() is None, "ray start has ended"
-            assert time.monotonic() < deadline, "ray start takes more than 90 s"
-            time.sleep(0.2)
-        yield Cluster(f"127.0.0.1:{port}", process)
-    finally:
-        _stop(process, folder)
 
 
 def _stop(process: subprocess.Popen[bytes], folder: Path) -> None:
@@ -106,6 +124,20 @@ def ray_cluster() -> Iterator[Cluster]:
         for name, value in TOKEN.items():
             patch.setenv(name, value)
         yield cluster
+
+
+@dataclass(frozen=True)
+class Named:
+    """A task that is nothing but its name."""
+
+    name: str
+
+    def do(self, loaded: Fragile | Sick) -> tuple[int, str]:
+        return loaded.run(self.name)
+
+
+def named(*names: str) -> dict[str, Named]:
+    return {name: Named(name) for name in names}
 
 
 @dataclass(frozen=True)
