@@ -34,6 +34,7 @@ from edge_runtime.errors import (
     one_line,
 )
 from offline.console import Console, Progress
+from offline.data.tasks import Task
 
 #: How many workers one task may kill.
 ATTEMPTS = 3
@@ -60,20 +61,6 @@ _FATAL = (
     errors.ProviderUnavailable,
     errors.FeatureError,
 )
-
-
-class Task(Protocol):
-    """What is done of one video. It is pickled."""
-
-    def do(self, loaded: Any) -> tuple[int, Any]:
-        """Do it.
-
-        Args:
-            loaded: What the recipe has loaded; some tasks need nothing of it.
-
-        Returns:
-            How many frames were computed for it, and its result.
-        """
 
 
 class Recipe(Protocol):

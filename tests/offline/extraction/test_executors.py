@@ -55,7 +55,20 @@ from offline.evaluation.verdict import TOKENS_ALONE
 from offline.extraction.executors import Execution, executor_of
 from offline.extraction.extract import AllHeads, Extraction, Extractor, extract
 from offline.extraction.model import ModelUse
-from offline.extraction.ray_pool import ATTEMPTS, LOADS, Failure, RayPool, Results, Seat, _told, plan
+from offline.extraction.ray_pool import (
+    ATTEMPTS,
+    LOADS,
+    Failure,
+    Hand,
+    RayPool,
+    Results,
+    Seat,
+    _Outcome,
+    _Place,
+    _Run,
+    _told,
+    plan,
+)
 from offline.extraction.visual import GraphTokens, ModelTokens
 from offline.extraction.workers import ExtractTask, ModelRecipe, RayExecutor
 from offline.recipes.evaluate import EvaluateOptions, evaluate
@@ -178,6 +191,22 @@ class TestPool:
         assert "fails with videos that other workers can do" in line
         assert "No space left on device" in line
 
+    def test_the_reason_is_that_of_one_who_can_do_something(self) -> None:
+        """Also where the video was its first task, and the other one, who fails with everything, had it before."""
+        run = _Run(RayPool(None, None, Console(quiet=True)), Fragile(Path()), named("broken", "a"), None, None)
+        sick, well = (Hand(None, number, Seat(1, 0, 1.0), _Place("node", "host")) for number in range(2))
+        unreadable = _Outcome(error="broken.mp4: no frames", unreadable=True)
+        for name, outcome, hand in (
+            ("broken", _Outcome(error="no space"), sick),
+            ("broken", unreadable, well),
+            ("a", _Outcome(value="A"), well),
+        ):
+            run._waiting.remove(name)
+            run._done(name, outcome, hand)
+        run._spare = [sick, well]
+        run._believe()
+        assert run._results == Results({"a": "A"}, {"broken": Failure("broken.mp4: no frames", unreadable=True)})
+
     def test_a_task_that_fails_and_then_kills_is_given_up_once(self, pool: RayPool, tmp_path: Path) -> None:
         results = pool.run(Fragile(tmp_path), named("fails, then dies", "broken"))
         assert not results.values
@@ -195,7 +224,7 @@ class TestPool:
         self, pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("offline.extraction.ray_pool._ASK_S", 1.0)
-        monkeypatch.setattr("offline.extraction.ray_pool._HUNG_S", 5.0)
+        monkeypatch.setattr("offline.extraction.ray_pool._HUNG_S", 10.0)
         tasks = named("hangs once", "a", "b")
         assert pool.run(Fragile(tmp_path), tasks).values == {name: name.upper() for name in tasks}
 
