@@ -760,4 +760,7 @@ def _require_cluster(address: str) -> None:
             "RAY_AUTH_TOKEN_PATH to a file with the head's (`ray get-auth-token` there prints it)"
         )
     if code:
-        raise ClusterUnavailable(f"--ray-address {address}: no Ray cluster of this version answers there; {way_out}")
+        raise ClusterUnavailable(
+            f"--ray-address {address}: no Ray cluster of this version answers there, or this machine is not of it "
+            f"(`ray start --address {address}` joins it); {way_out}"
+        )

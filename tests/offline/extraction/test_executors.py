@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -65,6 +66,7 @@ from offline.extraction.ray_pool import (
     Seat,
     _Outcome,
     _Place,
+    _require_cluster,
     _Run,
     _told,
     plan,
@@ -495,6 +497,14 @@ class TestCommand:
         said = capsys.readouterr().err
         assert said.startswith(f"error: --ray-address {address}: ")
         assert said.count("\n") == 1
+
+    def test_who_answers_nothing_is_told_what_it_may_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also a cluster that this machine is not of: Ray looks for its own node for as long as it may."""
+        monkeypatch.setattr("offline.extraction.ray_pool._HEALTH_S", 0.1)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+            with pytest.raises(ClusterUnavailable, match=rf"no Ray .*`ray start --address {address}` joins it"):
+                _require_cluster(address)
 
     def test_options_of_ray_need_ray(self) -> None:
         with pytest.raises(UsageError, match=r"--workers 2 is for Ray; say --executor ray as well"):
