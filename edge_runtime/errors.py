@@ -38,6 +38,10 @@ class SourceUnavailable(HeadHuntError):
     exit_code = 4
 
 
+class SourceUnreachable(SourceUnavailable):
+    """Where a file lies cannot be reached or lets nobody in. That says nothing of the file: it is never left out."""
+
+
 class CameraUnavailable(SourceUnavailable):
     """A live camera gives no pictures.
 
@@ -85,7 +89,7 @@ class OutputFailed(HeadHuntError):
 
 
 class CacheFailed(OutputFailed):
-    """The local folder for what was fetched cannot be written; another machine's may."""
+    """A folder of this machine for what passes through it cannot be written or read; another machine's may."""
 
 
 class NotDelivered(OutputFailed):

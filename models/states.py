@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from edge_runtime.errors import OutputFailed, first_line
+from edge_runtime.errors import CacheFailed, first_line
 
 #: What lies between two stages, for one unit.
 State = dict[str, Tensor]
@@ -43,7 +43,7 @@ class StateStore:
         """Keep a state, on the CPU.
 
         Raises:
-            OutputFailed: It does not fit into memory, and cannot be written.
+            CacheFailed: It does not fit into memory, and cannot be written on this machine.
         """
         state = {name: tensor.to("cpu") for name, tensor in state.items()}
         size = _size(state)
@@ -60,7 +60,7 @@ class StateStore:
                 _clear_remains(self._folder)
             save_file({name: tensor.contiguous() for name, tensor in state.items()}, self._own.path / str(number))
         except Exception as error:
-            raise OutputFailed(
+            raise CacheFailed(
                 f"{self._folder}: hidden states cannot be written ({first_line(error)}); free some space, or allow "
                 "more --memory"
             ) from error
@@ -69,7 +69,7 @@ class StateStore:
         """Give a state back, on the CPU, and forget it.
 
         Raises:
-            OutputFailed: Its file is gone or damaged.
+            CacheFailed: Its file is gone or damaged.
         """
         if number in self._kept:
             state = self._kept.pop(number)
@@ -85,7 +85,7 @@ class StateStore:
             state = load(path.read_bytes())
             path.unlink()
         except Exception as error:
-            raise OutputFailed(f"{path}: hidden states cannot be read again ({first_line(error)})") from error
+            raise CacheFailed(f"{path}: hidden states cannot be read again ({first_line(error)})") from error
         return state
 
     def clear(self) -> None:

@@ -34,6 +34,7 @@ from offline.console import Console
 from offline.data.cache import EntryStore, open_store, spill_folder
 from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores
+from offline.data.tasks import HandOut
 from offline.data.units import Unit, UnitChoice, choose_units
 from offline.data.video_cache import VideoCache
 from offline.evaluation.bootstrap import Interval
@@ -41,7 +42,7 @@ from offline.evaluation.figures import class_of
 from offline.evaluation.trivial import Measuring, measure_baselines
 from offline.evaluation.verdict import TOKENS_ALONE, Rival, language_verdict
 from offline.evaluation.yardsticks import Series
-from offline.extraction.executors import Execution, Executor, HandOut, executor_of, hand_out, open_pool
+from offline.extraction.executors import Execution, Executor, executor_of, hand_out, open_pool
 from offline.extraction.extract import AllHeads, Extracted, Extraction, Extractor, extract
 from offline.extraction.features import FeatureSet
 from offline.extraction.model import (

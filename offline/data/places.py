@@ -15,7 +15,15 @@ from pathlib import Path, PosixPath
 from typing import IO, Any, NamedTuple
 from urllib.parse import unquote
 
-from edge_runtime.errors import HeadHuntError, MissingExtra, OutputFailed, SourceUnavailable, UsageError, one_line
+from edge_runtime.errors import (
+    HeadHuntError,
+    MissingExtra,
+    OutputFailed,
+    SourceUnavailable,
+    SourceUnreachable,
+    UsageError,
+    one_line,
+)
 from edge_runtime.files import printable, write_atomic
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
@@ -35,6 +43,8 @@ _MINUTE = re.compile(r"[A-Za-z]{3} +\d+ +[\d:]+")
 _WEB = {"http", "https"}
 _CONNECT_S, _READ_S, _TRIES = 10, 60, 3
 _PIECE = 4 * 2**20
+# What a web server says of who asks, or of now.
+_NOT_OF_THE_FILE = {401, 403, 407, 408, 429}
 # What an FTP server answers, as of RFC 959: it has no word of its own for a file that is not there.
 _NOT_THERE, _REFUSED = "550", {"530", "532", "550", "553"}
 
@@ -105,7 +115,7 @@ def stamp(path: Remote) -> Stamp:
         system, name = _reach(path)
         found = system.info(name)
     except Exception as error:
-        raise SourceUnavailable(_trouble(path, error, "be read")) from error
+        raise _unread(path, error) from error
     if found.get("size") is None:
         raise SourceUnavailable(f"{path}: its server does not say how long it is; copy it to this machine")
     tags = (str(found[key]) for key in _TAGS if found.get(key))
@@ -126,13 +136,13 @@ def download(path: Remote, target: IO[bytes], expected: Stamp) -> None:
         block = 0 if path.scheme in _WEB else _PIECE
         source = system.open(name, "rb", cache_type="readahead", block_size=block)
     except Exception as error:
-        raise SourceUnavailable(_trouble(path, error, "be read")) from error
+        raise _unread(path, error) from error
     with source:
         while True:
             try:
                 piece = source.read(_PIECE)
             except Exception as error:
-                raise SourceUnavailable(_trouble(path, error, "be read")) from error
+                raise _unread(path, error) from error
             if not piece:
                 break
             given += len(piece)
@@ -160,9 +170,9 @@ def read_bytes(path: Remote) -> bytes | None:
         if _said_by_ftp(error.__cause__) in {None, _NOT_THERE}:
             return None
         # To fsspec whatever an FTP server refuses is not there.
-        raise SourceUnavailable(_trouble(path, error.__cause__ or error, "be read")) from error
+        raise _unread(path, error.__cause__ or error) from error
     except Exception as error:
-        raise SourceUnavailable(_trouble(path, error, "be read")) from error
+        raise _unread(path, error) from error
 
 
 def write_file(path: Path, write: bytes | Callable[[IO[bytes]], object]) -> None:
@@ -268,6 +278,19 @@ def _deadlines(scheme: str) -> dict[str, Any]:
     if scheme in {"sftp", "ssh"}:
         return dict.fromkeys(("timeout", "banner_timeout", "auth_timeout"), _CONNECT_S)
     return {}
+
+
+def _unread(path: Remote, error: BaseException) -> SourceUnavailable:
+    """What a file that was not read is: one that cannot be, or a good one behind a network that fails."""
+    if path.scheme in _WEB and isinstance(error, FileNotFoundError):
+        # To fsspec nothing is there whatever a web server answers, and also where none does.
+        error = error.__cause__ or error
+    said = getattr(error, "status", None)
+    if isinstance(said, int):
+        of_the_file = 400 <= said < 500 and said not in _NOT_OF_THE_FILE
+    else:
+        of_the_file = isinstance(error, FileNotFoundError) or _said_by_ftp(error) == _NOT_THERE
+    return (SourceUnavailable if of_the_file else SourceUnreachable)(_trouble(path, error, "be read"))
 
 
 def _trouble(path: Remote, error: BaseException, what: str) -> str:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from edge_runtime.errors import DatasetError, SourceUnavailable
+from edge_runtime.errors import DatasetError, SourceUnavailable, SourceUnreachable
 from edge_runtime.files import sha256
 from edge_runtime.records import GapReason
 from edge_runtime.stream.by_count import FrameSegmenter
@@ -88,9 +88,17 @@ def frame_rate(path: Path) -> float | None:
         return video.fps
 
 
-def or_leave_out(error: SourceUnavailable) -> SourceUnavailable:
-    """Add to an error how to go on without the video."""
-    return type(error)(f"{error}; or leave such videos out with --skip-unreadable")
+def leave_out(error: SourceUnavailable, skip_unreadable: bool) -> None:
+    """Refuse to go on without a video, unless it cannot be read and such videos are to be left out.
+
+    Raises:
+        SourceUnavailable: The error, where it may be, with how to go on without the video.
+    """
+    if isinstance(error, SourceUnreachable):
+        # A network that is away for a minute would leave out all good videos of that minute.
+        raise error
+    if not skip_unreadable:
+        raise type(error)(f"{error}; or leave such videos out with --skip-unreadable") from error
 
 
 def median_size(videos: Iterable[Video], skip_unreadable: bool = False) -> tuple[int, int]:
@@ -105,8 +113,7 @@ def median_size(videos: Iterable[Video], skip_unreadable: bool = False) -> tuple
             with video.on_disk() as path, VideoFile(path) as file:
                 sizes.append(file.size)
         except SourceUnavailable as error:
-            if not skip_unreadable:
-                raise or_leave_out(error) from error
+            leave_out(error, skip_unreadable)
     if not sizes:
         raise SourceUnavailable("no calibration video can be opened")
     width, height = np.median(sizes, axis=0)
@@ -125,8 +132,7 @@ def median_rate(videos: Iterable[Video], skip_unreadable: bool = False) -> float
             with video.on_disk() as path:
                 stated = frame_rate(path)
         except SourceUnavailable as error:
-            if not skip_unreadable:
-                raise or_leave_out(error) from error
+            leave_out(error, skip_unreadable)
             continue
         if stated is not None:
             rates.append(stated)
@@ -158,9 +164,8 @@ def sample_segments(
         for segments in waiting:
             try:
                 found = next(segments, None) if len(chosen) < count else None
-            except SourceUnavailable:
-                if not skip_unreadable:
-                    raise
+            except SourceUnavailable as error:
+                leave_out(error, skip_unreadable)
                 continue
             if found is not None:
                 chosen.append(found.pixels)

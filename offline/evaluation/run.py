@@ -22,7 +22,7 @@ from offline.data.cache import EntryStore, open_store
 from offline.data.contents import sought
 from offline.data.dataset import Dataset, Video, check_frames
 from offline.data.scores import VideoScores
-from offline.data.segments import or_leave_out
+from offline.data.segments import leave_out
 from offline.evaluation.kept import KeptRuns, Said
 
 
@@ -74,13 +74,14 @@ class BundleWorker:
     def __init__(self, bundle: Bundle, running: Running, store: EntryStore | None = None) -> None:
         self._running = running
         self._detector = Detector(bundle, provider=running.provider)
-        #: Made of the engine by those who use it for something else.
+        #: Made of the graphs by those who use them for something else; see offline.extraction.workers.Loaded.
         self.extractors: dict[str, Any] = {}
+        self.name = f"the bundle by {self.held.provider}"
         how = {"bundle": bundle.manifest.bundle_id, "locator": running.locator, "stride": running.stride}
-        self._kept = None if store is None else KeptRuns(store, how | engine_key(self.engine))
+        self._kept = None if store is None else KeptRuns(store, how | engine_key(self.held))
 
     @property
-    def engine(self) -> Engine:
+    def held(self) -> Engine:
         """Runs the bundle's graphs."""
         assert self._detector.engine is not None
         return self._detector.engine
@@ -149,14 +150,28 @@ def run_videos(
             try:
                 _, run = worker.run(video)
             except SourceUnavailable as error:
-                if not running.skip_unreadable:
-                    raise or_leave_out(error) from error
+                leave_out(error, running.skip_unreadable)
                 console.say(f"left out: {error}")
                 continue
             tell_of_gaps(video.name, run.records, console)
             runs.append(run)
         progress(len(videos), len(videos))
     return runs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunTask:
+    """One video for a worker that has opened a bundle.
+
+    Attributes:
+        video: The video, its path from wherever that is.
+    """
+
+    video: Video
+
+    def do(self, loaded: BundleWorker) -> tuple[int, VideoRun]:
+        """See BundleWorker.run."""
+        return loaded.run(self.video)
 
 
 @dataclass(frozen=True, slots=True)

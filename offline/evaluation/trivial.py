@@ -7,10 +7,9 @@ all the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from offline.data.contents import sought
 from offline.data.dataset import Dataset, Video, check_frames
 from offline.data.places import Remote
 from offline.data.scores import VideoScores
+from offline.data.tasks import HandOut
 from offline.data.units import UnitChoice
 from offline.evaluation.baselines import FEW_SHOT, FewShot, Motion, baseline_scores, measure
 
@@ -57,14 +57,13 @@ class Measuring:
         segment_frames: How long a segment is.
         unit: What one sample of the few-shot baseline is.
         store: Keeps what was measured; None to measure every time.
-        hand_out: Has others measure the videos: takes a `MotionTask` by name and gives motions, and why videos that
-            cannot be read have none; None to measure them here.
+        hand_out: Has others measure the videos, a `MotionTask` each; None to measure them here.
     """
 
     segment_frames: int = 48
     unit: UnitChoice = "auto"
     store: EntryStore | None = None
-    hand_out: Callable[[Mapping[str, Any], Progress], tuple[Mapping[str, Any], Mapping[str, str]]] | None = None
+    hand_out: HandOut | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,8 +80,8 @@ class MotionTask:
     segment_frames: int
     store: Path | None
 
-    def do(self, worker: object) -> tuple[int, Motion]:
-        """Measure it; whatever the worker has loaded is not needed. Returns its frames and its motion."""
+    def do(self, loaded: object) -> tuple[int, Motion]:
+        """Measure it; nothing that is loaded is needed. Returns its frames and its motion."""
         store = None if self.store is None else open_store(self.store)
         motion = _measured(self.video, Measuring(self.segment_frames, store=store))
         return motion.frames, motion

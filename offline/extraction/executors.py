@@ -7,7 +7,7 @@ whoever dies costs the videos in progress and nothing else. Ray is imported when
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from edge_runtime.errors import MissingExtra, UsageError
 from offline.console import Console, Progress
 from offline.data.dataset import Video
+from offline.data.tasks import HandOut, Task
 from offline.data.units import Unit
 from offline.extraction.extract import Extraction
 
@@ -119,20 +120,16 @@ def executor_of(pool: RayPool | None, recipe: Recipe) -> Executor:
     return RayExecutor(pool, recipe)
 
 
-#: Does tasks by name elsewhere; gives results, and why videos that cannot be read have none, by name.
-HandOut = Callable[[Mapping[str, Any], Progress], tuple[Mapping[str, Any], Mapping[str, str]]]
-
-
 def hand_out(pool: RayPool | None, recipe: Recipe) -> HandOut | None:
-    """Give what hands deeds out to workers of a recipe, which are there already; None where there are none.
+    """Give what hands tasks out to workers of a recipe, which are there already; None where there are none.
 
     What it gives raises ClusterUnavailable as `RayPool.run` does, and VideosFailed where one failed that can be read.
     """
     if pool is None:
         return None
 
-    def done(deeds: Mapping[str, Any], progress: Progress) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-        results = pool.run(recipe, deeds, progress)
+    def done(tasks: Mapping[str, Task], progress: Progress) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        results = pool.run(recipe, tasks, progress)
         unreadable = {name: failure.text for name, failure in results.failed.items() if failure.unreadable}
         for name in unreadable:
             del results.failed[name]

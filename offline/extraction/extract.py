@@ -31,7 +31,7 @@ from offline.console import Progress
 from offline.data.cache import Arrays, EntryStore, content_key
 from offline.data.contents import sought
 from offline.data.dataset import Video, check_frames
-from offline.data.segments import frame_rate, or_leave_out, read_segments, read_whole
+from offline.data.segments import frame_rate, leave_out, read_segments, read_whole
 from offline.data.units import Unit, unit_labels
 
 log = logging.getLogger(__name__)
@@ -174,6 +174,8 @@ class Extracted:
         spans: int64 (U, 2), half-open frame ranges; of segments that overlap those of their first steps.
         features: (U, …), as the extractor gives them.
         overlap: How many segments cover a frame.
+        content: The digest of the video's content.
+        computed: Whether the store did not hold it.
     """
 
     video: Video
@@ -183,6 +185,8 @@ class Extracted:
     spans: NDArray[np.int64]
     features: NDArray[np.float32]
     overlap: int = 1
+    content: str = ""
+    computed: bool = False
 
     @property
     def labels(self) -> BoolArray:
@@ -248,8 +252,7 @@ def _left_out(extraction: Extraction) -> Iterator[None]:
     try:
         yield
     except SourceUnavailable as error:
-        if not extraction.skip_unreadable:
-            raise or_leave_out(error) from error
+        leave_out(error, extraction.skip_unreadable)
         log.warning("left out: %s", error)
 
 
@@ -287,10 +290,12 @@ def _prepared(video: Video, unit: Unit, extraction: Extraction, content: str) ->
             f"{video.name}: a worker has stored its features, but {extraction.store.folder} here does not hold them; "
             "put the store where all machines find it, as on s3://"
         )
-    return _extracted(video, unit, entry, extraction)
+    return _extracted(video, unit, entry, extraction, content)
 
 
-def _extracted(video: Video, unit: Unit, entry: Arrays, extraction: Extraction) -> Extracted:
+def _extracted(
+    video: Video, unit: Unit, entry: Arrays, extraction: Extraction, content: str, computed: bool = False
+) -> Extracted:
     frames = int(entry["frames"])
     check_frames(video, frames)
     fps = float(entry["fps"])
@@ -302,6 +307,8 @@ def _extracted(video: Video, unit: Unit, entry: Arrays, extraction: Extraction) 
         entry["spans"],
         entry["features"],
         _overlap(unit, extraction),
+        content,
+        computed,
     )
 
 
@@ -310,7 +317,7 @@ class _Read:
     """One video of those that are extracted together."""
 
     video: Video
-    key: str
+    content: str
     fps: float | None
     spans: list[tuple[int, int]] = field(default_factory=list)
     whole: bool = False
@@ -331,11 +338,10 @@ def _extract_some(
             find = functools.partial(find_stored, unit=unit, extraction=extraction)
             with _left_out(extraction), sought(video, extraction.store, find) as asked:
                 if asked.known is not None:
-                    done.append(_extracted(video, unit, asked.known, extraction))
+                    done.append(_extracted(video, unit, asked.known, extraction, asked.content))
                     continue
-                key = _key(asked.content, unit, extraction, extractor.identity)
                 # All of a file while it is held: later it may be gone, or another one.
-                read.append(one := _Read(video, key, frame_rate(asked.path)))
+                read.append(one := _Read(video, asked.content, frame_rate(asked.path)))
                 for span, pixels in _units(video, asked.path, unit, extraction):
                     one.spans.append(span)
                     yield pixels
@@ -347,7 +353,7 @@ def _extract_some(
         return done
     features = extractor.extract(itertools.chain([first], given), steps)
     at = 0
-    made: list[tuple[Video, Arrays]] = []
+    made: list[tuple[_Read, Arrays]] = []
     for one in read:
         own = features[at : at + len(one.spans)]
         at += len(one.spans)
@@ -359,10 +365,14 @@ def _extract_some(
             "frames": np.array(one.spans[-1][1]),
             "fps": np.array(np.nan if one.fps is None else one.fps),
         }
-        extraction.store.put(one.key, entry)
-        made.append((one.video, entry))
+        key = _key(one.content, units[one.video.name], extraction, extractor.identity)
+        extraction.store.put(key, entry)
+        made.append((one, entry))
     # Only now: one that contradicts the manifest must not cost the others what was computed with it.
-    done += [_extracted(video, units[video.name], entry, extraction) for video, entry in made]
+    done += [
+        _extracted(one.video, units[one.video.name], entry, extraction, one.content, computed=True)
+        for one, entry in made
+    ]
     return done
 
 

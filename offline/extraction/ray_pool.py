@@ -3,8 +3,10 @@
 Knows tasks and results; nothing of features. An actor is made from a recipe, which says what to load and is pickled
 in its place. A worker that dies costs the task it had, which another one gets; a task that has killed `ATTEMPTS`
 workers is given up by name. A failure is believed when another machine has it, too: a machine without the videos'
-folder, or with a full disk, fails in milliseconds and would have gone through all of them. Every wait has a deadline:
-a cluster that goes away ends the command with a sentence.
+folder, or with a full disk, fails in milliseconds and would have gone through all of them. A machine that cannot load
+the model is left out, and ends the command only where no other one can.
+
+Every wait has a deadline: a cluster that goes away ends the command with a sentence.
 """
 
 from __future__ import annotations
@@ -20,15 +22,23 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 from edge_runtime import errors
-from edge_runtime.errors import ClusterUnavailable, HeadHuntError, SourceUnavailable, VideosFailed, one_line
+from edge_runtime.errors import (
+    ClusterUnavailable,
+    HeadHuntError,
+    SourceUnavailable,
+    SourceUnreachable,
+    VideosFailed,
+    one_line,
+)
 from offline.console import Console, Progress
+from offline.data.tasks import Task
 
 #: How many workers one task may kill.
 ATTEMPTS = 3
-#: Workers in a row that die while they load their model.
+#: How often a worker may die while it loads its model, until its place stays empty.
 LOADS = 3
 #: How many tasks that others did a machine may fail with before a person is told.
 _OVERRULED = 3
@@ -53,25 +63,6 @@ _FATAL = (
 )
 
 
-class Worker(Protocol):
-    """What a recipe makes: does one task after the other."""
-
-    def run(self, task: Any) -> tuple[int, Any]:
-        """Do a task.
-
-        Returns:
-            How many frames were computed for it, and its result.
-        """
-
-
-@runtime_checkable
-class Deed(Protocol):
-    """A task that is no worker's own: it knows itself what to do, with what the worker holds or without."""
-
-    def do(self, worker: Any) -> tuple[int, Any]:
-        """Do it; returns what `Worker.run` does."""
-
-
 class Recipe(Protocol):
     """What a worker loads. It is pickled, so it holds names and options, never a model."""
 
@@ -79,7 +70,7 @@ class Recipe(Protocol):
     def gpu(self) -> bool:
         """Whether it would use a GPU."""
 
-    def open(self, share: float) -> Worker:
+    def open(self, share: float) -> Any:
         """Load it, on a machine of whose memory this share is free to be taken."""
 
 
@@ -152,29 +143,29 @@ class _Place(NamedTuple):
 
 
 class WorkerProcess:
-    """The actor: one process that holds one worker. `alive` answers while `run` is at work, on another thread."""
+    """The actor: one process with what a recipe loads. `alive` answers while `run` is at work, on another thread."""
 
     def __init__(self) -> None:
-        self._worker: Worker | None = None
+        self._loaded: Any = None
 
-    def alive(self) -> None:
-        """Answer."""
+    def alive(self) -> _Outcome:
+        """Answer, and say where."""
+        import ray
+
+        return _Outcome(value=_Place(ray.get_runtime_context().get_node_id(), socket.gethostname()))
 
     def open(self, recipe: Recipe, share: float) -> _Outcome:
         """Load what the recipe says, and say where."""
-        import ray
-
         try:
-            self._worker = recipe.open(share)
+            self._loaded = recipe.open(share)
         except Exception as error:  # noqa: BLE001 - it is told where the command was started
-            return _told(error)._replace(fatal=True)
-        return _Outcome(value=_Place(ray.get_runtime_context().get_node_id(), socket.gethostname()))
+            return _told(error)._replace(value=self.alive().value)
+        return self.alive()
 
-    def run(self, task: Any) -> _Outcome:
+    def run(self, task: Task) -> _Outcome:
         """Do a task, or say what failed."""
-        assert self._worker is not None
         try:
-            return _Outcome(*(task.do(self._worker) if isinstance(task, Deed) else self._worker.run(task)))
+            return _Outcome(*task.do(self._loaded))
         except Exception as error:  # noqa: BLE001 - one video of many: it is told by name, and the rest goes on
             return _told(error)
 
@@ -188,7 +179,7 @@ def _told(error: Exception) -> _Outcome:
         kind=type(error).__name__,
         # A full disk of one machine is no other's.
         fatal=isinstance(error, _FATAL) and not isinstance(error, errors.CacheFailed),
-        unreadable=isinstance(error, SourceUnavailable),
+        unreadable=isinstance(error, SourceUnavailable) and not isinstance(error, SourceUnreachable),
     )
 
 
@@ -246,14 +237,14 @@ class _Doubt:
     """A task that failed, but not everywhere.
 
     Attributes:
-        tried: Where: nodes, or actors where there is one node.
+        failure: What is told in the end.
+        tried: The failures by where: nodes, or actors where there is one node.
         hosts: The machines' names.
-        failure: The text that is told in the end.
         believed: Whether one failed with it that had done what it had before.
     """
 
     failure: Failure
-    tried: set[str] = field(default_factory=set)
+    tried: dict[str, Failure] = field(default_factory=dict)
     hosts: set[str] = field(default_factory=set)
     believed: bool = False
 
@@ -312,6 +303,8 @@ class RayPool:
         self._nodes: list[str] = []
         self._seats: list[tuple[int, Seat]] | None = None
         self._idle: list[Hand] = []
+        #: Why the last one of the seats that stay empty does so.
+        self.not_loaded: HeadHuntError | None = None
 
     def __enter__(self) -> RayPool:
         # Before Ray is imported, which reads them then. Nothing is reported to anyone.
@@ -358,9 +351,9 @@ class RayPool:
     def run(
         self,
         recipe: Recipe,
-        tasks: Mapping[str, Any],
+        tasks: Mapping[str, Task],
         progress: Progress | None = None,
-        arrived: Callable[[str, Any], None] | None = None,
+        arrived: Callable[[str, Any, str], None] | None = None,
     ) -> Results:
         """Hand tasks out to workers that are made from a recipe, until all are done or given up.
 
@@ -370,7 +363,7 @@ class RayPool:
             recipe: What each worker loads.
             tasks: By name.
             progress: Told how many are done, and how many frames a second all workers compute.
-            arrived: Called with the name and result of each as it is done.
+            arrived: Called with the name and result of each as it is done, and the machine or worker that did it.
 
         Raises:
             ClusterUnavailable: The cluster has gone, or has no room for a worker.
@@ -382,8 +375,8 @@ class RayPool:
             for hand in self._idle:
                 self.kill(hand)
             self._idle, self._recipe = [], recipe
-            # Another recipe may use GPUs where this one does not.
-            self._seats = None
+            # Another recipe may use GPUs where this one does not, and be loaded where this one cannot.
+            self._seats = self.not_loaded = None
         try:
             return _Run(self, recipe, tasks, progress, arrived).to_the_end()
         except ray.exceptions.RayError as error:
@@ -424,17 +417,20 @@ class RayPool:
         return Hand(made(WorkerProcess).remote(), number, seat)
 
     def kill(self, hand: Hand) -> None:
-        """End an actor; its seat is free."""
+        """End an actor, also one that has died; its seat is free."""
         import ray
 
         ray.kill(hand.actor)
-        self.gone(hand)
-
-    def gone(self, hand: Hand) -> None:
-        """Take note that an actor has died."""
         if self._seats is not None:
             # Behind the others: it may be its machine that has died.
             self._seats.append((hand.number, hand.seat))
+
+    def leave_empty(self, hand: Hand, why: HeadHuntError) -> None:
+        """End an actor whose seat nobody else shall take: it cannot be loaded there."""
+        import ray
+
+        ray.kill(hand.actor)
+        self.not_loaded = why
 
     def take(self) -> Hand | None:
         """Take an actor that has loaded the recipe already, where there is one."""
@@ -474,9 +470,9 @@ class _Run:
         self,
         pool: RayPool,
         recipe: Recipe,
-        tasks: Mapping[str, Any],
+        tasks: Mapping[str, Task],
         progress: Progress | None,
-        arrived: Callable[[str, Any], None] | None,
+        arrived: Callable[[str, Any, str], None] | None,
     ) -> None:
         self._pool, self._recipe, self._tasks = pool, recipe, tasks
         self._progress, self._arrived = progress, arrived
@@ -485,9 +481,12 @@ class _Run:
         #: What is there and may do nothing of what waits: all that has failed where it is.
         self._spare: list[Hand] = []
         self._doubts: dict[str, _Doubt] = {}
+        #: Who has done a task, as in `_Doubt.tried`.
+        self._able: set[str] = set()
         self._overruled: Counter[str] = Counter()
         self._killed: Counter[str] = Counter()
-        self._lost_loading = 0
+        #: How often a worker died while it loaded, by the number of its seat.
+        self._lost_loading: Counter[int] = Counter()
         self._frames = 0
         #: When a worker was there last.
         self._seen = time.monotonic()
@@ -507,15 +506,17 @@ class _Run:
                 ready, _ = ray.wait([one.answer for one in self._busy], timeout=1.0)
                 for one in [one for one in self._busy if one.answer in ready]:
                     self._answered(one)
-                if not ready:
-                    self._ask()
+                self._ask()
         except BaseException:
             for hand in (*(one.hand for one in self._busy), *self._spare):
                 self._pool.kill(hand)
             raise
         for one in self._busy:
-            # It is still loading, and there is nothing left to do.
-            self._pool.kill(one.hand)
+            if one.hand.place is not None:
+                self._pool.keep(one.hand)
+            else:
+                # It is still loading, and there is nothing left to do.
+                self._pool.kill(one.hand)
         for hand in self._spare:
             self._pool.keep(hand)
         self._show()
@@ -530,7 +531,8 @@ class _Run:
         wanted = len(self._waiting) + self._at_work() + len(self._spare)
         while len(self._busy) + len(self._spare) < wanted:
             if (ready := self._pool.take()) is not None:
-                self._give(ready)
+                # It may have died since it did its last task: that would be no fault of the next one.
+                self._busy.append(_Busy(ready, None, ready.actor.alive.remote(), there=True))
             elif (made := self._pool.start(self._recipe)) is not None:
                 self._busy.append(_Busy(made, None, made.actor.open.remote(self._recipe, made.seat.share)))
             else:
@@ -570,12 +572,19 @@ class _Run:
         except ray.exceptions.RayActorError as error:
             self._died(one, error)
             return
-        if outcome.fatal:
+        except ray.exceptions.RayTaskError as error:
+            # What was sent cannot be unpickled there: another version, or a package that is not installed.
+            outcome = _Outcome(error=str(error).strip().rpartition("\n")[2])
+        if one.doing is None:
+            if outcome.error is not None:
+                self._pool.leave_empty(one.hand, _fatal(outcome))
+                where = "a worker" if outcome.value is None else outcome.value.host
+                self._pool.say(f"one worker less: {where} cannot load the model ({outcome.error})")
+                return
+            one.hand.place = outcome.value
+        elif outcome.fatal:
             self._pool.kill(one.hand)
             raise _fatal(outcome)
-        self._lost_loading = 0
-        if one.doing is None:
-            one.hand.place = outcome.value
         else:
             self._done(one.doing, outcome, one.hand)
         if self._waiting:
@@ -590,18 +599,19 @@ class _Run:
             hand.well = False
         else:
             hand.well = True
+            self._able.add(self._where(hand))
             self._overrule(name)
             self._frames += outcome.frames
             self._results.values[name] = outcome.value
             if self._arrived is not None:
-                self._arrived(name, outcome.value)
+                self._arrived(name, outcome.value, self._where(hand))
 
     def _doubt(self, name: str, failure: Failure, hand: Hand) -> None:
         """Believe a failure, or let another one try."""
         doubt = self._doubts.setdefault(name, _Doubt(failure))
         if hand.well:
             doubt.failure = failure
-        doubt.tried.add(self._where(hand))
+        doubt.tried[self._where(hand)] = failure
         doubt.hosts.add("" if hand.place is None else hand.place.host)
         doubt.believed |= hand.well
         if doubt.believed and len(doubt.tried) > 1:
@@ -612,10 +622,18 @@ class _Run:
             self._waiting.appendleft(name)
 
     def _believe(self) -> None:
-        """Nobody is at work or on the way: what has failed has failed wherever there is somebody."""
+        """Nobody is at work or on the way: what has failed has failed wherever there is somebody.
+
+        Raises:
+            HeadHuntError: There is nobody, as the model cannot be loaded.
+        """
+        if not self._spare and self._pool.not_loaded is not None:
+            raise self._pool.not_loaded
         for name, doubt in self._doubts.items():
             self._waiting.remove(name)
-            self._results.failed[name] = doubt.failure
+            # Rather than by one that failed with everything, also where it was the other one's first.
+            able = [failure for where, failure in doubt.tried.items() if where in self._able]
+            self._results.failed[name] = doubt.failure if doubt.believed or not able else able[0]
         self._doubts.clear()
         self._show()
 
@@ -632,16 +650,21 @@ class _Run:
                 )
 
     def _died(self, one: _Busy, error: Exception) -> None:
-        self._pool.gone(one.hand)
         self._pool.require_here()
         if one.doing is None:
-            self._lost_loading += 1
-            if self._lost_loading >= LOADS:
-                raise ClusterUnavailable(
-                    f"{LOADS} workers in a row died while they loaded their model; is there memory for as many? Ask "
-                    f"for fewer with --workers ({one_line(error)[:200]})"
-                ) from error
+            self._lost_loading[one.hand.number] += 1
+            if self._lost_loading[one.hand.number] < LOADS:
+                self._pool.kill(one.hand)
+                return
+            why = ClusterUnavailable(
+                f"{LOADS} workers in a row died while they loaded their model; is there memory for as many? Ask "
+                f"for fewer with --workers ({one_line(error)[:200]})"
+            )
+            self._pool.leave_empty(one.hand, why)
+            self._pool.say(f"one worker less: {why}")
             return
+        # Also where it only cannot be reached: the next one needs what it holds.
+        self._pool.kill(one.hand)
         self._killed[one.doing] += 1
         if self._killed[one.doing] < ATTEMPTS:
             self._pool.say(f"a worker died with {one.doing}; another one takes it")
@@ -667,8 +690,7 @@ class _Run:
                 one.asked, one.heard_at, one.there = None, now, True
             elif one.there and now - one.asked_at > _HUNG_S:
                 self._pool.say(f"a worker has not answered for {_HUNG_S:.0f} s; it is replaced")
-                # A process that stands still may not even hear this: its answer is not waited for.
-                ray.kill(one.hand.actor)
+                # A process that stands still may not even hear that it is killed: its answer is not waited for.
                 self._busy.remove(one)
                 self._died(one, TimeoutError("no answer"))
         if any(one.there for one in self._busy):
@@ -738,4 +760,7 @@ def _require_cluster(address: str) -> None:
             "RAY_AUTH_TOKEN_PATH to a file with the head's (`ray get-auth-token` there prints it)"
         )
     if code:
-        raise ClusterUnavailable(f"--ray-address {address}: no Ray cluster of this version answers there; {way_out}")
+        raise ClusterUnavailable(
+            f"--ray-address {address}: no Ray cluster of this version answers there, or this machine is not of it "
+            f"(`ray start --address {address}` joins it); {way_out}"
+        )

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from edge_runtime.errors import CheckpointError, HeadHuntError, SourceUnavailable, UsageError
-from edge_runtime.inference.engine import Engine
 from edge_runtime.machine import available_memory
 from edge_runtime.stream.pixels import PixelSpec
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
+from models.precision import dtype_name
 from models.prompts import Prompt
 from models.sweep import GIB
 from offline.console import Console, Progress
 from offline.data.cache import content_key, open_store, spill_folder
-from offline.data.contents import sought
-from offline.data.dataset import Video, check_frames
+from offline.data.dataset import Video
 from offline.data.units import Unit
-from offline.extraction.extract import Extraction, Extractor, extract, find_stored
+from offline.extraction.extract import Extraction, Extractor, extract
 from offline.extraction.model import ModelUse, fit_into_memory, load_model
 from offline.extraction.ray_pool import RayPool, Recipe
 
@@ -36,6 +34,31 @@ class Remakable(Protocol):
 
     def maker(self) -> Callable[[Any], Extractor]:
         """What makes the same of a model, or of a bundle's graphs; it can be pickled, and holds none."""
+
+
+class Loaded(Protocol):
+    """What a worker has loaded, for those who make extractors of it."""
+
+    @property
+    def held(self) -> Any:
+        """The model, or what runs a bundle's graphs."""
+
+    @property
+    def name(self) -> str:
+        """How that is called."""
+
+    @property
+    def extractors(self) -> dict[str, Any]:
+        """What was made of it, by identity."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model; see Loaded."""
+
+    held: Mllm
+    name: str
+    extractors: dict[str, Extractor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +86,8 @@ class ModelRecipe:
         """Say how to load what is loaded here."""
         # A worker has another working folder.
         name = str(Path(model).absolute()) if Path(model).is_dir() else model
+        # What is best for each machine would be another model on some.
+        use = replace(use, dtype=dtype_name(mllm.dtype))
         return cls(model=name, use=use, prompts=tuple(prompts), segment=segment, pixels=mllm.pixels)
 
     @property
@@ -70,7 +95,7 @@ class ModelRecipe:
         """See ray_pool.Recipe."""
         return self.use.device != "cpu"
 
-    def open(self, share: float) -> ModelWorker:
+    def open(self, share: float) -> LoadedModel:
         """See ray_pool.Recipe."""
         console = Console(quiet=True)
         mllm = load_model(self.model, self.use, console)
@@ -81,7 +106,7 @@ class ModelRecipe:
             # The machine's other workers take as much.
             use = replace(use, memory=_SHARE * share * free / GIB)
         fit_into_memory(mllm, mllm.demand(self.prompts, self.segment), use, spill_folder(), console)
-        return ModelWorker(mllm)
+        return LoadedModel(mllm, mllm.source.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,80 +131,33 @@ class ExtractTask:
     segment: SegmentSpec
     store: Path
 
+    def do(self, loaded: Loaded) -> tuple[int, str]:
+        """Put the video's features into the store, unless they are there.
 
-class ModelWorker:
-    """Extracts videos with the model that it holds."""
+        Returns:
+            How many frames were computed, and the digest of the video.
 
-    def __init__(self, mllm: Mllm) -> None:
-        self._mllm = mllm
-        self._extractors: dict[str, Extractor] = {}
-
-    def run(self, task: ExtractTask) -> tuple[int, str]:
-        """Put a video's features into the store; see `run_extraction`."""
-        return run_extraction(task, self._mllm, self._mllm.source.name, self._extractors)
-
-
-def run_extraction(task: ExtractTask, held: Any, name: str, made: dict[str, Extractor]) -> tuple[int, str]:
-    """Put a video's features into the store, unless they are there.
-
-    Args:
-        task: Which.
-        held: What the extractor is made of.
-        name: How it is called.
-        made: Extractors that were made before, by their identity; this one is added.
-
-    Returns:
-        How many frames were computed, and the digest of the video.
-
-    Raises:
-        CheckpointError: This machine has another model under the same name, or another version.
-        DatasetError: The video contradicts the manifest.
-        HeadHuntError: As of `extract`.
-    """
-    if task.identity not in made:
-        extractor = task.maker(held)
-        if content_key(**extractor.identity) != task.identity:
-            raise CheckpointError(
-                f"{name} on {socket.gethostname()} is not the model of the machine where the command was started; "
-                "bring the same files and the same version of headhunt-vad to all machines"
-            )
-        made[task.identity] = extractor
-    extraction = Extraction(made[task.identity], task.pixels, task.segment, open_store(task.store))
-    find = partial(find_stored, unit=task.unit, extraction=extraction)
-    with sought(task.video, extraction.store, find) as asked:
-        if asked.known is not None:
-            check_frames(task.video, int(asked.known["frames"]))
-            return 0, asked.content
-    try:
-        found = extract([task.video], {task.video.name: task.unit}, extraction)
-    except SourceUnavailable as error:
-        # Without the advice that it carries: the driver gives it once for all videos.
-        raise (error.__cause__ if isinstance(error.__cause__, HeadHuntError) else error) from None
-    return found[0].frames, asked.content
-
-
-class GraphHolder(Protocol):
-    """A worker that has opened a bundle."""
-
-    @property
-    def engine(self) -> Engine:
-        """Runs its graphs."""
-
-    @property
-    def extractors(self) -> dict[str, Any]:
-        """What was made of it before."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GraphTask:
-    """One video for a worker that has opened a bundle, whose graphs the extractor runs."""
-
-    task: ExtractTask
-
-    def do(self, worker: GraphHolder) -> tuple[int, str]:
-        """See ray_pool.Deed."""
-        name = f"the bundle by {worker.engine.provider}"
-        return run_extraction(self.task, worker.engine, name, worker.extractors)
+        Raises:
+            CheckpointError: This machine has another model under the same name, or another version.
+            DatasetError: The video contradicts the manifest.
+            HeadHuntError: As of `extract`.
+        """
+        extractor = loaded.extractors.get(self.identity)
+        if extractor is None:
+            extractor = self.maker(loaded.held)
+            if content_key(**extractor.identity) != self.identity:
+                raise CheckpointError(
+                    f"{loaded.name} on {socket.gethostname()} is not the model of the machine where the command was "
+                    "started; bring the same files and the same version of headhunt-vad to all machines"
+                )
+            loaded.extractors[self.identity] = extractor
+        extraction = Extraction(extractor, self.pixels, self.segment, open_store(self.store))
+        try:
+            (found,) = extract([self.video], {self.video.name: self.unit}, extraction)
+        except SourceUnavailable as error:
+            # Without the advice that it carries: the driver gives it once for all videos.
+            raise (error.__cause__ if isinstance(error.__cause__, HeadHuntError) else error) from None
+        return found.frames if found.computed else 0, found.content
 
 
 class RayExecutor:
@@ -192,7 +170,6 @@ class RayExecutor:
 
     def __init__(self, pool: RayPool, recipe: Recipe) -> None:
         self._pool, self._recipe = pool, recipe
-        self._by_model = isinstance(recipe, ModelRecipe)
 
     def prepare(
         self,
@@ -225,20 +202,14 @@ class RayExecutor:
             for video in videos
         }
         of = {video.name: video for video in videos}
-        unseen = iter(_first_only())
+        seen: set[str] = set()
 
-        def arrived(name: str, content: Any) -> None:
-            # Later ones are missed when they are read; this one, before hours of work for nothing.
-            if next(unseen):
+        def arrived(name: str, content: Any, where: str) -> None:
+            # Later ones are missed when they are read; the first of each machine, before hours of work for nothing.
+            if where not in seen:
+                seen.add(where)
                 extract([of[name]], units, extraction, stored={name: content})
 
-        given = tasks if self._by_model else {name: GraphTask(task) for name, task in tasks.items()}
-        results = self._pool.run(self._recipe, given, progress, arrived)
+        results = self._pool.run(self._recipe, tasks, progress, arrived)
         results.require_all(extraction.skip_unreadable, self._pool.say)
         return results.values
-
-
-def _first_only() -> Iterator[bool]:
-    yield True
-    while True:
-        yield False

@@ -20,7 +20,7 @@ from offline.data.dataset import Dataset, Split, Video, read_dataset
 from offline.data.scores import VideoScores, read_scores, write_scores
 from offline.data.video_cache import VideoCache
 from offline.evaluation.figures import Evaluation, evaluate_scores
-from offline.evaluation.run import BundleRecipe, Running, VideoRun, run_videos, tell_of_gaps
+from offline.evaluation.run import BundleRecipe, Running, RunTask, VideoRun, run_videos, tell_of_gaps
 from offline.evaluation.trivial import Baselines, Measuring, measure_baselines
 from offline.evaluation.yardsticks import yardsticks
 from offline.extraction.executors import Execution, executor_of, hand_out, open_pool
@@ -148,7 +148,7 @@ def _recipe(options: EvaluateOptions, path: Path, bundle: Bundle, running: Runni
 
 def _runs(pool: RayPool, recipe: BundleRecipe, chosen: Dataset, console: Console) -> list[VideoRun]:
     """The bundle run on every video by workers."""
-    tasks = {video.name: replace(video, path=video.path.absolute()) for video in chosen}
+    tasks = {video.name: RunTask(replace(video, path=video.path.absolute())) for video in chosen}
     with console.bar("Scoring", "video") as progress:
         results = pool.run(recipe, tasks, progress)
     results.require_all(recipe.running.skip_unreadable, console.say)

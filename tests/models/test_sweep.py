@@ -21,7 +21,7 @@ from oracle import seeing, some_frames
 from torch import nn
 
 import models.sweep
-from edge_runtime.errors import OutputFailed, UsageError
+from edge_runtime.errors import CacheFailed, UsageError
 from models.families.internvl import InternVL
 from models.loading import load
 from models.prompts import PROMPTS
@@ -272,7 +272,8 @@ def test_a_disk_without_room_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     store = StateStore(0, tmp_path / "file" / "spill")
     store.put(0, {"a": torch.zeros(4)})
-    with pytest.raises(OutputFailed, match="--memory"):
+    # Of this machine alone: where there are others, they do the work.
+    with pytest.raises(CacheFailed, match="--memory"):
         store.put(1, {"a": torch.zeros(4)})
 
 

@@ -31,10 +31,12 @@ TOKEN = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextlib.contextmanager
+def closed_port() -> Iterator[int]:
+    """A port where nobody answers, and nobody else can in the meantime."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,38 @@ class Cluster:
 @contextlib.contextmanager
 def started_cluster(cpus: int = 2) -> Iterator[Cluster]:
     """`ray start --head`, and nothing of it left afterwards."""
-    port = free_port()
-    # The path of a socket in it may have 107 letters.
-    folder = Path(tempfile.mkdtemp(prefix="hhr-", dir="/tmp"))
+    for tries_left in reversed(range(3)):
+        with closed_port() as port:
+            pass
+        # The path of a socket in it may have 107 letters.
+        folder = Path(tempfile.mkdtemp(prefix="hhr-", dir="/tmp"))
+        process = _start(port, folder, cpus)
+        try:
+            # Ended at once: somebody else was faster to take the port.
+            if _answers(process, port) or not tries_left:
+                assert process.poll() is None, "ray start has ended"
+                yield Cluster(f"127.0.0.1:{port}", process)
+                return
+        finally:
+            _stop(process, folder)
+
+
+def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until a cluster is there; tells whether it did not end."""
+    deadline = time.monotonic() + 90
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        assert time.monotonic() < deadline, "ray start takes more than 90 s"
+        time.sleep(0.2)
+    return False
+
+
+def _start(port: int, folder: Path, cpus: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
     command += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={cpus}", "--num-gpus=0"]
+    # Else all clusters of a machine draw their workers' ports from the same few thousand.
+    command += ["--min-worker-port=0", "--max-worker-port=0"]
     command += ["--object-store-memory=80000000", "--include-dashboard=false", f"--temp-dir={folder}"]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
     environment = (
@@ -65,20 +94,9 @@ def started_cluster(cpus: int = 2) -> Iterator[Cluster]:
             "RAY_USAGE_STATS_ENABLED": "0",
         }
     )
-    process = subprocess.Popen(
+    return subprocess.Popen(
         command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            assert process.poll() is None, "ray start has ended"
-            assert time.monotonic() < deadline, "ray start takes more than 90 s"
-            time.sleep(0.2)
-        yield Cluster(f"127.0.0.1:{port}", process)
-    finally:
-        _stop(process, folder)
 
 
 def _stop(process: subprocess.Popen[bytes], folder: Path) -> None:
@@ -109,28 +127,50 @@ def ray_cluster() -> Iterator[Cluster]:
 
 
 @dataclass(frozen=True)
+class Named:
+    """A task that is nothing but its name."""
+
+    name: str
+
+    def do(self, loaded: Fragile | Sick) -> tuple[int, str]:
+        return loaded.run(self.name)
+
+
+def named(*names: str) -> dict[str, Named]:
+    return {name: Named(name) for name in names}
+
+
+@dataclass(frozen=True)
 class Fragile:
     """A recipe whose workers die, fail or answer, as the task says.
 
     Attributes:
         folder: Where a worker notes that it has run a task, a file for each time.
-        dies_loading: Whether no worker ever gets as far as a task.
+        dies_loading: How often a worker dies before it gets as far as a task.
+        refuses: How many workers say that they cannot load.
         sick: How many workers fail with every task, at once, where others take their time.
     """
 
     folder: Path
-    dies_loading: bool = False
+    dies_loading: int = 0
+    refuses: int = 0
     sick: int = 0
     gpu = False
 
     def open(self, share: float) -> Fragile | Sick:
-        if self.dies_loading:
+        if self._first("dies", self.dies_loading):
             os.kill(os.getpid(), signal.SIGKILL)
-        for number in range(self.sick):
+        if self._first("refuses", self.refuses):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return Sick(self.folder) if self._first("sick", self.sick) else self
+
+    def _first(self, what: str, times: int) -> bool:
+        """Whether this is among the first, of all workers, who ask."""
+        for number in range(times):
             with contextlib.suppress(FileExistsError):
-                (self.folder / f"sick-{number}").touch(exist_ok=False)
-                return Sick()
-        return self
+                (self.folder / f"{what}-{number}").touch(exist_ok=False)
+                return True
+        return False
 
     def run(self, task: str) -> tuple[int, str]:
         before = len(list(self.folder.glob(f"{task}.*")))
@@ -147,13 +187,30 @@ class Fragile:
             raise ZeroDivisionError("division by zero")
         if task == "full":
             raise OutputFailed("store: cannot be written (No space left on device); free some space")
-        if self.sick:
-            time.sleep(0.1)
+        # Until the sick one has failed with enough for anybody to take note.
+        deadline = time.monotonic() + 60
+        while self.sick and len(list(self.folder.glob("failed-*"))) < 6 and time.monotonic() < deadline:
+            time.sleep(0.02)
         return 10, task.upper()
 
 
+class Unknown(Fragile):
+    """A recipe that a worker's machine does not know."""
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return _unknown, ()
+
+
+def _unknown() -> None:
+    raise ModuleNotFoundError("No module named 'offline.newer'")
+
+
+@dataclass(frozen=True)
 class Sick:
     """A worker on a machine that cannot read what others can."""
 
+    folder: Path
+
     def run(self, task: str) -> tuple[int, str]:
+        (self.folder / f"failed-{task}").touch()
         raise CacheFailed(f"{task}: cannot be kept (No space left on device)")

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from s3_server import Bucket, _moto, bucket
 
-from edge_runtime.errors import DatasetError, OutputFailed, SourceUnavailable, UsageError
+from edge_runtime.errors import DatasetError, OutputFailed, SourceUnavailable, SourceUnreachable, UsageError
 from offline.data import places
 from offline.data.cache import EntryStore, open_store
 from offline.data.dataset import Video, read_dataset
@@ -156,7 +156,7 @@ class TestStore:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         __import__("s3fs").S3FileSystem.clear_instance_cache()
         begun = time.monotonic()
-        with pytest.raises(SourceUnavailable, match=r"cannot be read \(.*check the address and the network"):
+        with pytest.raises(SourceUnreachable, match=r"cannot be read \(.*check the address and the network"):
             read_bytes(Remote(f"{bucket.url}/x"))
         assert time.monotonic() - begun < 60
 
@@ -229,22 +229,25 @@ class TestVideos:
     def test_a_bucket_that_refuses_is_one_line(self, bucket: Bucket, tmp_path: Path, method: str) -> None:
         path, _ = video(bucket, "a.mp4", 1000)
         bucket.refuses |= {method, "GET"}
-        with pytest.raises(SourceUnavailable, match=r"a\.mp4: cannot be read \(access denied"):
+        # Also a token that has expired in the night: no video is left out for it.
+        with pytest.raises(SourceUnreachable, match=r"a\.mp4: cannot be read \(access denied"):
             VideoCache(tmp_path).held(path).__enter__()
 
     def test_a_missing_one_is_named(self, bucket: Bucket, tmp_path: Path) -> None:
-        with pytest.raises(SourceUnavailable, match=r"s3://.*/none\.mp4: no such file"):
+        with pytest.raises(SourceUnavailable, match=r"s3://.*/none\.mp4: no such file") as missing:
             VideoCache(tmp_path).held(Remote(f"{bucket.url}/none.mp4")).__enter__()
+        assert not isinstance(missing.value, SourceUnreachable)
 
 
 class _Film(BaseHTTPRequestHandler):
     """A web server with one film, which says of it what it is told to."""
 
     content = b""
+    status = 200
     said: ClassVar[dict[str, str]] = {}
 
     def do_GET(self) -> None:
-        self.send_response(200)
+        self.send_response(self.status)
         for name, value in {"Content-Length": str(len(self.content)), **self.said}.items():
             if value != "none":
                 self.send_header(name, value)
@@ -284,6 +287,21 @@ class TestWeb:
         with pytest.raises(SourceUnavailable, match=r"http://.*a\.mp4: "), VideoCache(tmp_path).held(path):
             pass
         assert not list(tmp_path.glob("*/*"))
+
+    @pytest.mark.parametrize(("status", "of_the_file"), [(404, True), (410, True), (403, False), (503, False)])
+    def test_what_a_server_says_of_itself_says_nothing_of_the_file(
+        self, film: tuple[type[_Film], Remote], tmp_path: Path, status: int, of_the_file: bool
+    ) -> None:
+        """A video that is not there may be left out; one that cannot be had for the moment may not."""
+        handler, path = film
+        handler.status = status
+        with pytest.raises(SourceUnavailable, match=r"http://.*a\.mp4: ") as refused:
+            VideoCache(tmp_path).held(path).__enter__()
+        assert isinstance(refused.value, SourceUnreachable) is not of_the_file
+
+    def test_a_server_that_is_not_there_is_no_missing_file(self) -> None:
+        with pytest.raises(SourceUnreachable, match=r"a\.mp4: cannot be read \(.*check the address and the network"):
+            stamp(Remote("http://127.0.0.1:9/a.mp4"))
 
     def test_what_does_not_say_its_length_is_one_line(self, film: tuple[type[_Film], Remote]) -> None:
         handler, path = film

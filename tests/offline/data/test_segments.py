@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from clips import write_clip
 
-from edge_runtime.errors import SourceUnavailable, VideoUnreadable
+from edge_runtime.errors import SourceUnavailable, SourceUnreachable, VideoUnreadable
 from edge_runtime.stream.pixels import PixelSpec, prepare
 from edge_runtime.stream.segments import SegmentSpec, cut, sample_indices
 from edge_runtime.video.file import VideoFile
-from offline.data.segments import frame_rate, read_segments, read_whole
+from offline.data.segments import frame_rate, leave_out, read_segments, read_whole
 
 PIXELS = PixelSpec(size=24)
 
@@ -55,6 +55,16 @@ def test_a_missing_video_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(SourceUnavailable, match=r"nothing\.mp4"):
             read(tmp_path / "nothing.mp4")
+
+
+def test_what_cannot_be_reached_is_never_left_out() -> None:
+    unreadable, unreachable = VideoUnreadable("a.mp4: no frames"), SourceUnreachable("s3://b/a.mp4: cannot be read")
+    leave_out(unreadable, skip_unreadable=True)
+    with pytest.raises(VideoUnreadable, match=r"a\.mp4: no frames; or leave such videos out with --skip-unreadable"):
+        leave_out(unreadable, skip_unreadable=False)
+    for skip in (False, True):
+        with pytest.raises(SourceUnreachable, match=r"a\.mp4: cannot be read$"):
+            leave_out(unreachable, skip_unreadable=skip)
 
 
 def test_a_truncated_video_is_refused_whichever_way_it_is_read(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from checkpoints import Shape, write_checkpoint
 from clips import write_dataset_folder
 from hypothesis import given
 from hypothesis import strategies as st
-from ray_cluster import Cluster, Fragile, free_port, ray_cluster, started_cluster
+from ray_cluster import Cluster, Fragile, Unknown, closed_port, named, ray_cluster, started_cluster
 
 from edge_runtime.bundle.reader import Bundle
 from edge_runtime.cli.exit_codes import run_command
@@ -28,29 +31,48 @@ from edge_runtime.errors import (
     ClusterUnavailable,
     DatasetError,
     FeatureError,
+    HeadHuntError,
     OutputFailed,
+    SourceUnreachable,
     UsageError,
     VideosFailed,
+    VideoUnreadable,
 )
 from edge_runtime.stream.segments import SegmentSpec
 from models.family import Mllm
 from models.loading import load
+from models.precision import dtype_name
 from models.prompts import PROMPTS
 from offline.ablation.textual import TextualAnswer
 from offline.cli import cli
 from offline.console import Console
 from offline.data.cache import EntryStore, content_key
 from offline.data.dataset import Video, read_dataset
+from offline.data.segments import digest
 from offline.data.units import Unit
 from offline.evaluation.baselines import MEASURES
-from offline.evaluation.run import BundleRecipe, BundleWorker, Running, run_videos
+from offline.evaluation.run import BundleRecipe, BundleWorker, Running, RunTask, run_videos
 from offline.evaluation.verdict import TOKENS_ALONE
 from offline.extraction.executors import Execution, executor_of
 from offline.extraction.extract import AllHeads, Extraction, Extractor, extract
 from offline.extraction.model import ModelUse
-from offline.extraction.ray_pool import ATTEMPTS, Failure, RayPool, Results, Seat, plan
+from offline.extraction.ray_pool import (
+    ATTEMPTS,
+    LOADS,
+    Failure,
+    Hand,
+    RayPool,
+    Results,
+    Seat,
+    _Outcome,
+    _Place,
+    _require_cluster,
+    _Run,
+    _told,
+    plan,
+)
 from offline.extraction.visual import GraphTokens, ModelTokens
-from offline.extraction.workers import ExtractTask, ModelRecipe
+from offline.extraction.workers import ExtractTask, ModelRecipe, RayExecutor
 from offline.recipes.evaluate import EvaluateOptions, evaluate
 
 __all__ = ["ray_cluster"]
@@ -138,7 +160,7 @@ class TestPool:
     """Tasks, deaths and failures, with workers that do nothing else."""
 
     def test_a_worker_that_dies_costs_only_its_task(self, pool: RayPool, tmp_path: Path) -> None:
-        tasks = {name: name for name in ("dies once", "a", "broken", "b", "dies", "odd", "c")}
+        tasks = named("dies once", "a", "broken", "b", "dies", "odd", "c")
         shown: list[tuple[int, int]] = []
         results = pool.run(Fragile(tmp_path), tasks, lambda done, total, what="": shown.append((done, total)))
         assert results.values == {"dies once": "DIES ONCE", "a": "A", "b": "B", "c": "C"}
@@ -162,22 +184,39 @@ class TestPool:
         """One with a full disk or without the videos' folder, which fails far sooner than another one works."""
         said: list[str] = []
         monkeypatch.setattr(pool, "say", said.append)
-        tasks = {name: name for name in ["broken", *(str(number) for number in range(20))]}
+        tasks = named("broken", *map(str, range(20)))
         results = pool.run(Fragile(tmp_path, sick=1), tasks)
         assert results.values == {name: name for name in tasks if name != "broken"}
+        # Whichever of the two had it first, and even where it was the other one's first task.
         assert [(name, failure.unreadable) for name, failure in results.failed.items()] == [("broken", True)]
         (line,) = said
         assert "fails with videos that other workers can do" in line
         assert "No space left on device" in line
 
+    def test_the_reason_is_that_of_one_who_can_do_something(self) -> None:
+        """Also where the video was its first task, and the other one, who fails with everything, had it before."""
+        run = _Run(RayPool(None, None, Console(quiet=True)), Fragile(Path()), named("broken", "a"), None, None)
+        sick, well = (Hand(None, number, Seat(1, 0, 1.0), _Place("node", "host")) for number in range(2))
+        unreadable = _Outcome(error="broken.mp4: no frames", unreadable=True)
+        for name, outcome, hand in (
+            ("broken", _Outcome(error="no space"), sick),
+            ("broken", unreadable, well),
+            ("a", _Outcome(value="A"), well),
+        ):
+            run._waiting.remove(name)
+            run._done(name, outcome, hand)
+        run._spare = [sick, well]
+        run._believe()
+        assert run._results == Results({"a": "A"}, {"broken": Failure("broken.mp4: no frames", unreadable=True)})
+
     def test_a_task_that_fails_and_then_kills_is_given_up_once(self, pool: RayPool, tmp_path: Path) -> None:
-        results = pool.run(Fragile(tmp_path), {name: name for name in ("fails, then dies", "broken")})
+        results = pool.run(Fragile(tmp_path), named("fails, then dies", "broken"))
         assert not results.values
         assert results.failed["fails, then dies"] == Failure(f"{ATTEMPTS} workers died with it", unreadable=False)
         assert results.failed["broken"].unreadable
 
     def test_what_fails_on_all_workers_fails(self, pool: RayPool, tmp_path: Path) -> None:
-        results = pool.run(Fragile(tmp_path, sick=2), {name: name for name in "abcdef"})
+        results = pool.run(Fragile(tmp_path, sick=2), named(*"abcdef"))
         assert not results.values
         # Not unreadable: nothing is left out for a disk.
         full = "cannot be kept (No space left on device)"
@@ -187,21 +226,58 @@ class TestPool:
         self, pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("offline.extraction.ray_pool._ASK_S", 1.0)
-        monkeypatch.setattr("offline.extraction.ray_pool._HUNG_S", 5.0)
-        tasks = {name: name for name in ("hangs once", "a", "b")}
+        monkeypatch.setattr("offline.extraction.ray_pool._HUNG_S", 10.0)
+        tasks = named("hangs once", "a", "b")
         assert pool.run(Fragile(tmp_path), tasks).values == {name: name.upper() for name in tasks}
 
     def test_a_store_that_cannot_be_written_ends_it(self, pool: RayPool, tmp_path: Path) -> None:
         with pytest.raises(OutputFailed, match="No space left"):
-            pool.run(Fragile(tmp_path), {name: name for name in ("a", "full", "b")})
+            pool.run(Fragile(tmp_path), named("a", "full", "b"))
 
     def test_workers_that_die_while_loading_end_it(self, pool: RayPool, tmp_path: Path) -> None:
         with pytest.raises(ClusterUnavailable, match=r"in a row died while they loaded .* --workers"):
-            pool.run(Fragile(tmp_path, dies_loading=True), {"a": "a"})
+            pool.run(Fragile(tmp_path, dies_loading=99), named("a"))
+        assert len(list(tmp_path.glob("dies-*"))) <= 2 * LOADS
+
+    @pytest.mark.parametrize("fails", [{"refuses": 1}, {"dies_loading": LOADS}], ids=str)
+    def test_a_machine_that_cannot_load_costs_nothing(
+        self, pool: RayPool, tmp_path: Path, fails: dict[str, int]
+    ) -> None:
+        """One with a broken GPU, or without the package: in seconds, while others are at work for minutes."""
+        tasks = named(*"abcd")
+        assert pool.run(Fragile(tmp_path, **fails), tasks).values == {name: name.upper() for name in tasks}
+
+    def test_what_no_machine_can_load_ends_it(self, pool: RayPool, tmp_path: Path) -> None:
+        with pytest.raises(HeadHuntError, match=r"^on a worker: unexpected RuntimeError: CUDA error"):
+            pool.run(Fragile(tmp_path, refuses=2), named("a"))
+        with pytest.raises(
+            HeadHuntError, match=r"^on a worker: ModuleNotFoundError: No module named 'offline.newer'$"
+        ):
+            pool.run(Unknown(tmp_path), named("a"))
+
+    def test_who_dies_between_two_calls_is_no_fault_of_the_next_task(
+        self, pool: RayPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import ray
+
+        monkeypatch.setattr("offline.extraction.ray_pool.ATTEMPTS", 1)
+        recipe = Fragile(tmp_path)
+        assert pool.run(recipe, named("a")).values == {"a": "A"}
+        for hand in pool._idle:
+            ray.kill(hand.actor)
+            with pytest.raises(ray.exceptions.RayActorError):
+                # Until it is noticed.
+                all(ray.get(hand.actor.alive.remote(), timeout=60) for _ in repeat(None))
+        results = pool.run(recipe, named("b"))
+        assert (results.values, results.failed) == ({"b": "B"}, {})
 
     def test_more_workers_than_there_is_room_for_are_refused(self) -> None:
         with pytest.raises(ClusterUnavailable, match="3 workers need a CPU each, the Ray cluster has 2"):
             plan([(2, 0)], 3, gpu=True)
+
+    def test_what_cannot_be_reached_is_not_unreadable(self) -> None:
+        assert _told(VideoUnreadable("a.mp4: no frames")).unreadable
+        assert not _told(SourceUnreachable("s3://b/a.mp4: cannot be read")).unreadable
 
     def test_failures_are_told_by_name_and_by_exit_code(self) -> None:
         unreadable, other = Failure("a.mp4: no such video", True), Failure("no", False)
@@ -249,6 +325,26 @@ class TestFeatures:
         with pytest.raises(FeatureError, match=r"put the store where all machines find it"):
             extract([video], {video.name: "segment"}, extraction, stored={video.name: "0" * 64})
 
+    def test_a_store_that_one_machine_does_not_share_is_noticed_with_its_first_video(
+        self, mllm: Mllm, checkpoint: Path, manifest: Path, tmp_path: Path
+    ) -> None:
+        """Also where this machine, which sees what it has stored itself, was faster."""
+        here, there = read_dataset(manifest).videos[:2]
+        units: dict[str, Unit] = {video.name: "segment" for video in (here, there)}
+        extraction = Extraction(AllHeads(mllm, PROMPT, SEGMENT), mllm.pixels, SEGMENT, EntryStore(tmp_path))
+        recipe = ModelRecipe.of(mllm, str(checkpoint), ModelUse(device="cpu"), PROMPT, SEGMENT)
+        extract([here], units, extraction)
+
+        class Pool:
+            def run(self, recipe: object, tasks: object, progress: object, arrived: Any) -> None:
+                arrived(here.name, digest(here.path), "this machine")
+                with pytest.raises(FeatureError, match="put the store where all machines find it"):
+                    arrived(there.name, digest(there.path), "another one")
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            RayExecutor(Pool(), recipe).prepare((here, there), units, extraction)  # type: ignore[arg-type]
+
     def test_a_video_that_contradicts_the_manifest_does_so_every_time(
         self, mllm: Mllm, checkpoint: Path, manifest: Path, tmp_path: Path
     ) -> None:
@@ -257,8 +353,39 @@ class TestFeatures:
         wrong = replace(read_dataset(manifest).videos[0], frames=9000)
         for _ in range(2):
             with pytest.raises(DatasetError, match="9000"):
-                worker.run(task_of(wrong, mllm, tmp_path))
+                task_of(wrong, mllm, tmp_path).do(worker)
             assert len(entries(tmp_path)) == 1
+
+    def test_workers_compute_in_the_format_of_the_machine_where_the_command_was_started(
+        self, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`auto` may be another one on theirs."""
+        monkeypatch.setattr("models.precision.multiplies", lambda *_: True)
+        there = {}
+        for dtype in ("float32", "bfloat16"):
+            mllm = load(str(checkpoint), "cpu", dtype)
+            recipe = ModelRecipe.of(mllm, str(checkpoint), ModelUse(device="cpu"), PROMPT, SEGMENT)
+            there[dtype] = dtype_name(recipe.open(1.0).held.dtype)
+        assert there == {dtype: dtype for dtype in there}
+
+    def test_a_worker_looks_once_for_each_video(
+        self, mllm: Mllm, checkpoint: Path, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where no digest is remembered, to look twice is to fetch twice; and there may be another one by then."""
+        looked: list[Path] = []
+
+        def counted(path: Path) -> str:
+            looked.append(path)
+            return digest(path)
+
+        monkeypatch.setattr("offline.data.contents.digest", counted)
+        worker = ModelRecipe.of(mllm, str(checkpoint), ModelUse(device="cpu"), PROMPT, SEGMENT).open(1.0)
+        video = read_dataset(manifest).videos[0]
+        for computed in (True, False):
+            frames, content = task_of(video, mllm, tmp_path).do(worker)
+            assert (frames > 0) is computed
+            assert content == digest(video.path)
+            assert len(looked) == (1 if computed else 2)
 
     def test_another_model_under_the_same_name_is_refused(self, mllm: Mllm, manifest: Path, tmp_path: Path) -> None:
         """By the worker, on whose machine it lies; that its refusal ends the command is the pool's to show."""
@@ -267,7 +394,7 @@ class TestFeatures:
         store = EntryStore(tmp_path / "store")
         task = task_of(read_dataset(manifest).videos[0], mllm, store.folder)
         with pytest.raises(CheckpointError, match="is not the model of the machine where the command was started"):
-            worker.run(task)
+            task.do(worker)
         assert not entries(store.folder)
 
 
@@ -278,7 +405,7 @@ def test_a_bundle_says_the_same(
     running = Running(provider="cpu")
     wanted = run_videos(bundle, chosen, running, Console(quiet=True))
     recipe = BundleRecipe(bundle_dir, bundle.manifest.bundle_id, running, tmp_path)
-    results = pool.run(recipe, {video.name: video for video in chosen})
+    results = pool.run(recipe, {video.name: RunTask(video) for video in chosen})
     assert [results.values[video.name].records for video in chosen] == [run.records for run in wanted]
     assert [results.values[video.name].fps for video in chosen] == [run.fps for run in wanted]
     # Workers kept it: whoever asks again, here or there, runs nothing.
@@ -356,18 +483,28 @@ class TestCommand:
         assert self.run(*arguments, "--executor", "ray") == 2
         assert capsys.readouterr().err == 'error: Ray is not installed; run: pip install "headhunt-vad[ray]"\n'
 
-    @pytest.mark.parametrize("address", ["127.0.0.1:{free}", "nonsense", "ray://127.0.0.1:{free}"])
+    @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "nonsense", "ray://127.0.0.1:{port}"])
     def test_a_wrong_address_is_one_line_at_once(
         self, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str
     ) -> None:
         given = ["extract", "--model", "reference", "--manifest", manifest, "--output", tmp_path / "f"]
-        address = address.format(free=free_port())
         begun = time.monotonic()
-        assert self.run(*given, "--executor", "ray", "--ray-address", address) == 1
-        assert time.monotonic() - begun < 20
+        with closed_port() as port:
+            address = address.format(port=port)
+            assert self.run(*given, "--executor", "ray", "--ray-address", address) == 1
+        # Ray itself would wait for minutes.
+        assert time.monotonic() - begun < 60
         said = capsys.readouterr().err
         assert said.startswith(f"error: --ray-address {address}: ")
         assert said.count("\n") == 1
+
+    def test_who_answers_nothing_is_told_what_it_may_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also a cluster that this machine is not of: Ray looks for its own node for as long as it may."""
+        monkeypatch.setattr("offline.extraction.ray_pool._HEALTH_S", 0.1)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+            with pytest.raises(ClusterUnavailable, match=rf"no Ray .*`ray start --address {address}` joins it"):
+                _require_cluster(address)
 
     def test_options_of_ray_need_ray(self) -> None:
         with pytest.raises(UsageError, match=r"--workers 2 is for Ray; say --executor ray as well"):
