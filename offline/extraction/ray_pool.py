@@ -42,6 +42,8 @@ ATTEMPTS = 3
 LOADS = 3
 #: How many tasks that others did a machine may fail with before a person is told.
 _OVERRULED = 3
+#: Seconds without a video done, and how many in a row that nobody there reaches, until all others are left alone.
+_OUTAGE_S, _OUTAGE = 600.0, 3
 #: Seconds until a port answers, until a cluster says that it is one, and until its first worker is there.
 _CONNECT_S, _HEALTH_S, _START_S = 5.0, 60.0, 180.0
 #: Seconds between two looks at workers that are busy, and how long one may leave a question unanswered.
@@ -210,6 +212,7 @@ class Hand:
         seat: What it takes.
         place: Where it is; None until it has loaded.
         well: Whether the last task that it had was done.
+        unreached: How many in a row it could not do, as what they need cannot be reached.
     """
 
     actor: Any
@@ -217,6 +220,7 @@ class Hand:
     seat: Seat
     place: _Place | None = None
     well: bool = False
+    unreached: int = 0
 
 
 @dataclass(slots=True)
@@ -491,6 +495,8 @@ class _Run:
         #: When a worker was there last.
         self._seen = time.monotonic()
         self._begun: float | None = None
+        #: When a task was done last, or the first one given.
+        self._done_at = time.monotonic()
         self._results = Results()
 
     def to_the_end(self) -> Results:
@@ -550,7 +556,7 @@ class _Run:
             return
         self._waiting.remove(name)
         if self._begun is None:
-            self._begun = time.monotonic()
+            self._begun = self._done_at = time.monotonic()
         self._busy.append(_Busy(hand, name, hand.actor.run.remote(self._tasks[name]), there=True))
 
     def _where(self, hand: Hand) -> str:
@@ -597,8 +603,11 @@ class _Run:
         if outcome.error is not None:
             self._doubt(name, Failure(outcome.error, outcome.unreadable), hand)
             hand.well = False
+            hand.unreached = hand.unreached + 1 if outcome.kind == errors.SourceUnreachable.__name__ else 0
+            self._require_reach(outcome.error, hand)
         else:
-            hand.well = True
+            hand.well, hand.unreached = True, 0
+            self._done_at = time.monotonic()
             self._able.add(self._where(hand))
             self._overrule(name)
             self._frames += outcome.frames
@@ -620,6 +629,20 @@ class _Run:
         else:
             # At once: two that fail are soon known to be right, and one that fails alone does not have it again.
             self._waiting.appendleft(name)
+
+    def _require_reach(self, said: str, hand: Hand) -> None:
+        """End where what videos need is away: each one would take its deadline on each machine, for hours.
+
+        Raises:
+            VideosFailed: For a while nothing was done, and nobody reaches anything.
+        """
+        silent_s = time.monotonic() - self._done_at
+        hands = (hand, *(one.hand for one in self._busy if one.hand.place is not None), *self._spare)
+        if silent_s > _OUTAGE_S and all(one.unreached >= _OUTAGE for one in hands):
+            raise VideosFailed(
+                f"no worker has reached a video for {silent_s / 60:.0f} minutes ({said}); when they can be, start "
+                "the same command again: what is stored is not computed again"
+            )
 
     def _believe(self) -> None:
         """Nobody is at work or on the way: what has failed has failed wherever there is somebody.

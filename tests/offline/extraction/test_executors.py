@@ -209,6 +209,27 @@ class TestPool:
         run._believe()
         assert run._results == Results({"a": "A"}, {"broken": Failure("broken.mp4: no frames", unreadable=True)})
 
+    def test_an_outage_ends_the_command_when_nobody_reaches_anything(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("offline.extraction.ray_pool._OUTAGE_S", 0.0)
+        run = _Run(RayPool(None, None, Console(quiet=True)), Fragile(Path()), named(*"abcdefgh"), None, None)
+        run._done_at = time.monotonic()
+        away = _told(SourceUnreachable("s3://clips/a.mp4: cannot be read (timeout)"))
+        one, other = (Hand(None, number, Seat(1, 0, 1.0), _Place("node", "host")) for number in range(2))
+        run._spare = [one, other]
+        # One without a network has them all at once, a video that was read or is damaged tells of none.
+        outcomes = [(name, away, one) for name in "abcdefgh"]
+        outcomes += [("a", away, other), ("b", away, other), ("c", _Outcome(value="C"), other)]
+        outcomes += [("d", away, other), ("e", away, other), ("f", _told(VideoUnreadable("no frames")), other)]
+        outcomes += [("g", away, other), ("h", away, other)]
+        for name, outcome, hand in outcomes:
+            if name in run._waiting:
+                run._waiting.remove(name)
+            run._done(name, outcome, hand)
+        with pytest.raises(
+            VideosFailed, match=r"no worker has reached a video for 0 minutes \(s3://clips/a\.mp4.*again"
+        ):
+            run._done("a", away, other)
+
     def test_a_task_that_fails_and_then_kills_is_given_up_once(self, pool: RayPool, tmp_path: Path) -> None:
         results = pool.run(Fragile(tmp_path), named("fails, then dies", "broken"))
         assert not results.values
