@@ -176,6 +176,35 @@ def test_bundles_of_one_name_are_served_side_by_side(bundle, bundle_dir, backend
     assert losses[0] < losses[1]
 
 
+def test_a_server_that_has_another_bundle_of_the_name_between_two_calls_scores_nothing(
+    bundle, bundle_dir, backends, frames, tmp_path
+):
+    """Both repositories are written from scratch, as for a new container: nothing on the connection tells."""
+    other = Bundle.open(with_manifest(bundle_dir, tmp_path / "other", producer={"who": "else"}))
+    for of in (bundle, other):
+        write_repository(of, tmp_path / of.manifest.bundle_id, here(), "gate")
+    server = TritonServer(backends, tmp_path / bundle.manifest.bundle_id)
+    with server, asking(bundle, f"{server.address}/gate") as engine:
+        tokens = engine.tokens(frames[:1])
+        engine.language(tokens)
+        engine.features(frames[:1])
+        server.kill()
+        server.repository = tmp_path / other.manifest.bundle_id
+        server.start()
+        replica = engine._replicas._replicas[0]
+        served = replica.served
+        for call in (
+            lambda: engine.features(frames[:1]),
+            lambda: engine.tokens(frames[:1]),
+            lambda: engine.language(tokens),
+        ):
+            replica.served = served
+            with pytest.raises(EngineUnreachable):
+                call()
+        with pytest.raises(EngineUnreachable, match="serves another bundle as gate"):
+            engine.features(frames[:1])
+
+
 NONSENSE = """
 import json, sys, time
 import numpy as np
