@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import (
@@ -18,6 +17,7 @@ from edge_runtime.errors import (
     InferenceFailed,
     OutOfMemory,
     ProviderUnavailable,
+    UsageError,
     first_line,
 )
 from edge_runtime.files import printable
@@ -54,6 +54,8 @@ _GRACE_S = 0.5
 _PASSING = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED", "ABORTED")
 # Of those, what says that nothing came from the server at all.
 _SILENT = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+# What says that the token is not taken.
+_REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +116,11 @@ class Replicas:
         self._bundle_id = bundle_id
         self._base = address.name or base_name(bundle_id)
         self._headers = address.headers()
+        self._token_told = False
         self._over = threading.Event()
         self._running: set[Any] = set()
         self._changing = threading.Lock()
         try:
-            # Before tritonclient does: half-made clients of its would complain when they are collected.
-            for file in filter(None, (address.ca, address.cert, address.key)):
-                Path(file).read_bytes()
             self._replicas = [
                 Replica(place, Connection(place, partial(open_client, place, address))) for place in address.replicas
             ]
@@ -233,6 +233,7 @@ class Replicas:
             ServerFailed: It did not answer in time, or with an error.
         """
         answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        headers = self._headers_now()
         with replica.connection.link() as link:
             try:
                 with link.sending:
@@ -243,7 +244,7 @@ class Replicas:
                         model_version=str(model[1]),
                         outputs=[self._triton.InferRequestedOutput(output)],
                         client_timeout=allowed_s,
-                        headers=self._headers or None,
+                        headers=headers,
                     )
             except Exception as error:
                 raise self._server_failed(replica, error) from error
@@ -328,12 +329,22 @@ class Replicas:
         replica.served = Served(base, version, max(1, most), quality, loss)
         return replica.served
 
+    def _headers_now(self) -> dict[str, str] | None:
+        """What a call carries: tokens in files are exchanged while a run lasts, before the old ones are refused."""
+        try:
+            self._headers, self._token_told = self._address.headers(), False
+        except UsageError as error:
+            if not self._token_told:
+                self._token_told = True
+                log.warning("%s; the one before is used until it can be", error)
+        return self._headers or None
+
     def _configuration(self, replica: Replica, model: str, end_s: float) -> Mapping[str, Any]:
         left_s = max(end_s - time.monotonic(), 0.001)
         with replica.connection.link() as link:
             try:
                 answer = link.client.get_model_config(
-                    model, as_json=True, client_timeout=left_s, headers=self._headers or None
+                    model, as_json=True, client_timeout=left_s, headers=self._headers_now()
                 )
                 configuration: Mapping[str, Any] = answer["config"]
             except Exception as error:
@@ -369,6 +380,10 @@ class Replicas:
             text = "no answer in time"
         if status == "NOT_FOUND":
             return NotServed(f"Triton server {replica.place}: {text}")
+        if status in _REFUSED:
+            return NotServed(
+                f"Triton server {replica.place}: {text}; give it a token that it takes as token_file=FILE"
+            )
         return ServerFailed(f"Triton server {replica.place}: {text}", status in _PASSING, status in _SILENT)
 
     def _unreachable(self, latest: ServerFailed | None) -> EngineUnreachable:

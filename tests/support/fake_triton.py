@@ -25,12 +25,14 @@ class FakeTriton:
     Attributes:
         delays: Seconds that an answer takes, by the value that it is of.
         calls: How many inferences were asked for.
+        token: What every call has to carry as a bearer's; None where nothing is asked for.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.delays: dict[int, float] = {}
         self.calls = 0
+        self.token: str | None = None
         self._server: Any = None
         self.port = 0
 
@@ -62,11 +64,18 @@ class FakeTriton:
 
         fake = self
 
+        def check(context: Any) -> None:
+            carried = dict(context.invocation_metadata()).get("authorization")
+            if fake.token is not None and carried != f"Bearer {fake.token}":
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token has expired")
+
         class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
             def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802  the protocol's name
+                check(context)
                 return fake.model_config(request)
 
             def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802  the protocol's name
+                check(context)
                 return fake.infer(request)
 
         self._server = grpc.server(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from fake_triton import FakeTriton, Proxy
 from numpy.typing import NDArray
 
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.errors import EngineUnreachable
+from edge_runtime.errors import EngineUnreachable, ProviderUnavailable
 from edge_runtime.inference import triton_connection
-from edge_runtime.inference.triton_connection import Connection, Link, ServerFailed
+from edge_runtime.inference.triton_address import parse_address
+from edge_runtime.inference.triton_connection import Connection, Link, ServerFailed, open_client
 from edge_runtime.inference.triton_engine import TritonEngine
+from edge_runtime.inference.triton_replicas import Replicas
 
 pytest.importorskip("tritonclient.grpc")
 
@@ -190,9 +193,53 @@ def test_certificates_that_are_just_exchanged_are_read_with_the_next_failure(
 
     connection = Connection("here:8001", make)
     authority.unlink()
-    for _ in range(3):
+    for _ in range(5):
         silent_call(connection)
-    assert "here:8001: no new connection can be made" in caplog.text
+    assert caplog.text.count("here:8001: no new connection can be made") == 1, "it may take a day"
     authority.write_text("two")
     silent_call(connection)
     assert read == ["one", "two"]
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_certificate_that_cannot_be_read_leaves_no_client_half_made(tmp_path: Path) -> None:
+    address = parse_address(f"triton+tls://127.0.0.1:1?ca={tmp_path / 'none'}")
+    with pytest.raises(FileNotFoundError):
+        open_client("127.0.0.1:1", address)
+    gc.collect()
+    with pytest.raises(ProviderUnavailable, match="none: the certificate or key cannot be read"):
+        Replicas(address, "b" * 64)
+
+
+def test_a_token_that_is_exchanged_is_sent_with_the_next_call(
+    bundle: Bundle, server: FakeTriton, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, new = tmp_path / "token", tmp_path / "new"
+    file.write_text("monday")
+    server.token = "monday"
+    address = f"triton://127.0.0.1:{server.port}?deadline_s=20&token_file={file}"
+    engine = TritonEngine(bundle.manifest, address)
+    try:
+        assert engine.features(frames(bundle, 1))[0, 0] == 1
+        new.write_text("tuesday")
+        new.replace(file)
+        server.token = "tuesday"
+        assert engine.features(frames(bundle, 2))[0, 0] == 2
+        assert not caplog.records, "no call was refused"
+        # While it is written, or where it is not renewed in time.
+        file.write_text("")
+        for value in (3, 4):
+            assert engine.features(frames(bundle, value))[0, 0] == value
+        assert [record.message.rpartition("; ")[2] for record in caplog.records] == [
+            "the one before is used until it can be"
+        ]
+        server.token = "wednesday"
+        with pytest.raises(EngineUnreachable, match="has expired; give it a token that it takes") as refused:
+            engine.features(frames(bundle, 5))
+        assert "\n" not in str(refused.value)
+        with pytest.raises(ProviderUnavailable, match="has expired"):
+            TritonEngine(bundle.manifest, f"triton://127.0.0.1:{server.port}?deadline_s=20")
+        file.write_text("wednesday")
+        assert engine.features(frames(bundle, 6))[0, 0] == 6
+    finally:
+        engine.close()
