@@ -22,7 +22,7 @@ from edge_runtime.errors import (
 )
 from edge_runtime.files import printable
 from edge_runtime.inference.engine import is_out_of_memory
-from edge_runtime.inference.triton_address import TritonAddress
+from edge_runtime.inference.triton_address import TOKEN_VARIABLE, TritonAddress
 from edge_runtime.inference.triton_connection import (
     Connection,
     NotServed,
@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 # Seconds until a server that failed is asked again: doubled with each failure, up to the longest.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
+# Seconds, on average, until a client draws anew which of several servers it asks first.
+_DRAW_S = 300.0
 # What asking a server for what it serves may take: nothing is computed for it.
 _CHECK_S = 2.0
 # The same when the engine opens: the first connection takes longer.
@@ -128,8 +130,7 @@ class Replicas:
             raise ProviderUnavailable(
                 f"{printable(str(error.filename))}: the certificate or key cannot be read ({error.strerror})"
             ) from error
-        # Many processes with the same address do not all ask the first.
-        self._preferred = random.randrange(len(self._replicas))  # noqa: S311  no secret
+        self._preferred, self._drawn_until_s = 0, 0.0
 
     def open(self) -> list[Served]:
         """Ask every server what it serves; returns what those said that answer.
@@ -292,6 +293,11 @@ class Replicas:
             raise InferenceFailed("the run was abandoned")
 
     def _in_turn(self) -> list[Replica]:
+        if (now_s := time.monotonic()) >= self._drawn_until_s:
+            # Many processes with the same address do not all ask the first; nor for ever the one that was the last
+            # to be started again, to which all have come by then.
+            self._preferred = random.randrange(len(self._replicas))  # noqa: S311  no secret
+            self._drawn_until_s = now_s + _DRAW_S * random.uniform(0.5, 1.5)  # noqa: S311  no secret
         first = self._preferred
         return [*self._replicas[first:], *self._replicas[:first]]
 
@@ -303,7 +309,9 @@ class Replicas:
             replica.failures += 1
             # It may come back with something else.
             replica.served = None
-        self._preferred = (self._replicas.index(replica) + 1) % len(self._replicas)
+        # Not all of its clients go to the same other one.
+        others = [place for place, one in enumerate(self._replicas) if one is not replica]
+        self._preferred = random.choice(others or [0])  # noqa: S311  no secret
 
     def _check(self, replica: Replica, allowed_s: float) -> Served:
         """Ask a server what it serves; raises ServerFailed where that is not this bundle."""
@@ -382,7 +390,7 @@ class Replicas:
             return NotServed(f"Triton server {replica.place}: {text}")
         if status in _REFUSED:
             return NotServed(
-                f"Triton server {replica.place}: {text}; give it a token that it takes as token_file=FILE"
+                f"Triton server {replica.place}: {text}; give it a token that it takes (token_file, {TOKEN_VARIABLE})"
             )
         return ServerFailed(f"Triton server {replica.place}: {text}", status in _PASSING, status in _SILENT)
 
