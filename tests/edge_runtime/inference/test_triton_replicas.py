@@ -45,8 +45,10 @@ class Saying:
     ],
 )
 def test_what_a_server_says(served: Served | None, status: str, text: str, expected: type[Exception]) -> None:
-    replicas = Replicas(parse_address("triton://10.0.0.5:8001?deadline_s=0.3"), "b" * 64)
+    replicas = Replicas(parse_address("triton://10.0.0.5:8001?deadline_s=60"), "b" * 64)
     replica = replicas._replicas[0]
+    # One that failed is asked once.
+    replica.failures = 1
     replica.connection, replica.served = Connection(replica.place, lambda: Saying(status, text)), served
 
     def ask(to: Replica, there: Served, allowed_s: float) -> object:
