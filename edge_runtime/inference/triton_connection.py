@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import InferenceFailed, MissingExtra
@@ -64,7 +65,11 @@ def open_client(place: str, address: TritonAddress) -> Any:
         MissingExtra: tritonclient is not installed.
         OSError: A certificate or key cannot be read.
     """
-    return load_tritonclient().InferenceServerClient(
+    triton = load_tritonclient()
+    # Before tritonclient does: a half-made client of its would leave a traceback when it is collected.
+    for file in filter(None, (address.ca, address.cert, address.key)):
+        Path(file).read_bytes()
+    return triton.InferenceServerClient(
         place,
         ssl=address.tls,
         root_certificates=address.ca,
@@ -88,7 +93,7 @@ class ServerFailed(InferenceFailed):
 
 
 class NotServed(ServerFailed):
-    """One server has nothing of the bundle, or not yet."""
+    """One server has nothing of the bundle for this client, or not yet."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, passing=False)
@@ -103,6 +108,7 @@ class Link:
         since_s: When it was made, on the monotonic clock.
         calls: How many are under way.
         silent: How many in a row got no answer.
+        told: Whether it was said that it cannot be replaced.
         sending: To be held while an asynchronous call is begun: the client keeps it in an attribute on the way, and
             of two at once one would get the other's answer.
     """
@@ -111,6 +117,7 @@ class Link:
     since_s: float = field(default_factory=time.monotonic)
     calls: int = 0
     silent: int = 0
+    told: bool = False
     sending: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -174,7 +181,9 @@ class Connection:
             self._link = Link(self._make())
         except OSError as error:
             # Certificates that are just being exchanged: the next failure tries again.
-            log.warning("%s: no new connection can be made (%s: %s)", self._place, error.filename, error.strerror)
+            level = logging.DEBUG if link.told else logging.WARNING
+            log.log(level, "%s: no new connection can be made (%s: %s)", self._place, error.filename, error.strerror)
+            link.told = True
             return
         # Every few seconds while a server is down, which the replicas tell once.
         log.debug("Triton server %s: nothing came back; the next call takes a new connection", self._place)

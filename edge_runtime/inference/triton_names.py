@@ -17,6 +17,15 @@ def base_name(bundle_id: str) -> str:
     return f"hh_{bundle_id[:ID_LENGTH]}"
 
 
+def version_of(bundle_id: str) -> int:
+    """The version of a bundle's models under a name that other bundles may have as well.
+
+    No two bundles have the same one, so that a client never gets another bundle's answer: from a server that was
+    replaced between two calls, or from another one behind the same address.
+    """
+    return int(bundle_id[:ID_LENGTH], 16)
+
+
 def vision_model(base: str) -> str:
     """Takes `frames` uint8 [b, f, H, W, 3], f a multiple of g, gives `tokens` [b, f/g·T, D]."""
     return f"{base}_vision"

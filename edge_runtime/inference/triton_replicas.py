@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import (
@@ -18,11 +17,12 @@ from edge_runtime.errors import (
     InferenceFailed,
     OutOfMemory,
     ProviderUnavailable,
+    UsageError,
     first_line,
 )
 from edge_runtime.files import printable
 from edge_runtime.inference.engine import is_out_of_memory
-from edge_runtime.inference.triton_address import TritonAddress
+from edge_runtime.inference.triton_address import TOKEN_VARIABLE, TritonAddress
 from edge_runtime.inference.triton_connection import (
     Connection,
     NotServed,
@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 # Seconds until a server that failed is asked again: doubled with each failure, up to the longest.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
+# Seconds, on average, until a client draws anew which of several servers it asks first.
+_DRAW_S = 300.0
 # What asking a server for what it serves may take: nothing is computed for it.
 _CHECK_S = 2.0
 # The same when the engine opens: the first connection takes longer.
@@ -54,6 +56,8 @@ _GRACE_S = 0.5
 _PASSING = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED", "ABORTED")
 # Of those, what says that nothing came from the server at all.
 _SILENT = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+# What says that the token is not taken.
+_REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +118,11 @@ class Replicas:
         self._bundle_id = bundle_id
         self._base = address.name or base_name(bundle_id)
         self._headers = address.headers()
+        self._token_told = False
         self._over = threading.Event()
         self._running: set[Any] = set()
         self._changing = threading.Lock()
         try:
-            # Before tritonclient does: half-made clients of its would complain when they are collected.
-            for file in filter(None, (address.ca, address.cert, address.key)):
-                Path(file).read_bytes()
             self._replicas = [
                 Replica(place, Connection(place, partial(open_client, place, address))) for place in address.replicas
             ]
@@ -128,8 +130,7 @@ class Replicas:
             raise ProviderUnavailable(
                 f"{printable(str(error.filename))}: the certificate or key cannot be read ({error.strerror})"
             ) from error
-        # Many processes with the same address do not all ask the first.
-        self._preferred = random.randrange(len(self._replicas))  # noqa: S311  no secret
+        self._preferred, self._drawn_until_s = 0, 0.0
 
     def open(self) -> list[Served]:
         """Ask every server what it serves; returns what those said that answer.
@@ -233,6 +234,7 @@ class Replicas:
             ServerFailed: It did not answer in time, or with an error.
         """
         answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        headers = self._headers_now()
         with replica.connection.link() as link:
             try:
                 with link.sending:
@@ -243,7 +245,7 @@ class Replicas:
                         model_version=str(model[1]),
                         outputs=[self._triton.InferRequestedOutput(output)],
                         client_timeout=allowed_s,
-                        headers=self._headers or None,
+                        headers=headers,
                     )
             except Exception as error:
                 raise self._server_failed(replica, error) from error
@@ -291,6 +293,11 @@ class Replicas:
             raise InferenceFailed("the run was abandoned")
 
     def _in_turn(self) -> list[Replica]:
+        if (now_s := time.monotonic()) >= self._drawn_until_s:
+            # Many processes with the same address do not all ask the first; nor for ever the one that was the last
+            # to be started again, to which all have come by then.
+            self._preferred = random.randrange(len(self._replicas))  # noqa: S311  no secret
+            self._drawn_until_s = now_s + _DRAW_S * random.uniform(0.5, 1.5)  # noqa: S311  no secret
         first = self._preferred
         return [*self._replicas[first:], *self._replicas[:first]]
 
@@ -302,7 +309,9 @@ class Replicas:
             replica.failures += 1
             # It may come back with something else.
             replica.served = None
-        self._preferred = (self._replicas.index(replica) + 1) % len(self._replicas)
+        # Not all of its clients go to the same other one.
+        others = [place for place, one in enumerate(self._replicas) if one is not replica]
+        self._preferred = random.choice(others or [0])  # noqa: S311  no secret
 
     def _check(self, replica: Replica, allowed_s: float) -> Served:
         """Ask a server what it serves; raises ServerFailed where that is not this bundle."""
@@ -328,12 +337,22 @@ class Replicas:
         replica.served = Served(base, version, max(1, most), quality, loss)
         return replica.served
 
+    def _headers_now(self) -> dict[str, str] | None:
+        """What a call carries: tokens in files are exchanged while a run lasts, before the old ones are refused."""
+        try:
+            self._headers, self._token_told = self._address.headers(), False
+        except UsageError as error:
+            if not self._token_told:
+                self._token_told = True
+                log.warning("%s; the one before is used until it can be", error)
+        return self._headers or None
+
     def _configuration(self, replica: Replica, model: str, end_s: float) -> Mapping[str, Any]:
         left_s = max(end_s - time.monotonic(), 0.001)
         with replica.connection.link() as link:
             try:
                 answer = link.client.get_model_config(
-                    model, as_json=True, client_timeout=left_s, headers=self._headers or None
+                    model, as_json=True, client_timeout=left_s, headers=self._headers_now()
                 )
                 configuration: Mapping[str, Any] = answer["config"]
             except Exception as error:
@@ -369,6 +388,10 @@ class Replicas:
             text = "no answer in time"
         if status == "NOT_FOUND":
             return NotServed(f"Triton server {replica.place}: {text}")
+        if status in _REFUSED:
+            return NotServed(
+                f"Triton server {replica.place}: {text}; give it a token that it takes (token_file, {TOKEN_VARIABLE})"
+            )
         return ServerFailed(f"Triton server {replica.place}: {text}", status in _PASSING, status in _SILENT)
 
     def _unreachable(self, latest: ServerFailed | None) -> EngineUnreachable:

@@ -274,9 +274,11 @@ class LiveRun:
                 engine = camera.detector.engine
                 if camera.encoder is not None and not self._unreachable.lasts(engine):
                     begun_s = time.perf_counter()
-                    if (error := camera.detector.encode(name, item.pixels, camera.encoder)) is not None:
-                        self._unreachable.note(engine, error)
-                    self.scoring.ahead_s += time.perf_counter() - begun_s
+                    error = camera.detector.encode(name, item.pixels, camera.encoder)
+                    took_s = time.perf_counter() - begun_s
+                    if error is not None:
+                        self._unreachable.note(engine, error, took_s)
+                    self.scoring.ahead_s += took_s
             elif isinstance(item, Segment) and camera.encoder is not None:
                 # Behind what of it was encoded ahead.
                 one = Waiting(name, item, camera.detector, camera.encoder)

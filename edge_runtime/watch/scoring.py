@@ -34,29 +34,43 @@ class Waiting:
     encoder: SegmentEncoder | None = None
 
 
-class Unreachable:
-    """Which engines do not answer, so that cameras wait for that once in a round and not each by itself."""
+# How long at most an engine that did not answer is not asked, in seconds.
+_LONGEST_REST_S = 2.0
 
-    def __init__(self) -> None:
-        self._now: dict[int, EngineUnreachable] = {}
+
+class Unreachable:
+    """Which engines do not answer, so that cameras wait for that once in a round and not each by itself.
+
+    A round has some of the segments that wait, and others come meanwhile. So an engine that was waited for is left
+    alone as long again: else many cameras fill their queues faster than rounds without an answer take from them.
+
+    Args:
+        monotonic: The clock.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._now: dict[int, tuple[EngineUnreachable, float]] = {}
         self._since: set[int] = set()
 
     def begin(self) -> None:
-        """Another round of scoring: every engine is asked again."""
-        self._now.clear()
+        """Another round of scoring: an engine whose rest is over is asked again."""
+        now_s = self._monotonic()
+        self._now = {engine: known for engine, known in self._now.items() if known[1] > now_s}
 
     def now(self, engine: Engine | None) -> EngineUnreachable | None:
-        """What an engine failed with in this round; None where it did not."""
-        return self._now.get(id(engine))
+        """What an engine failed with in this round, or a moment before it; None where it did not."""
+        known = self._now.get(id(engine))
+        return None if known is None else known[0]
 
     def lasts(self, engine: Engine | None) -> bool:
         """Whether it has scored nothing since it did not answer; what can be left out is not asked of it."""
         return id(engine) in self._since
 
-    def note(self, engine: Engine | None, error: InferenceFailed | None = None) -> None:
-        """An engine was asked, and failed with an error or did not."""
+    def note(self, engine: Engine | None, error: InferenceFailed | None = None, took_s: float = 0.0) -> None:
+        """An engine was asked, and failed with an error after so many seconds, or did not."""
         if isinstance(error, EngineUnreachable):
-            self._now[id(engine)] = error
+            self._now[id(engine)] = error, self._monotonic() + min(took_s, _LONGEST_REST_S)
             self._since.add(id(engine))
         elif error is None:
             self._since.discard(id(engine))
@@ -123,8 +137,9 @@ def score_alone(one: Waiting, told: Callable[[int, float], None], unreachable: U
     errors: list[InferenceFailed] = []
     begun_s = time.perf_counter()
     score = one.detector.score_segment(one.camera, one.segment, one.encoder, errors.append)
-    told(1, time.perf_counter() - begun_s)
-    unreachable.note(engine, errors[0] if errors else None)
+    took_s = time.perf_counter() - begun_s
+    told(1, took_s)
+    unreachable.note(engine, errors[0] if errors else None, took_s)
     return score
 
 
@@ -133,10 +148,11 @@ def _in_one_call(batch: Sequence[Waiting], unreachable: Unreachable) -> list[flo
     engine = batch[0].detector.engine
     if engine is None:
         return None
+    begun_s = time.perf_counter()
     try:
         features = engine.features(np.stack([one.segment.pixels for one in batch]))
     except EngineUnreachable as error:
-        unreachable.note(engine, error)
+        unreachable.note(engine, error, time.perf_counter() - begun_s)
         for one in batch:
             one.detector.note_unscored(one.camera, one.segment, error)
         return [None] * len(batch)

@@ -28,6 +28,7 @@ from edge_runtime.inference.triton_names import (
     score_model,
     scorer_model,
     segment_model,
+    version_of,
     vision_model,
 )
 from export.staging import staging_folder
@@ -84,8 +85,8 @@ def write_repository(
         bundle: An opened bundle.
         repository: The folder that `tritonserver --model-repository` gets; it is made where it is missing.
         serving: How they are run.
-        name: What their names begin with, instead of the bundle's id. Another bundle of that name keeps its version,
-            this one gets the next; both are run alike, since versions share a configuration.
+        name: What their names begin with, instead of the bundle's id. Each bundle of that name has a version of its
+            own, by its id; all are run alike, since versions share a configuration.
         jpeg: Also write models that take JPEG: what their configuration says of it, `jpeg_quality` at least.
 
     Raises:
@@ -94,8 +95,8 @@ def write_repository(
     """
     base = base_name(bundle.manifest.bundle_id) if name is None else check_name(name)
     there = _versions(repository, base)
-    own = {bundle_id: version for version, bundle_id in there.items()}
-    version = own.get(bundle.manifest.bundle_id, max(there, default=0) + 1)
+    # Where the names hold the id there is no other version.
+    version = 1 if name is None else version_of(bundle.manifest.bundle_id)
     versions = there | {version: bundle.manifest.bundle_id}
     models = _models(bundle, serving, base, version, jpeg)
     for model in models:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from concurrent import futures
 from typing import Any
 
@@ -23,14 +22,16 @@ class FakeTriton:
     """Serves one bundle on a free port; a context manager.
 
     Attributes:
-        delays: Seconds that an answer takes, by the value that it is of.
+        held: What an answer waits for, by the value that it is of.
         calls: How many inferences were asked for.
+        token: What every call has to carry as a bearer's; None where nothing is asked for.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.delays: dict[int, float] = {}
+        self.held: dict[int, threading.Event] = {}
         self.calls = 0
+        self.token: str | None = None
         self._server: Any = None
         self.port = 0
 
@@ -50,7 +51,8 @@ class FakeTriton:
         (given,) = request.inputs
         frames = np.frombuffer(request.raw_input_contents[0], np.uint8).reshape(given.shape)
         firsts = frames.reshape(len(frames), -1)[:, 0]
-        time.sleep(max(self.delays.get(int(one), 0.0) for one in firsts))
+        for one in {int(first) for first in firsts} & self.held.keys():
+            self.held[one].wait(60)
         features = np.repeat(firsts[:, None].astype(np.float32), self.bundle.manifest.feature_size, axis=1)
         answer = service_pb2.ModelInferResponse(raw_output_contents=[features.tobytes()])
         answer.outputs.add(name="features", datatype="FP32", shape=features.shape)
@@ -62,11 +64,18 @@ class FakeTriton:
 
         fake = self
 
+        def check(context: Any) -> None:
+            carried = dict(context.invocation_metadata()).get("authorization")
+            if fake.token is not None and carried != f"Bearer {fake.token}":
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token has expired")
+
         class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
             def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802  the protocol's name
+                check(context)
                 return fake.model_config(request)
 
             def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802  the protocol's name
+                check(context)
                 return fake.infer(request)
 
         self._server = grpc.server(

@@ -7,7 +7,9 @@ def test_x(rtsp_server):            # import the fixture in conftest.py: from rt
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import secrets
 import select
 import shutil
 import signal
@@ -25,10 +27,16 @@ READY_S = 20.0
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback that nobody has at this moment.
+
+    Below those that the system gives to connections: a server that is killed and started again finds it free.
+    """
+    while True:
+        # Not of `random`, which hypothesis seeds alike in all workers.
+        port = 15_000 + secrets.randbelow(17_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @functools.cache

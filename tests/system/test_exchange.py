@@ -20,9 +20,10 @@ from edge_runtime.bundle.reader import Bundle
 
 LIMIT_S = 90.0
 BUILDER = PrivateKey.generate("builder")
-SHORT = {"frames": 8, "sampled": 16}
+# A second: two of them may wait, which a busy machine needs while it loads another bundle.
+SHORT = {"frames": 16, "sampled": 16}
 # The second bundle cuts otherwise, too, and alarms otherwise.
-LONGER = {"frames": 12, "sampled": 16}
+LONGER = {"frames": 24, "sampled": 16}
 CALM = {"sigma": 0.0, "threshold": 0.999, "lookahead": 0, "calibrated": True, "f1": None}
 
 
@@ -79,7 +80,8 @@ def contiguous(segments: list[dict[str, Any]]) -> None:
     assert [one["index"] for one in segments] == list(range(len(segments)))
     for before, after in pairwise(segments):
         assert after["start_frame"] == before["end_frame"]
-        assert abs(after["start_s"] - before["end_s"]) < 0.25
+        # A frame's time is that of its arrival.
+        assert abs(after["start_s"] - before["end_s"]) < 1.0
 
 
 def test_a_run_takes_what_a_pull_brings_without_losing_a_segment(
@@ -137,8 +139,8 @@ def test_a_run_takes_what_a_pull_brings_without_losing_a_segment(
     by_one = [one for one in records[:place] if one["type"] == "segment"]
     by_two = [one for one in records[place:] if one["type"] == "segment"]
     # Lengths tell who has cut them; but for the last of the first, which ends where the second begins.
-    assert all(6 <= one["end_frame"] - one["start_frame"] <= 10 for one in by_one[1:-1])
-    assert all(10 <= one["end_frame"] - one["start_frame"] <= 14 for one in by_two[1:-1])
+    assert all(12 <= one["end_frame"] - one["start_frame"] < 20 for one in by_one[1:-1])
+    assert all(20 <= one["end_frame"] - one["start_frame"] <= 28 for one in by_two[1:-1])
     assert len(by_one) >= 3
     assert len(by_two) >= 6
 

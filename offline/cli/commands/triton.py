@@ -62,7 +62,7 @@ from offline.cli.options import PATH, QUIET
 @click.option(
     "--name",
     metavar="NAME",
-    help="What the models' names begin with; further bundles of that name become its next versions, with the "
+    help="What the models' names begin with; further bundles of that name become versions beside it, with the "
     "same options [default: hh_ and the beginning of the bundle's id].",
 )
 @click.option(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,3 +112,24 @@ def test_whoever_goes_back_stays_there_whatever_the_pulls_are_told(
     assert Bundle.open(place).manifest.created == "2026-12-02T00:00:00Z"
     assert pull(bucket.url, "--bundle", place, "--retry")[0] == 0
     assert Bundle.open(place).manifest.created == "2026-12-03T00:00:00Z"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
+def test_a_service_that_is_stopped_during_a_self_test_does_not_use_them_up(bucket: Bucket, tmp_path: Path) -> None:
+    """As often as it is: the bundle is no reason for that."""
+    place = tmp_path / "edge" / "bundle"
+    slow = (
+        "import time; from edge_runtime.fleet import pull; from edge_runtime.cli import main\n"
+        "pull.golden_try = lambda *_: lambda _: (print('testing', flush=True), time.sleep(60))\n"
+        "main()"
+    )
+    words = ("pull", bucket.url, "--bundle", str(place), "--trusted-key", BUILDER.public.line)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):
+        with subprocess.Popen([sys.executable, "-c", slow, *words], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "testing\n"
+            child.send_signal(number)
+            assert child.wait(30) == -number, "it ends as its parent expects"
+    code, said, complaint = pull(bucket.url, "--bundle", place)
+    assert (code, complaint) == (0, "")
+    assert "is in use now" in said

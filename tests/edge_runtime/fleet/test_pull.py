@@ -38,6 +38,8 @@ from export.signing import sign_bundle
 
 BUILDER, STRANGER = PrivateKey.generate("builder"), PrivateKey.generate("stranger")
 FIRST, SECOND, THIRD = "2026-12-01T00:00:00Z", "2026-12-02T00:00:00Z", "2026-12-03T00:00:00Z"
+# A busy machine gets all the time that it needs; QUICK is for servers that shall be found too slow.
+PATIENT = Patience(waits_s=(0.05, 0.05), step_bytes=2**16)
 QUICK = Patience(connect_s=2.0, answer_s=1.0, window_s=0.5, waits_s=(0.05, 0.05), step_bytes=2**16)
 
 
@@ -81,7 +83,8 @@ def depot(tmp_path: Path) -> Depot:
 
 def fetch(bucket: Bucket, depot: Depot, attempt: Callable[[Bundle], None] = lambda _: None, **wish: bool) -> Pulled:
     bucket.asked.clear()
-    return pull(Fetcher(Address.parse(bucket.url), QUICK), depot, Wish(trusted=[BUILDER.public], **wish), attempt)
+    patience = QUICK if bucket.drip_s else PATIENT
+    return pull(Fetcher(Address.parse(bucket.url), patience), depot, Wish(trusted=[BUILDER.public], **wish), attempt)
 
 
 def used(depot: Depot) -> str:
@@ -345,7 +348,7 @@ def test_an_operator_goes_back_and_stays_there(bucket: Bucket, depot: Depot, one
     depot.write_state(state)
     for asking in (Wish(trusted=[BUILDER.public]), wish):
         with pytest.raises(BundleRefused, match="an operator went back from it"):
-            pull(Fetcher(Address.parse(bucket.url), QUICK), depot, asking, lambda _: None)
+            pull(Fetcher(Address.parse(bucket.url), PATIENT), depot, asking, lambda _: None)
     assert used(depot) == id_of(one)
     # Asked for again, it need not be asked for twice where it cannot be tried for the moment.
     with pytest.raises(NotTried):
@@ -567,7 +570,7 @@ def test_another_signature_comes_without_a_bundle(bucket: Bucket, depot: Depot, 
     bucket.publish(both)
     turned = Depot(depot.link, [STRANGER.public])
     wish = Wish(trusted=[STRANGER.public])
-    assert not pull(Fetcher(Address.parse(bucket.url), QUICK), turned, wish, lambda _: None).changed
+    assert not pull(Fetcher(Address.parse(bucket.url), PATIENT), turned, wish, lambda _: None).changed
     assert Bundle.open(depot.link, [STRANGER.public]).manifest.bundle_id == id_of(one)
 
 

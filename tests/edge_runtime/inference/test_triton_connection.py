@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ import numpy as np
 import pytest
 from fake_triton import FakeTriton, Proxy
 from numpy.typing import NDArray
+from served_run import wait_for
 
 from edge_runtime.bundle.reader import Bundle
-from edge_runtime.errors import EngineUnreachable
+from edge_runtime.errors import EngineUnreachable, ProviderUnavailable
 from edge_runtime.inference import triton_connection
-from edge_runtime.inference.triton_connection import Connection, Link, ServerFailed
+from edge_runtime.inference.triton_address import parse_address
+from edge_runtime.inference.triton_connection import Connection, Link, ServerFailed, open_client
 from edge_runtime.inference.triton_engine import TritonEngine
+from edge_runtime.inference.triton_names import segment_model
+from edge_runtime.inference.triton_replicas import Replicas
 
 pytest.importorskip("tritonclient.grpc")
 
@@ -36,22 +41,22 @@ def frames(bundle: Bundle, value: int) -> NDArray[np.uint8]:
 def test_a_connection_that_swallows_everything_is_replaced(
     bundle: Bundle, server: FakeTriton, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triton_connection, "_LEAST_S", 1.0)
+    monkeypatch.setattr(triton_connection, "_LEAST_S", 0.0)
     with Proxy(server.port) as proxy:
-        engine = TritonEngine(bundle.manifest, f"triton://127.0.0.1:{proxy.port}?deadline_s=1")
+        engine = TritonEngine(bundle.manifest, f"triton://127.0.0.1:{proxy.port}?deadline_s=60")
         try:
             assert engine.features(frames(bundle, 7))[0, 0] == 7
-            time.sleep(1.0)
             proxy.swallow()
-            found, failures, begun = None, 0, time.monotonic()
-            while found is None and time.monotonic() - begun < 15:
-                try:
-                    found = engine.features(frames(bundle, 8))
-                except EngineUnreachable:
-                    failures += 1
-            assert found is not None, f"{failures} calls failed, {proxy.connections} connection was tried"
-            assert found[0, 0] == 8
-            assert failures <= 3
+            patient = engine._replicas._address
+            engine._replicas._address = replace(patient, deadline_s=0.5)
+            before = engine._replicas._replicas[0].connection._link
+            for _ in range(2):
+                assert engine._replicas._replicas[0].connection._link is before
+                with pytest.raises(EngineUnreachable):
+                    engine.features(frames(bundle, 8))
+            assert proxy.connections == 1
+            engine._replicas._address = patient
+            assert engine.features(frames(bundle, 8))[0, 0] == 8
             assert proxy.connections == 2
             # The new one stays.
             for value in range(20):
@@ -66,35 +71,32 @@ def test_calls_under_way_keep_their_connection(
 ) -> None:
     """A slow answer comes, although others got none in their time and had the connection replaced meanwhile."""
     monkeypatch.setattr(triton_connection, "_LEAST_S", 0.0)
-    server.delays = {1: 3.0, 2: 1.5}
-    with Proxy(server.port) as proxy:
-        patient, hasty = (
-            TritonEngine(bundle.manifest, f"triton://127.0.0.1:{proxy.port}?deadline_s={seconds}")
-            for seconds in (20, 0.4)
-        )
-        # Both speak through the same connection.
-        replicas, shared = hasty._replicas._replicas, patient._replicas._replicas[0].connection
-        hasty._replicas._replicas[0].connection.close()
-        replicas[0].connection = shared
-        answers: list[float] = []
-        slow = threading.Thread(target=lambda: answers.append(float(patient.features(frames(bundle, 1))[0, 0])))
-        slow.start()
-        time.sleep(0.3)
-        before = shared._link
-        for _ in range(4):
-            with suppress(EngineUnreachable):
-                # It gets no answer in time, and is not asked what it serves instead.
-                hasty._replicas._replicas[0].served = patient._replicas._replicas[0].served
-                hasty.features(frames(bundle, 2))
-        assert shared._link is not before
-        assert before.calls == 1
-        slow.join(10)
-        assert answers == [1.0]
-        assert before.calls == 0
-        with pytest.raises(ValueError, match="closed channel"):
-            before.client.get_model_config("x")
-        patient.close()
-        hasty.close()
+    server.held = {1: threading.Event(), 2: threading.Event()}
+    engine = TritonEngine(bundle.manifest, f"triton://127.0.0.1:{server.port}?deadline_s=60")
+    replicas = engine._replicas
+    (replica,) = replicas._replicas
+    assert replica.served is not None
+    model = segment_model(replica.served.base, replica.served.version), 1
+    answers: list[float] = []
+    slow = threading.Thread(target=lambda: answers.append(float(engine.features(frames(bundle, 1))[0, 0])))
+    slow.start()
+    wait_for(lambda: server.calls == 1)
+    before = replica.connection._link
+    for _ in range(2):
+        assert replica.connection._link is before
+        given = engine._input("frames", frames(bundle, 2), "UINT8")
+        with pytest.raises(ServerFailed, match="no answer in time"):
+            replicas.infer(replica, model, given, "features", 0.3)
+    assert replica.connection._link is not before
+    assert before.calls == 1
+    for one in server.held.values():
+        one.set()
+    slow.join(60)
+    assert answers == [1.0]
+    assert before.calls == 0
+    with pytest.raises(ValueError, match="closed channel"):
+        before.client.get_model_config("x")
+    engine.close()
 
 
 def test_two_calls_at_once_get_their_own_answers(
@@ -112,7 +114,7 @@ def test_two_calls_at_once_get_their_own_answers(
 
     kept = property(lambda client: client.__dict__["newest"], store)
     monkeypatch.setattr(InferenceServerClient, "_call_future", kept, raising=False)
-    engine = TritonEngine(bundle.manifest, f"triton://127.0.0.1:{server.port}?deadline_s=3")
+    engine = TritonEngine(bundle.manifest, f"triton://127.0.0.1:{server.port}?deadline_s=30")
     answers: dict[int, float] = {}
 
     def ask(value: int) -> None:
@@ -123,7 +125,7 @@ def test_two_calls_at_once_get_their_own_answers(
     for one in threads:
         one.start()
     for one in threads:
-        one.join(10)
+        one.join(60)
     engine.close()
     assert answers == {3: 3.0, 4: 4.0}
 
@@ -190,9 +192,53 @@ def test_certificates_that_are_just_exchanged_are_read_with_the_next_failure(
 
     connection = Connection("here:8001", make)
     authority.unlink()
-    for _ in range(3):
+    for _ in range(5):
         silent_call(connection)
-    assert "here:8001: no new connection can be made" in caplog.text
+    assert caplog.text.count("here:8001: no new connection can be made") == 1, "it may take a day"
     authority.write_text("two")
     silent_call(connection)
     assert read == ["one", "two"]
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_certificate_that_cannot_be_read_leaves_no_client_half_made(tmp_path: Path) -> None:
+    address = parse_address(f"triton+tls://127.0.0.1:1?ca={tmp_path / 'none'}")
+    with pytest.raises(FileNotFoundError):
+        open_client("127.0.0.1:1", address)
+    gc.collect()
+    with pytest.raises(ProviderUnavailable, match="none: the certificate or key cannot be read"):
+        Replicas(address, "b" * 64)
+
+
+def test_a_token_that_is_exchanged_is_sent_with_the_next_call(
+    bundle: Bundle, server: FakeTriton, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, new = tmp_path / "token", tmp_path / "new"
+    file.write_text("monday")
+    server.token = "monday"
+    address = f"triton://127.0.0.1:{server.port}?deadline_s=20&token_file={file}"
+    engine = TritonEngine(bundle.manifest, address)
+    try:
+        assert engine.features(frames(bundle, 1))[0, 0] == 1
+        new.write_text("tuesday")
+        new.replace(file)
+        server.token = "tuesday"
+        assert engine.features(frames(bundle, 2))[0, 0] == 2
+        assert not caplog.records, "no call was refused"
+        # While it is written, or where it is not renewed in time.
+        file.write_text("")
+        for value in (3, 4):
+            assert engine.features(frames(bundle, value))[0, 0] == value
+        assert [record.message.rpartition("; ")[2] for record in caplog.records] == [
+            "the one before is used until it can be"
+        ]
+        server.token = "wednesday"
+        with pytest.raises(EngineUnreachable, match="has expired; give it a token that it takes") as refused:
+            engine.features(frames(bundle, 5))
+        assert "\n" not in str(refused.value)
+        with pytest.raises(ProviderUnavailable, match="has expired"):
+            TritonEngine(bundle.manifest, f"triton://127.0.0.1:{server.port}?deadline_s=20")
+        file.write_text("wednesday")
+        assert engine.features(frames(bundle, 6))[0, 0] == 6
+    finally:
+        engine.close()

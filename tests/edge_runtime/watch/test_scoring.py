@@ -251,6 +251,31 @@ def test_what_cannot_be_reached_is_asked_again_and_other_engines_are_not_kept_fr
     assert not unreachable.lasts(engine)
 
 
+def test_what_was_waited_for_is_left_alone_as_long_again(bundle: Bundle, opened: Detector) -> None:
+    """Forty cameras fill their queues while eight at a time wait for a server that hangs."""
+    moment = 0.0
+    unreachable = Unreachable(lambda: moment)
+    assert opened.engine is not None
+    engine, error = Away(opened.engine), EngineUnreachable("no server answers")
+    away = Detector(bundle, engine=engine, self_test=False)
+    unreachable.note(engine, error, 1.5)
+    for passed_s in (0.0, 1.4):
+        moment = passed_s
+        unreachable.begin()
+        assert score_together(waiting(bundle, away), unreachable=unreachable) == [None] * 5
+        assert engine.asked == 0
+    moment = 1.5
+    unreachable.begin()
+    score_together(waiting(bundle, away), unreachable=unreachable)
+    assert engine.asked == 1
+    # However long it took.
+    unreachable.note(engine, error, 60.0)
+    moment += 2.0
+    unreachable.begin()
+    score_together(waiting(bundle, away), unreachable=unreachable)
+    assert engine.asked == 2
+
+
 @pytest.mark.parametrize("wrong", [{"max_batch": 0}, {"max_wait_ms": -1.0}, {"max_wait_ms": float("nan")}])
 def test_batches_that_are_none(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):

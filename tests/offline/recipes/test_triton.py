@@ -9,6 +9,7 @@ from edge_runtime.cli.exit_codes import run_command
 from edge_runtime.detector import Detector
 from edge_runtime.errors import UsageError
 from edge_runtime.inference.triton_engine import decode_jpeg, encode_jpeg
+from edge_runtime.inference.triton_names import version_of
 from offline.cli import cli
 from offline.console import Console
 from offline.data.dataset import read_dataset
@@ -28,18 +29,19 @@ def test_it_writes_models_and_says_what_to_write_on_the_boxes(bundle_dir, tmp_pa
     )
     assert (code, err) == (0, "")
     assert "--provider triton://host:8001/gate" in out
+    version = version_of(Bundle.open(bundle_dir).manifest.bundle_id)
     names = sorted(path.name for path in (tmp_path / "models").iterdir())
     assert names == [
         "gate_decode",
-        "gate_jpeg_tokens_v1",
-        "gate_jpeg_v1",
+        f"gate_jpeg_tokens_v{version}",
+        f"gate_jpeg_v{version}",
         "gate_language",
-        "gate_score_v1",
+        f"gate_score_v{version}",
         "gate_scorer",
-        "gate_segment_v1",
+        f"gate_segment_v{version}",
         "gate_vision",
     ]
-    config = (tmp_path / "models" / "gate_jpeg_v1" / "config.pbtxt").read_text()
+    config = (tmp_path / "models" / f"gate_jpeg_v{version}" / "config.pbtxt").read_text()
     effect = measure_jpeg(Bundle.open(bundle_dir), 90, None, Console(quiet=True))
     assert f'"jpeg_loss" value {{ string_value: "{effect.loss:.6g}" }}' in config
     assert '"jpeg_quality" value { string_value: "90" }' in config
