@@ -119,7 +119,9 @@ def test_a_service_that_is_stopped_during_a_self_test_does_not_use_them_up(bucke
     """As often as it is: the bundle is no reason for that."""
     place = tmp_path / "edge" / "bundle"
     slow = (
-        "import time; from edge_runtime.fleet import pull; from edge_runtime.cli import main\n"
+        "import signal, time; from edge_runtime.fleet import pull; from edge_runtime.cli import main\n"
+        # Whoever runs the tests behind nohup has it ignored, as the command itself respects.
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "pull.golden_try = lambda *_: lambda _: (print('testing', flush=True), time.sleep(60))\n"
         "main()"
     )
