@@ -56,17 +56,21 @@ def lose_frames(seed: int) -> Fate:
 def test_of_a_stream_with_losses_only_right_pictures_are_delivered(
     fate: Fate, rtsp_server: Callable[..., RtspServer]
 ) -> None:
-    server = rtsp_server(size=(320, 240), fps=30, shared=True)
-    right, seen = Digests(), Digests()
-    with (
-        LiveCamera(parse_source(f"right={server.url}"), right, RunClock()) as whole,
-        lossy(server.port, fate) as port,
-    ):
-        whole.require_online()
-        with LiveCamera(parse_source(f"gate=rtsp://127.0.0.1:{port}/stream"), seen, RunClock()) as live:
-            seen.wait(lambda: len(seen.digests) >= 60 and live.damaged >= 10)
-        time.sleep(1)
-        assert whole.damaged == 0
+    for _ in range(4):
+        server = rtsp_server(size=(320, 240), fps=30, shared=True)
+        right, seen = Digests(), Digests()
+        with (
+            LiveCamera(parse_source(f"right={server.url}"), right, RunClock()) as whole,
+            lossy(server.port, fate) as port,
+        ):
+            whole.require_online()
+            with LiveCamera(parse_source(f"gate=rtsp://127.0.0.1:{port}/stream"), seen, RunClock()) as live:
+                seen.wait(lambda seen=seen, live=live: len(seen.digests) >= 60 and live.damaged >= 10)
+            time.sleep(1)
+        # On a busy machine the RTSP server itself may drop packets: then another camera is taken.
+        if not whole.damaged:
+            break
+    assert whole.damaged == 0
     assert set(seen.digests) <= set(right.digests)
     assert seen.qualities[0][0] == ["corrupt"]
     assert not right.qualities

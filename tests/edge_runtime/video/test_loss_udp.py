@@ -37,7 +37,8 @@ def watch(
 ) -> tuple[Digests, Digests]:
     """Watch one camera well and through a network; returns what was seen of it both ways, once that is enough.
 
-    On a busy machine the RTSP server may fail to send anything to a client of UDP: then another camera is taken.
+    On a busy machine the RTSP server may send nothing to a client of UDP, or drop packets of the one that is to see it
+    well: then another camera is taken.
     """
     for seed in range(1, 5):
         server = rtsp_server(size=(320, 240), fps=30, shared=True)
@@ -53,8 +54,7 @@ def watch(
             ):
                 enough = seen.changed.wait_for(partial(most, seen, live), 30)
             time.sleep(1)
-            if enough:
-                assert whole.damaged == 0
+            if enough and not whole.damaged:
                 assert not right.qualities
                 return right, seen
     raise AssertionError("no camera was seen well enough")
