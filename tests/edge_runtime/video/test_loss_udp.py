@@ -37,7 +37,7 @@ def watch(
 ) -> tuple[Digests, Digests]:
     """Watch one camera well and through a network; returns what was seen of it both ways, once that is enough.
 
-    On a busy machine the RTSP server may send nothing to a client of UDP, or drop packets of the one that is to see it
+    On a busy machine the RTSP server may send nothing to a client of UDP, or drop packets of the one that sees it
     well: then another camera is taken.
     """
     for seed in range(1, 5):
