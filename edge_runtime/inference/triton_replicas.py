@@ -367,11 +367,13 @@ class Replicas:
 
     def _version(self, replica: Replica, configuration: Mapping[str, Any]) -> int:
         prefix = BUNDLE_PARAMETER.format(version="")
-        there = {
-            value: int(key.removeprefix(prefix))
+        versions = {
+            int(key.removeprefix(prefix)): value
             for key, value in _parameters(configuration).items()
             if key.startswith(prefix) and key.removeprefix(prefix).isdecimal()
         }
+        # The largest of a bundle that has several: the number that no other bundle has, not one that was counted.
+        there = {versions[version]: version for version in sorted(versions)}
         if self._bundle_id not in there:
             others = ", ".join(printable(one[:12]) for one in there) or "none that says so"
             raise NotServed(

@@ -16,6 +16,9 @@ from edge_runtime.inference.encoder import SegmentEncoder
 from edge_runtime.inference.engine import Engine
 from edge_runtime.stream.segments import Segment
 
+# How long at most an engine that did not answer is not asked, in seconds.
+_LONGEST_REST_S = 2.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
@@ -32,10 +35,6 @@ class Waiting:
     segment: Segment
     detector: Detector
     encoder: SegmentEncoder | None = None
-
-
-# How long at most an engine that did not answer is not asked, in seconds.
-_LONGEST_REST_S = 2.0
 
 
 class Unreachable:

@@ -57,8 +57,12 @@ class LoadedModel:
     """A model; see Loaded."""
 
     held: Mllm
-    name: str
     extractors: dict[str, Extractor] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """See Loaded."""
+        return self.held.source.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +110,7 @@ class ModelRecipe:
             # The machine's other workers take as much.
             use = replace(use, memory=_SHARE * share * free / GIB)
         fit_into_memory(mllm, mllm.demand(self.prompts, self.segment), use, spill_folder(), console)
-        return LoadedModel(mllm, mllm.source.name)
+        return LoadedModel(mllm)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,7 @@ from edge_runtime.errors import EngineUnreachable, InferenceFailed, OutOfMemory
 from edge_runtime.inference import triton_replicas
 from edge_runtime.inference.triton_address import parse_address
 from edge_runtime.inference.triton_connection import Connection, ServerFailed
+from edge_runtime.inference.triton_names import version_of
 from edge_runtime.inference.triton_replicas import Replica, Replicas, Served
 
 tritonclient = pytest.importorskip("tritonclient.grpc", reason="nothing asks a server")
@@ -97,3 +98,14 @@ def test_the_clients_of_a_server_that_was_started_again_come_back(monkeypatch: p
     assert set(call_all()) == {"a:1", "b:1", "c:1"}
     for one in clients:
         one.close()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_a_bundle_that_was_written_twice_the_version_of_its_own_is_asked_for(order: int) -> None:
+    """It is the first of its name from when versions were counted, and stands beside that by its id."""
+    own = version_of("b" * 64)
+    told = {"bundle_id_1": "b" * 64, "bundle_id_2": "c" * 64, f"bundle_id_{own}": "b" * 64}
+    parameters = {key: {"string_value": value} for key, value in list(told.items())[::order]}
+    replicas = Replicas(parse_address("triton://10.0.0.5:8001/gate"), "b" * 64)
+    assert replicas._version(replicas._replicas[0], {"parameters": parameters}) == own
+    replicas.close()
